@@ -1,0 +1,1 @@
+//! The domain of Longhaul, pure: jobs, attempts, leases, events and the transition function.

@@ -1,0 +1,1 @@
+//! Text out of documents: PDF, HTML, Markdown and plain text, and its chunks.

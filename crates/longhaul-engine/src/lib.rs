@@ -1,0 +1,1 @@
+//! Admission, dispatch, leases, executors, recovery and shutdown.

@@ -1,0 +1,1 @@
+//! Models, the targets behind them, and the port through which tasks call them.

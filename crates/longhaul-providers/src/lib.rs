@@ -1,0 +1,1 @@
+//! Providers of models: wire adapters and the built-in offline provider.

@@ -1,0 +1,1 @@
+//! Reliability primitives that compose: retry, timeout, breaker, cache, limits, hedge, fallback.

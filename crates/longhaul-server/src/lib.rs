@@ -1,0 +1,1 @@
+//! The HTTP face: routes, limits, authentication, problem+json, OpenAPI.

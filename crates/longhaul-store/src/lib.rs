@@ -1,0 +1,1 @@
+//! The JobStore port and its stores: SQLite and memory.

@@ -1,0 +1,1 @@
+//! Test kit: history checker, fault harness, fixtures.
