@@ -1,0 +1,328 @@
+//! The job: what was asked for, which never changes, and how it stands, which [`Job::step`] alone changes.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Attempt, Backoff, JobError, JobId, KindName, LeaseToken, QueueName, Span, Tenant, Timestamp};
+
+/// What was asked for. Written once, at the submit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobSpec {
+    /// Names the job.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// What it does.
+    pub kind: KindName,
+    /// Where it waits.
+    pub queue: QueueName,
+    /// −100 to 100, higher first.
+    pub priority: i8,
+    /// How many attempts may fail before the job does.
+    pub max_attempts: u32,
+    /// How long it waits after a failure.
+    pub backoff: Backoff,
+    /// How long payloads and events are kept after the end.
+    pub retention: Span,
+    /// When it may run at the earliest, when that was asked for.
+    pub run_at: Option<Timestamp>,
+    /// When it has to be over.
+    pub deadline_at: Option<Timestamp>,
+    /// How long one attempt may take.
+    pub attempt_timeout: Option<Span>,
+    /// The user's pairs, as a JSON object.
+    pub metadata: Option<Box<str>>,
+    /// The job that this one is another try of.
+    pub retry_of: Option<JobId>,
+    /// When it was submitted.
+    pub created_at: Timestamp,
+}
+
+/// A job: its specification and how it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// What was asked for.
+    pub spec: Arc<JobSpec>,
+    /// Where it is in its life.
+    pub state: State,
+    /// Counts the changes; behind the ETag.
+    pub version: u64,
+    /// The number of the current or last attempt; 0 before the first.
+    pub attempt: u32,
+    /// How many attempts ended because their lease ran out.
+    pub crashes: u32,
+    /// The last lease that was given; the upper half counts them.
+    pub last_token: Option<LeaseToken>,
+    /// The `seq` of its newest event.
+    pub last_seq: u64,
+    /// When the first attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// When somebody asked it to stop.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// How far it is.
+    pub progress: Option<Progress>,
+    /// Why the last attempt, or the job, failed.
+    pub error: Option<JobError>,
+    /// The attempt that ended the job; earlier ones stand in its history.
+    pub last_attempt: Option<Box<Attempt>>,
+    /// What the accepted answer says of itself.
+    pub report: Report,
+}
+
+/// Where a job is in its life.
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    /// Waits for its turn.
+    Queued {
+        /// What it was put back, or in, for.
+        why: QueuedFor,
+        /// When it may run.
+        due_at: Timestamp,
+        /// Whether the next claim goes on with the same attempt number.
+        same_attempt: bool,
+    },
+    /// Somebody works on it.
+    Running {
+        /// The right to.
+        lease: Lease,
+        /// What it is at.
+        stage: Stage,
+    },
+    /// Ended with an output.
+    Succeeded,
+    /// Ended with an error.
+    Failed,
+    /// Ended because somebody asked.
+    Cancelled,
+}
+
+/// Why a job is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueuedFor {
+    /// Its turn.
+    Turn,
+    /// The time it was submitted for.
+    Schedule,
+    /// The end of its backoff.
+    Retry,
+    /// The time that a provider named.
+    Park,
+}
+
+/// What a running job is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// What could not be checked before the submit was acknowledged is checked.
+    Validating,
+    /// The work itself.
+    Executing,
+    /// It was asked to stop and has not yet.
+    Cancelling,
+}
+
+/// The right to run one attempt for a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lease {
+    /// Fences every write.
+    pub token: LeaseToken,
+    /// Who holds it.
+    pub worker: Arc<str>,
+    /// Whether the holder lives in the server's own process and dies with it.
+    pub in_process: bool,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when, unless it is extended.
+    pub expires_at: Timestamp,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// 0 to 1, when the work can tell.
+    #[serde(default)]
+    pub fraction: Option<f64>,
+    /// In words.
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
+/// What an answer says of itself.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// It did not come from the first target.
+    #[serde(default)]
+    pub degraded: bool,
+    /// It came from a cache.
+    #[serde(default)]
+    pub cached: bool,
+    /// The model that gave it.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// What it took.
+    #[serde(default)]
+    pub usage: Usage,
+}
+
+/// What an answer took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Millionths of a US dollar.
+    pub cost_microusd: u64,
+}
+
+/// The five states that a client acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Not begun, or waiting for another attempt.
+    Queued,
+    /// Somebody works on it.
+    Running,
+    /// Ended with an output.
+    Succeeded,
+    /// Ended with an error.
+    Failed,
+    /// Ended because somebody asked.
+    Cancelled,
+}
+
+impl Status {
+    /// All of them, in the order of a life.
+    pub const ALL: [Status; 5] =
+        [Status::Queued, Status::Running, Status::Succeeded, Status::Failed, Status::Cancelled];
+
+    /// As the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Queued => "queued",
+            Status::Running => "running",
+            Status::Succeeded => "succeeded",
+            Status::Failed => "failed",
+            Status::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing follows.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Status::Succeeded | Status::Failed | Status::Cancelled)
+    }
+}
+
+/// Why a job stands where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusReason {
+    /// Its turn comes next.
+    Ready,
+    /// It waits for `run_at`.
+    Scheduled,
+    /// It waits for the end of its backoff.
+    RetryWait,
+    /// It waits for the time that a provider named.
+    Parked,
+    /// A limit holds it back.
+    Blocked,
+    /// Its queue is paused.
+    Paused,
+    /// What could not be checked earlier is checked.
+    Validating,
+    /// The work itself.
+    Executing,
+    /// It was asked to stop and has not yet.
+    Cancelling,
+}
+
+impl StatusReason {
+    /// As the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StatusReason::Ready => "ready",
+            StatusReason::Scheduled => "scheduled",
+            StatusReason::RetryWait => "retry_wait",
+            StatusReason::Parked => "parked",
+            StatusReason::Blocked => "blocked",
+            StatusReason::Paused => "paused",
+            StatusReason::Validating => "validating",
+            StatusReason::Executing => "executing",
+            StatusReason::Cancelling => "cancelling",
+        }
+    }
+}
+
+impl Job {
+    /// A job as it stands at the moment of its submit.
+    pub fn submitted(spec: Arc<JobSpec>) -> Self {
+        let due_at = spec.run_at.unwrap_or(spec.created_at);
+        let why = if due_at > spec.created_at { QueuedFor::Schedule } else { QueuedFor::Turn };
+        Self {
+            spec,
+            state: State::Queued { why, due_at, same_attempt: false },
+            version: 1,
+            attempt: 0,
+            crashes: 0,
+            last_token: None,
+            last_seq: 0,
+            started_at: None,
+            finished_at: None,
+            cancel_requested_at: None,
+            progress: None,
+            error: None,
+            last_attempt: None,
+            report: Report::default(),
+        }
+    }
+
+    /// Which of the five states it is in.
+    pub fn status(&self) -> Status {
+        match self.state {
+            State::Queued { .. } => Status::Queued,
+            State::Running { .. } => Status::Running,
+            State::Succeeded => Status::Succeeded,
+            State::Failed => Status::Failed,
+            State::Cancelled => Status::Cancelled,
+        }
+    }
+
+    /// Why it stands there, as far as the job itself can tell: a pause or a limit of its queue is not its own.
+    pub fn status_reason(&self, now: Timestamp) -> Option<StatusReason> {
+        match &self.state {
+            State::Queued { due_at, .. } if *due_at <= now => Some(StatusReason::Ready),
+            State::Queued { why, .. } => Some(match why {
+                QueuedFor::Turn => StatusReason::Ready,
+                QueuedFor::Schedule => StatusReason::Scheduled,
+                QueuedFor::Retry => StatusReason::RetryWait,
+                QueuedFor::Park => StatusReason::Parked,
+            }),
+            State::Running { stage, .. } => Some(match stage {
+                Stage::Validating => StatusReason::Validating,
+                Stage::Executing => StatusReason::Executing,
+                Stage::Cancelling => StatusReason::Cancelling,
+            }),
+            State::Succeeded | State::Failed | State::Cancelled => None,
+        }
+    }
+
+    /// The lease that holds, when one does.
+    pub fn lease(&self) -> Option<&Lease> {
+        match &self.state {
+            State::Running { lease, .. } => Some(lease),
+            _ => None,
+        }
+    }
+
+    /// When its payloads and events go: its end plus its retention.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.finished_at.map(|at| at + self.spec.retention)
+    }
+
+    /// How many leases it has been given.
+    pub fn leases(&self) -> u32 {
+        self.last_token.map_or(0, LeaseToken::count)
+    }
+}

@@ -1,0 +1,33 @@
+//! A kind of job that a user's worker serves, as it is registered.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Backoff, KindName, QueueName};
+
+/// What is known of a kind: how its jobs are checked and run unless a submit says otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KindSpec {
+    /// Its name.
+    pub name: KindName,
+    /// What it does, for people.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// JSON Schema of its input.
+    #[serde(default)]
+    pub input_schema: Option<serde_json::Value>,
+    /// JSON Schema of its output.
+    #[serde(default)]
+    pub output_schema: Option<serde_json::Value>,
+    /// Where its jobs wait.
+    #[serde(default)]
+    pub queue: Option<QueueName>,
+    /// How many attempts may fail before the job does.
+    #[serde(default)]
+    pub max_attempts: Option<u32>,
+    /// How long a failed job waits.
+    #[serde(default)]
+    pub backoff: Option<Backoff>,
+    /// How long one attempt may take, in seconds.
+    #[serde(default)]
+    pub timeout_s: Option<u64>,
+}

@@ -1,0 +1,440 @@
+//! The life of a job: the one function that decides every change of its state.
+//!
+//! ```text
+//!            submit
+//!              │
+//!              ▼       claim: attempt + 1, new lease
+//!         ┌─ queued ─────────────────────────────► running ── succeed ──► succeeded
+//!         │    ▲  ▲                                  │ │ │
+//!         │    │  └── retryable failure: backoff ────┘ │ └── not retryable, exhausted,
+//!         │    └───── release, park, lease expired ────┘     three crashes, deadline ──► failed
+//!         │                                                                 ▲
+//!         ├── deadline passed ──────────────────────────────────────────────┘
+//!         └── cancel ──► cancelled ◄── gave up, lease expired or 30 s after a cancel ── running
+//! ```
+//!
+//! Refusal is the default: what is not allowed here does not happen, in no store, no recovery and no simulation. After
+//! a cancel has been accepted the only end is `cancelled`. The lease token is compared here and nowhere else.
+
+use std::sync::Arc;
+
+use crate::{
+    Attempt, Ending, EventKind, Job, JobError, Lease, LeaseToken, LogLevel, Progress, QueuedFor, Report, Span, Stage,
+    State, Timestamp,
+};
+
+/// So many expired leases fail a job: what kills three workers will kill the fourth.
+pub const CRASH_LIMIT: u32 = 3;
+
+/// How long after a cancel an executor may still hold its lease.
+pub const CANCEL_GRACE: Span = Span::from_secs(30);
+
+/// Something that happens to a job.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// A worker takes it.
+    Claim {
+        /// Who.
+        worker: Arc<str>,
+        /// Whether that is the server's own process.
+        in_process: bool,
+        /// For the token.
+        random: u64,
+        /// How long the lease holds.
+        lease_for: Span,
+    },
+    /// The worker is alive.
+    Beat {
+        /// Its lease.
+        token: LeaseToken,
+        /// How long the lease holds from now on.
+        lease_for: Span,
+        /// How far it is, when it says.
+        progress: Option<Progress>,
+    },
+    /// The worker goes from checking to working, or back.
+    Enter {
+        /// Its lease.
+        token: LeaseToken,
+        /// What it is at now.
+        stage: Stage,
+    },
+    /// The worker tells something: progress, a log line, a step that is done.
+    Tell {
+        /// Its lease.
+        token: LeaseToken,
+        /// What.
+        event: EventKind,
+    },
+    /// The worker is done.
+    Succeed {
+        /// Its lease.
+        token: LeaseToken,
+        /// What the answer says of itself.
+        report: Box<Report>,
+    },
+    /// The worker failed.
+    Fail {
+        /// Its lease.
+        token: LeaseToken,
+        /// With what.
+        error: JobError,
+        /// What should follow.
+        plan: RetryPlan,
+        /// Places the wait within the backoff.
+        random: u64,
+        /// Whether it cannot be known if its last outside call took effect.
+        ambiguous: bool,
+    },
+    /// The worker gives it back unfinished, at no cost.
+    Release {
+        /// Its lease.
+        token: LeaseToken,
+    },
+    /// The lease ran out.
+    Expire,
+    /// Somebody asks it to stop.
+    Cancel,
+    /// A cancelled job was not given up in time.
+    CancelOverdue,
+    /// Its deadline has passed.
+    DeadlinePassed,
+}
+
+/// What should follow a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryPlan {
+    /// As the error says: when it is retryable, again after the backoff.
+    Backoff,
+    /// Again after at least this long.
+    After(Span),
+    /// Put aside until then, at no cost.
+    Park(Timestamp),
+}
+
+/// What a step brought about.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Applied {
+    /// To be recorded, in order.
+    pub events: Vec<EventKind>,
+    /// The attempt that this ended, when the job goes on after it. The last attempt stays with the job.
+    pub attempt: Option<Attempt>,
+    /// How the job ended, when it did.
+    pub ended: Option<Ended>,
+    /// The step had been taken before, by the same lease: nothing has changed.
+    pub repeated: bool,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With an output.
+    Succeeded,
+    /// With an error.
+    Failed,
+    /// Because somebody asked.
+    Cancelled,
+}
+
+/// Why a step was not taken. Nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The token is not that of the lease that holds.
+    #[error("the lease is no longer held: the job is not running under it")]
+    LeaseLost,
+    /// A cancel was accepted: the only end left is `cancelled`.
+    #[error("the job is being cancelled and takes no result")]
+    Cancelling,
+    /// The job has ended.
+    #[error("the job has ended")]
+    Terminal,
+    /// It is not queued, so nobody can take it.
+    #[error("the job is not queued")]
+    NotQueued,
+    /// It is queued for later.
+    #[error("the job is not due yet")]
+    NotDue,
+    /// The step does not apply: no lease has run out, no deadline passed, no cancel is overdue.
+    #[error("there is no occasion for this")]
+    NoOccasion,
+}
+
+impl Job {
+    /// Takes `step` at `now`, or refuses and leaves the job as it was.
+    pub fn step(&mut self, step: Step, now: Timestamp) -> Result<Applied, Refused> {
+        let applied = match step {
+            Step::Claim { worker, in_process, random, lease_for } => {
+                self.claim(worker, in_process, random, lease_for, now)?
+            }
+            Step::Beat { token, lease_for, progress } => self.beat(token, lease_for, progress, now)?,
+            Step::Enter { token, stage } => self.enter(token, stage)?,
+            Step::Tell { token, event } => self.tell(token, event)?,
+            Step::Succeed { token, report } => self.succeed(token, *report, now)?,
+            Step::Fail { token, error, plan, random, ambiguous } => {
+                self.fail(token, error, plan, random, ambiguous, now)?
+            }
+            Step::Release { token } => self.release(token, now)?,
+            Step::Expire => self.expire(now)?,
+            Step::Cancel => self.cancel(now)?,
+            Step::CancelOverdue => self.cancel_overdue(now)?,
+            Step::DeadlinePassed => self.deadline_passed(now)?,
+        };
+        if !applied.repeated {
+            self.version += 1;
+        }
+        Ok(applied)
+    }
+
+    fn claim(
+        &mut self,
+        worker: Arc<str>,
+        in_process: bool,
+        random: u64,
+        lease_for: Span,
+        now: Timestamp,
+    ) -> Result<Applied, Refused> {
+        let State::Queued { due_at, same_attempt, .. } = self.state else {
+            return Err(if self.status().is_terminal() { Refused::Terminal } else { Refused::NotQueued });
+        };
+        if due_at > now {
+            return Err(Refused::NotDue);
+        }
+        if !same_attempt || self.attempt == 0 {
+            self.attempt += 1;
+        }
+        let token = LeaseToken::new(self.leases() + 1, random);
+        self.last_token = Some(token);
+        self.started_at.get_or_insert(now);
+        let event = EventKind::Running { worker: worker.to_string() };
+        let lease = Lease { token, worker, in_process, since: now, expires_at: now + lease_for };
+        self.state = State::Running { lease, stage: Stage::Executing };
+        Ok(Applied { events: vec![event], ..Applied::default() })
+    }
+
+    fn beat(
+        &mut self,
+        token: LeaseToken,
+        lease_for: Span,
+        progress: Option<Progress>,
+        now: Timestamp,
+    ) -> Result<Applied, Refused> {
+        let lease = self.held(token)?;
+        lease.expires_at = lease.expires_at.max(now + lease_for);
+        let mut events = Vec::new();
+        if let Some(progress) = progress.filter(|new| self.progress.as_ref() != Some(new)) {
+            events.push(EventKind::Progress { fraction: progress.fraction, message: progress.message.clone() });
+            self.progress = Some(progress);
+        }
+        Ok(Applied { events, ..Applied::default() })
+    }
+
+    fn enter(&mut self, token: LeaseToken, to: Stage) -> Result<Applied, Refused> {
+        self.held(token)?;
+        if let State::Running { stage, .. } = &mut self.state
+            && *stage != Stage::Cancelling
+        {
+            *stage = to;
+        }
+        Ok(Applied::default())
+    }
+
+    fn tell(&mut self, token: LeaseToken, event: EventKind) -> Result<Applied, Refused> {
+        self.held(token)?;
+        if let EventKind::Progress { fraction, message } = &event {
+            self.progress = Some(Progress { fraction: *fraction, message: message.clone() });
+        }
+        Ok(Applied { events: vec![event], ..Applied::default() })
+    }
+
+    fn succeed(&mut self, token: LeaseToken, report: Report, now: Timestamp) -> Result<Applied, Refused> {
+        if self.state == State::Succeeded && self.last_token == Some(token) {
+            return Ok(Applied { repeated: true, ended: Some(Ended::Succeeded), ..Applied::default() });
+        }
+        self.held(token)?;
+        if self.cancel_requested_at.is_some() {
+            return Err(Refused::Cancelling);
+        }
+        self.error = None;
+        self.report = report;
+        Ok(self.end(Ended::Succeeded, Ending::Succeeded, None, now))
+    }
+
+    fn fail(
+        &mut self,
+        token: LeaseToken,
+        mut error: JobError,
+        plan: RetryPlan,
+        random: u64,
+        ambiguous: bool,
+        now: Timestamp,
+    ) -> Result<Applied, Refused> {
+        self.held(token)?;
+        if self.cancel_requested_at.is_some() {
+            return Ok(self.end(Ended::Cancelled, Ending::Cancelled, None, now));
+        }
+        error.attempt = self.attempt;
+        let failures = self.attempt.saturating_sub(self.crashes);
+        let (why, due_at, ending) = match plan {
+            RetryPlan::Park(until) => (QueuedFor::Park, until.max(now), Ending::Parked),
+            RetryPlan::After(span) => (QueuedFor::Retry, now + span, Ending::Failed),
+            RetryPlan::Backoff => (QueuedFor::Retry, now + self.spec.backoff.wait(failures, random), Ending::Failed),
+        };
+        let exhausted = ending == Ending::Failed && (!error.retryable || failures >= self.spec.max_attempts);
+        let too_late = self.spec.deadline_at.is_some_and(|deadline| due_at >= deadline);
+        if exhausted || too_late {
+            let mut applied = self.end(Ended::Failed, Ending::Failed, Some(error), now);
+            self.mark_ambiguous(&mut applied, ambiguous);
+            return Ok(applied);
+        }
+        let attempt = self.finish_attempt(ending, Some(error.clone()), ambiguous, now);
+        self.error = Some(error.clone());
+        self.state = State::Queued { why, due_at, same_attempt: ending == Ending::Parked };
+        let queued = EventKind::Queued { why, due_at: Some(due_at), error: Some(error) };
+        Ok(Applied { events: vec![queued], attempt, ..Applied::default() })
+    }
+
+    fn release(&mut self, token: LeaseToken, now: Timestamp) -> Result<Applied, Refused> {
+        self.held(token)?;
+        if self.cancel_requested_at.is_some() {
+            return Ok(self.end(Ended::Cancelled, Ending::Cancelled, None, now));
+        }
+        let attempt = self.finish_attempt(Ending::Released, None, false, now);
+        self.state = State::Queued { why: QueuedFor::Turn, due_at: now, same_attempt: true };
+        let queued = EventKind::Queued { why: QueuedFor::Turn, due_at: None, error: None };
+        Ok(Applied { events: vec![queued], attempt, ..Applied::default() })
+    }
+
+    fn expire(&mut self, now: Timestamp) -> Result<Applied, Refused> {
+        match self.lease() {
+            None => return Err(Refused::NoOccasion),
+            Some(lease) if lease.expires_at > now => return Err(Refused::NoOccasion),
+            Some(_) => {}
+        }
+        if self.cancel_requested_at.is_some() {
+            return Ok(self.end(Ended::Cancelled, Ending::Cancelled, None, now));
+        }
+        self.crashes += 1;
+        if self.crashes >= CRASH_LIMIT {
+            let message =
+                format!("{} workers stopped responding while they ran this job; it is not tried again", self.crashes);
+            let error = JobError { attempt: self.attempt, ..JobError::permanent("worker_crash_loop", message) };
+            let mut applied = self.end(Ended::Failed, Ending::Crashed, Some(error), now);
+            self.mark_ambiguous(&mut applied, true);
+            return Ok(applied);
+        }
+        let error = JobError {
+            attempt: self.attempt,
+            ..JobError::transient("worker_lost", "the worker stopped responding and its lease ran out")
+        };
+        let attempt = self.finish_attempt(Ending::Crashed, Some(error.clone()), true, now);
+        self.error = Some(error.clone());
+        self.state = State::Queued { why: QueuedFor::Turn, due_at: now, same_attempt: false };
+        let queued = EventKind::Queued { why: QueuedFor::Turn, due_at: None, error: Some(error) };
+        Ok(Applied { events: vec![queued], attempt, ..Applied::default() })
+    }
+
+    fn cancel(&mut self, now: Timestamp) -> Result<Applied, Refused> {
+        match &mut self.state {
+            State::Queued { .. } => {
+                self.cancel_requested_at = Some(now);
+                Ok(self.end(Ended::Cancelled, Ending::Cancelled, None, now))
+            }
+            State::Running { stage, .. } => {
+                if self.cancel_requested_at.is_some() {
+                    return Ok(Applied { repeated: true, ..Applied::default() });
+                }
+                *stage = Stage::Cancelling;
+                self.cancel_requested_at = Some(now);
+                let told = EventKind::Log { level: LogLevel::Info, message: "cancel requested".into() };
+                Ok(Applied { events: vec![told], ..Applied::default() })
+            }
+            State::Succeeded | State::Failed | State::Cancelled => Err(Refused::Terminal),
+        }
+    }
+
+    fn cancel_overdue(&mut self, now: Timestamp) -> Result<Applied, Refused> {
+        match (&self.state, self.cancel_requested_at) {
+            (State::Running { .. }, Some(at)) if at + CANCEL_GRACE <= now => {
+                Ok(self.end(Ended::Cancelled, Ending::Cancelled, None, now))
+            }
+            _ => Err(Refused::NoOccasion),
+        }
+    }
+
+    fn deadline_passed(&mut self, now: Timestamp) -> Result<Applied, Refused> {
+        if self.status().is_terminal() || self.spec.deadline_at.is_none_or(|deadline| deadline > now) {
+            return Err(Refused::NoOccasion);
+        }
+        if self.cancel_requested_at.is_some() {
+            return Ok(self.end(Ended::Cancelled, Ending::Cancelled, None, now));
+        }
+        let mut message = match self.state {
+            State::Running { .. } => format!("the deadline passed while attempt {} ran", self.attempt),
+            _ if self.attempt == 0 => "the deadline passed before the job could start".to_owned(),
+            _ => "the deadline passed while the job waited for another attempt".to_owned(),
+        };
+        if let Some(last) = &self.error {
+            message.push_str(&format!("; the last error was {}: {}", last.code, last.message));
+        }
+        let error = JobError {
+            attempt: self.attempt,
+            provider: self.error.as_ref().and_then(|last| last.provider.clone()),
+            ..JobError::permanent("deadline_exceeded", message)
+        };
+        Ok(self.end(Ended::Failed, Ending::DeadlineExceeded, Some(error), now))
+    }
+
+    /// The lease, when `token` is the one that holds.
+    fn held(&mut self, token: LeaseToken) -> Result<&mut Lease, Refused> {
+        match &mut self.state {
+            State::Running { lease, .. } if lease.token == token => Ok(lease),
+            _ => Err(Refused::LeaseLost),
+        }
+    }
+
+    /// Ends the job. The running attempt, when there is one, becomes its last.
+    fn end(&mut self, ended: Ended, ending: Ending, error: Option<JobError>, now: Timestamp) -> Applied {
+        self.last_attempt = self.finish_attempt(ending, error.clone(), false, now).map(Box::new);
+        self.finished_at = Some(now);
+        let (state, event) = match (ended, error) {
+            (Ended::Succeeded, _) => (State::Succeeded, EventKind::Succeeded),
+            (Ended::Cancelled, _) => (State::Cancelled, EventKind::Cancelled),
+            (Ended::Failed, error) => {
+                let error = error.unwrap_or_else(|| JobError::permanent("failed", "the job failed"));
+                self.error = Some(error.clone());
+                (State::Failed, EventKind::Failed { error })
+            }
+        };
+        self.state = state;
+        Applied { events: vec![event], ended: Some(ended), ..Applied::default() }
+    }
+
+    fn finish_attempt(
+        &self,
+        ending: Ending,
+        error: Option<JobError>,
+        ambiguous: bool,
+        now: Timestamp,
+    ) -> Option<Attempt> {
+        let lease = self.lease()?;
+        Some(Attempt {
+            number: self.attempt,
+            lease: lease.token.count(),
+            started_at: lease.since,
+            ended_at: Some(now),
+            worker: lease.worker.to_string(),
+            ending: Some(ending),
+            error,
+            ambiguous,
+        })
+    }
+
+    fn mark_ambiguous(&mut self, applied: &mut Applied, ambiguous: bool) {
+        if let Some(attempt) = self.last_attempt.as_mut() {
+            attempt.ambiguous = ambiguous;
+        }
+        if let Some(attempt) = applied.attempt.as_mut() {
+            attempt.ambiguous = ambiguous;
+        }
+    }
+}

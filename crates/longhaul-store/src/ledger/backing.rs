@@ -1,0 +1,221 @@
+//! What a ledger needs of the disk, or of memory.
+//!
+//! A backing keeps rows and finds them; it decides nothing. All calls come from the writer thread, one at a time;
+//! reading for everybody else goes through [`Reads`], which sees what has been committed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use longhaul_core::{
+    ApiKey, Attempt, DocumentId, Event, Job, JobId, JobSpec, KindName, KindSpec, Payload, QueueName, State, Status,
+    StepName, Tenant, Timestamp,
+};
+
+use super::Touched;
+use crate::{Document, Idempotency, JobPage, JobQuery, JobView, StoreError, StoredStep, Tombstone, blob::BlobStore};
+
+/// Where a job's row counts. The order is that of the stored numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Phase {
+    /// May be claimed.
+    Ready = 0,
+    /// Queued for later.
+    Deferred = 1,
+    /// Under a lease.
+    Running = 2,
+    Succeeded = 3,
+    Failed = 4,
+    Cancelled = 5,
+}
+
+impl Phase {
+    pub(crate) fn of(job: &Job, now: Timestamp) -> Self {
+        match &job.state {
+            State::Queued { due_at, .. } if *due_at <= now => Phase::Ready,
+            State::Queued { .. } => Phase::Deferred,
+            State::Running { .. } => Phase::Running,
+            State::Succeeded => Phase::Succeeded,
+            State::Failed => Phase::Failed,
+            State::Cancelled => Phase::Cancelled,
+        }
+    }
+}
+
+/// The phase of an ended job, as tombstones store it.
+pub(crate) fn terminal_number(status: Status) -> i64 {
+    match status {
+        Status::Succeeded => Phase::Succeeded as i64,
+        Status::Failed | Status::Queued | Status::Running => Phase::Failed as i64,
+        Status::Cancelled => Phase::Cancelled as i64,
+    }
+}
+
+/// A ready job's place in its lane: smaller goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Head {
+    /// The priority, negated.
+    pub(crate) rank: i16,
+    pub(crate) no: i64,
+}
+
+/// A row as it was read.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) no: i64,
+    pub(crate) phase: Phase,
+    pub(crate) job: Job,
+}
+
+/// What a ledger starts from.
+#[derive(Debug, Default)]
+pub(crate) struct Start {
+    pub(crate) next_no: i64,
+    pub(crate) running: Vec<Stored>,
+    pub(crate) lanes: Vec<(QueueName, KindName, Tenant)>,
+    pub(crate) counts: Vec<QueueCount>,
+    pub(crate) paused: Vec<QueueName>,
+}
+
+#[derive(Debug)]
+pub(crate) struct QueueCount {
+    pub(crate) queue: QueueName,
+    pub(crate) queued: u64,
+}
+
+/// An idempotency key as it was stored.
+#[derive(Debug, Clone)]
+pub(crate) struct KeptKey {
+    pub(crate) fingerprint: [u8; 32],
+    pub(crate) jobs: Vec<JobId>,
+    pub(crate) keep_until: Timestamp,
+}
+
+/// Jobs that ended in one batch and whose retention ends together: one row for all of them, so that finding what has
+/// expired costs a commit one row and not each job one index entry.
+#[derive(Debug, Clone)]
+pub(crate) struct ExpiryBlock {
+    pub(crate) id: i64,
+    pub(crate) jobs: Vec<i64>,
+}
+
+/// A job whose data goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Erasure {
+    pub(crate) no: i64,
+    pub(crate) tenant: Tenant,
+    pub(crate) tombstone: Tombstone,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum DocumentWrite {
+    Put(Document),
+    Part(Tenant, DocumentId, &'static str, Payload),
+    Delete(Tenant, DocumentId),
+}
+
+/// What a batch writes besides the rows of touched jobs.
+#[derive(Debug, Default)]
+pub(crate) struct WriteSet {
+    pub(crate) events: Vec<(i64, Event)>,
+    pub(crate) attempts: Vec<(i64, Attempt)>,
+    pub(crate) steps: Vec<(i64, StepName, Payload)>,
+    pub(crate) idempotency: Vec<(Tenant, Idempotency, Vec<JobId>)>,
+    pub(crate) ended: Vec<(Timestamp, i64)>,
+    pub(crate) erasures: Vec<Erasure>,
+    pub(crate) expiry_done: Vec<i64>,
+    /// Expired blocks of which a part is still to be done.
+    pub(crate) expiry_left: Vec<ExpiryBlock>,
+    pub(crate) pauses: Vec<(QueueName, bool)>,
+    pub(crate) kinds: Vec<(Tenant, KindSpec)>,
+    pub(crate) keys: Vec<ApiKey>,
+    pub(crate) documents: Vec<DocumentWrite>,
+    /// Idempotency keys and tombstones older than this may go.
+    pub(crate) forget_before: Option<Timestamp>,
+}
+
+impl WriteSet {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+            && self.attempts.is_empty()
+            && self.steps.is_empty()
+            && self.idempotency.is_empty()
+            && self.ended.is_empty()
+            && self.erasures.is_empty()
+            && self.expiry_done.is_empty()
+            && self.expiry_left.is_empty()
+            && self.pauses.is_empty()
+            && self.kinds.is_empty()
+            && self.keys.is_empty()
+            && self.documents.is_empty()
+            && self.forget_before.is_none()
+    }
+
+    /// Empties it and keeps what it has allocated for the next batch.
+    pub(crate) fn clear(&mut self) {
+        self.events.clear();
+        self.attempts.clear();
+        self.steps.clear();
+        self.idempotency.clear();
+        self.ended.clear();
+        self.erasures.clear();
+        self.expiry_done.clear();
+        self.expiry_left.clear();
+        self.pauses.clear();
+        self.kinds.clear();
+        self.keys.clear();
+        self.documents.clear();
+        self.forget_before = None;
+    }
+}
+
+/// Keeps rows for a ledger.
+pub(crate) trait Backing: Send + 'static {
+    /// What reading for everybody else goes through.
+    type Reads: Reads;
+
+    fn reads(&self) -> Self::Reads;
+    fn blobs(&self) -> Arc<dyn BlobStore>;
+
+    fn start(&mut self) -> Result<Start, StoreError>;
+    fn load(&mut self, tenant: &Tenant, id: JobId) -> Result<Option<Stored>, StoreError>;
+    fn load_no(&mut self, no: i64) -> Result<Option<Stored>, StoreError>;
+    fn input(&mut self, no: i64) -> Result<Payload, StoreError>;
+    fn step(&mut self, no: i64, name: &StepName) -> Result<Option<Payload>, StoreError>;
+    fn tombstone(&mut self, tenant: &Tenant, id: JobId) -> Result<Option<Tombstone>, StoreError>;
+    /// The first ready jobs of a lane, in order.
+    fn ready(
+        &mut self,
+        queue: &QueueName,
+        kind: &KindName,
+        tenant: &Tenant,
+        limit: usize,
+    ) -> Result<Vec<Head>, StoreError>;
+    /// Deferred jobs that are due at `now`, soonest first, and when the next one after them is.
+    fn due(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError>;
+    /// Queued jobs whose deadline has passed at `now`, and when the next one's does.
+    fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError>;
+    fn idempotency(&mut self, tenant: &Tenant, route: &str, key: &[u8; 32]) -> Result<Option<KeptKey>, StoreError>;
+    /// Blocks of ended jobs whose retention is over at `now`.
+    fn expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ExpiryBlock>, StoreError>;
+    fn key(&mut self, tenant: &Tenant, id: longhaul_core::KeyId) -> Result<Option<ApiKey>, StoreError>;
+    fn document(&mut self, tenant: &Tenant, id: DocumentId) -> Result<Option<Document>, StoreError>;
+
+    /// Writes a batch: all of it durably, or nothing.
+    fn write(&mut self, touched: &HashMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError>;
+    /// Called between batches when there is nothing else to do.
+    fn close(&mut self);
+}
+
+/// Reads what has been committed. Blocks; called on blocking threads.
+pub(crate) trait Reads: Clone + Send + Sync + 'static {
+    fn job(&self, tenant: &Tenant, id: JobId) -> Result<JobView, StoreError>;
+    fn jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError>;
+    fn events(&self, tenant: &Tenant, id: JobId, after: u64, limit: usize) -> Result<Vec<Event>, StoreError>;
+    /// Those that ended before the last; the last stands in the job.
+    fn attempts(&self, tenant: &Tenant, id: JobId) -> Result<Vec<Attempt>, StoreError>;
+    fn steps(&self, tenant: &Tenant, id: JobId) -> Result<Vec<StoredStep>, StoreError>;
+    fn position(&self, spec: &JobSpec, most: u32) -> Result<Option<u32>, StoreError>;
+    fn kinds(&self) -> Result<Vec<(Tenant, KindSpec)>, StoreError>;
+    fn keys(&self) -> Result<Vec<ApiKey>, StoreError>;
+    fn document(&self, tenant: &Tenant, id: DocumentId) -> Result<Option<Document>, StoreError>;
+    fn document_part(&self, tenant: &Tenant, id: DocumentId, part: &str) -> Result<Option<Payload>, StoreError>;
+}

@@ -1,0 +1,101 @@
+//! Handing out jobs: the best of all lanes that a claim may choose from.
+//!
+//! Order: the higher priority first, then the older. A paused queue and a queue at its limit give out nothing; their
+//! jobs stand in lanes of their own and so never hide those of another queue behind them.
+
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+
+use longhaul_core::Step;
+
+use super::{
+    Backing, Head, Ledger, Phase,
+    lanes::{LaneKey, READ_AT_ONCE},
+};
+use crate::{Claim, Held, JobView, Leased, StoreError};
+
+impl<B: Backing> Ledger<B> {
+    /// Leases what is due for this claim now, which may be nothing.
+    pub(crate) fn take(&mut self, claim: &Claim) -> Result<Vec<Leased>, StoreError> {
+        let mut taken = Vec::new();
+        if self.lanes.is_empty() {
+            return Ok(taken);
+        }
+        let open: Vec<LaneKey> = (self.lanes.iter())
+            .filter(|(key, _)| {
+                claim.kinds.contains(&key.kind)
+                    && claim.tenant.as_ref().is_none_or(|tenant| *tenant == key.tenant)
+                    && claim.queues.as_ref().is_none_or(|queues| queues.contains(&key.queue))
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        let mut firsts = BinaryHeap::with_capacity(open.len());
+        for (index, key) in open.iter().enumerate() {
+            if let Some(head) = self.first_of(key)? {
+                firsts.push(Reverse((head, index)));
+            }
+        }
+        while taken.len() < claim.limit
+            && let Some(Reverse((head, index))) = firsts.pop()
+        {
+            let key = &open[index];
+            if !self.queues.get(&key.queue).is_some_and(super::QueueTally::gives_out) {
+                continue;
+            }
+            taken.extend(self.lease(claim, head)?);
+            if let Some(next) = self.first_of(key)? {
+                firsts.push(Reverse((next, index)));
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The first job of a lane, which is read from disk when the window onto it has run empty.
+    fn first_of(&mut self, key: &LaneKey) -> Result<Option<Head>, StoreError> {
+        let Some(lane) = self.lanes.get_mut(key) else { return Ok(None) };
+        if !lane.is_to_be_read() {
+            return Ok(lane.first());
+        }
+        let stored = self.backing.ready(&key.queue, &key.kind, &key.tenant, READ_AT_ONCE)?;
+        let all = stored.len() < READ_AT_ONCE;
+        let unchanged = stored.into_iter().filter(|head| !self.touched.contains_key(&head.no));
+        // What this batch has made ready is not on disk yet. Behind a partial view only what comes before its end counts.
+        let mut heads: Vec<Head> = unchanged.collect();
+        let last = heads.last().copied();
+        let in_batch = self
+            .touched
+            .values()
+            .filter(|entry| entry.phase == Some(Phase::Ready) && LaneKey::of(&entry.job.spec) == *key);
+        let in_batch = in_batch.map(|entry| Head { rank: -i16::from(entry.job.spec.priority), no: entry.no });
+        heads.extend(in_batch.filter(|head| all || last.is_some_and(|last| *head < last)));
+        let Some(lane) = self.lanes.get_mut(key) else { return Ok(None) };
+        lane.show(heads, all);
+        Ok(lane.first())
+    }
+
+    fn lease(&mut self, claim: &Claim, head: Head) -> Result<Option<Leased>, StoreError> {
+        if !self.touched.contains_key(&head.no) {
+            match self.backing.load_no(head.no)? {
+                Some(stored) => self.touch_stored(stored),
+                None => return Err(StoreError::Corrupt(format!("ready job {} has no row", head.no))),
+            };
+        }
+        let random = self.time.ids.random();
+        self.apply(
+            head.no,
+            Step::Claim {
+                worker: claim.worker.clone(),
+                in_process: claim.in_process,
+                random,
+                lease_for: claim.lease_for,
+            },
+        )?;
+        let needs_input = self.touched.get(&head.no).is_some_and(|entry| entry.input.is_none());
+        let read = if needs_input { Some(self.backing.input(head.no)?) } else { None };
+        let Some(entry) = self.touched.get_mut(&head.no) else { return Ok(None) };
+        let input = entry.input.get_or_insert_with(|| read.unwrap_or_else(|| longhaul_core::Payload::inline("null")));
+        let (Some(token), input) = (entry.job.last_token, input.clone()) else { return Ok(None) };
+        let spec = &entry.job.spec;
+        let held = Held { tenant: spec.tenant.clone(), job: spec.id, token };
+        Ok(Some(Leased { view: Arc::new(JobView { job: entry.job.clone(), input, output: None }), held }))
+    }
+}

@@ -1,0 +1,386 @@
+//! The ledger: one writer that takes all changes, a batch at a time, and commits each batch once.
+//!
+//! Callers hand in operations; a single thread collects what has gathered while the last batch was being synced, runs
+//! them over rows in memory, writes all touched rows in one transaction, syncs, and only then answers. This is group
+//! commit: with many callers the cost of a sync is shared by the batch, and a job that is submitted, claimed and
+//! cancelled within a batch is written once, in its last state.
+//!
+//! Claims may wait *in* the ledger. A job that is submitted while a claim waits is leased in the very batch that takes
+//! it in: one row written, one commit, no second trip.
+//!
+//! What stands in memory is a copy, bounded, and never needed: the rows of running jobs, a window onto the head of every
+//! lane, and counts. When a write fails, all of it is thrown away and read again ([`Ledger::reload`]).
+//!
+//! - [`Backing`] says what a ledger needs of the disk (or of memory).
+//! - [`writer`] is the thread, its mailbox, and waiting claims.
+//! - [`lanes`] is the window; [`recent`] the ended jobs that somebody will ask for next.
+
+mod backing;
+mod claims;
+mod lanes;
+mod operations;
+mod recent;
+mod store;
+mod sweep;
+mod writer;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use longhaul_core::{
+    Applied, Clock, Event, IdSource, Job, JobId, Payload, QueueName, State, Status, Step, Tenant, Timestamp,
+};
+
+pub(crate) use backing::{
+    Backing, DocumentWrite, Erasure, ExpiryBlock, Head, KeptKey, Phase, QueueCount, Reads, Start, Stored, WriteSet,
+    terminal_number,
+};
+pub(crate) use store::LedgerStore;
+
+use crate::{Change, JobView, StoreError};
+use lanes::{LaneKey, Lanes};
+use recent::Recent;
+
+/// Inputs up to this size stay in memory while their job runs, so that an ended job can be shown without reading.
+const INPUT_KEPT: u64 = 8 * 1024;
+
+/// Where a store gets time and randomness from.
+#[derive(Debug, Clone)]
+pub struct StoreClock {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Lease tokens and the places of waits within their backoff.
+    pub ids: Arc<dyn IdSource>,
+}
+
+/// How a queue stands, as the ledger counts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct QueueTally {
+    pub(crate) queued: u64,
+    pub(crate) running: u64,
+    pub(crate) paused: bool,
+    pub(crate) concurrency: Option<u32>,
+}
+
+impl QueueTally {
+    fn gives_out(&self) -> bool {
+        !self.paused && self.concurrency.is_none_or(|most| self.running < u64::from(most))
+    }
+}
+
+/// A job that the current batch works on.
+#[derive(Debug)]
+pub(crate) struct Touched {
+    pub(crate) no: i64,
+    pub(crate) job: Job,
+    pub(crate) input: Option<Payload>,
+    pub(crate) output: Option<Payload>,
+    /// Not yet stored: row and input are to be inserted.
+    pub(crate) fresh: bool,
+    /// The row is to be written.
+    pub(crate) changed: bool,
+    /// The output is to be inserted.
+    pub(crate) output_is_new: bool,
+    /// Where the ledger counts it at present; none before it is counted at all. What is stored as deferred counts so
+    /// until a sweep has made it ready, whatever the time.
+    pub(crate) phase: Option<Phase>,
+}
+
+/// The state behind the writer thread.
+pub(crate) struct Ledger<B: Backing> {
+    backing: B,
+    time: StoreClock,
+    now: Timestamp,
+    next_no: i64,
+    lanes: Lanes,
+    queues: HashMap<QueueName, QueueTally>,
+    running: HashMap<i64, Touched>,
+    running_ids: HashMap<JobId, i64>,
+    touched: HashMap<i64, Touched>,
+    touched_ids: HashMap<JobId, i64>,
+    writes: WriteSet,
+    /// Nothing deferred falls due before this.
+    next_due: Timestamp,
+    /// No queued job's deadline passes before this.
+    next_deadline: Timestamp,
+    recent: Arc<Recent>,
+}
+
+impl<B: Backing> Ledger<B> {
+    pub(crate) fn open(backing: B, time: StoreClock, recent: Arc<Recent>) -> Result<Self, StoreError> {
+        let now = time.clock.now();
+        let mut ledger = Self {
+            backing,
+            time,
+            now,
+            next_no: 1,
+            lanes: Lanes::default(),
+            queues: HashMap::new(),
+            running: HashMap::new(),
+            running_ids: HashMap::new(),
+            touched: HashMap::new(),
+            touched_ids: HashMap::new(),
+            writes: WriteSet::default(),
+            next_due: Timestamp::EPOCH,
+            next_deadline: Timestamp::EPOCH,
+            recent,
+        };
+        ledger.reload()?;
+        Ok(ledger)
+    }
+
+    /// Forgets all that is in memory and reads it again.
+    fn reload(&mut self) -> Result<(), StoreError> {
+        self.touched.clear();
+        self.touched_ids.clear();
+        self.writes = WriteSet::default();
+        let Start { next_no, running, lanes, counts, paused } = self.backing.start()?;
+        self.next_no = next_no;
+        self.lanes = Lanes::of(lanes);
+        for tally in self.queues.values_mut() {
+            *tally = QueueTally { concurrency: tally.concurrency, ..QueueTally::default() };
+        }
+        for QueueCount { queue, queued } in counts {
+            self.queues.entry(queue).or_default().queued = queued;
+        }
+        for queue in paused {
+            self.queues.entry(queue).or_default().paused = true;
+        }
+        self.running.clear();
+        self.running_ids.clear();
+        for stored in running {
+            self.queues.entry(stored.job.spec.queue.clone()).or_default().running += 1;
+            self.running_ids.insert(stored.job.spec.id, stored.no);
+            self.running.insert(stored.no, Touched::stored(stored));
+        }
+        // Whatever is due is found by the first sweep.
+        self.next_due = Timestamp::EPOCH;
+        self.next_deadline = Timestamp::EPOCH;
+        Ok(())
+    }
+
+    /// Ends the leases that this process's predecessor held: it is dead, and they with it.
+    pub(crate) fn end_leases_of_the_dead(&mut self) -> Result<(), StoreError> {
+        let mut orphans: Vec<i64> = (self.running.values())
+            .filter(|entry| entry.job.lease().is_some_and(|lease| lease.in_process))
+            .map(|entry| entry.no)
+            .collect();
+        orphans.sort_unstable();
+        for no in orphans {
+            self.touch_running(no);
+            if let Some(entry) = self.touched.get_mut(&no)
+                && let State::Running { lease, .. } = &mut entry.job.state
+            {
+                lease.expires_at = lease.expires_at.min(self.now);
+            }
+            self.apply(no, Step::Expire)?;
+        }
+        Ok(())
+    }
+
+    // ── finding a job ──
+
+    /// Brings the job into the batch and returns its number.
+    fn touch(&mut self, tenant: &Tenant, id: JobId) -> Result<i64, StoreError> {
+        if let Some(no) = self.touched_ids.get(&id).copied() {
+            let same_tenant = self.touched.get(&no).is_some_and(|entry| entry.job.spec.tenant == *tenant);
+            return if same_tenant { Ok(no) } else { Err(StoreError::NotFound("job")) };
+        }
+        if let Some(no) = self.running_ids.get(&id).copied() {
+            let same_tenant = self.running.get(&no).is_some_and(|entry| entry.job.spec.tenant == *tenant);
+            if !same_tenant {
+                return Err(StoreError::NotFound("job"));
+            }
+            self.touch_running(no);
+            return Ok(no);
+        }
+        if self.writes.erasures.iter().any(|erasure| erasure.tombstone.job == id) {
+            return Err(StoreError::NotFound("job"));
+        }
+        match self.backing.load(tenant, id)? {
+            Some(stored) => Ok(self.touch_stored(stored)),
+            None => match self.backing.tombstone(tenant, id)? {
+                Some(tombstone) => Err(StoreError::Gone(Box::new(tombstone))),
+                None => Err(StoreError::NotFound("job")),
+            },
+        }
+    }
+
+    fn touch_running(&mut self, no: i64) {
+        if let Some(entry) = self.running.remove(&no) {
+            self.running_ids.remove(&entry.job.spec.id);
+            self.touched_ids.insert(entry.job.spec.id, no);
+            self.touched.insert(no, entry);
+        }
+    }
+
+    /// Brings a row that was just read into the batch, unless the batch knows better already.
+    fn touch_stored(&mut self, stored: Stored) -> i64 {
+        let no = stored.no;
+        if self.running.contains_key(&no) {
+            self.touch_running(no);
+        }
+        if !self.touched.contains_key(&no) {
+            self.touched_ids.insert(stored.job.spec.id, no);
+            self.touched.insert(no, Touched::stored(stored));
+        }
+        no
+    }
+
+    // ── changing a job ──
+
+    /// Takes a step on a touched job and records all that follows from it.
+    fn apply(&mut self, no: i64, step: Step) -> Result<Applied, StoreError> {
+        let now = self.now;
+        let Some(entry) = self.touched.get_mut(&no) else {
+            return Err(StoreError::Corrupt("a job that is not in the batch was to be changed".into()));
+        };
+        let mut applied = entry.job.step(step, now)?;
+        if applied.repeated {
+            return Ok(applied);
+        }
+        entry.changed = true;
+        for kind in applied.events.drain(..) {
+            entry.job.last_seq += 1;
+            let event = Event { seq: entry.job.last_seq, time: now, attempt: entry.job.attempt, kind };
+            self.writes.events.push((no, event));
+        }
+        if let Some(attempt) = applied.attempt.take() {
+            self.writes.attempts.push((no, attempt));
+        }
+        if let (Some(_), Some(expires_at)) = (applied.ended, entry.job.expires_at()) {
+            self.writes.ended.push((expires_at, no));
+        }
+        self.place(no);
+        Ok(applied)
+    }
+
+    /// Moves a touched job to where its state says that it counts.
+    fn place(&mut self, no: i64) {
+        let Some(entry) = self.touched.get_mut(&no) else { return };
+        let to = Phase::of(&entry.job, self.now);
+        let from = entry.phase.replace(to);
+        if from == Some(to) {
+            return;
+        }
+        let spec = &entry.job.spec;
+        let head = Head { rank: -i16::from(spec.priority), no };
+        // The names are cloned only where a lane or a queue is new.
+        match self.queues.get_mut(&spec.queue) {
+            Some(tally) => tally.moves(from, to),
+            None => self.queues.entry(spec.queue.clone()).or_default().moves(from, to),
+        }
+        if from == Some(Phase::Ready) {
+            self.lanes.remove(&LaneKey::of(spec), head);
+        }
+        if to == Phase::Ready {
+            self.lanes.insert(LaneKey::of(spec), head);
+        }
+        if to == Phase::Deferred
+            && let State::Queued { due_at, .. } = entry.job.state
+        {
+            self.next_due = self.next_due.min(due_at);
+        }
+        if matches!(to, Phase::Ready | Phase::Deferred)
+            && let Some(deadline) = spec.deadline_at
+        {
+            self.next_deadline = self.next_deadline.min(deadline);
+        }
+    }
+
+    // ── the batch ──
+
+    pub(crate) fn begin(&mut self) {
+        self.now = self.time.clock.now();
+    }
+
+    /// Commits the batch; afterwards everything that was answered `Ok` is durable.
+    pub(crate) fn commit(&mut self) -> Result<Vec<Change>, StoreError> {
+        let has_rows = self.touched.values().any(|entry| entry.changed || entry.fresh);
+        if has_rows || !self.writes.is_empty() {
+            if let Err(error) = self.backing.write(&self.touched, &self.writes) {
+                tracing::error!(%error, "a batch could not be written");
+                self.reload()?;
+                return Err(error);
+            }
+            let erased: HashSet<i64> = self.writes.erasures.iter().map(|erasure| erasure.no).collect();
+            for erasure in &self.writes.erasures {
+                self.recent.remove(&erasure.tombstone.job);
+            }
+            self.writes.clear();
+            Ok(self.settle(&erased))
+        } else {
+            Ok(self.settle(&HashSet::new()))
+        }
+    }
+
+    /// Gives every touched job back to where it belongs between batches, and tells what has changed.
+    fn settle(&mut self, erased: &HashSet<i64>) -> Vec<Change> {
+        let mut changes = Vec::with_capacity(self.touched.len());
+        self.touched_ids.clear();
+        for (no, mut entry) in self.touched.drain() {
+            if erased.contains(&no) {
+                continue;
+            }
+            let changed = std::mem::take(&mut entry.changed);
+            entry.fresh = false;
+            let mut change = changed.then(|| Change {
+                tenant: entry.job.spec.tenant.clone(),
+                job: entry.job.spec.id,
+                status: entry.job.status(),
+                version: entry.job.version,
+                view: None,
+                cancelling: entry.job.lease().is_some() && entry.job.cancel_requested_at.is_some(),
+            });
+            if entry.job.lease().is_some() {
+                if entry.input.as_ref().is_some_and(|input| input.size() > INPUT_KEPT) {
+                    entry.input = None;
+                }
+                self.running_ids.insert(entry.job.spec.id, no);
+                self.running.insert(no, entry);
+            } else if let Some(change) = &mut change
+                && change.status.is_terminal()
+                && let Some(input) = entry.input
+                && (change.status != Status::Succeeded || entry.output_is_new)
+            {
+                let view = Arc::new(JobView { job: entry.job, input, output: entry.output });
+                self.recent.put(view.clone());
+                change.view = Some(view);
+            }
+            changes.extend(change);
+        }
+        changes
+    }
+}
+
+impl Touched {
+    fn stored(Stored { no, phase, job }: Stored) -> Self {
+        Self {
+            no,
+            job,
+            input: None,
+            output: None,
+            fresh: false,
+            changed: false,
+            output_is_new: false,
+            phase: Some(phase),
+        }
+    }
+}
+
+impl QueueTally {
+    fn moves(&mut self, from: Option<Phase>, to: Phase) {
+        match from {
+            Some(Phase::Ready | Phase::Deferred) => self.queued = self.queued.saturating_sub(1),
+            Some(Phase::Running) => self.running = self.running.saturating_sub(1),
+            Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) | None => {}
+        }
+        match to {
+            Phase::Ready | Phase::Deferred => self.queued += 1,
+            Phase::Running => self.running += 1,
+            Phase::Succeeded | Phase::Failed | Phase::Cancelled => {}
+        }
+    }
+}

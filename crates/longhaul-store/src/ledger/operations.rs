@@ -1,0 +1,239 @@
+//! What callers ask for, as operations on the ledger. Each runs within a batch and is answered after its commit.
+
+use longhaul_core::{
+    ApiKey, DocumentId, EventKind, Job, JobId, KeyId, KindSpec, Payload, QueueName, Refused, Stage, Status, Step,
+    StepName, Tenant,
+};
+
+use super::{Backing, DocumentWrite, Erasure, Ledger, QueueTally, Touched};
+use crate::{Beat, BeatAnswer, Held, NewJob, Outcome, QueueState, StoreError, Submit, Submitted, Tombstone};
+
+impl<B: Backing> Ledger<B> {
+    pub(crate) fn submit(&mut self, submit: Submit) -> Result<Submitted, StoreError> {
+        let Submit { jobs, idempotency, document } = submit;
+        if let (Some(key), Some(first)) = (&idempotency, jobs.first())
+            && let Some(jobs) = self.replay(&first.spec.tenant, key)?
+        {
+            return Ok(Submitted::Replayed(jobs));
+        }
+        if let (Some(key), Some(first)) = (idempotency, jobs.first()) {
+            let ids = jobs.iter().map(|job| job.spec.id).collect();
+            self.writes.idempotency.push((first.spec.tenant.clone(), key, ids));
+        }
+        self.writes.documents.extend(document.map(DocumentWrite::Put));
+        for job in jobs {
+            self.take_in(job);
+        }
+        Ok(Submitted::Created)
+    }
+
+    /// The jobs of an earlier call with this key, if there was one.
+    fn replay(&mut self, tenant: &Tenant, key: &crate::Idempotency) -> Result<Option<Vec<JobId>>, StoreError> {
+        let in_batch = self
+            .writes
+            .idempotency
+            .iter()
+            .find(|(whose, other, _)| whose == tenant && other.route == key.route && other.key == key.key);
+        if let Some((_, other, jobs)) = in_batch {
+            return if other.fingerprint == key.fingerprint {
+                Ok(Some(jobs.clone()))
+            } else {
+                Err(StoreError::IdempotencyMismatch)
+            };
+        }
+        let Some(kept) = self.backing.idempotency(tenant, key.route, &key.key)? else { return Ok(None) };
+        if kept.keep_until <= self.now {
+            // Its time is over, unless one of its jobs is still there.
+            let mut lives = false;
+            for id in &kept.jobs {
+                lives |= self.backing.load(tenant, *id)?.is_some();
+            }
+            if !lives {
+                return Ok(None);
+            }
+        }
+        if kept.fingerprint == key.fingerprint { Ok(Some(kept.jobs)) } else { Err(StoreError::IdempotencyMismatch) }
+    }
+
+    fn take_in(&mut self, NewJob { spec, input }: NewJob) {
+        let no = self.next_no;
+        self.next_no += 1;
+        let mut job = Job::submitted(spec);
+        let longhaul_core::State::Queued { why, due_at, .. } = job.state else { return };
+        let due_at = (due_at > self.now).then_some(due_at);
+        job.last_seq = 1;
+        let kind = EventKind::Queued { why, due_at, error: None };
+        let time = job.spec.created_at;
+        self.writes.events.push((no, longhaul_core::Event { seq: 1, time, attempt: 0, kind }));
+        self.touched_ids.insert(job.spec.id, no);
+        let entry = Touched {
+            no,
+            job,
+            input: Some(input),
+            output: None,
+            fresh: true,
+            changed: true,
+            output_is_new: false,
+            phase: None,
+        };
+        self.touched.insert(no, entry);
+        self.place(no);
+    }
+
+    // ── under a lease ──
+
+    fn touch_held(&mut self, held: &Held) -> Result<i64, StoreError> {
+        self.touch(&held.tenant, held.job).map_err(|error| match error {
+            // An erased or expired job is nobody's any more.
+            StoreError::Gone(_) => StoreError::Refused(Refused::LeaseLost),
+            other => other,
+        })
+    }
+
+    pub(crate) fn beat(&mut self, beat: Beat) -> Result<BeatAnswer, StoreError> {
+        let no = self.touch_held(&beat.held)?;
+        self.apply(no, Step::Beat { token: beat.held.token, lease_for: beat.lease_for, progress: beat.progress })?;
+        let entry = self.touched.get(&no).ok_or(StoreError::NotFound("job"))?;
+        let lease = entry.job.lease().ok_or(Refused::LeaseLost)?;
+        Ok(BeatAnswer { lease_expires_at: lease.expires_at, cancel_requested: entry.job.cancel_requested_at.is_some() })
+    }
+
+    pub(crate) fn enter(&mut self, held: &Held, stage: Stage) -> Result<(), StoreError> {
+        let no = self.touch_held(held)?;
+        self.apply(no, Step::Enter { token: held.token, stage }).map(drop)
+    }
+
+    pub(crate) fn tell(&mut self, held: &Held, events: Vec<EventKind>) -> Result<(), StoreError> {
+        let no = self.touch_held(held)?;
+        for event in events {
+            self.apply(no, Step::Tell { token: held.token, event })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn checkpoint(&mut self, held: &Held, name: StepName, output: Payload) -> Result<(), StoreError> {
+        let no = self.touch_held(held)?;
+        let in_batch = self.writes.steps.iter().find(|(job, step, _)| *job == no && *step == name);
+        let stored = match in_batch {
+            Some((_, _, output)) => Some(output.clone()),
+            None => self.backing.step(no, &name)?,
+        };
+        if let Some(stored) = stored {
+            // The fence is checked first, so that a stale worker learns that it is stale.
+            return match self.touched.get(&no).and_then(|entry| entry.job.lease()) {
+                Some(lease) if lease.token == held.token && stored == output => Ok(()),
+                Some(lease) if lease.token == held.token => Err(StoreError::StepExists),
+                _ => Err(Refused::LeaseLost.into()),
+            };
+        }
+        self.apply(no, Step::Tell { token: held.token, event: EventKind::Step { name: name.to_string() } })?;
+        self.writes.steps.push((no, name, output));
+        Ok(())
+    }
+
+    pub(crate) fn finish(&mut self, held: &Held, outcome: Outcome) -> Result<Status, StoreError> {
+        let no = self.touch_held(held)?;
+        let token = held.token;
+        match outcome {
+            Outcome::Succeeded { output, report } => {
+                let applied = self.apply(no, Step::Succeed { token, report })?;
+                if !applied.repeated
+                    && let Some(entry) = self.touched.get_mut(&no)
+                {
+                    entry.output = Some(output);
+                    entry.output_is_new = true;
+                }
+            }
+            Outcome::Failed { error, plan, ambiguous } => {
+                let random = self.time.ids.random();
+                self.apply(no, Step::Fail { token, error, plan, random, ambiguous })?;
+            }
+            Outcome::Released => {
+                self.apply(no, Step::Release { token })?;
+            }
+        }
+        Ok(self.touched.get(&no).map_or(Status::Failed, |entry| entry.job.status()))
+    }
+
+    // ── from outside ──
+
+    pub(crate) fn cancel(&mut self, tenant: &Tenant, id: JobId) -> Result<Status, StoreError> {
+        let no = self.touch(tenant, id)?;
+        match self.apply(no, Step::Cancel) {
+            Ok(_) | Err(StoreError::Refused(Refused::Terminal)) => {}
+            Err(other) => return Err(other),
+        }
+        Ok(self.touched.get(&no).map_or(Status::Cancelled, |entry| entry.job.status()))
+    }
+
+    pub(crate) fn erase(&mut self, tenant: &Tenant, id: JobId) -> Result<(), StoreError> {
+        let no = self.touch(tenant, id)?;
+        self.erase_touched(no, true)
+    }
+
+    pub(super) fn erase_touched(&mut self, no: i64, erased: bool) -> Result<(), StoreError> {
+        let Some(entry) = self.touched.get(&no) else { return Ok(()) };
+        let Some(finished_at) = entry.job.finished_at else { return Err(Refused::NoOccasion.into()) };
+        let tombstone = Tombstone { job: entry.job.spec.id, status: entry.job.status(), finished_at, erased };
+        if self.writes.erasures.iter().any(|erasure| erasure.no == no) {
+            return Ok(());
+        }
+        self.writes.erasures.push(Erasure { no, tenant: entry.job.spec.tenant.clone(), tombstone });
+        Ok(())
+    }
+
+    // ── queues, kinds, keys, documents ──
+
+    pub(crate) fn queue_states(&self) -> Vec<QueueState> {
+        let mut states: Vec<QueueState> = (self.queues.iter())
+            .map(|(name, tally)| {
+                let QueueTally { queued, running, paused, concurrency } = tally.clone();
+                QueueState { name: name.clone(), paused, concurrency, queued, running }
+            })
+            .collect();
+        states.sort_by(|a, b| a.name.cmp(&b.name));
+        states
+    }
+
+    pub(crate) fn limit_queue(&mut self, queue: QueueName, concurrency: Option<u32>) {
+        self.queues.entry(queue).or_default().concurrency = concurrency;
+    }
+
+    pub(crate) fn pause_queue(&mut self, queue: QueueName, paused: bool) {
+        self.queues.entry(queue.clone()).or_default().paused = paused;
+        self.writes.pauses.push((queue, paused));
+    }
+
+    pub(crate) fn put_kind(&mut self, tenant: &Tenant, kind: KindSpec) {
+        self.writes.kinds.push((tenant.clone(), kind));
+    }
+
+    pub(crate) fn put_key(&mut self, key: ApiKey) {
+        self.writes.keys.push(key);
+    }
+
+    pub(crate) fn revoke_key(&mut self, tenant: &Tenant, id: KeyId) -> Result<ApiKey, StoreError> {
+        let mut key = self.backing.key(tenant, id)?.ok_or(StoreError::NotFound("key"))?;
+        key.revoked_at.get_or_insert(self.now);
+        self.writes.keys.push(key.clone());
+        Ok(key)
+    }
+
+    pub(crate) fn put_document_part(
+        &mut self,
+        tenant: &Tenant,
+        id: DocumentId,
+        part: &'static str,
+        content: Payload,
+    ) -> Result<(), StoreError> {
+        self.backing.document(tenant, id)?.ok_or(StoreError::NotFound("document"))?;
+        self.writes.documents.push(DocumentWrite::Part(tenant.clone(), id, part, content));
+        Ok(())
+    }
+
+    pub(crate) fn delete_document(&mut self, tenant: &Tenant, id: DocumentId) -> Result<(), StoreError> {
+        self.backing.document(tenant, id)?.ok_or(StoreError::NotFound("document"))?;
+        self.writes.documents.push(DocumentWrite::Delete(tenant.clone(), id));
+        Ok(())
+    }
+}

@@ -1,0 +1,403 @@
+//! A store in memory, for tests and simulation: nothing survives the process.
+//!
+//! The same ledger as on disk, over maps. It shows what the ledger does when the disk is not the question.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use longhaul_core::{
+    ApiKey, Attempt, DocumentId, Event, Job, JobId, JobSpec, KeyId, KindName, KindSpec, Payload, QueueName, Span,
+    StepName, Tenant, Timestamp,
+};
+
+use crate::{
+    Document, JobPage, JobQuery, JobView, Observer, StoreClock, StoreError, StoredStep, Tombstone,
+    blob::{BlobStore, MemoryBlobs},
+    ledger::{
+        Backing, DocumentWrite, ExpiryBlock, Head, KeptKey, LedgerStore, Phase, QueueCount, Reads, Start, Stored,
+        Touched, WriteSet,
+    },
+};
+
+/// Makes stores in memory.
+pub struct MemoryStore;
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn open(time: StoreClock, observer: Arc<dyn Observer>) -> Result<Arc<dyn crate::JobStore>, StoreError> {
+        let backing = MemoryBacking { rows: Arc::default(), blobs: Arc::default() };
+        Ok(Arc::new(LedgerStore::start(backing, time, observer, Span::from_secs(30 * 86_400))?))
+    }
+}
+
+#[derive(Debug)]
+struct Row {
+    phase: Phase,
+    job: Job,
+    input: Payload,
+    output: Option<Payload>,
+    events: Vec<Event>,
+    attempts: Vec<Attempt>,
+    steps: Vec<(StepName, Payload)>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    jobs: BTreeMap<i64, Row>,
+    ids: HashMap<(Tenant, JobId), i64>,
+    next_no: i64,
+    idempotency: HashMap<(Tenant, &'static str, [u8; 32]), KeptKey>,
+    tombstones: HashMap<(Tenant, JobId), Tombstone>,
+    expiry: BTreeMap<i64, (Timestamp, Vec<i64>)>,
+    expiry_next: i64,
+    paused: BTreeMap<QueueName, bool>,
+    kinds: BTreeMap<(Tenant, KindName), KindSpec>,
+    keys: BTreeMap<KeyId, ApiKey>,
+    documents: HashMap<(Tenant, DocumentId), Document>,
+    parts: HashMap<(Tenant, DocumentId, &'static str), Payload>,
+}
+
+struct MemoryBacking {
+    rows: Arc<RwLock<Rows>>,
+    blobs: Arc<MemoryBlobs>,
+}
+
+#[derive(Clone)]
+struct MemoryReads(Arc<RwLock<Rows>>);
+
+fn read(rows: &RwLock<Rows>) -> RwLockReadGuard<'_, Rows> {
+    rows.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(rows: &RwLock<Rows>) -> RwLockWriteGuard<'_, Rows> {
+    rows.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Rows {
+    fn stored(&self, no: i64) -> Option<Stored> {
+        self.jobs.get(&no).map(|row| Stored { no, phase: row.phase, job: row.job.clone() })
+    }
+
+    fn row(&self, tenant: &Tenant, id: JobId) -> Result<&Row, StoreError> {
+        let key = (tenant.clone(), id);
+        match self.ids.get(&key).and_then(|no| self.jobs.get(no)) {
+            Some(row) => Ok(row),
+            None => Err(match self.tombstones.get(&key) {
+                Some(tombstone) => StoreError::Gone(Box::new(tombstone.clone())),
+                None => StoreError::NotFound("job"),
+            }),
+        }
+    }
+
+    fn in_phase(&self, phase: Phase) -> impl Iterator<Item = (&i64, &Row)> {
+        self.jobs.iter().filter(move |(_, row)| row.phase == phase)
+    }
+
+    /// The soonest jobs by `at` that are due, and when the next one after them is.
+    fn soonest(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        at: impl Fn(&Row) -> Option<Timestamp>,
+    ) -> (Vec<Stored>, Option<Timestamp>) {
+        let mut timed: Vec<(Timestamp, i64)> =
+            self.jobs.iter().filter_map(|(no, row)| at(row).map(|at| (at, *no))).collect();
+        timed.sort_unstable();
+        let due = timed.iter().take_while(|(at, _)| *at <= now).count().min(limit);
+        let next = timed.get(due).map(|(at, _)| *at);
+        (timed[..due].iter().filter_map(|(_, no)| self.stored(*no)).collect(), next)
+    }
+}
+
+impl Backing for MemoryBacking {
+    type Reads = MemoryReads;
+
+    fn reads(&self) -> MemoryReads {
+        MemoryReads(self.rows.clone())
+    }
+
+    fn blobs(&self) -> Arc<dyn BlobStore> {
+        self.blobs.clone()
+    }
+
+    fn start(&mut self) -> Result<Start, StoreError> {
+        let rows = read(&self.rows);
+        let mut counts: BTreeMap<QueueName, u64> = BTreeMap::new();
+        let mut lanes = std::collections::BTreeSet::new();
+        for row in rows.jobs.values().filter(|row| row.phase <= Phase::Deferred) {
+            *counts.entry(row.job.spec.queue.clone()).or_default() += 1;
+        }
+        for (_, row) in rows.in_phase(Phase::Ready) {
+            let spec = &row.job.spec;
+            lanes.insert((spec.queue.clone(), spec.kind.clone(), spec.tenant.clone()));
+        }
+        Ok(Start {
+            next_no: rows.next_no.max(1),
+            running: rows.in_phase(Phase::Running).filter_map(|(no, _)| rows.stored(*no)).collect(),
+            lanes: lanes.into_iter().collect(),
+            counts: counts.into_iter().map(|(queue, queued)| QueueCount { queue, queued }).collect(),
+            paused: rows.paused.iter().filter(|(_, paused)| **paused).map(|(queue, _)| queue.clone()).collect(),
+        })
+    }
+
+    fn load(&mut self, tenant: &Tenant, id: JobId) -> Result<Option<Stored>, StoreError> {
+        let rows = read(&self.rows);
+        Ok(rows.ids.get(&(tenant.clone(), id)).and_then(|no| rows.stored(*no)))
+    }
+
+    fn load_no(&mut self, no: i64) -> Result<Option<Stored>, StoreError> {
+        Ok(read(&self.rows).stored(no))
+    }
+
+    fn input(&mut self, no: i64) -> Result<Payload, StoreError> {
+        let rows = read(&self.rows);
+        rows.jobs.get(&no).map(|row| row.input.clone()).ok_or(StoreError::NotFound("job"))
+    }
+
+    fn step(&mut self, no: i64, name: &StepName) -> Result<Option<Payload>, StoreError> {
+        let rows = read(&self.rows);
+        let steps = rows.jobs.get(&no).map(|row| &row.steps);
+        Ok(steps.and_then(|steps| steps.iter().find(|(step, _)| step == name)).map(|(_, output)| output.clone()))
+    }
+
+    fn tombstone(&mut self, tenant: &Tenant, id: JobId) -> Result<Option<Tombstone>, StoreError> {
+        Ok(read(&self.rows).tombstones.get(&(tenant.clone(), id)).cloned())
+    }
+
+    fn ready(
+        &mut self,
+        queue: &QueueName,
+        kind: &KindName,
+        tenant: &Tenant,
+        limit: usize,
+    ) -> Result<Vec<Head>, StoreError> {
+        let rows = read(&self.rows);
+        let in_lane = rows.in_phase(Phase::Ready).filter(|(_, row)| {
+            let spec = &row.job.spec;
+            spec.queue == *queue && spec.kind == *kind && spec.tenant == *tenant
+        });
+        let mut heads: Vec<Head> =
+            in_lane.map(|(no, row)| Head { rank: -i16::from(row.job.spec.priority), no: *no }).collect();
+        heads.sort_unstable();
+        heads.truncate(limit);
+        Ok(heads)
+    }
+
+    fn due(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError> {
+        Ok(read(&self.rows).soonest(now, limit, |row| match row.job.state {
+            longhaul_core::State::Queued { due_at, .. } if row.phase == Phase::Deferred => Some(due_at),
+            _ => None,
+        }))
+    }
+
+    fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError> {
+        Ok(read(&self.rows)
+            .soonest(now, limit, |row| row.job.spec.deadline_at.filter(|_| row.phase <= Phase::Deferred)))
+    }
+
+    fn idempotency(&mut self, tenant: &Tenant, route: &str, key: &[u8; 32]) -> Result<Option<KeptKey>, StoreError> {
+        let rows = read(&self.rows);
+        let found =
+            rows.idempotency.iter().find(|((whose, on, other), _)| whose == tenant && *on == route && other == key);
+        Ok(found.map(|(_, kept)| kept.clone()))
+    }
+
+    fn expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ExpiryBlock>, StoreError> {
+        let rows = read(&self.rows);
+        let mut due: Vec<(&i64, &(Timestamp, Vec<i64>))> =
+            rows.expiry.iter().filter(|(_, (at, _))| *at <= now).collect();
+        due.sort_by_key(|(id, (at, _))| (*at, **id));
+        Ok(due.into_iter().take(limit).map(|(id, (_, jobs))| ExpiryBlock { id: *id, jobs: jobs.clone() }).collect())
+    }
+
+    fn key(&mut self, tenant: &Tenant, id: KeyId) -> Result<Option<ApiKey>, StoreError> {
+        Ok(read(&self.rows).keys.get(&id).filter(|key| key.tenant == *tenant).cloned())
+    }
+
+    fn document(&mut self, tenant: &Tenant, id: DocumentId) -> Result<Option<Document>, StoreError> {
+        Ok(read(&self.rows).documents.get(&(tenant.clone(), id)).cloned())
+    }
+
+    fn write(&mut self, touched: &HashMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError> {
+        let mut rows = write(&self.rows);
+        for entry in touched.values().filter(|entry| entry.changed) {
+            write_job(&mut rows, entry)?;
+        }
+        write_rest(&mut rows, writes);
+        Ok(())
+    }
+
+    fn close(&mut self) {}
+}
+
+fn write_job(rows: &mut Rows, entry: &Touched) -> Result<(), StoreError> {
+    let phase = entry.phase.ok_or_else(|| StoreError::Corrupt("a job without a phase".into()))?;
+    if entry.fresh {
+        let input = entry.input.clone().ok_or_else(|| StoreError::Corrupt("a new job without input".into()))?;
+        rows.ids.insert((entry.job.spec.tenant.clone(), entry.job.spec.id), entry.no);
+        rows.next_no = rows.next_no.max(entry.no + 1);
+        let row = Row {
+            phase,
+            job: entry.job.clone(),
+            input,
+            output: None,
+            events: Vec::new(),
+            attempts: Vec::new(),
+            steps: Vec::new(),
+        };
+        rows.jobs.insert(entry.no, row);
+    }
+    if let Some(row) = rows.jobs.get_mut(&entry.no) {
+        row.phase = phase;
+        row.job = entry.job.clone();
+        if entry.output_is_new {
+            row.output = entry.output.clone();
+        }
+    }
+    Ok(())
+}
+
+fn write_rest(rows: &mut Rows, writes: &WriteSet) {
+    for (no, event) in &writes.events {
+        rows.jobs.entry(*no).and_modify(|row| row.events.push(event.clone()));
+    }
+    for (no, attempt) in &writes.attempts {
+        rows.jobs.entry(*no).and_modify(|row| row.attempts.push(attempt.clone()));
+    }
+    for (no, name, output) in &writes.steps {
+        rows.jobs.entry(*no).and_modify(|row| row.steps.push((name.clone(), output.clone())));
+    }
+    for (tenant, key, jobs) in &writes.idempotency {
+        let kept = KeptKey { fingerprint: key.fingerprint, jobs: jobs.clone(), keep_until: key.keep_until };
+        rows.idempotency.insert((tenant.clone(), key.route, key.key), kept);
+    }
+    for (at, no) in &writes.ended {
+        rows.expiry_next += 1;
+        let id = rows.expiry_next;
+        rows.expiry.insert(id, (*at, vec![*no]));
+    }
+    for erasure in &writes.erasures {
+        if rows.jobs.remove(&erasure.no).is_some() {
+            let key = (erasure.tenant.clone(), erasure.tombstone.job);
+            rows.ids.remove(&key);
+            rows.tombstones.insert(key, erasure.tombstone.clone());
+        }
+    }
+    for id in &writes.expiry_done {
+        rows.expiry.remove(id);
+    }
+    for block in &writes.expiry_left {
+        rows.expiry.entry(block.id).and_modify(|(_, jobs)| jobs.clone_from(&block.jobs));
+    }
+    for (queue, paused) in &writes.pauses {
+        rows.paused.insert(queue.clone(), *paused);
+    }
+    for (tenant, kind) in &writes.kinds {
+        rows.kinds.insert((tenant.clone(), kind.name.clone()), kind.clone());
+    }
+    for key in &writes.keys {
+        rows.keys.insert(key.id, key.clone());
+    }
+    for document in &writes.documents {
+        match document {
+            DocumentWrite::Put(document) => {
+                rows.documents.insert((document.tenant.clone(), document.id), document.clone());
+            }
+            DocumentWrite::Part(tenant, id, part, content) => {
+                rows.parts.insert((tenant.clone(), *id, *part), content.clone());
+            }
+            DocumentWrite::Delete(tenant, id) => {
+                rows.documents.remove(&(tenant.clone(), *id));
+                rows.parts.retain(|(whose, document, _), _| whose != tenant || document != id);
+            }
+        }
+    }
+    if let Some(before) = writes.forget_before {
+        rows.tombstones.retain(|_, tombstone| tombstone.finished_at >= before);
+    }
+}
+
+impl Reads for MemoryReads {
+    fn job(&self, tenant: &Tenant, id: JobId) -> Result<JobView, StoreError> {
+        let rows = read(&self.0);
+        let row = rows.row(tenant, id)?;
+        Ok(JobView { job: row.job.clone(), input: row.input.clone(), output: row.output.clone() })
+    }
+
+    fn jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError> {
+        let rows = read(&self.0);
+        let mut all: Vec<&Job> = (rows.jobs.values())
+            .map(|row| &row.job)
+            .filter(|job| job.spec.tenant == query.tenant && query.before.is_none_or(|before| job.spec.id < before))
+            .filter(|job| fits(job, query))
+            .collect();
+        all.sort_by_key(|job| std::cmp::Reverse(job.spec.id));
+        let more = all.len() > query.limit;
+        all.truncate(query.limit);
+        let next = all.last().filter(|_| more).map(|job| job.spec.id);
+        Ok(JobPage { jobs: all.into_iter().cloned().collect(), next })
+    }
+
+    fn events(&self, tenant: &Tenant, id: JobId, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let rows = read(&self.0);
+        let events = rows.row(tenant, id)?.events.iter();
+        Ok(events.filter(|event| event.seq > after).take(limit).cloned().collect())
+    }
+
+    fn attempts(&self, tenant: &Tenant, id: JobId) -> Result<Vec<Attempt>, StoreError> {
+        Ok(read(&self.0).row(tenant, id)?.attempts.clone())
+    }
+
+    fn steps(&self, tenant: &Tenant, id: JobId) -> Result<Vec<StoredStep>, StoreError> {
+        let rows = read(&self.0);
+        let steps = rows.row(tenant, id)?.steps.iter();
+        Ok(steps.map(|(name, output)| StoredStep { name: name.clone(), output: output.clone() }).collect())
+    }
+
+    fn position(&self, spec: &JobSpec, most: u32) -> Result<Option<u32>, StoreError> {
+        let rows = read(&self.0);
+        let Some(no) = rows.ids.get(&(spec.tenant.clone(), spec.id)) else { return Ok(None) };
+        let own = Head { rank: -i16::from(spec.priority), no: *no };
+        let before = rows.in_phase(Phase::Ready).filter(|(no, row)| {
+            let other = &row.job.spec;
+            other.queue == spec.queue
+                && other.kind == spec.kind
+                && other.tenant == spec.tenant
+                && Head { rank: -i16::from(other.priority), no: **no } < own
+        });
+        let count = u32::try_from(before.count()).unwrap_or(u32::MAX);
+        Ok((count < most).then_some(count))
+    }
+
+    fn kinds(&self) -> Result<Vec<(Tenant, KindSpec)>, StoreError> {
+        Ok(read(&self.0).kinds.iter().map(|((tenant, _), kind)| (tenant.clone(), kind.clone())).collect())
+    }
+
+    fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        Ok(read(&self.0).keys.values().cloned().collect())
+    }
+
+    fn document(&self, tenant: &Tenant, id: DocumentId) -> Result<Option<Document>, StoreError> {
+        Ok(read(&self.0).documents.get(&(tenant.clone(), id)).cloned())
+    }
+
+    fn document_part(&self, tenant: &Tenant, id: DocumentId, part: &str) -> Result<Option<Payload>, StoreError> {
+        let rows = read(&self.0);
+        let found =
+            rows.parts.iter().find(|((whose, document, name), _)| whose == tenant && *document == id && *name == part);
+        Ok(found.map(|(_, content)| content.clone()))
+    }
+}
+
+fn fits(job: &Job, query: &JobQuery) -> bool {
+    let pairs: serde_json::Map<String, serde_json::Value> =
+        job.spec.metadata.as_deref().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    query.status.is_none_or(|status| job.status() == status)
+        && query.kind.as_ref().is_none_or(|kind| job.spec.kind == *kind)
+        && query.queue.as_ref().is_none_or(|queue| job.spec.queue == *queue)
+        && query.created_after.is_none_or(|after| job.spec.created_at >= after)
+        && query.created_before.is_none_or(|before| job.spec.created_at < before)
+        && query.metadata.iter().all(|(key, value)| pairs.get(key).and_then(|v| v.as_str()) == Some(value))
+}

@@ -1,0 +1,220 @@
+//! The ledger's side of the database: its one writing connection.
+
+use std::{collections::HashMap, fs::File, sync::Arc};
+
+use longhaul_core::{ApiKey, DocumentId, JobId, KeyId, KindName, Payload, QueueName, StepName, Tenant, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
+
+use super::{
+    open::Opened,
+    reads::{self, SqliteReads},
+    rows, write,
+};
+use crate::{
+    Document, StoreError, Tombstone,
+    blob::{BlobStore, DirBlobs},
+    ledger::{Backing, ExpiryBlock, Head, KeptKey, QueueCount, Start, Stored, Touched, WriteSet},
+};
+
+pub(super) struct SqliteBacking {
+    connection: Connection,
+    reads: SqliteReads,
+    blobs: Arc<DirBlobs>,
+    _lock: File,
+}
+
+impl SqliteBacking {
+    pub(super) fn new(opened: Opened, blobs: Arc<DirBlobs>) -> Result<Self, StoreError> {
+        let reads = SqliteReads::new(opened.database);
+        let backing = Self { connection: opened.writer, reads, blobs, _lock: opened.lock };
+        backing.remove_unreferenced_blobs()?;
+        Ok(backing)
+    }
+
+    /// What a crash left between writing a blob and committing the row that refers to it.
+    fn remove_unreferenced_blobs(&self) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare("SELECT 1 FROM blob_use WHERE digest = ?1")?;
+        let statement = std::cell::RefCell::new(&mut statement);
+        let is_referred_to = |digest: &[u8; 32]| {
+            // When the database cannot say, the file stays.
+            statement.borrow_mut().exists([digest.as_slice()]).unwrap_or(true)
+        };
+        match self.blobs.retain(&is_referred_to) {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "removed blobs that nothing refers to"),
+            Err(error) => tracing::warn!(%error, "could not look for blobs that nothing refers to"),
+        }
+        Ok(())
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        mut read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut found = statement.query(params)?;
+        let mut all = Vec::new();
+        while let Some(row) = found.next()? {
+            all.push(read(row)?);
+        }
+        Ok(all)
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut found = statement.query(params)?;
+        found.next()?.map(read).transpose()
+    }
+
+    fn next_time(&self, sql: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.one(sql, [now.as_micros()], |row| Ok(rows::time_or_none(row, 0)?))?.flatten())
+    }
+}
+
+impl Backing for SqliteBacking {
+    type Reads = SqliteReads;
+
+    fn reads(&self) -> SqliteReads {
+        self.reads.clone()
+    }
+
+    fn blobs(&self) -> Arc<dyn BlobStore> {
+        self.blobs.clone()
+    }
+
+    fn start(&mut self) -> Result<Start, StoreError> {
+        let mut counts: HashMap<String, u64> = HashMap::new();
+        for sql in [include_str!("queries/count_ready.sql"), include_str!("queries/count_deferred.sql")] {
+            for (queue, count) in self.all(sql, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?)))? {
+                *counts.entry(queue).or_default() += count;
+            }
+        }
+        let name = |text: String| QueueName::new(&text).map_err(|_| StoreError::Corrupt(format!("queue {text:?}")));
+        let counts = counts.into_iter().map(|(queue, queued)| Ok(QueueCount { queue: name(queue)?, queued }));
+        let lanes = self.all(include_str!("queries/lanes.sql"), [], |row| {
+            let damaged = |_| StoreError::Corrupt("the name of a lane".into());
+            Ok((
+                row.get::<_, String>(0)?.parse().map_err(damaged)?,
+                row.get::<_, String>(1)?.parse().map_err(damaged)?,
+                row.get::<_, String>(2)?.parse().map_err(damaged)?,
+            ))
+        })?;
+        let paused = self.all("SELECT name FROM queue WHERE paused", [], |row| name(row.get(0)?))?;
+        let last: Option<i64> = self.one("SELECT max(no) FROM job", [], |row| Ok(row.get(0)?))?.flatten();
+        // Rows of removed jobs may still be listed to expire under higher numbers; no number is given twice.
+        let listed: Option<i64> =
+            self.one("SELECT value FROM counter WHERE name = 'next_no'", [], |row| Ok(row.get(0)?))?.flatten();
+        Ok(Start {
+            next_no: last.map_or(1, |last| last + 1).max(listed.unwrap_or(1)),
+            running: self.all(include_str!("queries/jobs_running.sql"), [], rows::stored)?,
+            lanes,
+            counts: counts.collect::<Result<_, StoreError>>()?,
+            paused,
+        })
+    }
+
+    fn load(&mut self, tenant: &Tenant, id: JobId) -> Result<Option<Stored>, StoreError> {
+        self.one(include_str!("queries/job_by_id.sql"), params![tenant.as_str(), id.as_bytes()], rows::stored)
+    }
+
+    fn load_no(&mut self, no: i64) -> Result<Option<Stored>, StoreError> {
+        self.one(include_str!("queries/job_by_no.sql"), [no], rows::stored)
+    }
+
+    fn input(&mut self, no: i64) -> Result<Payload, StoreError> {
+        let input = self.one(include_str!("queries/input.sql"), [no], |row| rows::payload(row, 0))?;
+        input.ok_or_else(|| StoreError::Corrupt(format!("job {no} has no input")))
+    }
+
+    fn step(&mut self, no: i64, name: &StepName) -> Result<Option<Payload>, StoreError> {
+        let sql = "SELECT data, blob FROM step WHERE no = ?1 AND name = ?2";
+        self.one(sql, params![no, name.as_str()], |row| rows::payload(row, 0))
+    }
+
+    fn tombstone(&mut self, tenant: &Tenant, id: JobId) -> Result<Option<Tombstone>, StoreError> {
+        reads::tombstone(&self.connection, tenant, id)
+    }
+
+    fn ready(
+        &mut self,
+        queue: &QueueName,
+        kind: &KindName,
+        tenant: &Tenant,
+        limit: usize,
+    ) -> Result<Vec<Head>, StoreError> {
+        let names = params![queue.as_str(), kind.as_str(), tenant.as_str(), limit];
+        self.all(include_str!("queries/ready.sql"), names, |row| Ok(Head { rank: row.get(0)?, no: row.get(1)? }))
+    }
+
+    fn due(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError> {
+        let due = self.all(include_str!("queries/jobs_due.sql"), params![now.as_micros(), limit], rows::stored)?;
+        let next =
+            if due.len() == limit { Some(now) } else { self.next_time(include_str!("queries/next_due.sql"), now)? };
+        Ok((due, next))
+    }
+
+    fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError> {
+        let sql = include_str!("queries/jobs_overdue.sql");
+        let due = self.all(sql, params![now.as_micros(), limit], rows::stored)?;
+        let next = if due.len() == limit {
+            Some(now)
+        } else {
+            self.next_time(include_str!("queries/next_deadline.sql"), now)?
+        };
+        Ok((due, next))
+    }
+
+    fn idempotency(&mut self, tenant: &Tenant, route: &str, key: &[u8; 32]) -> Result<Option<KeptKey>, StoreError> {
+        let sql = "SELECT fingerprint, jobs, keep_until FROM idempotency WHERE tenant = ?1 AND route = ?2 AND key = ?3";
+        self.one(sql, params![tenant.as_str(), route, key], |row| {
+            let jobs: Vec<u8> = row.get(1)?;
+            let (ids, _) = jobs.as_chunks::<16>();
+            Ok(KeptKey {
+                fingerprint: row.get(0)?,
+                jobs: ids.iter().copied().map(JobId::from_bytes).collect(),
+                keep_until: rows::time(row, 2)?,
+            })
+        })
+    }
+
+    fn expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ExpiryBlock>, StoreError> {
+        let sql = "SELECT id, jobs FROM expiry WHERE at <= ?1 ORDER BY at LIMIT ?2";
+        self.all(sql, params![now.as_micros(), limit], |row| {
+            let jobs: Vec<u8> = row.get(1)?;
+            let (numbers, _) = jobs.as_chunks::<8>();
+            Ok(ExpiryBlock { id: row.get(0)?, jobs: numbers.iter().map(|no| i64::from_le_bytes(*no)).collect() })
+        })
+    }
+
+    fn key(&mut self, tenant: &Tenant, id: KeyId) -> Result<Option<ApiKey>, StoreError> {
+        let keys = reads::keys(&self.connection)?;
+        Ok(keys.into_iter().find(|key| key.id == id && key.tenant == *tenant))
+    }
+
+    fn document(&mut self, tenant: &Tenant, id: DocumentId) -> Result<Option<Document>, StoreError> {
+        reads::document(&self.connection, tenant, id)
+    }
+
+    fn write(&mut self, touched: &HashMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError> {
+        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let unused = write::batch(&transaction, touched, writes)?;
+        transaction.commit()?;
+        self.blobs.remove(&unused);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        // The log is written back, so that the directory is left as one file; failing that, the next start does it.
+        let done = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).optional();
+        if let Err(error) = done {
+            tracing::warn!(%error, "the log could not be written back at the end");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The embedded store: SQLite in a directory.
+//!
+//! WAL with `synchronous = FULL`, so that a commit is on disk when it returns; one writing connection, owned by the
+//! ledger's thread; read-only connections for everybody else. The directory is locked, so that two processes never
+//! write to it, and its format is numbered: a directory that a newer version wrote is refused.
+//!
+//! - [`open`] makes the directory, takes the lock, migrates.
+//! - [`backing`] finds rows for the ledger, [`write`] stores its batches, [`reads`] answers everybody else.
+//! - [`rows`] turns rows into jobs and events and back.
+
+mod backing;
+mod open;
+mod reads;
+mod rows;
+mod write;
+
+use std::{path::PathBuf, sync::Arc};
+
+use longhaul_core::Span;
+pub use open::OpenError;
+use rusqlite::ffi::ErrorCode;
+
+use crate::{JobStore, Observer, StoreClock, StoreError, blob::DirBlobs, ledger::LedgerStore};
+
+/// Where and how to keep jobs.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// The data directory. Made when it is not there.
+    pub directory: PathBuf,
+    /// How long what is left of an erased or expired job is remembered.
+    pub tombstones_for: Span,
+}
+
+impl SqliteOptions {
+    /// In `directory`, with tombstones kept for thirty days.
+    pub fn at(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), tombstones_for: Span::from_secs(30 * 86_400) }
+    }
+}
+
+/// Opens stores on disk.
+pub struct SqliteStore;
+
+impl SqliteStore {
+    /// Opens the directory, brings it to this version's format and ends the leases of whoever wrote here last.
+    /// Blocks; may take seconds on a large directory that another version wrote.
+    pub fn open(
+        options: &SqliteOptions,
+        time: StoreClock,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Arc<dyn JobStore>, OpenError> {
+        let opened = open::open(&options.directory)?;
+        let blobs = DirBlobs::open(&options.directory.join("blobs"))
+            .map_err(|error| OpenError::Directory { directory: options.directory.clone(), error })?;
+        let backing = backing::SqliteBacking::new(opened, Arc::new(blobs))?;
+        Ok(Arc::new(LedgerStore::start(backing, time, observer, options.tombstones_for)?))
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreError::StorageFull,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt(error.to_string()),
+            // SQLite reports a full disk as an input/output error where it meets it outside of its own files' growth.
+            Some(ErrorCode::SystemIoFailure) if is_out_of_space(&error) => StoreError::StorageFull,
+            Some(_) => StoreError::Unavailable(error.to_string()),
+            None => StoreError::Corrupt(error.to_string()),
+        }
+    }
+}
+
+fn is_out_of_space(error: &rusqlite::Error) -> bool {
+    // SQLITE_IOERR_SHMSIZE and SQLITE_IOERR_WRITE: growing the index of the log, or writing, found no room.
+    // A failed fsync (SQLITE_IOERR_FSYNC) is another matter: nothing is known then, and nothing is tried again.
+    const SHM_SIZE: i32 = 10 | (19 << 8);
+    const WRITE: i32 = 10 | (3 << 8);
+    matches!(error, rusqlite::Error::SqliteFailure(failure, _) if [SHM_SIZE, WRITE].contains(&failure.extended_code))
+}

@@ -1,0 +1,1 @@
+SELECT queue, count(*) FROM job WHERE phase = 1 GROUP BY queue

@@ -1,0 +1,1 @@
+SELECT queue, count(*) FROM job INDEXED BY job_ready WHERE phase = 0 GROUP BY queue

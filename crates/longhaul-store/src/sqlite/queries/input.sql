@@ -1,0 +1,1 @@
+SELECT data, blob FROM input WHERE no = ?1

@@ -1,0 +1,1 @@
+SELECT data, blob FROM output WHERE no = ?1

@@ -1,0 +1,395 @@
+//! Storing a batch: one transaction, prepared statements, rows written once in their last state.
+
+use std::collections::HashMap;
+
+use longhaul_core::{BlobRef, Payload, Timestamp};
+use rusqlite::{Connection, params};
+
+use super::rows::{self, Moving};
+use crate::{
+    StoreError,
+    ledger::{DocumentWrite, Erasure, Touched, WriteSet},
+};
+
+/// Uses of blobs that a batch adds and takes away.
+#[derive(Default)]
+struct BlobUses(HashMap<[u8; 32], (u64, i64)>);
+
+impl BlobUses {
+    fn add(&mut self, payload: &Payload, uses: i64) {
+        if let Some(blob) = payload.blob() {
+            self.add_blob(blob, uses);
+        }
+    }
+
+    fn add_blob(&mut self, blob: &BlobRef, uses: i64) {
+        self.0.entry(blob.digest).or_insert((blob.size, 0)).1 += uses;
+    }
+}
+
+/// Writes everything and says which blobs nothing refers to any more.
+pub(super) fn batch(
+    db: &Connection,
+    touched: &HashMap<i64, Touched>,
+    writes: &WriteSet,
+) -> Result<Vec<BlobRef>, StoreError> {
+    let mut uses = BlobUses::default();
+    // In the order of their numbers, so that rows are appended and not scattered.
+    let mut changed: Vec<&Touched> = touched.values().filter(|entry| entry.changed).collect();
+    changed.sort_unstable_by_key(|entry| entry.no);
+    jobs(db, &changed, &mut uses)?;
+    history(db, writes, &mut uses)?;
+    if !writes.idempotency.is_empty() {
+        idempotency(db, writes)?;
+    }
+    expiry(db, writes)?;
+    if !writes.erasures.is_empty() {
+        erase(db, &writes.erasures, &mut uses)?;
+    }
+    settings(db, writes)?;
+    documents(db, &writes.documents, &mut uses)?;
+    if let Some(before) = writes.forget_before {
+        forget(db, before)?;
+    }
+    count_uses(db, uses)
+}
+
+fn jobs(db: &Connection, changed: &[&Touched], uses: &mut BlobUses) -> Result<(), StoreError> {
+    let mut insert = db.prepare_cached(include_str!("queries/insert_job.sql"))?;
+    let mut update = db.prepare_cached(include_str!("queries/update_job.sql"))?;
+    let mut input = db.prepare_cached("INSERT INTO input (no, data, blob) VALUES (?1, ?2, ?3)")?;
+    let mut output = db.prepare_cached("INSERT INTO output (no, data, blob) VALUES (?1, ?2, ?3)")?;
+    for entry in changed {
+        let (job, spec, moving) = (&entry.job, &entry.job.spec, Moving::of(&entry.job));
+        let phase = entry.phase.ok_or_else(|| StoreError::Corrupt("a job without a phase".into()))?;
+        let (fraction, message) = match &job.progress {
+            Some(progress) => (progress.fraction, progress.message.as_deref()),
+            None => (None, None),
+        };
+        if entry.fresh {
+            insert.execute(params![
+                entry.no,
+                spec.tenant.as_str(),
+                spec.id.as_bytes(),
+                spec.kind.as_str(),
+                spec.queue.as_str(),
+                -i64::from(spec.priority),
+                rows::phase_number(phase),
+                job.version as i64,
+                job.attempt,
+                job.crashes,
+                job.last_seq as i64,
+                spec.created_at.as_micros(),
+                spec.max_attempts,
+                spec.backoff.initial_ms as i64,
+                spec.backoff.max_ms as i64,
+                rows::micros(spec.retention),
+                spec.run_at.map(Timestamp::as_micros),
+                spec.deadline_at.map(Timestamp::as_micros),
+                spec.attempt_timeout.map(rows::micros),
+                spec.metadata.as_deref(),
+                spec.retry_of.as_ref().map(|id| id.as_bytes().as_slice()),
+                moving.queued_for,
+                moving.due_at,
+                moving.same_attempt,
+                moving.token,
+                moving.worker.as_deref(),
+                moving.in_process,
+                moving.stage,
+                moving.lease_since,
+                moving.lease_expires_at,
+                job.started_at.map(Timestamp::as_micros),
+                job.finished_at.map(Timestamp::as_micros),
+                job.cancel_requested_at.map(Timestamp::as_micros),
+                fraction,
+                message,
+                moving.error,
+                moving.ending,
+                moving.ambiguous,
+                moving.report,
+            ])?;
+            let payload = entry.input.as_ref().ok_or_else(|| StoreError::Corrupt("a new job without input".into()))?;
+            put_payload(&mut input, entry.no, payload)?;
+            uses.add(payload, 1);
+        } else {
+            update.execute(params![
+                entry.no,
+                rows::phase_number(phase),
+                job.version as i64,
+                job.attempt,
+                job.crashes,
+                job.last_seq as i64,
+                moving.queued_for,
+                moving.due_at,
+                moving.same_attempt,
+                moving.token,
+                moving.worker.as_deref(),
+                moving.in_process,
+                moving.stage,
+                moving.lease_since,
+                moving.lease_expires_at,
+                job.started_at.map(Timestamp::as_micros),
+                job.finished_at.map(Timestamp::as_micros),
+                job.cancel_requested_at.map(Timestamp::as_micros),
+                fraction,
+                message,
+                moving.error,
+                moving.ending,
+                moving.ambiguous,
+                moving.report,
+            ])?;
+        }
+        if entry.output_is_new
+            && let Some(payload) = &entry.output
+        {
+            put_payload(&mut output, entry.no, payload)?;
+            uses.add(payload, 1);
+        }
+    }
+    Ok(())
+}
+
+fn put_payload(statement: &mut rusqlite::Statement<'_>, no: i64, payload: &Payload) -> Result<(), StoreError> {
+    match payload {
+        Payload::Inline(data) => statement.execute(params![no, &data[..], None::<Vec<u8>>])?,
+        Payload::Blob(blob) => statement.execute(params![no, None::<Vec<u8>>, rows::blob_bytes(blob)])?,
+    };
+    Ok(())
+}
+
+fn history(db: &Connection, writes: &WriteSet, uses: &mut BlobUses) -> Result<(), StoreError> {
+    let mut insert = db.prepare_cached(include_str!("queries/insert_event.sql"))?;
+    for (no, event) in &writes.events {
+        let (sort, row) = rows::event_row(&event.kind);
+        insert.execute(params![
+            no,
+            event.seq as i64,
+            sort,
+            event.time.as_micros(),
+            event.attempt,
+            row.number,
+            row.at,
+            row.real,
+            row.text,
+            row.error,
+        ])?;
+    }
+    let mut insert = db.prepare_cached(include_str!("queries/insert_attempt.sql"))?;
+    for (no, attempt) in &writes.attempts {
+        insert.execute(params![
+            no,
+            attempt.lease,
+            attempt.number,
+            attempt.started_at.as_micros(),
+            attempt.ended_at.unwrap_or(attempt.started_at).as_micros(),
+            attempt.worker,
+            rows::ending_number(attempt.ending),
+            attempt.error.as_ref().and_then(rows::to_json),
+            attempt.ambiguous,
+        ])?;
+    }
+    let mut insert = db.prepare_cached("INSERT INTO step (no, name, data, blob) VALUES (?1, ?2, ?3, ?4)")?;
+    for (no, name, output) in &writes.steps {
+        uses.add(output, 1);
+        let (data, blob) = columns(output);
+        insert.execute(params![no, name.as_str(), data, blob])?;
+    }
+    Ok(())
+}
+
+/// A payload as its columns `data` and `blob`.
+fn columns(payload: &Payload) -> (Option<&[u8]>, Option<Vec<u8>>) {
+    match payload {
+        Payload::Inline(data) => (Some(&data[..]), None),
+        Payload::Blob(blob) => (None, Some(rows::blob_bytes(blob))),
+    }
+}
+
+fn idempotency(db: &Connection, writes: &WriteSet) -> Result<(), StoreError> {
+    // Replaces: a key whose time was over may be used again.
+    let mut insert = db.prepare_cached(
+        "INSERT OR REPLACE INTO idempotency (tenant, route, key, fingerprint, jobs, keep_until)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for (tenant, key, jobs) in &writes.idempotency {
+        let ids: Vec<u8> = jobs.iter().flat_map(|id| *id.as_bytes()).collect();
+        let keep_until = key.keep_until.as_micros();
+        insert.execute(params![tenant.as_str(), key.route, key.key, key.fingerprint, ids, keep_until])?;
+    }
+    Ok(())
+}
+
+/// Blocks are cut at whole seconds, so that jobs of one commit mostly share one.
+fn expiry(db: &Connection, writes: &WriteSet) -> Result<(), StoreError> {
+    let mut blocks: HashMap<i64, Vec<u8>> = HashMap::new();
+    for (at, no) in &writes.ended {
+        let second = at.as_micros().div_euclid(1_000_000) + 1;
+        blocks.entry(second * 1_000_000).or_default().extend_from_slice(&no.to_le_bytes());
+    }
+    let mut insert = db.prepare_cached("INSERT INTO expiry (at, jobs) VALUES (?1, ?2)")?;
+    for (at, jobs) in blocks {
+        insert.execute(params![at, jobs])?;
+    }
+    for id in &writes.expiry_done {
+        db.prepare_cached("DELETE FROM expiry WHERE id = ?1")?.execute([id])?;
+    }
+    for block in &writes.expiry_left {
+        let jobs: Vec<u8> = block.jobs.iter().flat_map(|no| no.to_le_bytes()).collect();
+        db.prepare_cached("UPDATE expiry SET jobs = ?2 WHERE id = ?1")?.execute(params![block.id, jobs])?;
+    }
+    Ok(())
+}
+
+fn erase(db: &Connection, erasures: &[Erasure], uses: &mut BlobUses) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "INSERT INTO counter (name, value) VALUES ('next_no', (SELECT max(no) + 1 FROM job))
+         ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+    )?
+    .execute([])?;
+    let mut tombstone = db.prepare_cached(
+        "INSERT OR REPLACE INTO tombstone (tenant, id, status, finished_at, erased) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let mut numbers = Vec::with_capacity(erasures.len());
+    for Erasure { no, tenant, tombstone: left } in erasures {
+        tombstone.execute(params![
+            tenant.as_str(),
+            left.job.as_bytes(),
+            crate::ledger::terminal_number(left.status),
+            left.finished_at.as_micros(),
+            left.erased,
+        ])?;
+        numbers.push(*no);
+    }
+    numbers.sort_unstable();
+    // Jobs that ended together were mostly submitted together: neighbours are removed as one range.
+    for run in numbers.chunk_by(|a, b| a + 1 == *b) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+        for table in ["input", "output", "step"] {
+            let sql = format!("SELECT blob FROM {table} WHERE no BETWEEN ?1 AND ?2 AND blob IS NOT NULL");
+            let mut statement = db.prepare_cached(&sql)?;
+            let mut found = statement.query([first, last])?;
+            while let Some(row) = found.next()? {
+                uses.add_blob(&rows::blob_of(&row.get::<_, Vec<u8>>(0)?)?, -1);
+            }
+        }
+        for table in ["input", "output", "event", "attempt", "step", "job"] {
+            let sql = format!("DELETE FROM {table} WHERE no BETWEEN ?1 AND ?2");
+            db.prepare_cached(&sql)?.execute([first, last])?;
+        }
+    }
+    Ok(())
+}
+
+fn settings(db: &Connection, writes: &WriteSet) -> Result<(), StoreError> {
+    for (queue, paused) in &writes.pauses {
+        db.prepare_cached("INSERT OR REPLACE INTO queue (name, paused) VALUES (?1, ?2)")?
+            .execute(params![queue.as_str(), paused])?;
+    }
+    for (tenant, kind) in &writes.kinds {
+        db.prepare_cached("INSERT OR REPLACE INTO kind (tenant, name, spec) VALUES (?1, ?2, ?3)")?.execute(params![
+            tenant.as_str(),
+            kind.name.as_str(),
+            rows::to_json(kind)
+        ])?;
+    }
+    for key in &writes.keys {
+        let scopes: Vec<String> = key.scopes.iter().map(ToString::to_string).collect();
+        db.prepare_cached(
+            "INSERT OR REPLACE INTO api_key (id, tenant, name, scopes, secret_hash, created_at, expires_at, revoked_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            key.id.as_bytes(),
+            key.tenant.as_str(),
+            key.name,
+            scopes.join(" "),
+            key.secret_hash,
+            key.created_at.as_micros(),
+            key.expires_at.map(Timestamp::as_micros),
+            key.revoked_at.map(Timestamp::as_micros),
+        ])?;
+    }
+    Ok(())
+}
+
+fn documents(db: &Connection, changes: &[DocumentWrite], uses: &mut BlobUses) -> Result<(), StoreError> {
+    for change in changes {
+        match change {
+            DocumentWrite::Put(document) => {
+                uses.add_blob(&document.content, 1);
+                db.prepare_cached(
+                    "INSERT INTO document (tenant, id, file_name, content_type, content, job, created_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                )?
+                .execute(params![
+                    document.tenant.as_str(),
+                    document.id.as_bytes(),
+                    document.file_name,
+                    document.content_type,
+                    rows::blob_bytes(&document.content),
+                    document.job.as_bytes(),
+                    document.created_at.as_micros(),
+                ])?;
+            }
+            DocumentWrite::Part(tenant, id, part, content) => {
+                let key = params![tenant.as_str(), id.as_bytes(), part];
+                let mut old = db.prepare_cached(
+                    "DELETE FROM document_part WHERE tenant = ?1 AND id = ?2 AND part = ?3 RETURNING blob",
+                )?;
+                for blob in old.query_map(key, |row| row.get::<_, Option<Vec<u8>>>(0))? {
+                    blob?.map(|blob| rows::blob_of(&blob).map(|blob| uses.add_blob(&blob, -1))).transpose()?;
+                }
+                uses.add(content, 1);
+                let (data, blob) = columns(content);
+                db.prepare_cached(
+                    "INSERT INTO document_part (tenant, id, part, data, blob) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![tenant.as_str(), id.as_bytes(), part, data, blob])?;
+            }
+            DocumentWrite::Delete(tenant, id) => {
+                for sql in [
+                    "DELETE FROM document_part WHERE tenant = ?1 AND id = ?2 RETURNING blob",
+                    "DELETE FROM document WHERE tenant = ?1 AND id = ?2 RETURNING content",
+                ] {
+                    let mut statement = db.prepare_cached(sql)?;
+                    let key = params![tenant.as_str(), id.as_bytes()];
+                    for blob in statement.query_map(key, |row| row.get::<_, Option<Vec<u8>>>(0))? {
+                        blob?.map(|blob| rows::blob_of(&blob).map(|blob| uses.add_blob(&blob, -1))).transpose()?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tombstones and idempotency keys whose time is over. Ids hold the time of the submit, so old tombstones are found by
+/// their key; those of jobs that ended later than they were submitted long ago wait for their own time.
+fn forget(db: &Connection, before: Timestamp) -> Result<(), StoreError> {
+    let oldest = longhaul_core::JobId::floor(before);
+    db.prepare_cached(
+        "DELETE FROM tombstone WHERE (tenant, id) IN (
+           SELECT tenant, id FROM tombstone WHERE id < ?1 AND finished_at < ?2 LIMIT 1000)",
+    )?
+    .execute(params![oldest.as_bytes(), before.as_micros()])?;
+    // Kept for a day at least, and then for as long as the job: a key is forgotten when tombstones of its time are.
+    db.prepare_cached("DELETE FROM idempotency WHERE keep_until < ?1")?.execute([before.as_micros()])?;
+    Ok(())
+}
+
+fn count_uses(db: &Connection, uses: BlobUses) -> Result<Vec<BlobRef>, StoreError> {
+    let mut unused = Vec::new();
+    for (digest, (size, delta)) in uses.0 {
+        db.prepare_cached(
+            "INSERT INTO blob_use (digest, size, uses) VALUES (?1, ?2, ?3)
+             ON CONFLICT (digest) DO UPDATE SET uses = uses + excluded.uses",
+        )?
+        .execute(params![digest, size as i64, delta])?;
+        let gone =
+            db.prepare_cached("DELETE FROM blob_use WHERE digest = ?1 AND uses <= 0")?.execute([digest.as_slice()])?;
+        if gone > 0 {
+            unused.push(BlobRef { digest, size });
+        }
+    }
+    Ok(unused)
+}
