@@ -1,1 +1,35 @@
-//! Admission, dispatch, leases, executors, recovery and shutdown.
+//! The engine: takes jobs in, runs them, and sees to it that each comes to an end.
+//!
+//! It knows no SQL, no HTTP and no models. Truth is in the store; what the engine keeps in memory (who runs here, who
+//! waits for what) can be lost at any instruction and is rebuilt from the store at the next start.
+//!
+//! ```text
+//!  submit ──► admission ──► store ──► (202)
+//!                             │ claim, waiting in the store
+//!                         dispatcher ──► executor of the kind ──► store.finish, fenced
+//!                             ▲
+//!        maintenance: sweeps what is due, beats for running jobs, prunes what retention no longer keeps
+//! ```
+//!
+//! - [`Engine`] is the handle that everybody clones; [`EngineOptions`] starts one.
+//! - [`Executor`] is what a built-in kind implements; [`JobContext`] is what it gets.
+//! - [`hub`] wakes whoever waits for a job.
+
+mod admission;
+mod clock;
+mod context;
+mod dispatch;
+mod engine;
+mod executor;
+mod hub;
+mod kinds;
+mod maintenance;
+mod running;
+
+pub use admission::{Accepted, JobRequest, Rejected};
+pub use clock::SystemClock;
+pub use context::JobContext;
+pub use engine::{Engine, EngineOptions, KindOverride, Waited};
+pub use executor::{Completed, Executor, Failure};
+pub use hub::Hub;
+pub use kinds::{Check, FieldError, KindInfo, SchemaCompiler};

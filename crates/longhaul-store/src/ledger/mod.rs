@@ -105,6 +105,8 @@ pub(crate) struct Ledger<B: Backing> {
     next_due: Timestamp,
     /// No queued job's deadline passes before this.
     next_deadline: Timestamp,
+    /// When tombstones and idempotency keys are looked through next.
+    next_forget: Timestamp,
     recent: Arc<Recent>,
 }
 
@@ -125,6 +127,7 @@ impl<B: Backing> Ledger<B> {
             writes: WriteSet::default(),
             next_due: Timestamp::EPOCH,
             next_deadline: Timestamp::EPOCH,
+            next_forget: Timestamp::EPOCH,
             recent,
         };
         ledger.reload()?;

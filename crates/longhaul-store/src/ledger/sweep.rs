@@ -9,6 +9,9 @@ use crate::{Pruned, StoreError, Swept};
 /// a sweep's batch under some ten milliseconds.
 const AT_ONCE: usize = 1_000;
 
+/// How often tombstones and idempotency keys are looked through: rarely, so that an idle server writes nothing.
+const FORGET_EVERY: Span = Span::from_secs(600);
+
 /// How long tombstones and idempotency keys are kept at least.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Forget {
@@ -124,7 +127,8 @@ impl<B: Backing> Ledger<B> {
                 self.writes.expiry_left.push(ExpiryBlock { id, jobs: left.to_vec() });
             }
         }
-        if !pruned.more {
+        if !pruned.more && self.next_forget <= self.now {
+            self.next_forget = self.now + FORGET_EVERY;
             self.writes.forget_before = Some(self.now - forget.tombstones_for);
         }
         Ok(pruned)

@@ -1,0 +1,239 @@
+//! Taking jobs in: what they are checked for, and what bounds how many wait to be written.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use longhaul_core::{Backoff, INLINE_LIMIT, JobId, JobSpec, Payload, QueueName, Span, Tenant, Timestamp};
+use longhaul_store::{Document, Idempotency, JobStore, NewJob, StoreError, Submit, Submitted, blob::Pin};
+
+use crate::{Engine, FieldError};
+
+/// How many bytes of input may wait to be written at once. Above it callers are told to come back: memory is bounded
+/// by this number and not by the load.
+const WAITING_BYTES: usize = 256 * 1024 * 1024;
+
+/// A job as it is asked for, its fields checked one by one.
+#[derive(Debug, Clone)]
+pub struct JobRequest {
+    /// What to do.
+    pub kind: String,
+    /// With what: a JSON text.
+    pub input: Bytes,
+    /// Where to wait; none: where the kind says.
+    pub queue: Option<QueueName>,
+    /// −100 to 100, higher first.
+    pub priority: i8,
+    /// Not before.
+    pub run_at: Option<Timestamp>,
+    /// Over by then.
+    pub deadline_at: Option<Timestamp>,
+    /// How many attempts may fail; none: as the kind says, in the end 5.
+    pub max_attempts: Option<u32>,
+    /// The user's pairs, as a JSON object.
+    pub metadata: Option<Box<str>>,
+    /// How long to keep it after its end; none: as configured.
+    pub retention: Option<Span>,
+    /// The job that this is another try of.
+    pub retry_of: Option<JobId>,
+}
+
+impl JobRequest {
+    /// A job of `kind` with nothing special about it.
+    pub fn of(kind: impl Into<String>, input: impl Into<Bytes>) -> Self {
+        Self {
+            kind: kind.into(),
+            input: input.into(),
+            queue: None,
+            priority: 0,
+            run_at: None,
+            deadline_at: None,
+            max_attempts: None,
+            metadata: None,
+            retention: None,
+            retry_of: None,
+        }
+    }
+}
+
+/// Jobs that have been taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Their ids, in the order of the request.
+    pub jobs: Vec<JobId>,
+    /// They are those of an earlier call with the same idempotency key.
+    pub replayed: bool,
+}
+
+/// Why jobs were not taken in. None of them was.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Rejected {
+    /// There is no such kind.
+    #[error("there is no kind {kind:?}")]
+    UnknownKind {
+        /// Which job of the request, from 0.
+        index: usize,
+        /// What was asked for.
+        kind: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The input is not what the kind takes.
+    #[error("the input does not fit the kind")]
+    Input {
+        /// Which job of the request, from 0.
+        index: usize,
+        /// Each field that is wrong; pointers begin at the input.
+        errors: Vec<FieldError>,
+    },
+    /// The store did not take them.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine is shutting down.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}
+
+/// A payload, and what keeps its blob until the row that refers to it is committed.
+#[derive(Debug)]
+pub(crate) struct StoredPayload {
+    pub(crate) payload: Payload,
+    _pin: Option<Pin>,
+}
+
+/// Moves large payloads to and from the blob store.
+#[derive(Clone)]
+pub(crate) struct Payloads(pub(crate) Arc<dyn JobStore>);
+
+impl Payloads {
+    pub(crate) async fn store(&self, json: Bytes) -> Result<StoredPayload, StoreError> {
+        if json.len() <= INLINE_LIMIT {
+            return Ok(StoredPayload { payload: Payload::Inline(json), _pin: None });
+        }
+        let store = self.0.clone();
+        let pin = blocking(move || store.blobs().put(&json)).await?;
+        Ok(StoredPayload { payload: Payload::Blob(pin.blob()), _pin: Some(pin) })
+    }
+
+    pub(crate) async fn read(&self, payload: &Payload) -> Result<Bytes, StoreError> {
+        match payload {
+            Payload::Inline(json) => Ok(json.clone()),
+            Payload::Blob(blob) => {
+                let (store, blob) = (self.0.clone(), *blob);
+                blocking(move || store.blobs().get(&blob)).await
+            }
+        }
+    }
+}
+
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::StorageFull => Err(StoreError::StorageFull),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(StoreError::Corrupt(error.to_string()))
+        }
+        Ok(Err(error)) => Err(StoreError::Unavailable(error.to_string())),
+        Err(error) => Err(StoreError::Unavailable(error.to_string())),
+    }
+}
+
+/// Counts bytes that wait to be written.
+#[derive(Debug, Default)]
+pub(crate) struct WaitingBytes(AtomicUsize);
+
+pub(crate) struct Waiting<'a>(&'a AtomicUsize, usize);
+
+impl WaitingBytes {
+    fn add(&self, bytes: usize) -> Result<Waiting<'_>, StoreError> {
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        let waiting = Waiting(&self.0, bytes);
+        // A single request is never too large for an idle server: its own limit has let it pass.
+        if before > 0 && before + bytes > WAITING_BYTES { Err(StoreError::Overloaded) } else { Ok(waiting) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
+
+impl Engine {
+    /// Takes jobs of one tenant in, all or none. On return they are on disk.
+    pub async fn submit(
+        &self,
+        tenant: &Tenant,
+        requests: Vec<JobRequest>,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Accepted, Rejected> {
+        self.submit_with(tenant, requests, idempotency, |_| None).await
+    }
+
+    /// As [`Engine::submit`], together with a document that is made for the first job's id.
+    pub async fn submit_with(
+        &self,
+        tenant: &Tenant,
+        requests: Vec<JobRequest>,
+        idempotency: Option<Idempotency>,
+        document: impl FnOnce(JobId) -> Option<Document>,
+    ) -> Result<Accepted, Rejected> {
+        if self.is_stopping() {
+            return Err(Rejected::ShuttingDown);
+        }
+        let bytes = requests.iter().map(|request| request.input.len()).sum();
+        let _waiting = self.inner.waiting.add(bytes)?;
+        let mut jobs = Vec::with_capacity(requests.len());
+        let mut pins = Vec::new();
+        for (index, request) in requests.into_iter().enumerate() {
+            let spec = self.specify(tenant, index, &request)?;
+            let stored = self.inner.payloads.store(request.input).await?;
+            jobs.push(NewJob { spec: Arc::new(spec), input: stored.payload.clone() });
+            pins.push(stored);
+        }
+        let ids: Vec<JobId> = jobs.iter().map(|job| job.spec.id).collect();
+        let document = ids.first().and_then(|id| document(*id));
+        match self.inner.store.submit(Submit { jobs, idempotency, document }).await? {
+            Submitted::Created => Ok(Accepted { jobs: ids, replayed: false }),
+            Submitted::Replayed(jobs) => Ok(Accepted { jobs, replayed: true }),
+        }
+    }
+
+    fn specify(&self, tenant: &Tenant, index: usize, request: &JobRequest) -> Result<JobSpec, Rejected> {
+        let inner = &*self.inner;
+        let Some(known) = inner.kinds.find(tenant, &request.kind) else {
+            let known = inner.kinds.list(tenant).into_iter().map(|kind| kind.spec.name.to_string()).collect();
+            return Err(Rejected::UnknownKind { index, kind: request.kind.clone(), known });
+        };
+        let text = std::str::from_utf8(&request.input).unwrap_or_default();
+        let errors = known.check(text);
+        if !errors.is_empty() {
+            return Err(Rejected::Input { index, errors });
+        }
+        let now = inner.clock.now();
+        let kind = &known.spec;
+        Ok(JobSpec {
+            id: JobId::fresh(&*inner.ids, now),
+            tenant: tenant.clone(),
+            kind: kind.name.clone(),
+            queue: match request.queue.as_ref().or(kind.queue.as_ref()) {
+                Some(queue) => queue.clone(),
+                None => inner.default_queue.clone(),
+            },
+            priority: request.priority,
+            max_attempts: request.max_attempts.or(kind.max_attempts).unwrap_or(inner.options.max_attempts),
+            backoff: kind.backoff.unwrap_or(Backoff::default()),
+            retention: request.retention.unwrap_or(inner.options.retention),
+            run_at: request.run_at,
+            deadline_at: request.deadline_at,
+            attempt_timeout: kind.timeout_s.map(Span::from_secs),
+            metadata: request.metadata.clone(),
+            retry_of: request.retry_of,
+            created_at: now,
+        })
+    }
+}

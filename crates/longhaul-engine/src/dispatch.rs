@@ -1,0 +1,175 @@
+//! From a claim to a finished attempt, for the kinds that this process runs itself.
+
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
+
+use futures::FutureExt as _;
+use longhaul_core::{JobError, Refused, RetryPlan, Span};
+use longhaul_store::{Claim, Leased, Outcome, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{Completed, Engine, Executor, Failure, JobContext};
+
+/// How many jobs one claim takes at most: bounds the work of one commit.
+const CLAIM_MOST: usize = 256;
+
+/// How long to wait before asking a store again that could not answer.
+const AFTER_ERROR: Span = Span::from_millis(500);
+
+impl Engine {
+    pub(crate) fn start_dispatch(&self) {
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move { engine.dispatch().await });
+    }
+
+    async fn dispatch(&self) {
+        let inner = &*self.inner;
+        let places = Arc::new(Semaphore::new(inner.options.concurrency));
+        let worker: Arc<str> = inner.options.worker.as_str().into();
+        let kinds = inner.kinds.built_in();
+        if kinds.is_empty() {
+            return;
+        }
+        loop {
+            let Some(mut places) = take_places(&places, inner.options.concurrency).await else { return };
+            let claim = Claim {
+                worker: worker.clone(),
+                in_process: true,
+                tenant: None,
+                kinds: kinds.clone(),
+                queues: None,
+                limit: places.num_permits(),
+                lease_for: inner.options.lease_for,
+            };
+            let claimed = tokio::select! {
+                claimed = inner.store.claim(claim) => claimed,
+                () = inner.stop_claiming.cancelled() => return,
+            };
+            match claimed {
+                Ok(leased) => {
+                    for leased in leased {
+                        let place = places.split(1);
+                        self.start_job(leased, place);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "no jobs could be claimed");
+                    tokio::select! {
+                        () = inner.clock.sleep(AFTER_ERROR) => {}
+                        () = inner.stop_claiming.cancelled() => return,
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_job(&self, leased: Leased, place: Option<OwnedSemaphorePermit>) {
+        let engine = self.clone();
+        let interrupt = self.inner.hub.running().add(leased.held.clone(), self.inner.clock.now());
+        self.inner.jobs.spawn(async move {
+            let held = leased.held.clone();
+            let result = tokio::select! {
+                result = engine.attempt(leased) => result,
+                () = interrupt.cancelled() => Err(Failure::Interrupted),
+            };
+            engine.end_attempt(&held, result).await;
+            engine.inner.hub.running().remove(&held);
+            drop(place);
+        });
+    }
+
+    async fn attempt(&self, leased: Leased) -> Result<Completed, Failure> {
+        let inner = &*self.inner;
+        let spec = leased.view.job.spec.clone();
+        let Some(executor) = inner.kinds.executor(&spec.kind) else {
+            return Err(Failure::transient("kind_unknown", format!("this server does not run {}", spec.kind)));
+        };
+        let input = inner.payloads.read(&leased.view.input).await?;
+        // A first attempt has no steps behind it.
+        let mut steps = HashMap::new();
+        if leased.view.job.leases() > 1 {
+            let stored = inner.store.steps(&spec.tenant, spec.id).await?;
+            steps.extend(stored.into_iter().map(|step| (step.name, step.output)));
+        }
+        let context = JobContext::new(
+            leased.view,
+            leased.held,
+            input,
+            inner.store.clone(),
+            inner.clock.clone(),
+            inner.payloads.clone(),
+            steps,
+        );
+        let run = run(&**executor, &context);
+        match spec.attempt_timeout {
+            None => run.await,
+            Some(limit) => tokio::select! {
+                result = run => result,
+                () = inner.clock.sleep(limit) => Err(Failure::transient(
+                    "attempt_timeout",
+                    format!("the attempt took longer than {} s", limit.as_secs()),
+                )),
+            },
+        }
+    }
+
+    async fn end_attempt(&self, held: &longhaul_store::Held, result: Result<Completed, Failure>) {
+        let inner = &*self.inner;
+        let mut _pinned = None;
+        let outcome = match result {
+            Ok(Completed { output, report }) => match inner.payloads.store(output).await {
+                Ok(stored) => {
+                    let output = stored.payload.clone();
+                    _pinned = Some(stored);
+                    Outcome::Succeeded { output, report: Box::new(report) }
+                }
+                Err(error) => failed(Failure::from(error)),
+            },
+            Err(failure) => failed(failure),
+        };
+        match inner.store.finish(held.clone(), outcome).await {
+            Ok(_) | Err(StoreError::Refused(Refused::LeaseLost)) => {}
+            Err(StoreError::Refused(Refused::Cancelling)) => {
+                // It was cancelled while its result was on the way: giving the lease up makes it `cancelled`.
+                if let Err(error) = inner.store.finish(held.clone(), Outcome::Released).await {
+                    tracing::warn!(job = %held.job, %error, "a cancelled job could not be given up");
+                }
+            }
+            // The lease runs out, and the job is tried again: its steps are not done twice.
+            Err(error) => tracing::error!(job = %held.job, %error, "the end of an attempt could not be written"),
+        }
+    }
+}
+
+/// Waits for a free place, and takes what else is free with it.
+async fn take_places(places: &Arc<Semaphore>, all: usize) -> Option<OwnedSemaphorePermit> {
+    let mut taken = places.clone().acquire_owned().await.ok()?;
+    let more = places.available_permits().min(CLAIM_MOST.min(all) - 1);
+    let more = u32::try_from(more).unwrap_or(0);
+    if more > 0
+        && let Ok(more) = places.clone().try_acquire_many_owned(more)
+    {
+        taken.merge(more);
+    }
+    Some(taken)
+}
+
+fn failed(failure: Failure) -> Outcome {
+    match failure {
+        Failure::Job { error, plan, ambiguous } => Outcome::Failed { error, plan, ambiguous },
+        Failure::Interrupted => Outcome::Released,
+    }
+}
+
+/// Runs the executor; a panic in it is its job's failure and nobody else's.
+async fn run(executor: &dyn Executor, context: &JobContext) -> Result<Completed, Failure> {
+    match AssertUnwindSafe(executor.run(context)).catch_unwind().await {
+        Ok(result) => result,
+        Err(panic) => {
+            let why = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let why = why.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            tracing::error!(kind = %executor.kind().name, why, "an executor panicked");
+            let error = JobError::transient("executor_panicked", "the code that runs this kind failed unexpectedly");
+            Err(Failure::Job { error, plan: RetryPlan::Backoff, ambiguous: true })
+        }
+    }
+}

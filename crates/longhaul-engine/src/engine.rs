@@ -1,0 +1,398 @@
+//! The engine's handle: what the rest of the house calls.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use longhaul_core::{
+    ApiKey, Attempt, Clock, Event, IdSource, Job, JobId, KeyId, KindName, KindSpec, Payload, QueueName, Span, Status,
+    StatusReason, Tenant,
+};
+use longhaul_store::{JobPage, JobQuery, JobStore, JobView, QueueState, StoreError, StoredStep};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Accepted, Executor, Hub, JobRequest, KindInfo, Rejected, SchemaCompiler,
+    admission::{Payloads, WaitingBytes},
+    kinds::Kinds,
+};
+
+/// How an engine runs.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// How many jobs run in this process at once, over all queues.
+    pub concurrency: usize,
+    /// How long a lease holds unless it is extended.
+    pub lease_for: Span,
+    /// How often leases are extended.
+    pub beat_every: Span,
+    /// How long payloads and events are kept after a job's end.
+    pub retention: Span,
+    /// How many attempts may fail unless kind or submit say otherwise.
+    pub max_attempts: u32,
+    /// How many jobs of a queue may run at once, by queue.
+    pub queues: BTreeMap<QueueName, u32>,
+    /// What is different for some kinds.
+    pub kinds: BTreeMap<KindName, KindOverride>,
+    /// Names this process in the history of attempts.
+    pub worker: String,
+}
+
+impl Default for EngineOptions {
+    /// 256 at once, leases of 30 s kept by a beat every 10 s, seven days of retention, five attempts.
+    fn default() -> Self {
+        Self {
+            concurrency: 256,
+            lease_for: Span::from_secs(30),
+            beat_every: Span::from_secs(10),
+            retention: Span::from_secs(7 * 86_400),
+            max_attempts: 5,
+            queues: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            worker: "built-in".into(),
+        }
+    }
+}
+
+/// What is different for one kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KindOverride {
+    /// Where its jobs wait.
+    pub queue: Option<QueueName>,
+    /// How long one attempt may take.
+    pub timeout: Option<Span>,
+    /// How many attempts may fail.
+    pub max_attempts: Option<u32>,
+}
+
+/// A running engine. Cheap to clone; all clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn JobStore>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) kinds: Kinds,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn IdSource>,
+    pub(crate) options: EngineOptions,
+    pub(crate) default_queue: QueueName,
+    pub(crate) payloads: Payloads,
+    pub(crate) waiting: WaitingBytes,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) jobs: TaskTracker,
+    pub(crate) stop_claiming: CancellationToken,
+    pub(crate) stop: CancellationToken,
+    stopping: AtomicBool,
+}
+
+/// What waiting for a job came to.
+#[derive(Debug, Clone)]
+pub enum Waited {
+    /// The job, as it stands: ended, changed, or as it was when the time was up.
+    Now(Arc<JobView>),
+    /// The time was up and the version is still the one that was known.
+    Unchanged,
+}
+
+impl Engine {
+    /// Starts running what the store holds. `hub` is the observer that the store was opened with.
+    pub async fn start(
+        options: EngineOptions,
+        store: Arc<dyn JobStore>,
+        hub: Arc<Hub>,
+        executors: Vec<Arc<dyn Executor>>,
+        schemas: Arc<dyn SchemaCompiler>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Result<Self, StoreError> {
+        let mut kinds = Kinds::new(executors, schemas);
+        for (kind, change) in &options.kinds {
+            let known = kinds.override_spec(kind, |spec| {
+                spec.queue = change.queue.clone().or(spec.queue.take());
+                spec.max_attempts = change.max_attempts.or(spec.max_attempts);
+                spec.timeout_s = change.timeout.map(Span::as_secs).or(spec.timeout_s);
+            });
+            if !known {
+                tracing::warn!(%kind, "the configuration names a kind that is not built in");
+            }
+        }
+        for (tenant, spec) in store.kinds().await? {
+            let name = spec.name.clone();
+            if let Err(why) = kinds.register(&tenant, spec) {
+                tracing::warn!(%tenant, kind = %name, why, "a registered kind is left out");
+            }
+        }
+        for (queue, concurrency) in &options.queues {
+            store.limit_queue(queue.clone(), Some(*concurrency)).await?;
+        }
+        let engine = Self {
+            inner: Arc::new(Inner {
+                payloads: Payloads(store.clone()),
+                store,
+                hub,
+                kinds,
+                clock,
+                ids,
+                options,
+                default_queue: QueueName::default_queue(),
+                waiting: WaitingBytes::default(),
+                tasks: TaskTracker::new(),
+                jobs: TaskTracker::new(),
+                stop_claiming: CancellationToken::new(),
+                stop: CancellationToken::new(),
+                stopping: AtomicBool::new(false),
+            }),
+        };
+        engine.start_dispatch();
+        engine.start_maintenance();
+        Ok(engine)
+    }
+
+    /// Stops: no more claims, what runs may end within `drain`, the rest is released at no cost to the jobs, and the
+    /// store is closed.
+    pub async fn shutdown(&self, drain: Span) {
+        self.begin_shutdown();
+        let inner = &*self.inner;
+        inner.stop_claiming.cancel();
+        inner.jobs.close();
+        let drained = tokio::select! {
+            () = inner.jobs.wait() => true,
+            () = inner.clock.sleep(drain) => false,
+        };
+        if !drained {
+            // An interrupted job releases its lease; whatever cannot even do that is released for it.
+            inner.hub.running().cancel_all();
+            tokio::select! {
+                () = inner.jobs.wait() => {}
+                () = inner.clock.sleep(Span::from_secs(2)) => {
+                    for held in inner.hub.running().all() {
+                        // A lease that is lost needs no release.
+                        let _ = inner.store.finish(held, longhaul_store::Outcome::Released).await;
+                    }
+                }
+            }
+        }
+        inner.stop.cancel();
+        inner.tasks.close();
+        inner.tasks.wait().await;
+        inner.store.close().await;
+    }
+
+    /// From now on nothing new is taken in.
+    pub fn begin_shutdown(&self) {
+        self.inner.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a shutdown has begun.
+    pub fn is_stopping(&self) -> bool {
+        self.inner.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// Where ids come from.
+    pub fn ids(&self) -> &Arc<dyn IdSource> {
+        &self.inner.ids
+    }
+
+    /// The store, for what the engine has no part in: keys, documents, blobs.
+    pub fn store(&self) -> &Arc<dyn JobStore> {
+        &self.inner.store
+    }
+
+    /// How long payloads are kept unless a submit says otherwise.
+    pub fn retention(&self) -> Span {
+        self.inner.options.retention
+    }
+
+    // ── jobs ──
+
+    /// A job with its payloads.
+    pub async fn job(&self, tenant: &Tenant, job: JobId) -> Result<Arc<JobView>, StoreError> {
+        self.inner.store.job(tenant, job).await
+    }
+
+    /// Waits until a job has ended, at most `at_most`; or, when `known` is given, until its version is another.
+    pub async fn wait(
+        &self,
+        tenant: &Tenant,
+        job: JobId,
+        at_most: Span,
+        known: Option<u64>,
+    ) -> Result<Waited, StoreError> {
+        let inner = &*self.inner;
+        let until = inner.clock.now() + at_most;
+        let watch = inner.hub.watch(job);
+        // A job that runs here has not ended: the first look can be spared.
+        let mut look = known.is_some() || !inner.hub.running().holds(tenant, job);
+        loop {
+            let changed = watch.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if look {
+                let view = inner.store.job(tenant, job).await?;
+                let is_news = known.is_some_and(|known| known != view.job.version);
+                if view.job.status().is_terminal() || is_news {
+                    return Ok(Waited::Now(view));
+                }
+            }
+            look = true;
+            let is_woken = tokio::select! {
+                () = changed => true,
+                () = inner.clock.sleep_until(until) => false,
+                () = inner.stop_claiming.cancelled() => false,
+            };
+            if let Some(view) = watch.ended() {
+                return Ok(Waited::Now(view));
+            }
+            if !is_woken {
+                let view = inner.store.job(tenant, job).await?;
+                return Ok(match known {
+                    Some(known) if known == view.job.version => Waited::Unchanged,
+                    _ => Waited::Now(view),
+                });
+            }
+            if known.is_none() {
+                // Woken, and not by its end: whatever it was, it is not what is waited for.
+                look = !inner.hub.running().holds(tenant, job);
+            }
+        }
+    }
+
+    /// The bytes of a payload.
+    pub async fn payload(&self, payload: &Payload) -> Result<Bytes, StoreError> {
+        self.inner.payloads.read(payload).await
+    }
+
+    /// A page of jobs.
+    pub async fn jobs(&self, query: JobQuery) -> Result<JobPage, StoreError> {
+        self.inner.store.jobs(query).await
+    }
+
+    /// A page of a job's events.
+    pub async fn events(
+        &self,
+        tenant: &Tenant,
+        job: JobId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.inner.store.events(tenant, job, after, limit).await
+    }
+
+    /// All attempts of a job.
+    pub async fn attempts(&self, tenant: &Tenant, job: JobId) -> Result<Vec<Attempt>, StoreError> {
+        self.inner.store.attempts(tenant, job).await
+    }
+
+    /// The steps that a job has stored.
+    pub async fn steps(&self, tenant: &Tenant, job: JobId) -> Result<Vec<StoredStep>, StoreError> {
+        self.inner.store.steps(tenant, job).await
+    }
+
+    /// Asks a job to stop.
+    pub async fn cancel(&self, tenant: &Tenant, job: JobId) -> Result<Status, StoreError> {
+        self.inner.store.cancel(tenant, job).await
+    }
+
+    /// Erases an ended job's data.
+    pub async fn erase(&self, tenant: &Tenant, job: JobId) -> Result<(), StoreError> {
+        self.inner.store.erase(tenant, job).await
+    }
+
+    /// Submits an ended job again, as a new one. None: it has not ended.
+    pub async fn retry(&self, tenant: &Tenant, job: JobId) -> Result<Option<Accepted>, Rejected> {
+        let view = self.job(tenant, job).await?;
+        if !view.job.status().is_terminal() {
+            return Ok(None);
+        }
+        let spec = &view.job.spec;
+        let request = JobRequest {
+            kind: spec.kind.to_string(),
+            input: self.payload(&view.input).await?,
+            queue: Some(spec.queue.clone()),
+            priority: spec.priority,
+            run_at: None,
+            // What was left between submit and deadline is given again.
+            deadline_at: spec.deadline_at.map(|at| self.inner.clock.now() + at.since(spec.created_at)),
+            max_attempts: Some(spec.max_attempts),
+            metadata: spec.metadata.clone(),
+            retention: Some(spec.retention),
+            retry_of: Some(spec.id),
+        };
+        self.submit(tenant, vec![request], None).await.map(Some)
+    }
+
+    /// Why a job stands where it stands, its queue's pause and limit included, and its place in the queue.
+    pub async fn standing(&self, job: &Job) -> Result<(Option<StatusReason>, Option<u32>), StoreError> {
+        let reason = job.status_reason(self.inner.clock.now());
+        if reason != Some(StatusReason::Ready) {
+            return Ok((reason, None));
+        }
+        let queues = self.inner.store.queues().await?;
+        let queue = queues.iter().find(|queue| queue.name == job.spec.queue);
+        let reason = match queue {
+            Some(queue) if queue.paused => StatusReason::Paused,
+            Some(queue) if queue.concurrency.is_some_and(|most| queue.running >= u64::from(most)) => {
+                StatusReason::Blocked
+            }
+            _ => StatusReason::Ready,
+        };
+        let position = self.inner.store.queue_position(&job.spec.tenant, job.spec.id).await?;
+        Ok((Some(reason), position))
+    }
+
+    // ── queues and kinds ──
+
+    /// How every queue stands.
+    pub async fn queues(&self) -> Result<Vec<QueueState>, StoreError> {
+        self.inner.store.queues().await
+    }
+
+    /// Pauses or resumes a queue.
+    pub async fn pause_queue(&self, queue: QueueName, paused: bool) -> Result<(), StoreError> {
+        self.inner.store.pause_queue(queue, paused).await
+    }
+
+    /// What a tenant can submit.
+    pub fn kinds(&self, tenant: &Tenant) -> Vec<KindInfo> {
+        self.inner.kinds.list(tenant)
+    }
+
+    /// Registers a kind that workers serve. The inner error says what is wrong with it.
+    pub async fn register_kind(&self, tenant: &Tenant, spec: KindSpec) -> Result<Result<(), String>, StoreError> {
+        if let Err(why) = self.inner.kinds.register(tenant, spec.clone()) {
+            return Ok(Err(why));
+        }
+        self.inner.store.put_kind(tenant, spec).await?;
+        Ok(Ok(()))
+    }
+
+    // ── keys ──
+
+    /// Stores a key.
+    pub async fn put_key(&self, key: ApiKey) -> Result<(), StoreError> {
+        self.inner.store.put_key(key).await
+    }
+
+    /// All keys.
+    pub async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        self.inner.store.keys().await
+    }
+
+    /// Revokes a tenant's key.
+    pub async fn revoke_key(&self, tenant: &Tenant, key: KeyId) -> Result<ApiKey, StoreError> {
+        self.inner.store.revoke_key(tenant, key).await
+    }
+}

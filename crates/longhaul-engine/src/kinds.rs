@@ -1,0 +1,136 @@
+//! Which kinds there are, and what an input of each must look like.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use longhaul_core::{KindName, KindSpec, Tenant};
+
+use crate::Executor;
+
+/// A field that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// JSON Pointer (RFC 6901) to it.
+    pub pointer: String,
+    /// What is wrong, in a sentence.
+    pub message: String,
+}
+
+/// Judges inputs.
+pub trait Check: Send + Sync {
+    /// What is wrong with this JSON text; nothing, when it may be accepted. Pointers begin at the input itself.
+    fn check(&self, input: &str) -> Vec<FieldError>;
+}
+
+/// Turns JSON Schemas into checks. Whoever knows how hands one to the engine.
+pub trait SchemaCompiler: Send + Sync + 'static {
+    /// A check for `schema`, or why it is no schema.
+    fn compile(&self, schema: &serde_json::Value) -> Result<Arc<dyn Check>, String>;
+}
+
+/// A kind as clients see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KindInfo {
+    /// What is known of it.
+    pub spec: KindSpec,
+    /// Whether the server runs it itself.
+    pub built_in: bool,
+}
+
+/// A kind as a submit meets it.
+#[derive(Clone)]
+pub(crate) struct Known {
+    pub(crate) spec: Arc<KindSpec>,
+    check: Option<CheckBy>,
+}
+
+#[derive(Clone)]
+enum CheckBy {
+    Executor(Arc<dyn Executor>),
+    Schema(Arc<dyn Check>),
+}
+
+impl Known {
+    pub(crate) fn check(&self, input: &str) -> Vec<FieldError> {
+        match &self.check {
+            Some(CheckBy::Executor(executor)) => executor.check().map(|check| check.check(input)).unwrap_or_default(),
+            Some(CheckBy::Schema(check)) => check.check(input),
+            None => Vec::new(),
+        }
+    }
+}
+
+/// All kinds: the built-in ones, and those that tenants have registered.
+pub(crate) struct Kinds {
+    built_in: BTreeMap<KindName, (Arc<dyn Executor>, Arc<KindSpec>)>,
+    registered: RwLock<HashMap<Tenant, BTreeMap<KindName, Known>>>,
+    compiler: Arc<dyn SchemaCompiler>,
+}
+
+impl Kinds {
+    pub(crate) fn new(executors: Vec<Arc<dyn Executor>>, compiler: Arc<dyn SchemaCompiler>) -> Self {
+        let built_in = executors.into_iter().map(|executor| {
+            let spec = Arc::new(executor.kind().clone());
+            (spec.name.clone(), (executor, spec))
+        });
+        Self { built_in: built_in.collect(), registered: RwLock::default(), compiler }
+    }
+
+    /// Changes how a built-in kind is run unless a submit says otherwise.
+    pub(crate) fn override_spec(&mut self, kind: &KindName, change: impl FnOnce(&mut KindSpec)) -> bool {
+        let Some((_, spec)) = self.built_in.get_mut(kind) else { return false };
+        change(Arc::make_mut(spec));
+        true
+    }
+
+    pub(crate) fn executor(&self, kind: &KindName) -> Option<&Arc<dyn Executor>> {
+        self.built_in.get(kind).map(|(executor, _)| executor)
+    }
+
+    pub(crate) fn built_in(&self) -> Arc<[KindName]> {
+        self.built_in.keys().cloned().collect()
+    }
+
+    /// Takes in what a tenant has registered.
+    pub(crate) fn register(&self, tenant: &Tenant, spec: KindSpec) -> Result<(), String> {
+        if self.built_in.contains_key(&spec.name) {
+            return Err(format!("the kind {} is built in and cannot be registered", spec.name));
+        }
+        if let Some(schema) = &spec.output_schema {
+            self.compiler.compile(schema).map_err(|why| format!("output_schema {why}"))?;
+        }
+        let check = match &spec.input_schema {
+            Some(schema) => {
+                let check = self.compiler.compile(schema).map_err(|why| format!("input_schema {why}"))?;
+                Some(CheckBy::Schema(check))
+            }
+            None => None,
+        };
+        let known = Known { spec: Arc::new(spec), check };
+        let mut registered = self.registered.write().unwrap_or_else(PoisonError::into_inner);
+        registered.entry(tenant.clone()).or_default().insert(known.spec.name.clone(), known);
+        Ok(())
+    }
+
+    pub(crate) fn find(&self, tenant: &Tenant, kind: &str) -> Option<Known> {
+        let name = KindName::new(kind).ok()?;
+        if let Some((executor, spec)) = self.built_in.get(&name) {
+            let check = executor.check().is_some().then(|| CheckBy::Executor(executor.clone()));
+            return Some(Known { spec: spec.clone(), check });
+        }
+        let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
+        registered.get(tenant)?.get(&name).cloned()
+    }
+
+    /// What a tenant can submit, built-in kinds first, each part in the order of its names.
+    pub(crate) fn list(&self, tenant: &Tenant) -> Vec<KindInfo> {
+        let built_in = self.built_in.values().map(|(_, spec)| KindInfo { spec: (**spec).clone(), built_in: true });
+        let mut all: Vec<KindInfo> = built_in.collect();
+        let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
+        let own = registered.get(tenant).into_iter().flat_map(BTreeMap::values);
+        all.extend(own.map(|known| KindInfo { spec: (*known.spec).clone(), built_in: false }));
+        all
+    }
+}
