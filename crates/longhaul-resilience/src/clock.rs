@@ -1,0 +1,173 @@
+//! Where time comes from.
+//!
+//! Every layer asks the [`Clock`] of its [`Cx`](crate::Cx) and nothing else, so a test can hold time still and a
+//! simulation can run a day in a second. A [`Tick`] is a point on one clock's own monotonic scale; it means nothing to
+//! another clock or process. Wall time is read only to understand an HTTP date.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+/// A point in time on a clock's monotonic scale, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Tick(u64);
+
+impl Tick {
+    /// The start of the scale.
+    pub const ZERO: Tick = Tick(0);
+    /// Later than every real point: the deadline of a call that has none.
+    pub const NEVER: Tick = Tick(u64::MAX);
+
+    /// The tick `nanos` nanoseconds after the start of the scale.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the start of the scale.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The point `wait` later; a sum beyond the scale is [`Tick::NEVER`].
+    pub fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(wait)))
+    }
+
+    /// The time from `earlier` to here, zero if `earlier` is later.
+    pub const fn since(self, earlier: Tick) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl fmt::Debug for Tick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::NEVER {
+            return f.write_str("never");
+        }
+        write!(f, "+{:?}", Duration::from_nanos(self.0))
+    }
+}
+
+/// A duration in nanoseconds, the largest `u64` if it is longer than 584 years.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A wait that ends at a tick.
+pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A source of time and of waits.
+pub trait Clock: Send + Sync {
+    /// Monotonic: never earlier than what it said before.
+    fn now(&self) -> Tick;
+    /// Wall time since the Unix epoch, for HTTP dates only.
+    fn unix_time(&self) -> Duration;
+    /// Ready once [`now`](Clock::now) has reached `at`, and then wakes its task.
+    fn sleep_until(&self, at: Tick) -> Sleep;
+}
+
+/// The clock of the machine, through tokio: it stands still when tokio's time is paused.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+/// The scale starts an hour before its first use: a test runtime with paused time may be some milliseconds behind the
+/// runtime that asked first, and must not run into zero.
+const HEAD_START: Duration = Duration::from_secs(3600);
+
+fn origin() -> tokio::time::Instant {
+    static ORIGIN: OnceLock<tokio::time::Instant> = OnceLock::new();
+    *ORIGIN.get_or_init(|| {
+        let now = instant();
+        now.checked_sub(HEAD_START).unwrap_or(now)
+    })
+}
+
+#[allow(clippy::disallowed_methods, reason = "the one place where the machine's monotonic clock is read")]
+fn instant() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
+impl Clock for SystemClock {
+    #[inline]
+    fn now(&self) -> Tick {
+        Tick(nanos(instant().saturating_duration_since(origin())))
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the one place where the machine's wall clock is read")]
+    fn unix_time(&self) -> Duration {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn sleep_until(&self, at: Tick) -> Sleep {
+        // Beyond what an Instant can hold means: never, as far as one process is concerned.
+        match origin().checked_add(Duration::from_nanos(at.0)) {
+            Some(instant) => Box::pin(tokio::time::sleep_until(instant)),
+            None => Box::pin(std::future::pending()),
+        }
+    }
+}
+
+/// The clock of a context: the machine's without a reference count, or any other shared.
+#[derive(Clone, Default)]
+pub(crate) enum Time {
+    #[default]
+    System,
+    Shared(Arc<dyn Clock>),
+}
+
+impl Time {
+    #[inline]
+    pub(crate) fn now(&self) -> Tick {
+        match self {
+            Time::System => SystemClock.now(),
+            Time::Shared(clock) => clock.now(),
+        }
+    }
+
+    pub(crate) fn unix_time(&self) -> Duration {
+        match self {
+            Time::System => SystemClock.unix_time(),
+            Time::Shared(clock) => clock.unix_time(),
+        }
+    }
+
+    pub(crate) fn sleep_until(&self, at: Tick) -> Sleep {
+        match self {
+            Time::System => SystemClock.sleep_until(at),
+            Time::Shared(clock) => clock.sleep_until(at),
+        }
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Time::System => "System",
+            Time::Shared(_) => "Shared",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_beyond_the_scale_is_never() {
+        assert_eq!(Tick::from_nanos(5).after(Duration::MAX), Tick::NEVER);
+        assert_eq!(Tick::from_nanos(5).since(Tick::from_nanos(9)), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_system_clock_stands_still_with_tokio() {
+        let before = SystemClock.now();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(SystemClock.now().since(before), Duration::from_secs(5));
+        SystemClock.sleep_until(before.after(Duration::from_secs(9))).await;
+        assert_eq!(SystemClock.now().since(before), Duration::from_secs(9));
+    }
+}

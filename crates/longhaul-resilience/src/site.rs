@@ -1,0 +1,98 @@
+//! What a stack gives each of its layers: the names, the classifier, the dice, the meter and the recorder.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    class::{Class, Classify, class_of},
+    clock::Tick,
+    cx::Cx,
+    dice::Dice,
+    fail::{Fail, Why},
+    inspect::Inspection,
+    label::Label,
+    meter::{Meter, Outcome, Recorder},
+    trail::Decision,
+};
+
+/// What all layers of one stack share.
+pub struct Env<C> {
+    pub(crate) stack: Label,
+    pub(crate) classify: C,
+    pub(crate) recorder: Option<Arc<dyn Recorder>>,
+    pub(crate) dice: Dice,
+}
+
+impl<C> Env<C> {
+    /// The name of the stack.
+    pub fn stack(&self) -> Label {
+        self.stack
+    }
+
+    /// The classifier of the stack.
+    pub fn classify(&self) -> &C {
+        &self.classify
+    }
+
+    /// The random numbers of the stack.
+    pub fn dice(&self) -> &Dice {
+        &self.dice
+    }
+}
+
+/// One layer's place in its stack.
+pub(crate) struct Site<C> {
+    pub(crate) env: Arc<Env<C>>,
+    pub(crate) layer: Label,
+    pub(crate) meter: Meter,
+}
+
+impl<C> Site<C> {
+    pub(crate) fn new(env: &Arc<Env<C>>, layer: Label) -> Self {
+        Self { env: Arc::clone(env), layer, meter: Meter::default() }
+    }
+
+    /// Takes a decision down in the record of the call, and tells the recorder.
+    #[inline]
+    pub(crate) fn note(&self, cx: &Cx, decision: Decision, detail: u64) {
+        let note = cx.take_down(self.env.stack, self.layer, decision, detail);
+        if let Some(recorder) = &self.env.recorder {
+            recorder.note(&note);
+        }
+    }
+
+    /// Counts a call of this layer that began at `started`.
+    #[inline]
+    pub(crate) fn done(&self, cx: &Cx, started: Tick, outcome: Outcome) {
+        let latency = cx.now().since(started);
+        self.meter.done(outcome, latency);
+        if let Some(recorder) = &self.env.recorder {
+            recorder.call(self.env.stack, self.layer, outcome, latency);
+        }
+    }
+
+    /// Counts a call that went through this layer unchanged.
+    #[inline]
+    pub(crate) fn passed<T, E>(&self, cx: &Cx, started: Tick, result: &Result<T, E>) {
+        self.done(cx, started, if result.is_ok() { Outcome::Ok } else { Outcome::Failed });
+    }
+
+    pub(crate) fn fail<E>(&self, why: Why) -> Fail<E> {
+        Fail::local(why, self.env.stack, self.layer)
+    }
+
+    pub(crate) fn inspect(&self, into: &mut Inspection, state: Option<String>) {
+        into.meter(self.env.stack, self.layer, &self.meter, state);
+    }
+
+    pub(crate) fn class<Out, E>(&self, result: &Result<Out, Fail<E>>) -> Class
+    where
+        C: Classify<Out, E>,
+    {
+        class_of(&self.env.classify, result)
+    }
+}
+
+/// Milliseconds, for the detail of a note.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
