@@ -81,8 +81,11 @@ impl Problem {
     pub fn invalid(code: Code, errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [] => Cow::Borrowed("The request cannot be used."),
-            [one] if one.pointer.is_empty() => Cow::Owned(format!("The body {}.", one.message)),
-            [one] => Cow::Owned(format!("{} {}.", one.pointer, one.message)),
+            [one] => {
+                let place = if one.pointer.is_empty() { "The body" } else { &one.pointer };
+                let stop = if one.message.ends_with('?') { "" } else { "." };
+                Cow::Owned(format!("{place} {}{stop}", one.message))
+            }
             many => Cow::Owned(format!("{} fields cannot be used; `errors` names each.", many.len())),
         };
         let mut problem = Self::new(code, detail);
