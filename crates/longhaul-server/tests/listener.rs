@@ -2,6 +2,8 @@
 //!
 //! Deadlines are set to tens of milliseconds and the tests wait for the event that ends them, never for time to pass.
 
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
