@@ -1,0 +1,102 @@
+//! How many small requests a second the listener carries, beside `axum::serve` under the same load.
+//!
+//! `cargo run --release -p longhaul-server --example listener_throughput -- [clients] [seconds]`
+//!
+//! Server and clients share one runtime of two threads. Each client sends a POST of 1 KB over a connection that it
+//! keeps, waits for the answer and sends the next.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use axum::{Router, http::StatusCode, routing::post};
+use bytes::Bytes;
+use longhaul_server::listener::{Listener, ListenerOptions};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1).map(|arg| arg.parse::<u64>());
+    let clients = args.next().transpose()?.unwrap_or(64);
+    let seconds = args.next().transpose()?.unwrap_or(5);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        for round in 0..3 {
+            for ours in [false, true] {
+                let rate = measure(ours, clients, Duration::from_secs(seconds)).await?;
+                let name = if ours { "longhaul listener" } else { "axum::serve" };
+                report(&format!("round {round}  {name:<18} {rate:>8} requests/s"));
+            }
+        }
+        Ok(())
+    })
+}
+
+#[allow(clippy::print_stdout, reason = "an example that reports to a person")]
+fn report(line: &str) {
+    println!("{line}");
+}
+
+async fn measure(ours: bool, clients: u64, time: Duration) -> Result<u64, Box<dyn std::error::Error>> {
+    let router =
+        Router::new().route("/v1/jobs", post(|_body: Bytes| async { (StatusCode::ACCEPTED, "{\"ok\":true}") }));
+    let tracker = TaskTracker::new();
+    let shutdown = CancellationToken::new();
+    let addr: SocketAddr = if ours {
+        let listener = Listener::bind("127.0.0.1:0".parse()?, ListenerOptions::default())?;
+        let addr = listener.local_addr();
+        drop(tracker.spawn(listener.serve(router, shutdown.clone())));
+        addr
+    } else {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let addr = socket.local_addr()?;
+        let stop = shutdown.clone().cancelled_owned();
+        drop(tracker.spawn(async move { axum::serve(socket, router).with_graceful_shutdown(stop).await }));
+        addr
+    };
+    let (done, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let load = TaskTracker::new();
+    for _ in 0..clients {
+        let (done, answered) = (Arc::clone(&done), Arc::clone(&answered));
+        drop(load.spawn(async move { client(addr, &done, &answered).await }));
+    }
+    load.close();
+    tokio::time::sleep(time / 5).await;
+    let before = answered.load(Relaxed);
+    tokio::time::sleep(time).await;
+    let rate = (answered.load(Relaxed) - before) as f64 / time.as_secs_f64();
+    done.store(true, Relaxed);
+    load.wait().await;
+    shutdown.cancel();
+    tracker.close();
+    tracker.wait().await;
+    Ok(rate as u64)
+}
+
+async fn client(addr: SocketAddr, done: &AtomicBool, answered: &AtomicU64) -> std::io::Result<()> {
+    let body = format!("{{\"kind\":\"echo\",\"input\":\"{}\"}}", "x".repeat(995));
+    let request = format!(
+        "POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(addr).await?;
+    stream.set_nodelay(true)?;
+    let mut answer = [0; 1024];
+    while !done.load(Relaxed) {
+        stream.write_all(request.as_bytes()).await?;
+        // The answer is small and arrives whole.
+        if stream.read(&mut answer).await? == 0 {
+            break;
+        }
+        answered.fetch_add(1, Relaxed);
+    }
+    Ok(())
+}
