@@ -26,6 +26,14 @@ mod kinds;
 mod maintenance;
 mod running;
 
+/// What the engine's calls take and give in the words of the store, for those above who do not know the store itself.
+pub mod store {
+    pub use longhaul_store::{
+        Document, Idempotency, JobPage, JobQuery, JobStore, JobView, QueueState, StoreError, StoredStep, Tombstone,
+        blob,
+    };
+}
+
 pub use admission::{Accepted, JobRequest, Rejected};
 pub use clock::SystemClock;
 pub use context::JobContext;

@@ -1,7 +1,25 @@
 //! The HTTP face: routes, limits, authentication, problem+json, OpenAPI.
+//!
+//! A request comes in through [`listener`], gets its id ([`request_id`]), is held to the limits of its route
+//! ([`json`]), names its caller ([`auth`]), and is handed to the engine by a handler that does nothing else. Whatever
+//! is refused anywhere on the way is a [`problem::Problem`].
+//!
+//! Only this crate knows axum.
 
+mod app;
+pub mod auth;
 pub mod json;
 pub mod listener;
+mod openapi;
+mod prefer;
 pub mod problem;
+mod refusal;
 pub mod request_id;
+mod routes;
+mod schema;
+mod serve;
 pub mod trace_parent;
+
+pub use app::{App, Limits, Tasks};
+pub use schema::Schemas;
+pub use serve::{ServeOptions, application, openapi_document};

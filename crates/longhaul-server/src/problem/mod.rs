@@ -123,6 +123,11 @@ impl Problem {
         self
     }
 
+    /// Names the fields that an otherwise explained problem is about.
+    pub(crate) fn set_errors(&mut self, errors: Vec<FieldError>) {
+        self.0.errors = errors;
+    }
+
     /// The code that clients branch on.
     pub fn code(&self) -> Code {
         self.0.code

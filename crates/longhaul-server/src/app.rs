@@ -1,0 +1,95 @@
+//! What every handler shares.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use longhaul_core::{DocumentId, Tenant};
+use longhaul_engine::{Engine, store::StoreError};
+
+use crate::{
+    auth::KeyRing,
+    problem::{Code, Problem},
+};
+
+/// What every handler shares. Cheap to clone.
+#[derive(Clone)]
+pub struct App(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) keys: KeyRing,
+    pub(crate) limits: Limits,
+    pub(crate) uploads: Uploads,
+    pub(crate) tasks: Arc<dyn Tasks>,
+}
+
+/// What routes ask of the built-in kinds besides submitting their jobs.
+#[async_trait]
+pub trait Tasks: Send + Sync + 'static {
+    /// The output of a `process` input whose items are all in the cache; None: a job has to be made.
+    fn processed(&self, tenant: &Tenant, input: &[u8]) -> Option<Bytes>;
+
+    /// Passages of a document that answer a query, as JSON. None: the document has not been read yet.
+    async fn search(
+        &self,
+        tenant: &Tenant,
+        document: DocumentId,
+        query: &str,
+        limit: usize,
+    ) -> Result<Option<Bytes>, StoreError>;
+}
+
+impl App {
+    /// Over a running engine.
+    pub fn new(engine: Engine, keys: KeyRing, limits: Limits, tasks: Arc<dyn Tasks>) -> Self {
+        Self(Arc::new(Shared { engine, keys, limits, uploads: Uploads::default(), tasks }))
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+}
+
+/// How much a request may bring.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of a JSON body.
+    pub json_body: usize,
+    /// Bytes of a bulk submit.
+    pub bulk_body: usize,
+    /// Bytes of an uploaded document.
+    pub upload: u64,
+}
+
+impl Default for Limits {
+    /// 1 MiB, 32 MiB, 512 MiB.
+    fn default() -> Self {
+        Self { json_body: 1 << 20, bulk_body: 32 << 20, upload: 512 << 20 }
+    }
+}
+
+/// Uploads under an idempotency key that have not ended: a repeat meanwhile is told to wait.
+#[derive(Default)]
+pub(crate) struct Uploads(Mutex<HashSet<(Tenant, [u8; 32])>>);
+
+pub(crate) struct Upload<'a>(&'a Uploads, (Tenant, [u8; 32]));
+
+impl Uploads {
+    pub(crate) fn begin(&self, tenant: Tenant, key: [u8; 32]) -> Result<Upload<'_>, Problem> {
+        let name = (tenant, key);
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
+            return Ok(Upload(self, name));
+        }
+        Err(Problem::new(Code::IdempotencyInProgress, "An upload with this Idempotency-Key is still under way."))
+    }
+}
+
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}

@@ -1,0 +1,226 @@
+//! Who asks, and what they may.
+//!
+//! A key is `lh_<id>_<secret>`. The id finds the record, the secret is compared as a SHA-256, in constant time: it is
+//! random and long, so that a slow hash would protect nothing and cost every request. The tenant comes from the record
+//! and from nowhere else.
+//!
+//! Handlers cannot forget to ask: they name what they need in their signature ([`Read`], [`Write`], [`Admin`]), and
+//! there is no other way to come by a caller.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header::AUTHORIZATION, request::Parts},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use longhaul_core::{ApiKey, Caller, IdSource, KeyId, Scope, Tenant, Timestamp};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use crate::{
+    app::App,
+    problem::{Code, Problem},
+};
+
+/// The shortest secret that is taken from the outside, in characters.
+const SECRET_LEAST: usize = 32;
+
+/// All keys, as the store has them. Nothing is looked up on disk for a request.
+#[derive(Debug, Default)]
+pub struct KeyRing(RwLock<Arc<HashMap<KeyId, ApiKey>>>);
+
+impl KeyRing {
+    /// With these keys.
+    pub fn of(keys: Vec<ApiKey>) -> Self {
+        let ring = Self::default();
+        ring.replace(keys);
+        ring
+    }
+
+    pub(crate) fn replace(&self, keys: Vec<ApiKey>) {
+        let keys = keys.into_iter().map(|key| (key.id, key)).collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    /// Whether there is no key at all. Then everybody who can connect is the default tenant and may everything; the
+    /// server sees to it that only this machine can connect.
+    pub fn is_empty(&self) -> bool {
+        self.keys().is_empty()
+    }
+
+    fn keys(&self) -> Arc<HashMap<KeyId, ApiKey>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn identify(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, Problem> {
+        let keys = self.keys();
+        if keys.is_empty() {
+            return Ok(Caller::unkeyed());
+        }
+        let Some(shown) = shown(headers) else {
+            return Err(unauthorized("Send an API key: `Authorization: Bearer lh_…`, or `x-api-key: lh_…`."));
+        };
+        // One sentence for unknown, wrong, revoked and expired alike: which of them it is, is nobody's business.
+        let refused = || unauthorized("The API key is unknown, revoked or expired.");
+        let shown = ShownKey::parse(shown).map_err(|_| refused())?;
+        let key = keys.get(&shown.id).ok_or_else(refused)?;
+        let is_right: bool = key.secret_hash.ct_eq(&shown.secret_hash).into();
+        if !is_right || !key.is_valid(now) {
+            return Err(refused());
+        }
+        Ok(Caller { tenant: key.tenant.clone(), scopes: key.scopes.clone().into(), key: Some(key.id) })
+    }
+}
+
+fn unauthorized(detail: &'static str) -> Problem {
+    let challenge = axum::http::HeaderValue::from_static("Bearer");
+    Problem::new(Code::Unauthorized, detail).header(axum::http::header::WWW_AUTHENTICATE, challenge)
+}
+
+fn shown(headers: &HeaderMap) -> Option<&str> {
+    if let Some(value) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) {
+        let (scheme, key) = value.split_once(' ')?;
+        return scheme.eq_ignore_ascii_case("bearer").then(|| key.trim());
+    }
+    headers.get("x-api-key").and_then(|value| value.to_str().ok())
+}
+
+/// A key as it was shown, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownKey {
+    /// Which record it names.
+    pub id: KeyId,
+    /// SHA-256 of its secret.
+    pub secret_hash: [u8; 32],
+}
+
+impl ShownKey {
+    /// Takes `lh_<id>_<secret>` apart, or says what is wrong with it without repeating it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let rest = text.strip_prefix("lh_").ok_or("an API key begins with lh_")?;
+        let (id, secret) = rest.split_once('_').ok_or("an API key is lh_<id>_<secret>")?;
+        if id.is_empty() || id.len() > 64 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err("the id of an API key is 1 to 64 letters and digits");
+        }
+        if secret.len() < SECRET_LEAST || secret.len() > 256 {
+            return Err("the secret of an API key has 32 to 256 characters");
+        }
+        Ok(Self { id: id_of(id), secret_hash: Sha256::digest(secret).into() })
+    }
+}
+
+/// The record that the public half of a key names. Ours are the 32 digits of the id itself; one that somebody made up
+/// for the first start may be any word.
+fn id_of(text: &str) -> KeyId {
+    format!("{}_{text}", KeyId::PREFIX).parse().unwrap_or_else(|_| {
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        KeyId::from_bytes(bytes)
+    })
+}
+
+/// A fresh key: the record to store, and the text to show once.
+pub fn mint(
+    ids: &dyn IdSource,
+    now: Timestamp,
+    tenant: Tenant,
+    name: String,
+    scopes: Vec<Scope>,
+    expires_at: Option<Timestamp>,
+) -> (ApiKey, String) {
+    let id = KeyId::fresh(ids, now);
+    let secret: Vec<u8> = (0..4).flat_map(|_| ids.random().to_be_bytes()).collect();
+    let secret = URL_SAFE_NO_PAD.encode(secret);
+    let shown = format!("lh_{}_{secret}", id.to_string().trim_start_matches("key_"));
+    let secret_hash = Sha256::digest(&secret).into();
+    (ApiKey { id, tenant, name, scopes, secret_hash, created_at: now, expires_at, revoked_at: None }, shown)
+}
+
+/// The record of a key that was made outside, for the first start: it may everything.
+pub fn bootstrap(text: &str, now: Timestamp) -> Result<ApiKey, &'static str> {
+    let ShownKey { id, secret_hash } = ShownKey::parse(text.trim())?;
+    Ok(ApiKey {
+        id,
+        tenant: Tenant::default_tenant(),
+        name: "bootstrap".into(),
+        scopes: vec![Scope::Admin],
+        secret_hash,
+        created_at: now,
+        expires_at: None,
+        revoked_at: None,
+    })
+}
+
+macro_rules! guard {
+    ($(#[$doc:meta])* $name:ident, $needed:literal, $may:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name(pub Caller);
+
+        impl FromRequestParts<App> for $name {
+            type Rejection = Problem;
+
+            async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+                let caller = app.0.keys.identify(&parts.headers, app.engine().clock().now())?;
+                let may: fn(&Caller) -> bool = $may;
+                if may(&caller) {
+                    return Ok(Self(caller));
+                }
+                Err(Problem::new(Code::Forbidden, concat!("The API key lacks the scope ", $needed, ".")))
+            }
+        }
+    };
+}
+
+guard!(
+    /// A caller who may read jobs and documents.
+    Read, "`jobs:read`", |caller| caller.may(&Scope::JobsRead)
+);
+guard!(
+    /// A caller who may submit, cancel, retry and erase.
+    Write, "`jobs:write`", |caller| caller.may(&Scope::JobsWrite)
+);
+guard!(
+    /// A caller who may run the installation.
+    Admin, "`admin`", |caller| caller.may(&Scope::Admin)
+);
+guard!(
+    /// A caller who submits jobs or serves them, and so may know the kinds.
+    KnowKinds, "`jobs:read`, `jobs:write` or `worker`",
+    |caller| caller.may(&Scope::JobsRead) || caller.may(&Scope::JobsWrite) || is_worker(caller)
+);
+guard!(
+    /// A caller who may serve kinds, and so register them.
+    Worker, "`worker`", |caller| caller.may(&Scope::Worker(None)) || is_worker(caller)
+);
+
+fn is_worker(caller: &Caller) -> bool {
+    caller.scopes.iter().any(|scope| matches!(scope, Scope::Worker(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use longhaul_core::Ids;
+
+    #[test]
+    fn a_minted_key_reads_back_as_its_own_record() {
+        let ids = Ids::seeded(7);
+        let (key, text) =
+            mint(&ids, Timestamp::from_micros(5), Tenant::default_tenant(), "ci".into(), vec![Scope::Llm], None);
+        let shown = ShownKey::parse(&text).unwrap();
+        assert_eq!((shown.id, shown.secret_hash), (key.id, key.secret_hash));
+    }
+
+    #[test]
+    fn a_key_with_a_short_secret_or_another_prefix_is_none() {
+        assert!(ShownKey::parse("lh_abc_short").is_err());
+        assert!(ShownKey::parse("sk-abcdefghijklmnopqrstuvwxyz0123456789").is_err());
+        assert!(ShownKey::parse("lh_bootstrap_0123456789012345678901234567890123").is_ok());
+    }
+}

@@ -1,0 +1,486 @@
+//! `/v1/documents`: uploads that become jobs, and what was read out of them.
+//!
+//! An upload is streamed to disk as it comes; its job is accepted only when the bytes are durable. The file's name is
+//! for people: files are named by what is in them.
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, Multipart, Request, State, multipart::Field},
+    http::{HeaderMap, HeaderValue, StatusCode},
+    response::Response,
+};
+use bytes::Bytes;
+use longhaul_core::{DocumentId, JobId, Tenant, Timestamp};
+use longhaul_engine::{
+    JobRequest, Rejected,
+    store::{Document, Idempotency, StoreError, blob::Pin},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json, value::RawValue};
+use sha2::{Digest as _, Sha256};
+use utoipa::{IntoParams, ToSchema};
+
+use super::jobs::{
+    create::{REPLAYED, accepted_with},
+    read::to_json,
+    view::{StatusBody, Urls, with},
+};
+use crate::{
+    app::App,
+    auth::{Read, Write},
+    json::{ApiPath, ApiQuery},
+    prefer,
+    problem::{Code, FieldError, Problem},
+    refusal::rejected,
+};
+
+/// The largest `options` part, in bytes.
+const OPTIONS_MOST: usize = 64 * 1024;
+
+/// How long a file name may be; what is longer is cut.
+const NAME_MOST: usize = 255;
+
+/// What an upload is answered with.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DocumentReceipt {
+    #[schema(value_type = String)]
+    job_id: JobId,
+    #[schema(value_type = String)]
+    document_id: DocumentId,
+    /// Always `queued`.
+    #[schema(inline)]
+    status: StatusBody,
+    urls: Urls,
+}
+
+/// The parts of an upload.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes the multipart body, which is read part by part")]
+pub(crate) struct UploadForm {
+    /// The document.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+    /// The options of the kind `document.ingest`, without `document_id`.
+    #[schema(value_type = Option<Object>)]
+    options: Option<Value>,
+}
+
+/// Upload a document
+///
+/// Answers as soon as the document and its `document.ingest` job are on disk; reading it happens in the job.
+#[utoipa::path(
+    post, path = "/v1/documents", tag = "documents", operation_id = "upload_document",
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat of the call find the first one's job.")),
+    responses((status = 202, description = "Accepted: the document and its job are durable.", body = DocumentReceipt))
+)]
+pub(crate) async fn upload(
+    state: State<App>,
+    caller: Write,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    take_in(state, caller, headers, request).await
+}
+
+/// Upload a document (short route)
+#[utoipa::path(
+    post, path = "/documents", tag = "presets", operation_id = "upload_document_short",
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    responses((status = 202, description = "As `POST /v1/documents`.", body = DocumentReceipt))
+)]
+pub(crate) async fn upload_short(
+    state: State<App>,
+    caller: Write,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    take_in(state, caller, headers, request).await
+}
+
+async fn take_in(
+    State(app): State<App>,
+    Write(caller): Write,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let key = prefer::idempotency_key(&headers)?;
+    let _underway = key.map(|key| app.0.uploads.begin(caller.tenant.clone(), key)).transpose()?;
+    let mut multipart = Multipart::from_request(request, &app).await.map_err(|rejection| {
+        let code = Code::UnsupportedMediaType;
+        Problem::new(code, format!("An upload is `multipart/form-data` with a part `file`: {}.", rejection.body_text()))
+    })?;
+    let mut uploaded = Uploaded::default();
+    while let Some(field) = multipart.next_field().await.map_err(|error| broken(&error))? {
+        uploaded.take(&app, field).await?;
+    }
+    let (file, options) = uploaded.complete()?;
+    let engine = app.engine();
+    let now = engine.clock().now();
+    let document_id = DocumentId::fresh(&**engine.ids(), now);
+    let idempotency = key.map(|key| {
+        let mut hash = Sha256::new();
+        hash.update(file.pin.blob().digest);
+        hash.update(options.as_ref().map_or("", |options| options.get()));
+        prefer::kept(key, "/v1/documents", hash.finalize().into(), now)
+    });
+    let accepted = submit(&app, &caller.tenant, document_id, &file, options.as_deref(), idempotency, now).await?;
+    let (job_id, replayed) = accepted;
+    let document_id = if replayed { document_of(&app, &caller.tenant, job_id).await? } else { document_id };
+    let receipt = DocumentReceipt { job_id, document_id, status: StatusBody::Queued, urls: Urls::of(job_id) };
+    let response = accepted_with(job_id, &receipt)?;
+    Ok(with(response, replayed.then(|| (REPLAYED, HeaderValue::from_static("true")))))
+}
+
+async fn submit(
+    app: &App,
+    tenant: &Tenant,
+    id: DocumentId,
+    file: &File,
+    options: Option<&RawValue>,
+    idempotency: Option<Idempotency>,
+    now: Timestamp,
+) -> Result<(JobId, bool), Problem> {
+    let mut input: serde_json::Map<String, Value> = match options {
+        None => serde_json::Map::new(),
+        Some(options) => serde_json::from_str(options.get())
+            .map_err(|_| Problem::invalid_field("/options", "must be a JSON object"))?,
+    };
+    if input.contains_key("document_id") {
+        return Err(Problem::invalid_field("/options/document_id", "is made by the upload and cannot be given"));
+    }
+    input.insert("document_id".into(), json!(id));
+    let request = JobRequest::of("document.ingest", Bytes::from(Value::Object(input).to_string()));
+    let document = |job| {
+        Some(Document {
+            id,
+            tenant: tenant.clone(),
+            file_name: file.name.clone(),
+            content_type: file.content_type.clone(),
+            content: file.pin.blob(),
+            job,
+            created_at: now,
+        })
+    };
+    let accepted = app.engine().submit_with(tenant, vec![request], idempotency, document).await;
+    let accepted = accepted.map_err(|error| match error {
+        Rejected::Input { errors, .. } => {
+            let errors = errors.into_iter();
+            let errors = errors.map(|error| FieldError::new(format!("/options{}", error.pointer), error.message));
+            Problem::invalid(Code::InvalidRequest, errors.collect())
+        }
+        other => rejected(other, |_| String::new()),
+    })?;
+    match accepted.jobs.first() {
+        Some(job) => Ok((*job, accepted.replayed)),
+        None => Err(Problem::new(Code::Internal, "Nothing was accepted.")),
+    }
+}
+
+/// The document that a job was made for.
+async fn document_of(app: &App, tenant: &Tenant, job: JobId) -> Result<DocumentId, Problem> {
+    #[derive(Deserialize)]
+    struct Input {
+        document_id: DocumentId,
+    }
+    let view = app.engine().job(tenant, job).await?;
+    let input = app.engine().payload(&view.input).await?;
+    let input: Input = serde_json::from_slice(&input)
+        .map_err(|_| Problem::new(Code::Internal, "The first call's document cannot be found."))?;
+    Ok(input.document_id)
+}
+
+struct File {
+    name: String,
+    content_type: Option<String>,
+    pin: Pin,
+}
+
+#[derive(Default)]
+struct Uploaded {
+    file: Option<File>,
+    options: Option<Box<RawValue>>,
+    errors: Vec<FieldError>,
+}
+
+impl Uploaded {
+    async fn take(&mut self, app: &App, field: Field<'_>) -> Result<(), Problem> {
+        let part = field.name().unwrap_or_default().to_owned();
+        let mut wrong = |message: String| self.errors.push(FieldError::new(format!("/{part}"), message));
+        match part.as_str() {
+            "file" if self.file.is_some() => wrong("is given twice; upload one document at a time".into()),
+            "file" => match receive(app, field).await? {
+                Some(file) => self.file = Some(file),
+                None => wrong("is empty: the document has no bytes".into()),
+            },
+            "options" if self.options.is_some() => wrong("is given twice".into()),
+            "options" => {
+                let text = read_options(field).await?;
+                match serde_json::from_slice(&text) {
+                    Ok(options) => self.options = Some(options),
+                    Err(error) => wrong(format!("is not JSON: {error}")),
+                }
+            }
+            _ => wrong("is no part of an upload; the parts are `file` and `options`".into()),
+        }
+        Ok(())
+    }
+
+    fn complete(mut self) -> Result<(File, Option<Box<RawValue>>), Problem> {
+        if self.file.is_none() && self.errors.is_empty() {
+            self.errors.push(FieldError::new("/file", "is missing: the part that holds the document"));
+        }
+        match self.file {
+            Some(file) if self.errors.is_empty() => Ok((file, self.options)),
+            _ => Err(Problem::invalid(Code::InvalidRequest, self.errors)),
+        }
+    }
+}
+
+/// Streams a document to disk. None: there was nothing in it.
+async fn receive(app: &App, mut field: Field<'_>) -> Result<Option<File>, Problem> {
+    let name = plain_name(field.file_name().unwrap_or_default());
+    let content_type = field.content_type().map(|text| text.chars().take(200).collect());
+    let store = app.engine().store().clone();
+    // Bounded: a disk slower than the network holds the client back, not the memory.
+    let (pieces, mut received) = tokio::sync::mpsc::channel::<Bytes>(16);
+    let writing = tokio::task::spawn_blocking(move || -> std::io::Result<Option<Pin>> {
+        let mut writer = store.blobs().begin()?;
+        let mut size = 0;
+        loop {
+            match received.blocking_recv() {
+                // An empty piece says that the document is whole; without it, the upload broke off.
+                Some(piece) if piece.is_empty() => break,
+                Some(piece) => {
+                    size += piece.len();
+                    writer.write(&piece)?;
+                }
+                None => return Ok(None),
+            }
+        }
+        if size == 0 { Ok(None) } else { writer.finish().map(Some) }
+    });
+    let mut size: u64 = 0;
+    while let Some(piece) = field.chunk().await.map_err(|error| broken(&error))? {
+        size += piece.len() as u64;
+        if size > app.0.limits.upload {
+            let limit = app.0.limits.upload;
+            return Err(Problem::new(Code::PayloadTooLarge, format!("The document is larger than {limit} bytes.")));
+        }
+        if !piece.is_empty() && pieces.send(piece).await.is_err() {
+            break;
+        }
+    }
+    // When nobody receives any more, the writer has failed and says why.
+    let _ = pieces.send(Bytes::new()).await;
+    drop(pieces);
+    let pin = match writing.await {
+        Ok(Ok(pin)) => pin,
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::StorageFull => return Err(StoreError::StorageFull.into()),
+        Ok(Err(error)) => return Err(StoreError::Unavailable(error.to_string()).into()),
+        Err(error) => return Err(StoreError::Unavailable(error.to_string()).into()),
+    };
+    Ok(pin.map(|pin| File { name, content_type, pin }))
+}
+
+async fn read_options(mut field: Field<'_>) -> Result<Vec<u8>, Problem> {
+    let mut text = Vec::new();
+    while let Some(piece) = field.chunk().await.map_err(|error| broken(&error))? {
+        if text.len() + piece.len() > OPTIONS_MOST {
+            let detail = format!("The part `options` is larger than {OPTIONS_MOST} bytes.");
+            return Err(Problem::new(Code::PayloadTooLarge, detail));
+        }
+        text.extend_from_slice(&piece);
+    }
+    Ok(text)
+}
+
+fn broken(error: &axum::extract::multipart::MultipartError) -> Problem {
+    let source = std::error::Error::source(error).unwrap_or(error);
+    match error.status() {
+        StatusCode::BAD_REQUEST => {
+            Problem::new(Code::MalformedRequest, format!("The multipart body cannot be read: {source}."))
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::PayloadTooLarge, "The upload is too large."),
+        _ => crate::json::body_problem(error),
+    }
+}
+
+/// What people see as the document's name: the last part of a path, without what cannot be seen or turns text around.
+fn plain_name(given: &str) -> String {
+    let last = given.rsplit(['/', '\\']).next().unwrap_or_default();
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let name: String = last.chars().filter(|c| !c.is_control() && !turns(*c)).take(NAME_MOST).collect();
+    match name.trim() {
+        "" | "." | ".." => "document".into(),
+        name => name.into(),
+    }
+}
+
+/// A document and what was read out of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Document)]
+pub(crate) struct DocumentBody {
+    #[schema(value_type = String)]
+    document_id: DocumentId,
+    /// What the client called it.
+    file_name: String,
+    /// What the client said it is.
+    content_type: Option<String>,
+    bytes: u64,
+    sha256: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// The job that reads it.
+    #[schema(value_type = String)]
+    job_id: JobId,
+    /// Its text, page by page; null until the job has read it.
+    #[schema(value_type = Value)]
+    text: Option<Box<RawValue>>,
+    /// Its chunks; null until the job has made them.
+    #[schema(value_type = Value)]
+    chunks: Option<Box<RawValue>>,
+}
+
+/// The document that a path names.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct DocumentPath {
+    /// The document's id.
+    document_id: String,
+}
+
+impl DocumentPath {
+    fn id(&self) -> Result<DocumentId, Problem> {
+        self.document_id.parse().map_err(|_| self.unknown())
+    }
+
+    fn unknown(&self) -> Problem {
+        let shown: String = self.document_id.chars().take(80).collect();
+        Problem::new(Code::NotFound, format!("There is no document {shown}."))
+    }
+
+    fn missing(&self, error: StoreError) -> Problem {
+        match error {
+            StoreError::NotFound(_) => self.unknown(),
+            other => other.into(),
+        }
+    }
+}
+
+/// Get a document: its text and its chunks
+#[utoipa::path(
+    get, path = "/v1/documents/{document_id}", tag = "documents", operation_id = "get_document", params(DocumentPath),
+    responses((status = 200, description = "The document.", body = DocumentBody))
+)]
+pub(crate) async fn show(
+    State(app): State<App>,
+    Read(caller): Read,
+    ApiPath(path): ApiPath<DocumentPath>,
+) -> Result<Response, Problem> {
+    let id = path.id()?;
+    let document = app.engine().store().document(&caller.tenant, id).await.map_err(|error| path.missing(error))?;
+    to_json(&DocumentBody {
+        document_id: id,
+        file_name: document.file_name,
+        content_type: document.content_type,
+        bytes: document.content.size,
+        sha256: document.content.digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        created_at: document.created_at,
+        job_id: document.job,
+        text: part(&app, &caller.tenant, id, "text").await?,
+        chunks: part(&app, &caller.tenant, id, "chunks").await?,
+    })
+}
+
+async fn part(
+    app: &App,
+    tenant: &Tenant,
+    id: DocumentId,
+    part: &'static str,
+) -> Result<Option<Box<RawValue>>, Problem> {
+    let Some(content) = app.engine().store().document_part(tenant, id, part).await? else { return Ok(None) };
+    let json = app.engine().payload(&content).await?;
+    serde_json::from_slice(&json)
+        .map(Some)
+        .map_err(|_| Problem::new(Code::Internal, format!("The document's {part} cannot be read.")))
+}
+
+/// What to look for.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SearchQuery {
+    /// Words or a question.
+    q: String,
+    /// At most so many passages, 1 to 100.
+    #[param(minimum = 1, maximum = 100, default = 10)]
+    limit: Option<usize>,
+}
+
+/// Search a document
+///
+/// Finds passages by their words (BM25) and by their embeddings, and ranks them by both.
+#[utoipa::path(
+    get, path = "/v1/documents/{document_id}/search", tag = "documents", operation_id = "search_document",
+    params(DocumentPath, SearchQuery),
+    responses((status = 200, description = "Passages, best first.", body = inline(serde_json::Value)))
+)]
+pub(crate) async fn search(
+    State(app): State<App>,
+    Read(caller): Read,
+    ApiPath(path): ApiPath<DocumentPath>,
+    ApiQuery(query): ApiQuery<SearchQuery>,
+) -> Result<Response, Problem> {
+    let id = path.id()?;
+    let limit = query.limit.unwrap_or(10);
+    let mut errors = Vec::new();
+    if !(1..=100).contains(&limit) {
+        errors.push(FieldError::new("?limit", format!("is {limit}; it must be from 1 to 100")));
+    }
+    if query.q.trim().is_empty() || query.q.chars().count() > 1_000 {
+        errors.push(FieldError::new("?q", "must have 1 to 1,000 characters that are not all white space"));
+    }
+    if !errors.is_empty() {
+        return Err(Problem::invalid(Code::InvalidRequest, errors));
+    }
+    app.engine().store().document(&caller.tenant, id).await.map_err(|error| path.missing(error))?;
+    let found = app.0.tasks.search(&caller.tenant, id, &query.q, limit).await?;
+    match found {
+        Some(found) => Ok(super::jobs::view::json_answer(StatusCode::OK, found)),
+        None => Err(Problem::new(Code::Conflict, "The document has not been read yet; wait for its job.")),
+    }
+}
+
+/// Remove a document
+///
+/// Its bytes, text, chunks and embeddings go; its job stays in the history.
+#[utoipa::path(
+    delete, path = "/v1/documents/{document_id}", tag = "documents", operation_id = "delete_document",
+    params(DocumentPath), responses((status = 204, description = "Removed."))
+)]
+pub(crate) async fn remove(
+    State(app): State<App>,
+    Write(caller): Write,
+    ApiPath(path): ApiPath<DocumentPath>,
+) -> Result<Response, Problem> {
+    let id = path.id()?;
+    app.engine().store().delete_document(&caller.tenant, id).await.map_err(|error| path.missing(error))?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_name;
+
+    #[test]
+    fn a_path_as_a_name_keeps_its_last_part() {
+        assert_eq!(plain_name("../../etc/passwd"), "passwd");
+        assert_eq!(plain_name("C:\\docs\\report.pdf"), "report.pdf");
+        assert_eq!(plain_name("harmless\u{202e}fdp.exe\0"), "harmlessfdp.exe");
+        assert_eq!(plain_name(".."), "document");
+        assert_eq!(plain_name(""), "document");
+    }
+}

@@ -1,0 +1,85 @@
+//! Acting on jobs: cancel, retry, erase.
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+
+use super::{
+    JobPath, create,
+    view::{JobBody, Receipt, job_json, json_answer},
+};
+use crate::{
+    app::App,
+    auth::Write,
+    json::ApiPath,
+    problem::{Code, Problem},
+    refusal::rejected,
+};
+
+/// Ask a job to stop
+///
+/// A queued job is cancelled at once. A running one is told, and is `cancelled` within 30 seconds; after a 202 it ends
+/// in no other way. An ended job is answered as it is. May be repeated.
+#[utoipa::path(
+    post, path = "/v1/jobs/{job_id}/cancel", tag = "jobs", operation_id = "cancel_job", params(JobPath),
+    responses(
+        (status = 202, description = "It has been told: `cancelling`.", body = JobBody),
+        (status = 200, description = "It has ended, by this or before.", body = JobBody),
+    )
+)]
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    Write(caller): Write,
+    ApiPath(path): ApiPath<JobPath>,
+) -> Result<Response, Problem> {
+    let id = path.id()?;
+    let status = app.engine().cancel(&caller.tenant, id).await.map_err(|error| path.missing(error))?;
+    let view = app.engine().job(&caller.tenant, id).await.map_err(|error| path.missing(error))?;
+    let code = if status.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok(json_answer(code, job_json(&app, &view).await?))
+}
+
+/// Submit an ended job again
+///
+/// Makes a new job with the same kind, input and options, and `retry_of` set.
+#[utoipa::path(
+    post, path = "/v1/jobs/{job_id}/retry", tag = "jobs", operation_id = "retry_job", params(JobPath),
+    responses((status = 202, description = "The new job's receipt.", body = Receipt))
+)]
+pub(crate) async fn retry(
+    State(app): State<App>,
+    Write(caller): Write,
+    ApiPath(path): ApiPath<JobPath>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let id = path.id()?;
+    let accepted = app.engine().retry(&caller.tenant, id).await.map_err(|error| match error {
+        longhaul_engine::Rejected::Store(error) => path.missing(error),
+        other => rejected(other, |_| String::new()),
+    })?;
+    match accepted {
+        Some(accepted) => create::answer(&app, &caller.tenant, &headers, accepted).await,
+        None => Err(Problem::new(Code::NotTerminal, "The job has not ended, so there is nothing to try again.")),
+    }
+}
+
+/// Erase a job's data
+///
+/// Removes payloads, events and attempts of an ended job. What remains is that it existed and how it ended.
+#[utoipa::path(
+    delete, path = "/v1/jobs/{job_id}", tag = "jobs", operation_id = "delete_job", params(JobPath),
+    responses((status = 204, description = "Erased."))
+)]
+pub(crate) async fn erase(
+    State(app): State<App>,
+    Write(caller): Write,
+    ApiPath(path): ApiPath<JobPath>,
+) -> Result<Response, Problem> {
+    app.engine().erase(&caller.tenant, path.id()?).await.map_err(|error| path.missing(error))?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}

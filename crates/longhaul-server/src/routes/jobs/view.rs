@@ -1,0 +1,429 @@
+//! A job as clients see it.
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use bytes::Bytes;
+use longhaul_core::{Attempt, Event, EventKind, Job, JobError, JobId, QueuedFor, Status, StatusReason, Timestamp};
+use longhaul_engine::store::JobView;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::{app::App, problem::Problem};
+
+/// Marks fields that are spliced in as they are stored: they are JSON already, and parsing them would cost more than
+/// everything else.
+const fn is_spliced<T>(_: &T) -> bool {
+    true
+}
+
+/// A job.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Job)]
+pub(crate) struct JobBody<'a> {
+    /// Names the job.
+    #[schema(value_type = String, examples("job_019256f0c0de7a5b8c3d1e2f3a4b5c6d"))]
+    job_id: JobId,
+    /// Always `job`.
+    object: &'static str,
+    /// What the job does.
+    kind: &'a str,
+    /// Where it waits.
+    queue: &'a str,
+    #[schema(inline)]
+    status: StatusBody,
+    /// Why it stands there; null once it has ended.
+    #[schema(required)]
+    status_reason: Option<&'static str>,
+    /// Counts the changes; the ETag.
+    version: u64,
+    /// −100 to 100, higher first.
+    priority: i8,
+    #[schema(inline)]
+    progress: ProgressBody<'a>,
+    /// How many jobs stand before it in its lane; exact to 1,000, then null.
+    queue_position: Option<u32>,
+    /// The number of the current or last attempt; 0 before the first.
+    attempt: u32,
+    max_attempts: u32,
+    /// What it was given. Not in lists.
+    #[serde(skip_serializing_if = "is_spliced")]
+    #[schema(value_type = Value)]
+    input: (),
+    /// What it gave; null unless it succeeded. Not in lists.
+    #[serde(skip_serializing_if = "is_spliced")]
+    #[schema(value_type = Value)]
+    output: (),
+    /// Why it failed, or why its last attempt did.
+    #[schema(required, value_type = Option<ErrorBody>)]
+    error: Option<&'a JobError>,
+    /// Whether the answer did not come from the first target.
+    degraded: bool,
+    /// Whether the answer came from a cache.
+    cached: bool,
+    /// The model that answered.
+    model: Option<&'a str>,
+    #[schema(value_type = UsageBody)]
+    usage: longhaul_core::Usage,
+    /// The job that this one is another try of.
+    #[schema(value_type = Option<String>)]
+    retry_of: Option<JobId>,
+    /// The submitter's pairs.
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    metadata: Raw<'a>,
+    /// The number of its newest event.
+    last_event_seq: u64,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    run_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    deadline_at: Option<Timestamp>,
+    /// When its payloads and events go.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    cancel_requested_at: Option<Timestamp>,
+    urls: Urls,
+}
+
+/// `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Status)]
+pub(crate) enum StatusBody {
+    /// Not begun, or waiting for another attempt.
+    Queued,
+    /// Somebody works on it.
+    Running,
+    /// Ended with an output.
+    Succeeded,
+    /// Ended with an error.
+    Failed,
+    /// Ended because somebody asked.
+    Cancelled,
+}
+
+impl From<Status> for StatusBody {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Queued => StatusBody::Queued,
+            Status::Running => StatusBody::Running,
+            Status::Succeeded => StatusBody::Succeeded,
+            Status::Failed => StatusBody::Failed,
+            Status::Cancelled => StatusBody::Cancelled,
+        }
+    }
+}
+
+/// How far a job is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Progress)]
+pub(crate) struct ProgressBody<'a> {
+    /// 0 to 1, when the work can tell.
+    fraction: Option<f64>,
+    /// In words.
+    message: Option<&'a str>,
+}
+
+/// Why a job or an attempt failed.
+#[derive(ToSchema)]
+#[schema(as = JobError)]
+#[allow(dead_code, reason = "describes what longhaul_core::JobError is serialised as")]
+pub(crate) struct ErrorBody {
+    /// A stable word for programs.
+    code: String,
+    /// A sentence for people.
+    message: String,
+    /// Whether another attempt may succeed.
+    retryable: bool,
+    /// The attempt that failed so.
+    attempt: u32,
+    /// What the provider answered, when one was called.
+    provider: Option<ProviderBody>,
+}
+
+/// What a provider answered.
+#[derive(ToSchema)]
+#[schema(as = ProviderError)]
+#[allow(dead_code, reason = "describes what longhaul_core::ProviderError is serialised as")]
+pub(crate) struct ProviderBody {
+    name: String,
+    http_status: Option<u16>,
+    request_id: Option<String>,
+}
+
+/// What an answer took.
+#[derive(ToSchema)]
+#[schema(as = Usage)]
+#[allow(dead_code, reason = "describes what longhaul_core::Usage is serialised as")]
+pub(crate) struct UsageBody {
+    /// Tokens read.
+    input_tokens: u64,
+    /// Tokens written.
+    output_tokens: u64,
+    /// Millionths of a US dollar.
+    cost_microusd: u64,
+}
+
+/// Where to go from here.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "written by hand: the fields are made from the id when they are sent")]
+pub(crate) struct Urls {
+    /// The job.
+    #[schema(value_type = String)]
+    #[schema(rename = "self")]
+    job: JobId,
+    /// Its output alone.
+    #[schema(value_type = String)]
+    result: (),
+    /// Its history.
+    #[schema(value_type = String)]
+    events: (),
+    /// Where to ask it to stop.
+    #[schema(value_type = String)]
+    cancel: (),
+}
+
+impl Urls {
+    pub(crate) fn of(job: JobId) -> Self {
+        Self { job, result: (), events: (), cancel: () }
+    }
+}
+
+impl Serialize for Urls {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let job = format!("/v1/jobs/{}", self.job);
+        let mut urls = serializer.serialize_struct("Urls", 4)?;
+        urls.serialize_field("self", &job)?;
+        urls.serialize_field("result", &format_args!("{job}/result"))?;
+        urls.serialize_field("events", &format_args!("{job}/events"))?;
+        urls.serialize_field("cancel", &format_args!("{job}/cancel"))?;
+        urls.end()
+    }
+}
+
+/// An object that is stored as JSON text.
+pub(crate) struct Raw<'a>(Option<&'a str>);
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            None => serializer.collect_map(std::iter::empty::<((), ())>()),
+            Some(text) => {
+                let raw: &serde_json::value::RawValue =
+                    serde_json::from_str(text).map_err(serde::ser::Error::custom)?;
+                raw.serialize(serializer)
+            }
+        }
+    }
+}
+
+/// Where a job stands, as far as its own row does not tell.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Standing {
+    pub(crate) reason: Option<StatusReason>,
+    pub(crate) position: Option<u32>,
+}
+
+impl<'a> JobBody<'a> {
+    pub(crate) fn of(job: &'a Job, standing: Standing) -> Self {
+        let spec = &job.spec;
+        Self {
+            job_id: spec.id,
+            object: "job",
+            kind: &spec.kind,
+            queue: &spec.queue,
+            status: job.status().into(),
+            status_reason: standing.reason.map(StatusReason::as_str),
+            version: job.version,
+            priority: spec.priority,
+            progress: ProgressBody {
+                fraction: job.progress.as_ref().and_then(|progress| progress.fraction),
+                message: job.progress.as_ref().and_then(|progress| progress.message.as_deref()),
+            },
+            queue_position: standing.position,
+            attempt: job.attempt,
+            max_attempts: spec.max_attempts,
+            input: (),
+            output: (),
+            error: job.error.as_ref(),
+            degraded: job.report.degraded,
+            cached: job.report.cached,
+            model: job.report.model.as_deref(),
+            usage: job.report.usage,
+            retry_of: spec.retry_of,
+            metadata: Raw(spec.metadata.as_deref()),
+            last_event_seq: job.last_seq,
+            created_at: spec.created_at,
+            run_at: spec.run_at,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+            deadline_at: spec.deadline_at,
+            expires_at: job.expires_at(),
+            cancel_requested_at: job.cancel_requested_at,
+            urls: Urls::of(spec.id),
+        }
+    }
+}
+
+/// The job as JSON, payloads included.
+pub(crate) async fn job_json(app: &App, view: &JobView) -> Result<Vec<u8>, Problem> {
+    let job = &view.job;
+    let reason = job.status_reason(app.engine().clock().now());
+    let standing = match reason {
+        Some(StatusReason::Ready) => {
+            let (reason, position) = app.engine().standing(job).await?;
+            Standing { reason, position }
+        }
+        reason => Standing { reason, position: None },
+    };
+    let input = app.engine().payload(&view.input).await?;
+    let output = match &view.output {
+        Some(output) => app.engine().payload(output).await?,
+        None => Bytes::from_static(b"null"),
+    };
+    let mut json = Vec::with_capacity(1_280 + input.len() + output.len());
+    serde_json::to_writer(&mut json, &JobBody::of(job, standing)).map_err(|error| {
+        tracing::error!(%error, job = %job.spec.id, "a job could not be shown");
+        Problem::new(crate::problem::Code::Internal, "The job could not be shown.")
+    })?;
+    json.pop();
+    json.extend_from_slice(b",\"input\":");
+    json.extend_from_slice(&input);
+    json.extend_from_slice(b",\"output\":");
+    json.extend_from_slice(&output);
+    json.push(b'}');
+    Ok(json)
+}
+
+/// An answer whose body is JSON already.
+pub(crate) fn json_answer(status: StatusCode, json: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(json.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+pub(crate) fn etag(version: u64) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"0\""))
+}
+
+/// How long a client should leave between two looks at a job: longer, the older it is.
+pub(crate) fn poll_hint(job: &Job, now: Timestamp) -> HeaderValue {
+    HeaderValue::from((now.since(job.spec.created_at).as_secs() / 10).clamp(1, 10))
+}
+
+pub(crate) fn with(
+    mut response: Response,
+    headers: impl IntoIterator<Item = (header::HeaderName, HeaderValue)>,
+) -> Response {
+    response.headers_mut().extend(HeaderMap::from_iter(headers));
+    response
+}
+
+/// What a submit is answered with.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Receipt {
+    #[schema(value_type = String)]
+    pub(crate) job_id: JobId,
+    /// Always `queued`: what became of it since is at `urls.self`.
+    #[schema(inline)]
+    pub(crate) status: StatusBody,
+    pub(crate) urls: Urls,
+}
+
+impl Receipt {
+    pub(crate) fn of(job_id: JobId) -> Self {
+        Self { job_id, status: StatusBody::Queued, urls: Urls::of(job_id) }
+    }
+}
+
+/// One line of a job's history.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+pub(crate) struct EventBody {
+    /// 1, 2, 3 … per job, without gaps.
+    seq: u64,
+    /// `job.queued`, `job.running`, `job.progress`, `job.step`, `job.log`, `job.succeeded`, `job.failed` or
+    /// `job.cancelled`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[schema(value_type = String)]
+    job_id: JobId,
+    /// The attempt it belongs to; 0 before the first.
+    attempt: u32,
+    #[schema(value_type = String, format = DateTime)]
+    time: Timestamp,
+    /// What depends on the type.
+    #[schema(value_type = Object)]
+    data: Value,
+}
+
+impl EventBody {
+    pub(crate) fn of(job_id: JobId, event: Event) -> Self {
+        let kind = event.kind.name();
+        let data = match event.kind {
+            EventKind::Queued { why, due_at, error } => {
+                let reason = match why {
+                    QueuedFor::Turn => "ready",
+                    QueuedFor::Schedule => "scheduled",
+                    QueuedFor::Retry => "retry_wait",
+                    QueuedFor::Park => "parked",
+                };
+                json!({ "status_reason": reason, "due_at": due_at, "error": error })
+            }
+            EventKind::Running { worker } => json!({ "worker": worker }),
+            EventKind::Progress { fraction, message } => json!({ "fraction": fraction, "message": message }),
+            EventKind::Step { name } => json!({ "step": name }),
+            EventKind::Log { level, message } => json!({ "level": level.as_str(), "message": message }),
+            EventKind::Failed { error } => json!({ "error": error }),
+            EventKind::Succeeded | EventKind::Cancelled => json!({}),
+        };
+        Self { seq: event.seq, kind, job_id, attempt: event.attempt, time: event.time, data }
+    }
+}
+
+/// One try at a job.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Attempt)]
+pub(crate) struct AttemptBody {
+    /// From 1. An attempt that was given back unfinished goes on under its number.
+    attempt: u32,
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    /// Null while it runs.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ended_at: Option<Timestamp>,
+    duration_ms: Option<u64>,
+    worker: String,
+    /// `running`, `succeeded`, `failed`, `crashed`, `released`, `parked`, `cancelled` or `deadline_exceeded`.
+    outcome: &'static str,
+    #[schema(value_type = Option<ErrorBody>)]
+    error: Option<JobError>,
+    /// Whether it cannot be known if its last outside call took effect.
+    ambiguous: bool,
+}
+
+impl From<Attempt> for AttemptBody {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            attempt: attempt.number,
+            started_at: attempt.started_at,
+            ended_at: attempt.ended_at,
+            duration_ms: attempt.ended_at.map(|at| at.since(attempt.started_at).as_millis()),
+            worker: attempt.worker,
+            outcome: attempt.ending.map_or("running", longhaul_core::Ending::as_str),
+            error: attempt.error,
+            ambiguous: attempt.ambiguous,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! All routes, in one list that is also the OpenAPI document's.
+
+mod documents;
+mod health;
+mod jobs;
+mod keys;
+mod kinds;
+mod presets;
+mod queues;
+
+use axum::{Extension, Router, extract::DefaultBodyLimit};
+use utoipa::OpenApi as _;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    app::App,
+    json::BodyLimit,
+    openapi,
+    problem::{no_such_method, no_such_route},
+};
+
+/// Every route of the API with its description.
+fn api(app: &App) -> OpenApiRouter<App> {
+    let limits = &app.0.limits;
+    let bulk =
+        OpenApiRouter::new().routes(routes!(jobs::create::create_many)).layer(Extension(BodyLimit(limits.bulk_body)));
+    let uploads = OpenApiRouter::new()
+        .routes(routes!(documents::upload))
+        .routes(routes!(documents::upload_short))
+        // The route counts the bytes itself while it streams them.
+        .layer(DefaultBodyLimit::disable());
+    let rest = OpenApiRouter::new()
+        .routes(routes!(jobs::create::create, jobs::read::list))
+        .routes(routes!(jobs::read::show, jobs::act::erase))
+        .routes(routes!(jobs::read::result))
+        .routes(routes!(jobs::read::events))
+        .routes(routes!(jobs::read::attempts))
+        .routes(routes!(jobs::act::cancel))
+        .routes(routes!(jobs::act::retry))
+        .routes(routes!(kinds::list))
+        .routes(routes!(kinds::register))
+        .routes(routes!(queues::list))
+        .routes(routes!(queues::pause))
+        .routes(routes!(queues::resume))
+        .routes(routes!(documents::show, documents::remove))
+        .routes(routes!(documents::search))
+        .routes(routes!(presets::process))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(presets::show_job))
+        .routes(routes!(presets::process_short))
+        .routes(routes!(presets::create_analysis))
+        .routes(routes!(presets::analysis_status))
+        .routes(routes!(presets::analysis_result))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .layer(Extension(BodyLimit(limits.json_body)));
+    OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(rest).merge(bulk).merge(uploads)
+}
+
+/// The API, and its OpenAPI document as JSON.
+pub(crate) fn router(app: App) -> (Router, String) {
+    let (router, document) = api(&app).split_for_parts();
+    let document = openapi::complete(document);
+    let router = router.fallback(no_such_route).method_not_allowed_fallback(no_such_method).with_state(app);
+    (router, document)
+}

@@ -1,0 +1,56 @@
+//! Puts the parts together: routes, the documents about them, and the layers around all of it.
+
+use axum::{Router, response::Response, routing::get};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+
+use crate::{
+    app::App,
+    auth::Read,
+    problem::Problem,
+    request_id::{RequestId, RequestIdLayer},
+    routes,
+};
+
+/// What the layers around the routes need to know.
+#[derive(Debug, Clone, Default)]
+pub struct ServeOptions {
+    /// Whether `/openapi.json` and `/docs` are open to everybody who can connect; else they need a key.
+    pub open_documents: bool,
+}
+
+/// Everything that a listener serves.
+pub fn application(app: App, options: &ServeOptions) -> Router {
+    let ids = app.engine().ids().clone();
+    let clock = app.engine().clock().clone();
+    let (api, document) = routes::router(app.clone());
+    let document = Bytes::from(document);
+    let is_open = options.open_documents;
+    let show = move |state: axum::extract::State<App>, parts: http::request::Parts| async move {
+        show_document(state.0, parts, is_open, document).await
+    };
+    let documents = Router::new().route("/openapi.json", get(show)).with_state(app);
+    let request_ids = RequestIdLayer::new(move || RequestId::from_u128(ids.uuid(clock.now()).as_u128()));
+    api.merge(documents).layer(request_ids)
+}
+
+async fn show_document(
+    app: App,
+    mut parts: http::request::Parts,
+    is_open: bool,
+    document: Bytes,
+) -> Result<Response, Problem> {
+    if !is_open {
+        // Any key will do: reading is the least that one can be allowed.
+        <Read as axum::extract::FromRequestParts<App>>::from_request_parts(&mut parts, &app).await?;
+    }
+    let mut response = Response::new(axum::body::Body::from(document));
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+/// The OpenAPI document, for those who want it without a server.
+pub fn openapi_document(app: App) -> String {
+    routes::router(app).1
+}
