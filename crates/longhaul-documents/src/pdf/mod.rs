@@ -13,6 +13,7 @@ mod content;
 mod font;
 mod layout;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use lopdf::{DecompressError, Dictionary, Document, Error, LoadOptions, Object, ObjectId};
@@ -58,7 +59,7 @@ impl Pdf {
         if document.is_encrypted() {
             return Err(DocumentError::PasswordProtected);
         }
-        let pages: Vec<ObjectId> = document.page_iter().collect();
+        let pages = pages_of(&document);
         if pages.is_empty() && document.catalog().is_err() {
             return Err(DocumentError::Broken { detail: "it has no catalog of pages".to_owned() });
         }
@@ -109,6 +110,29 @@ impl Pdf {
         let needs_ocr = (read == 0 && (drawn.pictures > 0 || drawn.unmapped > 0)) || drawn.unmapped > read;
         Ok(Page { number, text, headings: Vec::new(), needs_ocr, warnings })
     }
+}
+
+/// The pages of the page tree, in order. Each inner node is visited once, so that a tree that bites its own tail ends; a
+/// leaf that is missing keeps its place, so that the pages after it keep their numbers.
+fn pages_of(document: &Document) -> Vec<ObjectId> {
+    let root = document.catalog().and_then(|catalog| catalog.get(b"Pages")).and_then(Object::as_reference);
+    let Ok(root) = root else { return Vec::new() };
+    let mut pages = Vec::new();
+    let mut visited = HashSet::new();
+    let mut waiting = vec![root];
+    while let Some(id) = waiting.pop() {
+        let node = document.get_dictionary(id).ok();
+        let kids = node.and_then(|node| node.get_deref(b"Kids", document).ok()?.as_array().ok());
+        match kids {
+            Some(kids) if visited.insert(id) => {
+                waiting.extend(kids.iter().rev().filter_map(|kid| kid.as_reference().ok()));
+            }
+            Some(_) => {}
+            None if id == root => {}
+            None => pages.push(id),
+        }
+    }
+    pages
 }
 
 /// What a page has of its own or from the nodes above it.
