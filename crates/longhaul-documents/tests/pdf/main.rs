@@ -1,5 +1,7 @@
 //! PDFs as they come: printed, written by a library, protected, damaged and hostile.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod make;
 
 use longhaul_documents::{ChunkOptions, DocumentError, Format, Limits, Page, PageError, Pages, chunk, extract, sniff};
