@@ -8,6 +8,8 @@
 
 mod app;
 pub mod auth;
+pub mod cors;
+pub mod docs_page;
 pub mod json;
 pub mod listener;
 mod openapi;
@@ -17,6 +19,7 @@ mod refusal;
 pub mod request_id;
 mod routes;
 mod schema;
+pub mod security_headers;
 mod serve;
 pub mod trace_parent;
 

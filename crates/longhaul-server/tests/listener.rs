@@ -44,6 +44,7 @@ impl Server {
         let (held, came) = (Arc::clone(&release), Arc::clone(&arrived));
         let router = Router::new()
             .route("/", get(|| async { "hello" }))
+            .route("/refuse", post(|| async { StatusCode::PAYLOAD_TOO_LARGE }))
             .route("/who", get(|client: ClientAddr| async move { client.ip.to_string() }))
             .route(
                 "/echo",
@@ -308,6 +309,33 @@ async fn a_request_that_was_on_its_way_at_shutdown_is_served() {
         assert!(answer.contains("connection: close") && answer.ends_with("hello"), "{answer}");
     }
     assert_eq!(server.stop().await, Drained { cut_connections: 0 });
+}
+
+#[tokio::test]
+async fn a_connection_that_the_kernel_had_accepted_at_shutdown_is_served() {
+    let server = Server::start(ListenerOptions { drain_grace: HANG, ..quick() });
+    // Connected without yielding to the accept loop, which therefore finds the shutdown first.
+    let waiting = std::net::TcpStream::connect(server.addr).expect("connected");
+    server.shutdown.cancel();
+    waiting.set_nonblocking(true).expect("set");
+    let mut waiting = TcpStream::from_std(waiting).expect("taken over");
+    waiting.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    assert!(read_to_close(&mut waiting).await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn the_answer_to_a_refused_upload_is_not_lost_to_a_reset() {
+    let server = Server::start(ListenerOptions::default());
+    let mut stream = server.connect().await;
+    let body = vec![b'x'; 1_000_000];
+    let head = format!("POST /refuse HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream.write_all(&body[..200_000]).await.expect("sent");
+    let answer = read_to_close(&mut stream).await;
+    // The server has answered and ended its side; a client that is still sending must not run into a reset.
+    unhung(stream.write_all(&body[200_000..])).await.expect("the rest is read, if only to be thrown away");
+    stream.shutdown().await.expect("the end of the upload");
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }
 
 #[tokio::test]
