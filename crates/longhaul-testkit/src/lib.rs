@@ -10,8 +10,8 @@
 //! * [`load`]: submitters and observers that write a history while the server is killed under them.
 //! * [`fixture`]: documents, good and broken, made on the spot.
 
-//pub mod client;
-//pub mod fixture;
+pub mod client;
+pub mod fixture;
 pub mod history;
-//pub mod load;
-//pub mod server;
+pub mod load;
+pub mod server;

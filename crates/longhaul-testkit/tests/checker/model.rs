@@ -157,7 +157,7 @@ impl Model {
             .collect();
         let job_id = ready.get(pick % ready.len().max(1))?.clone();
         let reuse = self.rows[&job_id].token.is_some() && self.acts(Bug::ReusesLease);
-        let skip = self.rows[&job_id].attempt == 0 && pick % 3 == 0 && self.acts(Bug::SkipsAttempt);
+        let skip = self.rows[&job_id].attempt == 0 && pick.is_multiple_of(3) && self.acts(Bug::SkipsAttempt);
         self.issued += 1;
         let fresh = format!("lease_{}", self.issued);
         let row = self.rows.get_mut(&job_id)?;
