@@ -7,7 +7,8 @@
 //! * [`history`]: what a load did and saw, kept durably, and the judgement over it.
 //! * [`server`]: the built program as a child process that can be started, killed and started again.
 //! * [`client`]: a small HTTP client that tells "was never sent" from "nobody knows".
-//! * [`load`]: submitters and observers that write a history while the server is killed under them.
+//! * [`load`]: a client that writes down everything it does.
+//! * [`storm`]: that load, and the killer.
 //! * [`fixture`]: documents, good and broken, made on the spot.
 
 pub mod client;
@@ -15,3 +16,4 @@ pub mod fixture;
 pub mod history;
 pub mod load;
 pub mod server;
+pub mod storm;

@@ -4,6 +4,7 @@
 //! folder, or the one that `LONGHAUL_BIN` names.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is a failed test")]
+#![allow(clippy::print_stdout, reason = "a run tells its seed and its figures")]
 
 mod bad_input;
 mod contract;

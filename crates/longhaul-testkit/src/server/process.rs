@@ -81,12 +81,16 @@ impl Server {
         self.signal(Signal::TERM)
     }
 
-    /// Holds it still (SIGSTOP) until [`Server::resume`].
+    /// Holds it still (SIGSTOP) until [`Server::resume`]; returns when it has really stopped.
     ///
     /// # Errors
     /// When it has ended already.
-    pub fn pause(&self) -> Result<(), HarnessError> {
-        self.signal(Signal::STOP)
+    pub async fn pause(&self) -> Result<(), HarnessError> {
+        self.signal(Signal::STOP)?;
+        while !self.status_field("State:")?.starts_with('T') {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
     }
 
     /// Lets it go on (SIGCONT).
@@ -113,11 +117,9 @@ impl Server {
     /// # Errors
     /// When it has ended, or where there is no `/proc`.
     pub fn resident_bytes(&self) -> Result<u64, HarnessError> {
-        let id = self.child.id().ok_or_else(|| HarnessError::new("the server has ended"))?;
-        let path = format!("/proc/{id}/status");
-        let text = std::fs::read_to_string(&path).map_err(|e| HarnessError::new(format!("read {path}: {e}")))?;
-        let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
-        kib.map(|kib: u64| kib * 1_024).ok_or_else(|| HarnessError::new(format!("no VmRSS in {path}")))
+        let text = self.status_field("VmRSS:")?;
+        let kib: Option<u64> = text.strip_suffix(" kB").and_then(|kib| kib.parse().ok());
+        kib.map(|kib| kib * 1_024).ok_or_else(|| HarnessError::new(format!("VmRSS is {text}")))
     }
 
     /// All it has complained so far.
@@ -130,6 +132,15 @@ impl Server {
     #[must_use]
     pub fn log_tail(&self) -> String {
         self.output.tail()
+    }
+
+    /// A line of `/proc/<pid>/status`, without its name.
+    fn status_field(&self, name: &str) -> Result<String, HarnessError> {
+        let id = self.child.id().ok_or_else(|| HarnessError::new("the server has ended"))?;
+        let path = format!("/proc/{id}/status");
+        let text = std::fs::read_to_string(&path).map_err(|e| HarnessError::new(format!("read {path}: {e}")))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map(|line| line.trim().to_owned()).ok_or_else(|| HarnessError::new(format!("no {name} in {path}")))
     }
 
     fn signal(&self, signal: Signal) -> Result<(), HarnessError> {
