@@ -116,6 +116,9 @@ pub fn json(status: u16, body: &str) -> Reply {
 
 type Script = HashMap<String, Vec<Reply>>;
 
+/// Decides a reply from the request.
+type Handler = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
+
 /// A server that answers from a script. For each request line (method and path, without the query) its replies are
 /// given in order; the last one stays.
 pub struct Fake {
@@ -125,7 +128,15 @@ pub struct Fake {
 }
 
 impl Fake {
+    /// A server that answers 404 to everything that is not scripted.
     pub fn new() -> Self {
+        let not_found = r#"{"title":"Not Found","status":404,"code":"not_found","detail":"no such thing"}"#;
+        Self::answering(move |_| json(404, not_found))
+    }
+
+    /// A server that answers what is not scripted by a rule.
+    pub fn answering(rule: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        let rule: Handler = Arc::new(rule);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -134,8 +145,8 @@ impl Fake {
         // Ends with the test's process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (seen, script) = (seen_by.clone(), script_of.clone());
-                std::thread::spawn(move || serve(stream, &seen, &script));
+                let (seen, script, rule) = (seen_by.clone(), script_of.clone(), rule.clone());
+                std::thread::spawn(move || serve(stream, &seen, &script, &rule));
             }
         });
         Self { port, seen, script }
@@ -161,17 +172,17 @@ impl Fake {
 }
 
 /// Answers the requests of one connection.
-fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, script: &Mutex<Script>) {
+fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, script: &Mutex<Script>, rule: &Handler) {
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer) {
         let route = request.line.split('?').next().unwrap().to_owned();
-        seen.lock().unwrap().push(request);
+        seen.lock().unwrap().push(request.clone());
         let reply = {
             let mut script = script.lock().unwrap();
             match script.get_mut(&route) {
                 Some(replies) if replies.len() > 1 => replies.remove(0),
                 Some(replies) => replies[0].clone(),
-                None => json(404, r#"{"title":"Not Found","status":404,"code":"not_found","detail":"no such thing"}"#),
+                None => rule(&request),
             }
         };
         let Reply::Json(status, headers, body) = reply else { return };
