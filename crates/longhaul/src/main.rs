@@ -1,1 +1,8 @@
-fn main() {}
+//! The `longhaul` program; everything it does is in the library beside it.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    longhaul::main()
+}

@@ -1,0 +1,87 @@
+//! Measuring a server over HTTP, from the outside, as a client would.
+//!
+//! The driver shares the machine with the server it measures, so it is built to cost little: one thread, prebuilt
+//! requests, no JSON parsing on the way ([`wire`]). It opens one connection a client and keeps it; each client has one
+//! request under way. What it reports it has seen: a job counts when its result came back and equals what was sent.
+//!
+//! Real time is the subject here, so this module reads the clock; nothing else in it is taken from the air.
+
+mod check;
+mod depth;
+mod files;
+mod load;
+mod process;
+mod report;
+mod target;
+mod wire;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use report::{Depth, Latency, Report};
+
+use crate::screen::Screen;
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How many clients there are, each with a connection of its own.
+    pub clients: usize,
+    /// When to stop.
+    pub until: Until,
+    /// What is left out of the figures at the beginning.
+    pub warm_up: Duration,
+    /// Whether jobs are only submitted and not followed.
+    pub submit_only: bool,
+    /// Whether random jobs are looked at in the end.
+    pub check: bool,
+    /// What is measured.
+    pub target: Target,
+    /// Further processes whose processor time and memory count as the server's.
+    pub watch: Vec<u32>,
+    /// Where the server's temporary directory is made.
+    pub directory: PathBuf,
+    /// Prints a line a second on standard error.
+    pub progress: bool,
+}
+
+/// When a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// After so many jobs.
+    Jobs(u64),
+    /// After so long, the warm-up not counted.
+    For(Duration),
+}
+
+/// What is measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A server of this program's own, started for the purpose.
+    Longhaul {
+        /// How long it keeps ended jobs, if not as configured.
+        retention: Option<Duration>,
+    },
+    /// A server that runs already.
+    Url(String),
+}
+
+/// Runs a closed loop of submissions and waits.
+///
+/// # Errors
+/// When the server cannot be started or reached, or answers what the contract does not have.
+pub fn jobs(plan: &Plan, screen: &mut Screen) -> anyhow::Result<Report> {
+    runtime()?.block_on(load::run(plan, screen))
+}
+
+/// Compares the cost of a job with few jobs queued and with `many`.
+///
+/// # Errors
+/// As [`jobs`].
+pub fn depth(many: u64, plan: &Plan, screen: &mut Screen) -> anyhow::Result<Depth> {
+    runtime()?.block_on(depth::run(many, plan, screen))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}

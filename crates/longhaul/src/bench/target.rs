@@ -1,0 +1,105 @@
+//! The server that is measured: one of our own in a temporary directory, or one that runs already.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::{Plan, Target};
+use crate::config::format_duration;
+use crate::exit::UsageError;
+
+/// How long our own server may take to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// The line that `serve` prints when it is ready.
+const READY: &str = "listening on http://";
+
+/// A server under measurement. It is killed and its directory removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
+    /// For the `host` header.
+    pub(super) host: String,
+    /// Its processes.
+    pub(super) pids: Vec<u32>,
+    directory: Option<TempDir>,
+    _child: Option<Child>,
+}
+
+impl Running {
+    /// Its data, if it is ours.
+    pub(super) fn data(&self) -> Option<&Path> {
+        self.directory.as_ref().map(TempDir::path)
+    }
+}
+
+/// Starts or finds the server.
+pub(super) async fn start(plan: &Plan) -> anyhow::Result<Running> {
+    match &plan.target {
+        Target::Url(url) => existing(url, &plan.watch),
+        Target::Longhaul { retention } => own(plan, *retention).await,
+    }
+}
+
+fn existing(url: &str, watch: &[u32]) -> anyhow::Result<Running> {
+    let refuse = |why: &str| UsageError(format!("--target {url}: {why}"));
+    let Some(rest) = url.strip_prefix("http://") else {
+        return Err(refuse("only http:// addresses can be measured").into());
+    };
+    let host = rest.trim_end_matches('/');
+    if host.contains('/') {
+        return Err(refuse("give the address without a path").into());
+    }
+    let with_port = if host.rsplit_once(':').is_some() { host.to_owned() } else { format!("{host}:80") };
+    let address = with_port
+        .to_socket_addrs()
+        .map_err(|error| refuse(&error.to_string()))?
+        .next()
+        .ok_or_else(|| refuse("the name has no address"))?;
+    Ok(Running { address, host: host.to_owned(), pids: watch.to_vec(), directory: None, _child: None })
+}
+
+async fn own(plan: &Plan, retention: Option<Duration>) -> anyhow::Result<Running> {
+    let directory = tempfile::Builder::new()
+        .prefix("longhaul-bench-")
+        .tempdir_in(&plan.directory)
+        .with_context(|| format!("cannot make a directory in {}", plan.directory.display()))?;
+    let log = directory.path().join("server.log");
+    let mut command = Command::new(std::env::current_exe().context("cannot find this program's own file")?);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(directory.path().join("data"))
+        // No configuration file of the directory we happen to be in, and no key that would be asked for.
+        .current_dir(directory.path())
+        .env_remove("LONGHAUL_CONFIG")
+        .env_remove("LONGHAUL_BOOTSTRAP_KEY")
+        .env_remove("LONGHAUL_BOOTSTRAP_KEY_FILE")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(&log)?)
+        .kill_on_drop(true);
+    if let Some(retention) = retention {
+        command.env("LONGHAUL__STORE__RETENTION", format_duration(retention));
+    }
+    let mut child = command.spawn().context("cannot start the server")?;
+    let stdout = child.stdout.take().context("the server has no standard output")?;
+    let mut line = String::new();
+    let read = tokio::time::timeout(READY_WITHIN, BufReader::new(stdout).read_line(&mut line)).await;
+    let host = match (read, line.trim().strip_prefix(READY)) {
+        (Ok(Ok(_)), Some(host)) => host.to_owned(),
+        (read, _) => {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            let why = if read.is_err() { "was not ready in 30 s" } else { "did not start" };
+            bail!("the server {why}; it said:\n{}{}", line, said.trim_end());
+        }
+    };
+    let address = host.parse().with_context(|| format!("the server listens on `{host}`, which is no address"))?;
+    let pids = child.id().into_iter().chain(plan.watch.iter().copied()).collect();
+    Ok(Running { address, host, pids, directory: Some(directory), _child: Some(child) })
+}

@@ -1,0 +1,144 @@
+//! `longhaul bench`: measures a server on this machine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::bench::{self, Plan, Target, Until};
+use crate::config::{Environment, parse_duration};
+use crate::exit::{Exit, UsageError};
+use crate::screen::{Screen, Table};
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    #[command(subcommand)]
+    command: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    #[command(about = "Submit echo jobs over HTTP, follow each to its result, report rates and latencies")]
+    Jobs(Box<JobsArguments>),
+}
+
+#[derive(Debug, Args)]
+#[command(long_about = "\
+Submit echo jobs over HTTP, follow each to its result, report rates and latencies.
+
+A server is started for the purpose, in a temporary directory, with everything on that a server has on. Each client \
+keeps one connection and has one request under way: it submits a job with an input of 1 KiB, waits for the 202, waits \
+for the result, compares it with what it sent, and begins again. Afterwards a hundred random jobs are looked at: one \
+attempt, three events, the output in place. The driver runs on the same machine and takes its share of the processor; \
+its cost is reported beside the server's.
+
+With --for the server deletes ended jobs after a short retention, so that deleting is part of what is measured.
+
+With --preload a queue is filled with that many jobs, and the cost of a job is compared with that at 1,000.
+
+Ends with 1 if a job is not as it must be, or if a request went wrong.
+
+Examples:
+  longhaul bench jobs --clients 64 --jobs 100000
+  longhaul bench jobs --clients 64 --for 5m --json
+  longhaul bench jobs --preload 1000000
+  longhaul bench jobs --target http://127.0.0.1:9000 --for 20s --warm-up 5s --no-check")]
+struct JobsArguments {
+    /// How many clients, each with a connection of its own
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    clients: u16,
+    /// Stop after so many jobs [default: 50000]
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
+    jobs: Option<u64>,
+    /// Stop after this time, such as 5m
+    #[arg(long = "for", id = "duration", value_name = "DURATION", value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// Leave this time at the beginning out of the figures
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    warm_up: Duration,
+    /// How long the server keeps ended jobs [default: 60s with --for, else as configured]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    retention: Option<Duration>,
+    /// Submit only, do not wait for results
+    #[arg(long)]
+    submit_only: bool,
+    /// Do not look at random jobs in the end
+    #[arg(long)]
+    no_check: bool,
+    /// Compare the cost of a job with so many queued to that with 1,000
+    #[arg(long, value_name = "N", conflicts_with_all = ["jobs", "duration", "submit_only"], value_parser = clap::value_parser!(u64).range(10_000..))]
+    preload: Option<u64>,
+    /// What to measure: longhaul, or the http:// address of a server with the same two routes
+    #[arg(long, default_value = "longhaul", value_name = "TARGET")]
+    target: String,
+    /// Count this process as the server's in CPU and memory; may be repeated
+    #[arg(long, value_name = "PID")]
+    watch: Vec<u32>,
+    /// Where the server's temporary directory is made; a sync means nothing on tmpfs [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// No line of progress each second
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub(crate) fn run(arguments: BenchArguments, _: &Environment, screen: &mut Screen) -> anyhow::Result<Exit> {
+    let BenchCommand::Jobs(arguments) = arguments.command;
+    let plan = plan(&arguments)?;
+    if let Some(many) = arguments.preload {
+        let depth = bench::depth(many, &plan, screen)?;
+        print(&depth, &depth.tables(), arguments.json, screen)?;
+        return Ok(Exit::Ok);
+    }
+    let report = bench::jobs(&plan, screen)?;
+    print(&report, &report.tables(), arguments.json, screen)?;
+    for mismatch in &report.mismatches {
+        screen.note(format!("wrong: {mismatch}"));
+    }
+    Ok(if report.mismatches.is_empty() && report.errors == 0 { Exit::Ok } else { Exit::Failed })
+}
+
+fn plan(arguments: &JobsArguments) -> Result<Plan, UsageError> {
+    let until = match (arguments.jobs, arguments.duration) {
+        (Some(jobs), _) => Until::Jobs(jobs),
+        (None, Some(duration)) if duration.is_zero() => {
+            return Err(UsageError("--for must be longer than zero".to_owned()));
+        }
+        (None, Some(duration)) => Until::For(duration),
+        (None, None) => Until::Jobs(50_000),
+    };
+    let short = matches!(until, Until::For(_)).then_some(Duration::from_secs(60));
+    let target = match arguments.target.as_str() {
+        "longhaul" => Target::Longhaul { retention: arguments.retention.or(short) },
+        url if url.starts_with("http://") => Target::Url(url.to_owned()),
+        url => return Err(UsageError(format!("--target {url}: write `longhaul` or an http:// address"))),
+    };
+    Ok(Plan {
+        clients: usize::from(arguments.clients),
+        until,
+        warm_up: arguments.warm_up,
+        submit_only: arguments.submit_only,
+        check: !arguments.no_check,
+        target,
+        watch: arguments.watch.clone(),
+        directory: arguments.directory.clone().unwrap_or_else(std::env::temp_dir),
+        progress: !arguments.quiet,
+    })
+}
+
+fn print(figures: &impl Serialize, tables: &[Table], json: bool, screen: &mut Screen) -> anyhow::Result<()> {
+    if json {
+        screen.line(serde_json::to_string(figures)?)?;
+        return Ok(());
+    }
+    for table in tables {
+        screen.table(table)?;
+        screen.line("")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! `longhaul config check`: what would be in force, where each value comes from, what is wrong.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::config::{Effective, Environment, FileSource, Loaded, Place, Problem, Sources, load};
+use crate::exit::Exit;
+use crate::screen::{Screen, Table, Tint};
+
+/// Arguments of `config`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArguments {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the configuration in force, where each value comes from, and every problem
+    #[command(long_about = "\
+Print the configuration in force, where each value comes from, and every problem at once. Starts nothing.
+
+The place of a value is `default`, a line of the file, an environment variable, or a flag. Values set by flags of \
+`serve` are not known here. Ends with 2 if anything is wrong.
+
+Examples:
+  longhaul config check
+  longhaul config check --config /etc/longhaul.toml --json")]
+    Check(CheckArguments),
+}
+
+#[derive(Debug, Args)]
+struct CheckArguments {
+    /// Configuration file [default: longhaul.toml in the working directory, if it is there]
+    #[arg(long, env = "LONGHAUL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    valid: bool,
+    file: Option<&'a std::path::Path>,
+    settings: Vec<ReportLine<'a>>,
+    problems: &'a [Problem],
+}
+
+#[derive(Serialize)]
+struct ReportLine<'a> {
+    key: &'a str,
+    value: serde_json::Value,
+    source: &'a Place,
+}
+
+pub(crate) fn run(arguments: &ConfigArguments, environment: Environment, screen: &mut Screen) -> anyhow::Result<Exit> {
+    let ConfigCommand::Check(arguments) = &arguments.command;
+    let loaded = load(Sources {
+        file: arguments.config.clone().map_or(FileSource::Discover, FileSource::Named),
+        environment,
+        flags: Vec::new(),
+    });
+    if arguments.json {
+        print_json(&loaded, screen)?;
+    } else {
+        print_text(&loaded, screen)?;
+    }
+    Ok(if loaded.problems.is_empty() { Exit::Ok } else { Exit::Usage })
+}
+
+fn print_json(loaded: &Loaded, screen: &mut Screen) -> anyhow::Result<()> {
+    let report = Report {
+        valid: loaded.problems.is_empty(),
+        file: loaded.file.as_deref(),
+        settings: loaded
+            .effective
+            .iter()
+            .map(|line| ReportLine { key: &line.key, value: as_json(&line.value), source: &line.place })
+            .collect(),
+        problems: &loaded.problems,
+    };
+    screen.line(serde_json::to_string_pretty(&report)?)?;
+    Ok(())
+}
+
+/// A value that was written as TOML, as JSON. An unset value is null.
+fn as_json(value: &str) -> serde_json::Value {
+    #[derive(serde::Deserialize)]
+    struct Wrapper {
+        value: serde_json::Value,
+    }
+    toml::from_str::<Wrapper>(&format!("value = {value}")).map_or(serde_json::Value::Null, |wrapper| wrapper.value)
+}
+
+fn print_text(loaded: &Loaded, screen: &mut Screen) -> anyhow::Result<()> {
+    match &loaded.file {
+        Some(file) => screen.line(format!("file: {}", file.display()))?,
+        None => screen.line("file: none")?,
+    }
+    screen.line("")?;
+    let mut table = Table::new(&["KEY", "VALUE", "FROM"]);
+    for Effective { key, value, place } in &loaded.effective {
+        let value = if value.is_empty() { "-" } else { value };
+        let tint = if *place == Place::Default { Tint::Dim } else { Tint::Plain };
+        table.tinted([(key.as_str(), Tint::Plain), (value, Tint::Plain), (&place.to_string(), tint)]);
+    }
+    screen.table(&table)?;
+    screen.line("")?;
+    match loaded.problems.len() {
+        0 => screen.line(screen.tinted(Tint::Green, "no problems"))?,
+        count => {
+            for problem in &loaded.problems {
+                screen.note(problem.to_string());
+            }
+            screen.line(screen.tinted(Tint::Red, &format!("{count} problem{}", if count == 1 { "" } else { "s" })))?;
+        }
+    }
+    Ok(())
+}

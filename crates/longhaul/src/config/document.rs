@@ -1,0 +1,116 @@
+//! The file: its tables walked along the schema, every stray key reported at its place.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{FilePlace, Place, Problem, nearest};
+use super::reader::{Given, Raw, Said, SectionPath};
+use super::schema::{LATER, SectionInfo};
+use super::setting::{Setting, named};
+use super::values::Name;
+
+/// A file being read.
+pub(super) struct Document<'t, 'o> {
+    pub(super) path: &'o str,
+    pub(super) text: &'t str,
+    pub(super) schema: &'o [SectionInfo],
+    pub(super) said: &'o mut Said<'t>,
+    pub(super) problems: &'o mut Vec<Problem>,
+}
+
+impl<'t> Document<'t, '_> {
+    /// Notes every value of the file and every problem with its shape.
+    pub(super) fn read(&mut self) {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        let broken = !errors.is_empty();
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            let message = error.message().trim().replace('\n', ", ");
+            self.report(span, format!("this is not TOML: {message}"), None);
+        }
+        // What the parser guessed after an error is not what the person wrote; complaints about it would mislead.
+        if broken {
+            return;
+        }
+        for (key, value) in table.into_inner() {
+            self.section(&key, value);
+        }
+    }
+
+    fn section(&mut self, key: &Spanned<std::borrow::Cow<'t, str>>, value: Spanned<DeValue<'t>>) {
+        let name = key.get_ref().as_ref();
+        if LATER.contains(&name) {
+            let message = format!("[{name}] is not served by this version; it comes later");
+            let help = "remove the section: every kind runs on the built-in provider `local` for now".to_owned();
+            return self.report(key.span(), message, Some(help));
+        }
+        let schema = self.schema;
+        let Some(info) = schema.iter().find(|info| info.name == name) else {
+            let help = nearest(name, schema.iter().map(|info| info.name)).map(|near| format!("did you mean [{near}]?"));
+            return self.report(key.span(), format!("unknown section [{name}]"), help);
+        };
+        let span = value.span();
+        let DeValue::Table(table) = value.into_inner() else {
+            return self.report(span, format!("[{name}] must be a table"), None);
+        };
+        if !info.named {
+            return self.keys(info, &SectionPath::single(info.name), "", table);
+        }
+        for (key, value) in table {
+            let span = value.span();
+            match (Name::from_text(key.get_ref()), value.into_inner()) {
+                (Err(message), _) => self.report(key.span(), format!("the name in [{name}.…] {message}"), None),
+                (Ok(own), DeValue::Table(table)) => {
+                    let path = SectionPath::named(info.name, own.as_str());
+                    self.said.touch(path.clone());
+                    self.keys(info, &path, "", table);
+                }
+                (Ok(own), other) => {
+                    let message = format!("[{name}] holds a table per name; `{}` is {}", own.as_str(), named(&other));
+                    let help = match info.key(own.as_str()) {
+                        Some(_) => format!("put it under [{name}.NAME], such as [{name}.default]"),
+                        None => format!("write [{name}.{}] and put keys under it", own.as_str()),
+                    };
+                    self.report(span, message, Some(help));
+                }
+            }
+        }
+    }
+
+    fn keys(&mut self, info: &SectionInfo, section: &SectionPath, prefix: &str, table: DeTable<'t>) {
+        for (key, value) in table {
+            let path = format!("{prefix}{}", key.get_ref());
+            if let Some(known) = info.keys.iter().find(|known| known.path == path) {
+                let place = self.place(value.span());
+                self.said.note(section.clone(), known.path, Given { place, raw: Raw::Toml(value.into_inner()) });
+                continue;
+            }
+            let span = value.span();
+            match value.into_inner() {
+                DeValue::Table(inner) if info.leads_on(&path) => {
+                    self.keys(info, section, &format!("{path}."), inner);
+                }
+                other if info.leads_on(&path) => {
+                    self.report(span, format!("`{section}.{path}` must be a table, not {}", named(&other)), None);
+                }
+                _ => {
+                    let near = nearest(&path, info.keys.iter().map(|known| known.path));
+                    let help = near.map(|near| format!("did you mean `{near}`?")).or_else(|| {
+                        let known: Vec<&str> = info.keys.iter().map(|known| known.path).collect();
+                        Some(format!("[{section}] has {}", known.join(", ")))
+                    });
+                    self.report(key.span(), format!("unknown key `{path}` in [{section}]"), help);
+                }
+            }
+        }
+    }
+
+    fn place(&self, span: std::ops::Range<usize>) -> Place {
+        Place::File(FilePlace::of_span(self.path, self.text, span))
+    }
+
+    fn report(&mut self, span: std::ops::Range<usize>, message: String, help: Option<String>) {
+        let place = self.place(span);
+        self.problems.push(Problem { place, message, help });
+    }
+}

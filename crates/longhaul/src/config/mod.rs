@@ -1,0 +1,39 @@
+//! The configuration: defaults < `longhaul.toml` < `LONGHAUL__…` variables < flags, read strictly.
+//!
+//! [`load`] gives the settings, where each value came from, and every problem at once; nothing is guessed and nothing
+//! unknown is passed over. The keys live in [`settings`], each written once (see [`section`]); the reference page is
+//! made from them. Nothing here opens a socket or the store: it reads the named file and the given [`Environment`].
+
+mod document;
+mod duration;
+mod environment;
+mod exposure;
+mod load;
+mod overrides;
+mod problem;
+mod reader;
+mod reference;
+mod schema;
+mod secret;
+mod section;
+mod setting;
+mod settings;
+mod size;
+mod values;
+
+pub use duration::{format as format_duration, parse as parse_duration};
+pub use environment::Environment;
+pub use exposure::{Exposed, refuse_if_exposed};
+pub use load::{FileSource, Flag, Loaded, Sources, load};
+pub use problem::{FilePlace, Place, Problem, Problems, nearest};
+pub use reader::{Effective, Reader, SectionPath};
+pub use reference::reference_page;
+pub use schema::{SectionInfo, sections, variable};
+pub use secret::{Reference, Secret};
+pub use section::{KeyInfo, Section};
+pub use setting::Setting;
+pub use settings::{
+    KindSettings, LimitSettings, QueueSettings, ServerSettings, Settings, StoreSettings, TelemetrySettings,
+};
+pub use size::ByteSize;
+pub use values::{LogFilter, LogFormat, Name, Network, Origin, StoreUrl};

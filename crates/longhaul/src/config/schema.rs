@@ -1,0 +1,65 @@
+//! The list of sections: which exist, which carry names, which come later.
+
+use super::section::{KeyInfo, Section};
+use super::settings::{KindSettings, LimitSettings, QueueSettings, ServerSettings, StoreSettings, TelemetrySettings};
+
+/// A section of the file.
+#[derive(Debug, Clone)]
+pub struct SectionInfo {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// Whether it exists once per name: `[queues.NAME]`.
+    pub named: bool,
+    /// What it is for.
+    pub about: String,
+    /// Its keys.
+    pub keys: Vec<KeyInfo>,
+}
+
+/// Sections that are part of the plan and that nothing serves yet.
+pub(super) const LATER: [&str; 2] = ["providers", "models"];
+
+/// The kinds that are built in; an environment variable may name them without a file having done so.
+pub(super) const BUILT_IN_KINDS: [&str; 4] = ["echo", "document.ingest", "analysis", "process"];
+
+/// Every section that exists, in the order of the reference page.
+#[must_use]
+pub fn sections() -> Vec<SectionInfo> {
+    fn info<S: Section>(name: &'static str, named: bool) -> SectionInfo {
+        SectionInfo { name, named, about: S::about(), keys: S::keys() }
+    }
+    vec![
+        info::<ServerSettings>("server", false),
+        info::<StoreSettings>("store", false),
+        info::<QueueSettings>("queues", true),
+        info::<KindSettings>("kinds", true),
+        info::<LimitSettings>("limits", false),
+        info::<TelemetrySettings>("telemetry", false),
+    ]
+}
+
+impl SectionInfo {
+    /// The key with this path, if there is one.
+    pub(super) fn key(&self, path: &str) -> Option<&KeyInfo> {
+        self.keys.iter().find(|key| key.path == path)
+    }
+
+    /// Whether some key lies below this path.
+    pub(super) fn leads_on(&self, path: &str) -> bool {
+        self.keys.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+    }
+}
+
+/// The name of the environment variable that overrides a key. `NAME` stands for itself in named sections.
+#[must_use]
+pub fn variable(section: &str, name: Option<&str>, key: &str) -> String {
+    let mut parts = vec![section.to_owned()];
+    parts.extend(name.map(in_a_variable));
+    parts.extend(key.split('.').map(str::to_owned));
+    format!("LONGHAUL__{}", parts.join("__").to_uppercase())
+}
+
+/// A name as it can stand in a variable: what a shell does not allow there becomes `_`.
+pub(super) fn in_a_variable(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+}
