@@ -289,10 +289,20 @@ impl Job {
         }
     }
 
+    /// Whether it may be claimed. What waits for its turn only is always due, also when a clock was set back after
+    /// the submit.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        match self.state {
+            State::Queued { why: QueuedFor::Turn, .. } => true,
+            State::Queued { due_at, .. } => due_at <= now,
+            State::Running { .. } | State::Succeeded | State::Failed | State::Cancelled => false,
+        }
+    }
+
     /// Why it stands there, as far as the job itself can tell: a pause or a limit of its queue is not its own.
     pub fn status_reason(&self, now: Timestamp) -> Option<StatusReason> {
         match &self.state {
-            State::Queued { due_at, .. } if *due_at <= now => Some(StatusReason::Ready),
+            State::Queued { .. } if self.is_due(now) => Some(StatusReason::Ready),
             State::Queued { why, .. } => Some(match why {
                 QueuedFor::Turn => StatusReason::Ready,
                 QueuedFor::Schedule => StatusReason::Scheduled,

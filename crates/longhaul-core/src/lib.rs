@@ -19,6 +19,8 @@ mod kind;
 mod life;
 mod name;
 mod payload;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod time;
 
 pub use access::{ApiKey, Caller, Scope};

@@ -193,10 +193,10 @@ impl Job {
         lease_for: Span,
         now: Timestamp,
     ) -> Result<Applied, Refused> {
-        let State::Queued { due_at, same_attempt, .. } = self.state else {
+        let State::Queued { same_attempt, .. } = self.state else {
             return Err(if self.status().is_terminal() { Refused::Terminal } else { Refused::NotQueued });
         };
-        if due_at > now {
+        if !self.is_due(now) {
             return Err(Refused::NotDue);
         }
         if !same_attempt || self.attempt == 0 {
@@ -230,18 +230,30 @@ impl Job {
 
     fn enter(&mut self, token: LeaseToken, to: Stage) -> Result<Applied, Refused> {
         self.held(token)?;
-        if let State::Running { stage, .. } = &mut self.state
-            && *stage != Stage::Cancelling
-        {
-            *stage = to;
+        match &mut self.state {
+            // Only a cancel makes a job cancelling, and nothing takes it out of that.
+            _ if to == Stage::Cancelling => Err(Refused::NoOccasion),
+            State::Running { stage, .. } if *stage != to && *stage != Stage::Cancelling => {
+                *stage = to;
+                Ok(Applied::default())
+            }
+            _ => Ok(Applied { repeated: true, ..Applied::default() }),
         }
-        Ok(Applied::default())
     }
 
     fn tell(&mut self, token: LeaseToken, event: EventKind) -> Result<Applied, Refused> {
         self.held(token)?;
-        if let EventKind::Progress { fraction, message } = &event {
-            self.progress = Some(Progress { fraction: *fraction, message: message.clone() });
+        match &event {
+            EventKind::Progress { fraction, message } => {
+                self.progress = Some(Progress { fraction: *fraction, message: message.clone() });
+            }
+            EventKind::Step { .. } | EventKind::Log { .. } => {}
+            // What a job lives through is told by the steps that bring it about, and by nobody else.
+            EventKind::Queued { .. }
+            | EventKind::Running { .. }
+            | EventKind::Succeeded
+            | EventKind::Failed { .. }
+            | EventKind::Cancelled => return Err(Refused::NoOccasion),
         }
         Ok(Applied { events: vec![event], ..Applied::default() })
     }
@@ -256,7 +268,7 @@ impl Job {
         }
         self.error = None;
         self.report = report;
-        Ok(self.end(Ended::Succeeded, Ending::Succeeded, None, now))
+        Ok(self.end(Ending::Succeeded, None, false, now))
     }
 
     fn fail(
@@ -270,7 +282,7 @@ impl Job {
     ) -> Result<Applied, Refused> {
         self.held(token)?;
         if self.cancel_requested_at.is_some() {
-            return Ok(self.end(Ended::Cancelled, Ending::Cancelled, None, now));
+            return Ok(self.end_cancelled(now));
         }
         error.attempt = self.attempt;
         let failures = self.attempt.saturating_sub(self.crashes);
@@ -282,26 +294,21 @@ impl Job {
         let exhausted = ending == Ending::Failed && (!error.retryable || failures >= self.spec.max_attempts);
         let too_late = self.spec.deadline_at.is_some_and(|deadline| due_at >= deadline);
         if exhausted || too_late {
-            let mut applied = self.end(Ended::Failed, Ending::Failed, Some(error), now);
-            self.mark_ambiguous(&mut applied, ambiguous);
-            return Ok(applied);
+            return Ok(self.end(Ending::Failed, Some(error), ambiguous, now));
         }
         let attempt = self.finish_attempt(ending, Some(error.clone()), ambiguous, now);
-        self.error = Some(error.clone());
         self.state = State::Queued { why, due_at, same_attempt: ending == Ending::Parked };
-        let queued = EventKind::Queued { why, due_at: Some(due_at), error: Some(error) };
-        Ok(Applied { events: vec![queued], attempt, ..Applied::default() })
+        Ok(self.requeued(why, Some(due_at), Some(error), attempt))
     }
 
     fn release(&mut self, token: LeaseToken, now: Timestamp) -> Result<Applied, Refused> {
         self.held(token)?;
         if self.cancel_requested_at.is_some() {
-            return Ok(self.end(Ended::Cancelled, Ending::Cancelled, None, now));
+            return Ok(self.end_cancelled(now));
         }
         let attempt = self.finish_attempt(Ending::Released, None, false, now);
         self.state = State::Queued { why: QueuedFor::Turn, due_at: now, same_attempt: true };
-        let queued = EventKind::Queued { why: QueuedFor::Turn, due_at: None, error: None };
-        Ok(Applied { events: vec![queued], attempt, ..Applied::default() })
+        Ok(self.requeued(QueuedFor::Turn, None, None, attempt))
     }
 
     fn expire(&mut self, now: Timestamp) -> Result<Applied, Refused> {
@@ -311,33 +318,29 @@ impl Job {
             Some(_) => {}
         }
         if self.cancel_requested_at.is_some() {
-            return Ok(self.end(Ended::Cancelled, Ending::Cancelled, None, now));
+            return Ok(self.end_cancelled(now));
         }
         self.crashes += 1;
         if self.crashes >= CRASH_LIMIT {
             let message =
                 format!("{} workers stopped responding while they ran this job; it is not tried again", self.crashes);
             let error = JobError { attempt: self.attempt, ..JobError::permanent("worker_crash_loop", message) };
-            let mut applied = self.end(Ended::Failed, Ending::Crashed, Some(error), now);
-            self.mark_ambiguous(&mut applied, true);
-            return Ok(applied);
+            return Ok(self.end(Ending::Crashed, Some(error), true, now));
         }
         let error = JobError {
             attempt: self.attempt,
             ..JobError::transient("worker_lost", "the worker stopped responding and its lease ran out")
         };
         let attempt = self.finish_attempt(Ending::Crashed, Some(error.clone()), true, now);
-        self.error = Some(error.clone());
         self.state = State::Queued { why: QueuedFor::Turn, due_at: now, same_attempt: false };
-        let queued = EventKind::Queued { why: QueuedFor::Turn, due_at: None, error: Some(error) };
-        Ok(Applied { events: vec![queued], attempt, ..Applied::default() })
+        Ok(self.requeued(QueuedFor::Turn, None, Some(error), attempt))
     }
 
     fn cancel(&mut self, now: Timestamp) -> Result<Applied, Refused> {
         match &mut self.state {
             State::Queued { .. } => {
                 self.cancel_requested_at = Some(now);
-                Ok(self.end(Ended::Cancelled, Ending::Cancelled, None, now))
+                Ok(self.end_cancelled(now))
             }
             State::Running { stage, .. } => {
                 if self.cancel_requested_at.is_some() {
@@ -354,9 +357,7 @@ impl Job {
 
     fn cancel_overdue(&mut self, now: Timestamp) -> Result<Applied, Refused> {
         match (&self.state, self.cancel_requested_at) {
-            (State::Running { .. }, Some(at)) if at + CANCEL_GRACE <= now => {
-                Ok(self.end(Ended::Cancelled, Ending::Cancelled, None, now))
-            }
+            (State::Running { .. }, Some(at)) if at + CANCEL_GRACE <= now => Ok(self.end_cancelled(now)),
             _ => Err(Refused::NoOccasion),
         }
     }
@@ -366,7 +367,7 @@ impl Job {
             return Err(Refused::NoOccasion);
         }
         if self.cancel_requested_at.is_some() {
-            return Ok(self.end(Ended::Cancelled, Ending::Cancelled, None, now));
+            return Ok(self.end_cancelled(now));
         }
         let mut message = match self.state {
             State::Running { .. } => format!("the deadline passed while attempt {} ran", self.attempt),
@@ -381,7 +382,15 @@ impl Job {
             provider: self.error.as_ref().and_then(|last| last.provider.clone()),
             ..JobError::permanent("deadline_exceeded", message)
         };
-        Ok(self.end(Ended::Failed, Ending::DeadlineExceeded, Some(error), now))
+        Ok(self.end(Ending::DeadlineExceeded, Some(error), false, now))
+    }
+
+    /// Whether `token` is that of the lease that holds: for what is fenced without being a step.
+    pub fn check_lease(&self, token: LeaseToken) -> Result<(), Refused> {
+        match self.lease() {
+            Some(lease) if lease.token == token => Ok(()),
+            _ => Err(Refused::LeaseLost),
+        }
     }
 
     /// The lease, when `token` is the one that holds.
@@ -393,20 +402,37 @@ impl Job {
     }
 
     /// Ends the job. The running attempt, when there is one, becomes its last.
-    fn end(&mut self, ended: Ended, ending: Ending, error: Option<JobError>, now: Timestamp) -> Applied {
-        self.last_attempt = self.finish_attempt(ending, error.clone(), false, now).map(Box::new);
+    fn end(&mut self, ending: Ending, error: Option<JobError>, ambiguous: bool, now: Timestamp) -> Applied {
+        self.last_attempt = self.finish_attempt(ending, error.clone(), ambiguous, now).map(Box::new);
         self.finished_at = Some(now);
-        let (state, event) = match (ended, error) {
-            (Ended::Succeeded, _) => (State::Succeeded, EventKind::Succeeded),
-            (Ended::Cancelled, _) => (State::Cancelled, EventKind::Cancelled),
-            (Ended::Failed, error) => {
-                let error = error.unwrap_or_else(|| JobError::permanent("failed", "the job failed"));
+        let (state, event, ended) = match (ending, error) {
+            (Ending::Succeeded, _) => (State::Succeeded, EventKind::Succeeded, Ended::Succeeded),
+            (_, Some(error)) => {
                 self.error = Some(error.clone());
-                (State::Failed, EventKind::Failed { error })
+                (State::Failed, EventKind::Failed { error }, Ended::Failed)
             }
+            (_, None) => (State::Cancelled, EventKind::Cancelled, Ended::Cancelled),
         };
         self.state = state;
         Applied { events: vec![event], ended: Some(ended), ..Applied::default() }
+    }
+
+    fn end_cancelled(&mut self, now: Timestamp) -> Applied {
+        self.end(Ending::Cancelled, None, false, now)
+    }
+
+    /// Tells of a job that waits again after `attempt`.
+    fn requeued(
+        &mut self,
+        why: QueuedFor,
+        due_at: Option<Timestamp>,
+        error: Option<JobError>,
+        attempt: Option<Attempt>,
+    ) -> Applied {
+        if error.is_some() {
+            self.error.clone_from(&error);
+        }
+        Applied { events: vec![EventKind::Queued { why, due_at, error }], attempt, ..Applied::default() }
     }
 
     fn finish_attempt(
@@ -428,13 +454,7 @@ impl Job {
             ambiguous,
         })
     }
-
-    fn mark_ambiguous(&mut self, applied: &mut Applied, ambiguous: bool) {
-        if let Some(attempt) = self.last_attempt.as_mut() {
-            attempt.ambiguous = ambiguous;
-        }
-        if let Some(attempt) = applied.attempt.as_mut() {
-            attempt.ambiguous = ambiguous;
-        }
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use longhaul_core::{
-    ApiKey, Attempt, DocumentId, Event, Job, JobId, JobSpec, KindName, KindSpec, Payload, QueueName, State, Status,
+    ApiKey, Attempt, DocumentId, Event, Job, JobId, KindName, KindSpec, Payload, QueueName, Span, State, Status,
     StepName, Tenant, Timestamp,
 };
 
-use super::Touched;
+use super::{Touched, lanes::LaneKey};
 use crate::{Document, Idempotency, JobPage, JobQuery, JobView, StoreError, StoredStep, Tombstone, blob::BlobStore};
 
 /// Where a job's row counts. The order is that of the stored numbers.
@@ -30,7 +30,7 @@ pub(crate) enum Phase {
 impl Phase {
     pub(crate) fn of(job: &Job, now: Timestamp) -> Self {
         match &job.state {
-            State::Queued { due_at, .. } if *due_at <= now => Phase::Ready,
+            State::Queued { .. } if job.is_due(now) => Phase::Ready,
             State::Queued { .. } => Phase::Deferred,
             State::Running { .. } => Phase::Running,
             State::Succeeded => Phase::Succeeded,
@@ -112,6 +112,25 @@ pub(crate) enum DocumentWrite {
     Delete(Tenant, DocumentId),
 }
 
+/// What nobody has to remember any longer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Forget {
+    /// Idempotency keys whose time was over before now go, unless one of their jobs is still there.
+    pub(crate) now: Timestamp,
+    /// Tombstones of jobs that ended before this go.
+    pub(crate) tombstones_before: Timestamp,
+    /// At most so many of each, about.
+    pub(crate) limit: usize,
+}
+
+impl Forget {
+    /// How much longer a key is kept whose job is still there: until that goes, as far as can be said today.
+    pub(crate) fn keep_until(&self, job: &Job) -> Timestamp {
+        const LOOK_AGAIN: Span = Span::from_secs(3_600);
+        job.expires_at().unwrap_or(self.now).max(self.now + LOOK_AGAIN)
+    }
+}
+
 /// What a batch writes besides the rows of touched jobs.
 #[derive(Debug, Default)]
 pub(crate) struct WriteSet {
@@ -128,8 +147,7 @@ pub(crate) struct WriteSet {
     pub(crate) kinds: Vec<(Tenant, KindSpec)>,
     pub(crate) keys: Vec<ApiKey>,
     pub(crate) documents: Vec<DocumentWrite>,
-    /// Idempotency keys and tombstones older than this may go.
-    pub(crate) forget_before: Option<Timestamp>,
+    pub(crate) forget: Option<Forget>,
 }
 
 impl WriteSet {
@@ -146,7 +164,7 @@ impl WriteSet {
             && self.kinds.is_empty()
             && self.keys.is_empty()
             && self.documents.is_empty()
-            && self.forget_before.is_none()
+            && self.forget.is_none()
     }
 
     /// Empties it and keeps what it has allocated for the next batch.
@@ -163,7 +181,7 @@ impl WriteSet {
         self.kinds.clear();
         self.keys.clear();
         self.documents.clear();
-        self.forget_before = None;
+        self.forget = None;
     }
 }
 
@@ -177,24 +195,19 @@ pub(crate) trait Backing: Send + 'static {
 
     fn start(&mut self) -> Result<Start, StoreError>;
     fn load(&mut self, tenant: &Tenant, id: JobId) -> Result<Option<Stored>, StoreError>;
+    fn exists(&mut self, tenant: &Tenant, id: JobId) -> Result<bool, StoreError>;
     fn load_no(&mut self, no: i64) -> Result<Option<Stored>, StoreError>;
     fn input(&mut self, no: i64) -> Result<Payload, StoreError>;
     fn step(&mut self, no: i64, name: &StepName) -> Result<Option<Payload>, StoreError>;
     fn tombstone(&mut self, tenant: &Tenant, id: JobId) -> Result<Option<Tombstone>, StoreError>;
-    /// The first ready jobs of a lane, in order.
-    fn ready(
-        &mut self,
-        queue: &QueueName,
-        kind: &KindName,
-        tenant: &Tenant,
-        limit: usize,
-    ) -> Result<Vec<Head>, StoreError>;
+    /// The first ready jobs of a lane that come after `after`, in order.
+    fn ready(&mut self, lane: &LaneKey, after: Option<Head>, limit: usize) -> Result<Vec<Head>, StoreError>;
     /// Deferred jobs that are due at `now`, soonest first, and when the next one after them is.
     fn due(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError>;
     /// Queued jobs whose deadline has passed at `now`, and when the next one's does.
     fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError>;
     fn idempotency(&mut self, tenant: &Tenant, route: &str, key: &[u8; 32]) -> Result<Option<KeptKey>, StoreError>;
-    /// Blocks of ended jobs whose retention is over at `now`.
+    /// Blocks of ended jobs whose retention is over at `now`, until they hold more than `limit` jobs.
     fn expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ExpiryBlock>, StoreError>;
     fn key(&mut self, tenant: &Tenant, id: longhaul_core::KeyId) -> Result<Option<ApiKey>, StoreError>;
     fn document(&mut self, tenant: &Tenant, id: DocumentId) -> Result<Option<Document>, StoreError>;
@@ -213,7 +226,8 @@ pub(crate) trait Reads: Clone + Send + Sync + 'static {
     /// Those that ended before the last; the last stands in the job.
     fn attempts(&self, tenant: &Tenant, id: JobId) -> Result<Vec<Attempt>, StoreError>;
     fn steps(&self, tenant: &Tenant, id: JobId) -> Result<Vec<StoredStep>, StoreError>;
-    fn position(&self, spec: &JobSpec, most: u32) -> Result<Option<u32>, StoreError>;
+    /// None when it is not ready, or `most` or more stand before it.
+    fn position(&self, tenant: &Tenant, id: JobId, most: u32) -> Result<Option<u32>, StoreError>;
     fn kinds(&self) -> Result<Vec<(Tenant, KindSpec)>, StoreError>;
     fn keys(&self) -> Result<Vec<ApiKey>, StoreError>;
     fn document(&self, tenant: &Tenant, id: DocumentId) -> Result<Option<Document>, StoreError>;

@@ -5,7 +5,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
-use longhaul_core::Step;
+use longhaul_core::{Refused, Step};
 
 use super::{
     Backing, Head, Ledger, Phase,
@@ -55,11 +55,8 @@ impl<B: Backing> Ledger<B> {
         if !lane.is_to_be_read() {
             return Ok(lane.first());
         }
-        let stored = self.backing.ready(&key.queue, &key.kind, &key.tenant, READ_AT_ONCE)?;
-        let all = stored.len() < READ_AT_ONCE;
-        let unchanged = stored.into_iter().filter(|head| !self.touched.contains_key(&head.no));
+        let (mut heads, all) = self.read_lane(key)?;
         // What this batch has made ready is not on disk yet. Behind a partial view only what comes before its end counts.
-        let mut heads: Vec<Head> = unchanged.collect();
         let last = heads.last().copied();
         let in_batch = self
             .touched
@@ -69,7 +66,24 @@ impl<B: Backing> Ledger<B> {
         heads.extend(in_batch.filter(|head| all || last.is_some_and(|last| *head < last)));
         let Some(lane) = self.lanes.get_mut(key) else { return Ok(None) };
         lane.show(heads, all);
-        Ok(lane.first())
+        let first = lane.first();
+        self.lanes.remove_empty(key);
+        Ok(first)
+    }
+
+    /// The first jobs of a lane on disk that this batch has not touched, and whether those are all. A batch can have
+    /// leased more jobs than are read at once, so it is read on until one is found that still stands as it is stored.
+    fn read_lane(&mut self, key: &LaneKey) -> Result<(Vec<Head>, bool), StoreError> {
+        let mut after = None;
+        loop {
+            let stored = self.backing.ready(key, after, READ_AT_ONCE)?;
+            let all = stored.len() < READ_AT_ONCE;
+            after = stored.last().copied();
+            let heads: Vec<Head> = stored.into_iter().filter(|head| !self.touched.contains_key(&head.no)).collect();
+            if all || !heads.is_empty() {
+                return Ok((heads, all));
+            }
+        }
     }
 
     fn lease(&mut self, claim: &Claim, head: Head) -> Result<Option<Leased>, StoreError> {
@@ -80,15 +94,22 @@ impl<B: Backing> Ledger<B> {
             };
         }
         let random = self.time.ids.random();
-        self.apply(
-            head.no,
-            Step::Claim {
-                worker: claim.worker.clone(),
-                in_process: claim.in_process,
-                random,
-                lease_for: claim.lease_for,
-            },
-        )?;
+        let step = Step::Claim {
+            worker: claim.worker.clone(),
+            in_process: claim.in_process,
+            random,
+            lease_for: claim.lease_for,
+        };
+        match self.apply(head.no, step) {
+            Ok(_) => {}
+            Err(StoreError::Refused(Refused::NotDue)) => {
+                // It was due, and the clock has been set back since: it waits once more.
+                self.touched.entry(head.no).and_modify(|entry| entry.changed = true);
+                self.place(head.no);
+                return Ok(None);
+            }
+            Err(other) => return Err(other),
+        }
         let needs_input = self.touched.get(&head.no).is_some_and(|entry| entry.input.is_none());
         let read = if needs_input { Some(self.backing.input(head.no)?) } else { None };
         let Some(entry) = self.touched.get_mut(&head.no) else { return Ok(None) };

@@ -86,9 +86,14 @@ impl Lanes {
     pub(crate) fn remove(&mut self, key: &LaneKey, head: Head) {
         if let Some(lane) = self.lanes.get_mut(key) {
             lane.shown.remove(&head);
-            if lane.shown.is_empty() && !lane.more {
-                self.lanes.remove(key);
-            }
+        }
+        self.remove_empty(key);
+    }
+
+    /// Removes the lane when there is nothing in it, shown or not.
+    pub(crate) fn remove_empty(&mut self, key: &LaneKey) {
+        if self.lanes.get(key).is_some_and(|lane| lane.shown.is_empty() && !lane.more) {
+            self.lanes.remove(key);
         }
     }
 

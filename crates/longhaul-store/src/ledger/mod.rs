@@ -12,11 +12,12 @@
 //! lane, and counts. When a write fails, all of it is thrown away and read again ([`Ledger::reload`]).
 //!
 //! - [`Backing`] says what a ledger needs of the disk (or of memory).
-//! - [`writer`] is the thread, its mailbox, and waiting claims.
+//! - [`writer`] is the thread, its mailbox, and waiting claims; [`grant`] what is on its way to those.
 //! - [`lanes`] is the window; [`recent`] the ended jobs that somebody will ask for next.
 
 mod backing;
 mod claims;
+mod grant;
 mod lanes;
 mod operations;
 mod recent;
@@ -34,13 +35,14 @@ use longhaul_core::{
 };
 
 pub(crate) use backing::{
-    Backing, DocumentWrite, Erasure, ExpiryBlock, Head, KeptKey, Phase, QueueCount, Reads, Start, Stored, WriteSet,
-    terminal_number,
+    Backing, DocumentWrite, Erasure, ExpiryBlock, Forget, Head, KeptKey, Phase, QueueCount, Reads, Start, Stored,
+    WriteSet, terminal_number,
 };
 pub(crate) use store::LedgerStore;
 
 use crate::{Change, JobView, StoreError};
-use lanes::{LaneKey, Lanes};
+pub(crate) use lanes::LaneKey;
+use lanes::Lanes;
 use recent::Recent;
 
 /// Inputs up to this size stay in memory while their job runs, so that an ended job can be shown without reading.
@@ -199,9 +201,6 @@ impl<B: Backing> Ledger<B> {
             self.touch_running(no);
             return Ok(no);
         }
-        if self.writes.erasures.iter().any(|erasure| erasure.tombstone.job == id) {
-            return Err(StoreError::NotFound("job"));
-        }
         match self.backing.load(tenant, id)? {
             Some(stored) => Ok(self.touch_stored(stored)),
             None => match self.backing.tombstone(tenant, id)? {
@@ -305,8 +304,10 @@ impl<B: Backing> Ledger<B> {
         if has_rows || !self.writes.is_empty() {
             if let Err(error) = self.backing.write(&self.touched, &self.writes) {
                 tracing::error!(%error, "a batch could not be written");
-                self.reload()?;
-                return Err(error);
+                return Err(match self.reload() {
+                    Ok(()) => error,
+                    Err(again) => StoreError::Unavailable(format!("{error}; then it could not be read again: {again}")),
+                });
             }
             let erased: HashSet<i64> = self.writes.erasures.iter().map(|erasure| erasure.no).collect();
             for erasure in &self.writes.erasures {

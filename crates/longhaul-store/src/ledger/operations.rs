@@ -11,12 +11,17 @@ use crate::{Beat, BeatAnswer, Held, NewJob, Outcome, QueueState, StoreError, Sub
 impl<B: Backing> Ledger<B> {
     pub(crate) fn submit(&mut self, submit: Submit) -> Result<Submitted, StoreError> {
         let Submit { jobs, idempotency, document } = submit;
-        if let (Some(key), Some(first)) = (&idempotency, jobs.first())
+        let Some(first) = jobs.first() else { return Ok(Submitted::Created) };
+        if self.has(&first.spec.tenant, first.spec.id)? {
+            // The same call again, after an answer that did not arrive: jobs come all or none.
+            return Ok(Submitted::Created);
+        }
+        if let Some(key) = &idempotency
             && let Some(jobs) = self.replay(&first.spec.tenant, key)?
         {
             return Ok(Submitted::Replayed(jobs));
         }
-        if let (Some(key), Some(first)) = (idempotency, jobs.first()) {
+        if let Some(key) = idempotency {
             let ids = jobs.iter().map(|job| job.spec.id).collect();
             self.writes.idempotency.push((first.spec.tenant.clone(), key, ids));
         }
@@ -27,13 +32,18 @@ impl<B: Backing> Ledger<B> {
         Ok(Submitted::Created)
     }
 
+    fn has(&mut self, tenant: &Tenant, id: JobId) -> Result<bool, StoreError> {
+        let in_memory = self.touched_ids.contains_key(&id) || self.running_ids.contains_key(&id);
+        Ok(in_memory || self.backing.exists(tenant, id)?)
+    }
+
     /// The jobs of an earlier call with this key, if there was one.
     fn replay(&mut self, tenant: &Tenant, key: &crate::Idempotency) -> Result<Option<Vec<JobId>>, StoreError> {
         let in_batch = self
             .writes
             .idempotency
             .iter()
-            .find(|(whose, other, _)| whose == tenant && other.route == key.route && other.key == key.key);
+            .find(|(whose, other, _)| other.key == key.key && other.route == key.route && whose == tenant);
         if let Some((_, other, jobs)) = in_batch {
             return if other.fingerprint == key.fingerprint {
                 Ok(Some(jobs.clone()))
@@ -46,7 +56,7 @@ impl<B: Backing> Ledger<B> {
             // Its time is over, unless one of its jobs is still there.
             let mut lives = false;
             for id in &kept.jobs {
-                lives |= self.backing.load(tenant, *id)?.is_some();
+                lives |= self.has(tenant, *id)?;
             }
             if !lives {
                 return Ok(None);
@@ -90,6 +100,11 @@ impl<B: Backing> Ledger<B> {
         })
     }
 
+    fn check_lease(&self, no: i64, held: &Held) -> Result<(), StoreError> {
+        let entry = self.touched.get(&no).ok_or(StoreError::NotFound("job"))?;
+        Ok(entry.job.check_lease(held.token)?)
+    }
+
     pub(crate) fn beat(&mut self, beat: Beat) -> Result<BeatAnswer, StoreError> {
         let no = self.touch_held(&beat.held)?;
         self.apply(no, Step::Beat { token: beat.held.token, lease_for: beat.lease_for, progress: beat.progress })?;
@@ -105,6 +120,7 @@ impl<B: Backing> Ledger<B> {
 
     pub(crate) fn tell(&mut self, held: &Held, events: Vec<EventKind>) -> Result<(), StoreError> {
         let no = self.touch_held(held)?;
+        self.check_lease(no, held)?;
         for event in events {
             self.apply(no, Step::Tell { token: held.token, event })?;
         }
@@ -113,18 +129,14 @@ impl<B: Backing> Ledger<B> {
 
     pub(crate) fn checkpoint(&mut self, held: &Held, name: StepName, output: Payload) -> Result<(), StoreError> {
         let no = self.touch_held(held)?;
+        self.check_lease(no, held)?;
         let in_batch = self.writes.steps.iter().find(|(job, step, _)| *job == no && *step == name);
         let stored = match in_batch {
             Some((_, _, output)) => Some(output.clone()),
             None => self.backing.step(no, &name)?,
         };
         if let Some(stored) = stored {
-            // The fence is checked first, so that a stale worker learns that it is stale.
-            return match self.touched.get(&no).and_then(|entry| entry.job.lease()) {
-                Some(lease) if lease.token == held.token && stored == output => Ok(()),
-                Some(lease) if lease.token == held.token => Err(StoreError::StepExists),
-                _ => Err(Refused::LeaseLost.into()),
-            };
+            return if stored == output { Ok(()) } else { Err(StoreError::StepExists) };
         }
         self.apply(no, Step::Tell { token: held.token, event: EventKind::Step { name: name.to_string() } })?;
         self.writes.steps.push((no, name, output));
@@ -168,18 +180,19 @@ impl<B: Backing> Ledger<B> {
 
     pub(crate) fn erase(&mut self, tenant: &Tenant, id: JobId) -> Result<(), StoreError> {
         let no = self.touch(tenant, id)?;
-        self.erase_touched(no, true)
+        self.erase_touched(no, true).map(drop)
     }
 
-    pub(super) fn erase_touched(&mut self, no: i64, erased: bool) -> Result<(), StoreError> {
-        let Some(entry) = self.touched.get(&no) else { return Ok(()) };
+    /// False when this batch has erased it already.
+    pub(super) fn erase_touched(&mut self, no: i64, erased: bool) -> Result<bool, StoreError> {
+        let Some(entry) = self.touched.get(&no) else { return Ok(false) };
         let Some(finished_at) = entry.job.finished_at else { return Err(Refused::NoOccasion.into()) };
         let tombstone = Tombstone { job: entry.job.spec.id, status: entry.job.status(), finished_at, erased };
         if self.writes.erasures.iter().any(|erasure| erasure.no == no) {
-            return Ok(());
+            return Ok(false);
         }
         self.writes.erasures.push(Erasure { no, tenant: entry.job.spec.tenant.clone(), tombstone });
-        Ok(())
+        Ok(true)
     }
 
     // ── queues, kinds, keys, documents ──
@@ -226,14 +239,27 @@ impl<B: Backing> Ledger<B> {
         part: &'static str,
         content: Payload,
     ) -> Result<(), StoreError> {
-        self.backing.document(tenant, id)?.ok_or(StoreError::NotFound("document"))?;
+        self.find_document(tenant, id)?;
         self.writes.documents.push(DocumentWrite::Part(tenant.clone(), id, part, content));
         Ok(())
     }
 
     pub(crate) fn delete_document(&mut self, tenant: &Tenant, id: DocumentId) -> Result<(), StoreError> {
-        self.backing.document(tenant, id)?.ok_or(StoreError::NotFound("document"))?;
+        self.find_document(tenant, id)?;
         self.writes.documents.push(DocumentWrite::Delete(tenant.clone(), id));
         Ok(())
+    }
+
+    fn find_document(&mut self, tenant: &Tenant, id: DocumentId) -> Result<(), StoreError> {
+        for change in self.writes.documents.iter().rev() {
+            match change {
+                DocumentWrite::Put(document) if document.id == id && document.tenant == *tenant => return Ok(()),
+                DocumentWrite::Delete(whose, gone) if *gone == id && whose == tenant => {
+                    return Err(StoreError::NotFound("document"));
+                }
+                DocumentWrite::Put(_) | DocumentWrite::Part(..) | DocumentWrite::Delete(..) => {}
+            }
+        }
+        self.backing.document(tenant, id)?.map(drop).ok_or(StoreError::NotFound("document"))
     }
 }

@@ -14,8 +14,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
     Backing, Ledger, Reads, StoreClock,
+    grant::WayBack,
     recent::Recent,
-    sweep::Forget,
     writer::{MAILBOX, Message, Settle, Writer},
 };
 use crate::{
@@ -29,6 +29,9 @@ const RESERVED_FOR_FINISHING: usize = MAILBOX / 4;
 /// How many reads run at once. Each holds a connection and a blocking thread.
 const READS_AT_ONCE: usize = 8;
 
+/// From which place in its lane on a job is told no place.
+const POSITION_MOST: u32 = 1_000;
+
 /// A store made of a ledger over a backing.
 pub(crate) struct LedgerStore<B: Backing> {
     writer: mpsc::Sender<Message<B>>,
@@ -37,7 +40,7 @@ pub(crate) struct LedgerStore<B: Backing> {
     reading: Semaphore,
     recent: Arc<Recent>,
     blobs: Arc<dyn BlobStore>,
-    forget: Forget,
+    tombstones_for: Span,
 }
 
 impl<B: Backing> LedgerStore<B> {
@@ -56,9 +59,10 @@ impl<B: Backing> LedgerStore<B> {
         ledger.end_leases_of_the_dead()?;
         ledger.commit()?;
         let (writer, mailbox) = mpsc::channel(MAILBOX);
+        let way_back = WayBack::to(&writer);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || Writer::new(ledger, mailbox, observer).run())
+            .spawn(move || Writer::new(ledger, mailbox, way_back, observer).run())
             .map_err(|error| StoreError::Unavailable(format!("the writer thread did not start: {error}")))?;
         Ok(Self {
             writer,
@@ -67,7 +71,7 @@ impl<B: Backing> LedgerStore<B> {
             reading: Semaphore::new(READS_AT_ONCE),
             recent,
             blobs,
-            forget: Forget { tombstones_for },
+            tombstones_for,
         })
     }
 
@@ -132,7 +136,7 @@ impl<B: Backing> JobStore for LedgerStore<B> {
     async fn claim(&self, claim: Claim) -> Result<Vec<Leased>, StoreError> {
         let (answer, receive) = oneshot::channel();
         self.writer.send(Message::Claim(claim, answer)).await.map_err(|_| closed())?;
-        receive.await.map_err(|_| closed())?
+        Ok(receive.await.map_err(|_| closed())??.take())
     }
 
     async fn heartbeat(&self, beats: Vec<Beat>) -> Result<Vec<Result<BeatAnswer, StoreError>>, StoreError> {
@@ -170,8 +174,8 @@ impl<B: Backing> JobStore for LedgerStore<B> {
     }
 
     async fn prune(&self, limit: usize) -> Result<Pruned, StoreError> {
-        let forget = self.forget;
-        self.run(move |ledger| ledger.prune(limit, forget)).await
+        let tombstones_for = self.tombstones_for;
+        self.run(move |ledger| ledger.prune(limit, tombstones_for)).await
     }
 
     async fn job(&self, tenant: &Tenant, job: JobId) -> Result<Arc<JobView>, StoreError> {
@@ -215,11 +219,7 @@ impl<B: Backing> JobStore for LedgerStore<B> {
 
     async fn queue_position(&self, tenant: &Tenant, job: JobId) -> Result<Option<u32>, StoreError> {
         let tenant = tenant.clone();
-        self.read(move |reads| {
-            let view = reads.job(&tenant, job)?;
-            reads.position(&view.job.spec, 1_000)
-        })
-        .await
+        self.read(move |reads| reads.position(&tenant, job, POSITION_MOST)).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueState>, StoreError> {

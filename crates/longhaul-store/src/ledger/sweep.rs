@@ -1,22 +1,16 @@
 //! What time does to jobs, and what retention takes away.
 
-use longhaul_core::{CANCEL_GRACE, Span, Step, Timestamp};
+use longhaul_core::{CANCEL_GRACE, Span, State, Step, Timestamp};
 
-use super::{Backing, ExpiryBlock, Ledger};
+use super::{Backing, ExpiryBlock, Forget, Ledger};
 use crate::{Pruned, StoreError, Swept};
 
 /// How much of one sort a sweep carries out at once; what is left waits for the next, which follows immediately. Keeps
 /// a sweep's batch under some ten milliseconds.
 const AT_ONCE: usize = 1_000;
 
-/// How often tombstones and idempotency keys are looked through: rarely, so that an idle server writes nothing.
-const FORGET_EVERY: Span = Span::from_secs(600);
-
-/// How long tombstones and idempotency keys are kept at least.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Forget {
-    pub(crate) tombstones_for: Span,
-}
+/// How often tombstones and idempotency keys are looked through when no job is removed: an idle server stays idle.
+const FORGET_EVERY: Span = Span::from_secs(60);
 
 impl<B: Backing> Ledger<B> {
     pub(crate) fn sweep(&mut self) -> Result<Swept, StoreError> {
@@ -28,7 +22,7 @@ impl<B: Backing> Ledger<B> {
             // What this batch has deferred is not on disk yet, and may be due before what is.
             self.next_due = then.unwrap_or(Timestamp::from_micros(i64::MAX));
             let in_batch = self.touched.values().filter_map(|entry| match entry.job.state {
-                longhaul_core::State::Queued { due_at, .. } if due_at > now => Some(due_at),
+                State::Queued { due_at, .. } if due_at > now => Some(due_at),
                 _ => None,
             });
             self.next_due = in_batch.fold(self.next_due, Timestamp::min);
@@ -92,7 +86,7 @@ impl<B: Backing> Ledger<B> {
     }
 
     fn next_running(&self) -> Option<Timestamp> {
-        let of_each = self.running.values().filter_map(|entry| {
+        let of_each = self.running.values().chain(self.touched.values()).filter_map(|entry| {
             let lease = entry.job.lease()?;
             let cancel = entry.job.cancel_requested_at.map(|at| at + CANCEL_GRACE);
             [Some(lease.expires_at), entry.job.spec.deadline_at, cancel].into_iter().flatten().min()
@@ -100,37 +94,41 @@ impl<B: Backing> Ledger<B> {
         of_each.min()
     }
 
-    pub(crate) fn prune(&mut self, limit: usize, forget: Forget) -> Result<Pruned, StoreError> {
-        let blocks = self.backing.expired(self.now, limit)?;
+    pub(crate) fn prune(&mut self, limit: usize, tombstones_for: Span) -> Result<Pruned, StoreError> {
         let mut pruned = Pruned::default();
-        for ExpiryBlock { id, jobs } in blocks {
-            let room = limit - pruned.jobs;
-            if room == 0 {
-                pruned.more = true;
-                break;
+        for ExpiryBlock { id, jobs } in self.backing.expired(self.now, limit)? {
+            let mut left = jobs.into_iter();
+            while pruned.jobs < limit
+                && let Some(no) = left.next()
+            {
+                pruned.jobs += usize::from(self.expire_job(no)?);
             }
-            let (now_done, left) = jobs.split_at(jobs.len().min(room));
-            for no in now_done {
-                // Erased by hand before, its row is gone already.
-                if !self.touched.contains_key(no)
-                    && let Some(stored) = self.backing.load_no(*no)?
-                {
-                    self.touch_stored(stored);
-                }
-                self.erase_touched(*no, false)?;
-            }
-            pruned.jobs += now_done.len();
+            let left: Vec<i64> = left.collect();
             if left.is_empty() {
                 self.writes.expiry_done.push(id);
             } else {
                 pruned.more = true;
-                self.writes.expiry_left.push(ExpiryBlock { id, jobs: left.to_vec() });
+                self.writes.expiry_left.push(ExpiryBlock { id, jobs: left });
+                break;
             }
         }
-        if !pruned.more && self.next_forget <= self.now {
+        if pruned.jobs > 0 || self.next_forget <= self.now {
             self.next_forget = self.now + FORGET_EVERY;
-            self.writes.forget_before = Some(self.now - forget.tombstones_for);
+            // As much is forgotten as was removed, so that forgetting keeps pace.
+            let tombstones_before = self.now - tombstones_for;
+            self.writes.forget = Some(Forget { now: self.now, tombstones_before, limit });
         }
         Ok(pruned)
+    }
+
+    /// False when it was erased by hand before.
+    fn expire_job(&mut self, no: i64) -> Result<bool, StoreError> {
+        if !self.touched.contains_key(&no) {
+            match self.backing.load_no(no)? {
+                Some(stored) => self.touch_stored(stored),
+                None => return Ok(false),
+            };
+        }
+        self.erase_touched(no, false)
     }
 }

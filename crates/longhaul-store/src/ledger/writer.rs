@@ -4,8 +4,11 @@ use std::{collections::VecDeque, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Backing, Ledger};
-use crate::{Claim, Held, Leased, Observer, Outcome, StoreError};
+use super::{
+    Backing, Ledger,
+    grant::{Grant, WayBack},
+};
+use crate::{Claim, Leased, Observer, Outcome, StoreError};
 
 /// How many operations wait at most before callers are told to come back later. At 20,000 operations a second this is
 /// under half a second of work.
@@ -14,41 +17,55 @@ pub(crate) const MAILBOX: usize = 8_192;
 /// How many operations go into one batch: bounds the time that the first of them waits for the last.
 const BATCH_MOST: usize = 1_024;
 
+/// How many jobs are leased in one batch, about: the same bound for claims, each of which may take many.
+const LEASED_MOST: usize = 1_024;
+
 /// Answers an operation once its batch is committed, or is not.
 pub(crate) type Settle = Box<dyn FnOnce(Result<(), &StoreError>) + Send>;
 
+/// Where a claim is answered.
+pub(crate) type ClaimAnswer<B> = oneshot::Sender<Result<Grant<B>, StoreError>>;
+
 pub(crate) enum Message<B: Backing> {
     Run(Box<dyn FnOnce(&mut Ledger<B>) -> Settle + Send>),
-    Claim(Claim, oneshot::Sender<Result<Vec<Leased>, StoreError>>),
+    Claim(Claim, ClaimAnswer<B>),
+    /// Granted leases have come back.
+    Returned,
     Close(oneshot::Sender<()>),
 }
 
-struct Waiting {
+struct Waiting<B: Backing> {
     claim: Claim,
-    answer: oneshot::Sender<Result<Vec<Leased>, StoreError>>,
+    answer: ClaimAnswer<B>,
 }
 
 pub(crate) struct Writer<B: Backing> {
     ledger: Ledger<B>,
     mailbox: mpsc::Receiver<Message<B>>,
     observer: Arc<dyn Observer>,
-    waiting: VecDeque<Waiting>,
-    /// Granted to claims whose callers had gone.
-    returned: Vec<Held>,
-    /// Set once memory could not be read again after a failed write: nothing can be decided any more.
+    waiting: VecDeque<Waiting<B>>,
+    way_back: WayBack<B>,
+    /// There may be more for the waiting claims than fitted into the last batch.
+    more_to_lease: bool,
+    /// Set once it cannot be known what is on disk, or memory could not be read again: nothing can be decided any more.
     broken: Option<StoreError>,
 }
 
 impl<B: Backing> Writer<B> {
-    pub(crate) fn new(ledger: Ledger<B>, mailbox: mpsc::Receiver<Message<B>>, observer: Arc<dyn Observer>) -> Self {
-        Self { ledger, mailbox, observer, waiting: VecDeque::new(), returned: Vec::new(), broken: None }
+    pub(crate) fn new(
+        ledger: Ledger<B>,
+        mailbox: mpsc::Receiver<Message<B>>,
+        way_back: WayBack<B>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self { ledger, mailbox, observer, waiting: VecDeque::new(), way_back, more_to_lease: false, broken: None }
     }
 
     /// Runs until it is told to close, or nobody can tell it anything any more.
     pub(crate) fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH_MOST);
         loop {
-            if self.returned.is_empty() {
+            if !self.more_to_lease {
                 match self.mailbox.blocking_recv() {
                     Some(first) => batch.push(first),
                     None => break,
@@ -59,7 +76,7 @@ impl<B: Backing> Writer<B> {
             {
                 batch.push(next);
             }
-            let closing = self.carry_out(&mut batch);
+            let closing = if self.broken.is_none() { self.carry_out(&mut batch) } else { self.refuse(&mut batch) };
             if !closing.is_empty() {
                 self.ledger.backing_mut().close();
                 for done in closing {
@@ -77,29 +94,25 @@ impl<B: Backing> Writer<B> {
         let mut settles: Vec<Settle> = Vec::with_capacity(batch.len());
         let mut closing = Vec::new();
         self.ledger.begin();
-        for held in std::mem::take(&mut self.returned) {
+        for held in self.way_back.take() {
             // A lease that has been lost meanwhile needs no release.
             let _ = self.ledger.finish(&held, Outcome::Released);
         }
         for message in batch.drain(..) {
             match message {
-                Message::Run(operation) => match &self.broken {
-                    None => settles.push(operation(&mut self.ledger)),
-                    // Dropping the operation drops its answer's sender, which reads as unavailable.
-                    Some(_) => drop(operation),
-                },
+                Message::Run(operation) => settles.push(operation(&mut self.ledger)),
                 Message::Claim(claim, answer) => self.waiting.push_back(Waiting { claim, answer }),
+                Message::Returned => {}
                 Message::Close(done) => closing.push(done),
             }
         }
-        let granted = if closing.is_empty() && self.broken.is_none() { self.serve_claims() } else { Vec::new() };
+        let granted = if closing.is_empty() { self.serve_claims() } else { Vec::new() };
         match self.ledger.commit() {
             Ok(changes) => {
                 settles.into_iter().for_each(|settle| settle(Ok(())));
                 for (answer, leased) in granted {
-                    if let Err(Ok(leased)) = answer.send(Ok(leased)) {
-                        self.returned.extend(leased.into_iter().map(|leased| leased.held));
-                    }
+                    // Whoever claimed may have gone: then the grant is dropped here, and comes back.
+                    let _ = answer.send(Ok(Grant::new(leased, self.way_back.clone())));
                 }
                 if !changes.is_empty() {
                     self.observer.committed(&changes);
@@ -112,6 +125,8 @@ impl<B: Backing> Writer<B> {
                     let _ = answer.send(Err(error.clone()));
                 }
                 if matches!(error, StoreError::Unavailable(_) | StoreError::Corrupt(_)) {
+                    self.more_to_lease = false;
+                    self.refuse_waiting(&error);
                     self.broken = Some(error);
                 }
             }
@@ -119,17 +134,25 @@ impl<B: Backing> Writer<B> {
         closing
     }
 
-    #[allow(clippy::type_complexity, reason = "the pairs live for three lines of the caller")]
-    fn serve_claims(&mut self) -> Vec<(oneshot::Sender<Result<Vec<Leased>, StoreError>>, Vec<Leased>)> {
+    fn serve_claims(&mut self) -> Vec<(ClaimAnswer<B>, Vec<Leased>)> {
         let mut granted = Vec::new();
+        let mut leased_now = 0;
+        self.more_to_lease = false;
         for _ in 0..self.waiting.len() {
+            if leased_now >= LEASED_MOST {
+                self.more_to_lease = true;
+                break;
+            }
             let Some(waiting) = self.waiting.pop_front() else { break };
             if waiting.answer.is_closed() {
                 continue;
             }
             match self.ledger.take(&waiting.claim) {
                 Ok(leased) if leased.is_empty() => self.waiting.push_back(waiting),
-                Ok(leased) => granted.push((waiting.answer, leased)),
+                Ok(leased) => {
+                    leased_now += leased.len();
+                    granted.push((waiting.answer, leased));
+                }
                 Err(error) => {
                     tracing::error!(%error, "a claim could not be served");
                     // Whoever claimed may have gone.
@@ -138,6 +161,31 @@ impl<B: Backing> Writer<B> {
             }
         }
         granted
+    }
+
+    /// What comes in after the store has broken.
+    fn refuse(&mut self, batch: &mut Vec<Message<B>>) -> Vec<oneshot::Sender<()>> {
+        let mut closing = Vec::new();
+        for message in batch.drain(..) {
+            match message {
+                // Dropping the operation drops its answer's sender, which reads as unavailable.
+                Message::Run(operation) => drop(operation),
+                Message::Claim(claim, answer) => self.waiting.push_back(Waiting { claim, answer }),
+                Message::Returned => {}
+                Message::Close(done) => closing.push(done),
+            }
+        }
+        if let Some(error) = self.broken.clone() {
+            self.refuse_waiting(&error);
+        }
+        closing
+    }
+
+    fn refuse_waiting(&mut self, error: &StoreError) {
+        for waiting in self.waiting.drain(..) {
+            // Whoever claimed may have gone.
+            let _ = waiting.answer.send(Err(error.clone()));
+        }
     }
 }
 

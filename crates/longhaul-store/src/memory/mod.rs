@@ -8,7 +8,7 @@ use std::{
 };
 
 use longhaul_core::{
-    ApiKey, Attempt, DocumentId, Event, Job, JobId, JobSpec, KeyId, KindName, KindSpec, Payload, QueueName, Span,
+    ApiKey, Attempt, BlobRef, DocumentId, Event, Job, JobId, KeyId, KindName, KindSpec, Payload, QueueName, Span,
     StepName, Tenant, Timestamp,
 };
 
@@ -16,8 +16,8 @@ use crate::{
     Document, JobPage, JobQuery, JobView, Observer, StoreClock, StoreError, StoredStep, Tombstone,
     blob::{BlobStore, MemoryBlobs},
     ledger::{
-        Backing, DocumentWrite, ExpiryBlock, Head, KeptKey, LedgerStore, Phase, QueueCount, Reads, Start, Stored,
-        Touched, WriteSet,
+        Backing, DocumentWrite, ExpiryBlock, Forget, Head, KeptKey, LaneKey, LedgerStore, Phase, QueueCount, Reads,
+        Start, Stored, Touched, WriteSet,
     },
 };
 
@@ -48,7 +48,7 @@ struct Rows {
     jobs: BTreeMap<i64, Row>,
     ids: HashMap<(Tenant, JobId), i64>,
     next_no: i64,
-    idempotency: HashMap<(Tenant, &'static str, [u8; 32]), KeptKey>,
+    idempotency: BTreeMap<(Tenant, String, [u8; 32]), KeptKey>,
     tombstones: HashMap<(Tenant, JobId), Tombstone>,
     expiry: BTreeMap<i64, (Timestamp, Vec<i64>)>,
     expiry_next: i64,
@@ -57,6 +57,8 @@ struct Rows {
     keys: BTreeMap<KeyId, ApiKey>,
     documents: HashMap<(Tenant, DocumentId), Document>,
     parts: HashMap<(Tenant, DocumentId, &'static str), Payload>,
+    /// How often each blob is referred to.
+    blob_uses: HashMap<[u8; 32], i64>,
 }
 
 struct MemoryBacking {
@@ -91,8 +93,34 @@ impl Rows {
         }
     }
 
+    fn refer(&mut self, payload: &Payload) {
+        if let Some(blob) = payload.blob() {
+            *self.blob_uses.entry(blob.digest).or_default() += 1;
+        }
+    }
+
+    /// Takes references away and says which blobs nothing refers to any more.
+    fn release(&mut self, released: &[BlobRef]) -> Vec<BlobRef> {
+        let mut unused = Vec::new();
+        for blob in released {
+            let uses = self.blob_uses.entry(blob.digest).or_default();
+            *uses -= 1;
+            if *uses <= 0 {
+                self.blob_uses.remove(&blob.digest);
+                unused.push(*blob);
+            }
+        }
+        unused
+    }
+
     fn in_phase(&self, phase: Phase) -> impl Iterator<Item = (&i64, &Row)> {
         self.jobs.iter().filter(move |(_, row)| row.phase == phase)
+    }
+
+    /// The ready jobs of a lane, in no order.
+    fn lane(&self, lane: &LaneKey) -> impl Iterator<Item = Head> {
+        let in_lane = self.in_phase(Phase::Ready).filter(|(_, row)| LaneKey::of(&row.job.spec) == *lane);
+        in_lane.map(|(no, row)| Head { rank: -i16::from(row.job.spec.priority), no: *no })
     }
 
     /// The soonest jobs by `at` that are due, and when the next one after them is.
@@ -166,20 +194,13 @@ impl Backing for MemoryBacking {
         Ok(read(&self.rows).tombstones.get(&(tenant.clone(), id)).cloned())
     }
 
-    fn ready(
-        &mut self,
-        queue: &QueueName,
-        kind: &KindName,
-        tenant: &Tenant,
-        limit: usize,
-    ) -> Result<Vec<Head>, StoreError> {
+    fn exists(&mut self, tenant: &Tenant, id: JobId) -> Result<bool, StoreError> {
+        Ok(read(&self.rows).ids.contains_key(&(tenant.clone(), id)))
+    }
+
+    fn ready(&mut self, lane: &LaneKey, after: Option<Head>, limit: usize) -> Result<Vec<Head>, StoreError> {
         let rows = read(&self.rows);
-        let in_lane = rows.in_phase(Phase::Ready).filter(|(_, row)| {
-            let spec = &row.job.spec;
-            spec.queue == *queue && spec.kind == *kind && spec.tenant == *tenant
-        });
-        let mut heads: Vec<Head> =
-            in_lane.map(|(no, row)| Head { rank: -i16::from(row.job.spec.priority), no: *no }).collect();
+        let mut heads: Vec<Head> = rows.lane(lane).filter(|head| after.is_none_or(|after| *head > after)).collect();
         heads.sort_unstable();
         heads.truncate(limit);
         Ok(heads)
@@ -198,10 +219,7 @@ impl Backing for MemoryBacking {
     }
 
     fn idempotency(&mut self, tenant: &Tenant, route: &str, key: &[u8; 32]) -> Result<Option<KeptKey>, StoreError> {
-        let rows = read(&self.rows);
-        let found =
-            rows.idempotency.iter().find(|((whose, on, other), _)| whose == tenant && *on == route && other == key);
-        Ok(found.map(|(_, kept)| kept.clone()))
+        Ok(read(&self.rows).idempotency.get(&(tenant.clone(), route.to_owned(), *key)).cloned())
     }
 
     fn expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ExpiryBlock>, StoreError> {
@@ -209,7 +227,11 @@ impl Backing for MemoryBacking {
         let mut due: Vec<(&i64, &(Timestamp, Vec<i64>))> =
             rows.expiry.iter().filter(|(_, (at, _))| *at <= now).collect();
         due.sort_by_key(|(id, (at, _))| (*at, **id));
-        Ok(due.into_iter().take(limit).map(|(id, (_, jobs))| ExpiryBlock { id: *id, jobs: jobs.clone() }).collect())
+        // Each block is one job here.
+        let more_than_asked_for = limit.saturating_add(1);
+        Ok((due.into_iter().take(more_than_asked_for))
+            .map(|(id, (_, jobs))| ExpiryBlock { id: *id, jobs: jobs.clone() })
+            .collect())
     }
 
     fn key(&mut self, tenant: &Tenant, id: KeyId) -> Result<Option<ApiKey>, StoreError> {
@@ -222,10 +244,20 @@ impl Backing for MemoryBacking {
 
     fn write(&mut self, touched: &HashMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError> {
         let mut rows = write(&self.rows);
+        let mut released = Vec::new();
         for entry in touched.values().filter(|entry| entry.changed) {
             write_job(&mut rows, entry)?;
         }
-        write_rest(&mut rows, writes);
+        write_history(&mut rows, writes);
+        write_ends(&mut rows, writes, &mut released);
+        write_settings(&mut rows, writes);
+        write_documents(&mut rows, writes, &mut released);
+        if let Some(forget) = &writes.forget {
+            write_forgotten(&mut rows, forget);
+        }
+        let unused = rows.release(&released);
+        drop(rows);
+        self.blobs.remove(&unused);
         Ok(())
     }
 
@@ -238,6 +270,7 @@ fn write_job(rows: &mut Rows, entry: &Touched) -> Result<(), StoreError> {
         let input = entry.input.clone().ok_or_else(|| StoreError::Corrupt("a new job without input".into()))?;
         rows.ids.insert((entry.job.spec.tenant.clone(), entry.job.spec.id), entry.no);
         rows.next_no = rows.next_no.max(entry.no + 1);
+        rows.refer(&input);
         let row = Row {
             phase,
             job: entry.job.clone(),
@@ -249,17 +282,20 @@ fn write_job(rows: &mut Rows, entry: &Touched) -> Result<(), StoreError> {
         };
         rows.jobs.insert(entry.no, row);
     }
+    if let Some(output) = entry.output.as_ref().filter(|_| entry.output_is_new) {
+        rows.refer(output);
+    }
     if let Some(row) = rows.jobs.get_mut(&entry.no) {
         row.phase = phase;
         row.job = entry.job.clone();
         if entry.output_is_new {
-            row.output = entry.output.clone();
+            row.output.clone_from(&entry.output);
         }
     }
     Ok(())
 }
 
-fn write_rest(rows: &mut Rows, writes: &WriteSet) {
+fn write_history(rows: &mut Rows, writes: &WriteSet) {
     for (no, event) in &writes.events {
         rows.jobs.entry(*no).and_modify(|row| row.events.push(event.clone()));
     }
@@ -267,19 +303,25 @@ fn write_rest(rows: &mut Rows, writes: &WriteSet) {
         rows.jobs.entry(*no).and_modify(|row| row.attempts.push(attempt.clone()));
     }
     for (no, name, output) in &writes.steps {
+        rows.refer(output);
         rows.jobs.entry(*no).and_modify(|row| row.steps.push((name.clone(), output.clone())));
     }
     for (tenant, key, jobs) in &writes.idempotency {
         let kept = KeptKey { fingerprint: key.fingerprint, jobs: jobs.clone(), keep_until: key.keep_until };
-        rows.idempotency.insert((tenant.clone(), key.route, key.key), kept);
+        rows.idempotency.insert((tenant.clone(), key.route.to_owned(), key.key), kept);
     }
+}
+
+fn write_ends(rows: &mut Rows, writes: &WriteSet, released: &mut Vec<BlobRef>) {
     for (at, no) in &writes.ended {
         rows.expiry_next += 1;
         let id = rows.expiry_next;
         rows.expiry.insert(id, (*at, vec![*no]));
     }
     for erasure in &writes.erasures {
-        if rows.jobs.remove(&erasure.no).is_some() {
+        if let Some(row) = rows.jobs.remove(&erasure.no) {
+            let steps = row.steps.iter().map(|(_, output)| output);
+            released.extend(steps.chain([&row.input]).chain(&row.output).filter_map(Payload::blob));
             let key = (erasure.tenant.clone(), erasure.tombstone.job);
             rows.ids.remove(&key);
             rows.tombstones.insert(key, erasure.tombstone.clone());
@@ -291,6 +333,9 @@ fn write_rest(rows: &mut Rows, writes: &WriteSet) {
     for block in &writes.expiry_left {
         rows.expiry.entry(block.id).and_modify(|(_, jobs)| jobs.clone_from(&block.jobs));
     }
+}
+
+fn write_settings(rows: &mut Rows, writes: &WriteSet) {
     for (queue, paused) in &writes.pauses {
         rows.paused.insert(queue.clone(), *paused);
     }
@@ -300,23 +345,47 @@ fn write_rest(rows: &mut Rows, writes: &WriteSet) {
     for key in &writes.keys {
         rows.keys.insert(key.id, key.clone());
     }
+}
+
+fn write_documents(rows: &mut Rows, writes: &WriteSet, released: &mut Vec<BlobRef>) {
     for document in &writes.documents {
         match document {
             DocumentWrite::Put(document) => {
+                *rows.blob_uses.entry(document.content.digest).or_default() += 1;
                 rows.documents.insert((document.tenant.clone(), document.id), document.clone());
             }
             DocumentWrite::Part(tenant, id, part, content) => {
-                rows.parts.insert((tenant.clone(), *id, *part), content.clone());
+                rows.refer(content);
+                let old = rows.parts.insert((tenant.clone(), *id, *part), content.clone());
+                released.extend(old.as_ref().and_then(Payload::blob));
             }
             DocumentWrite::Delete(tenant, id) => {
-                rows.documents.remove(&(tenant.clone(), *id));
-                rows.parts.retain(|(whose, document, _), _| whose != tenant || document != id);
+                let old = rows.documents.remove(&(tenant.clone(), *id));
+                released.extend(old.map(|document| document.content));
+                rows.parts.retain(|(whose, document, _), content| {
+                    let stays = whose != tenant || document != id;
+                    released.extend(content.blob().filter(|_| !stays));
+                    stays
+                });
             }
         }
     }
-    if let Some(before) = writes.forget_before {
-        rows.tombstones.retain(|_, tombstone| tombstone.finished_at >= before);
-    }
+}
+
+fn write_forgotten(rows: &mut Rows, forget: &Forget) {
+    let Rows { jobs, ids, idempotency, tombstones, .. } = rows;
+    tombstones.retain(|_, tombstone| tombstone.finished_at >= forget.tombstones_before);
+    idempotency.retain(|(tenant, ..), kept| {
+        if kept.keep_until >= forget.now {
+            return true;
+        }
+        let alive = kept.jobs.iter().filter_map(|id| ids.get(&(tenant.clone(), *id)).and_then(|no| jobs.get(no)));
+        match alive.map(|row| forget.keep_until(&row.job)).max() {
+            Some(until) => kept.keep_until = until,
+            None => return false,
+        }
+        true
+    });
 }
 
 impl Reads for MemoryReads {
@@ -356,19 +425,14 @@ impl Reads for MemoryReads {
         Ok(steps.map(|(name, output)| StoredStep { name: name.clone(), output: output.clone() }).collect())
     }
 
-    fn position(&self, spec: &JobSpec, most: u32) -> Result<Option<u32>, StoreError> {
+    fn position(&self, tenant: &Tenant, id: JobId, most: u32) -> Result<Option<u32>, StoreError> {
         let rows = read(&self.0);
-        let Some(no) = rows.ids.get(&(spec.tenant.clone(), spec.id)) else { return Ok(None) };
-        let own = Head { rank: -i16::from(spec.priority), no: *no };
-        let before = rows.in_phase(Phase::Ready).filter(|(no, row)| {
-            let other = &row.job.spec;
-            other.queue == spec.queue
-                && other.kind == spec.kind
-                && other.tenant == spec.tenant
-                && Head { rank: -i16::from(other.priority), no: **no } < own
-        });
-        let count = u32::try_from(before.count()).unwrap_or(u32::MAX);
-        Ok((count < most).then_some(count))
+        let row = rows.row(tenant, id)?;
+        let own =
+            rows.ids.get(&(tenant.clone(), id)).map(|no| Head { rank: -i16::from(row.job.spec.priority), no: *no });
+        let Some(own) = own.filter(|_| row.phase == Phase::Ready) else { return Ok(None) };
+        let before = rows.lane(&LaneKey::of(&row.job.spec)).filter(|head| *head < own).count();
+        Ok(u32::try_from(before).ok().filter(|before| *before < most))
     }
 
     fn kinds(&self) -> Result<Vec<(Tenant, KindSpec)>, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs::File, sync::Arc};
 
-use longhaul_core::{ApiKey, DocumentId, JobId, KeyId, KindName, Payload, QueueName, StepName, Tenant, Timestamp};
+use longhaul_core::{ApiKey, DocumentId, JobId, KeyId, Payload, QueueName, StepName, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Document, StoreError, Tombstone,
     blob::{BlobStore, DirBlobs},
-    ledger::{Backing, ExpiryBlock, Head, KeptKey, QueueCount, Start, Stored, Touched, WriteSet},
+    ledger::{Backing, ExpiryBlock, Head, KeptKey, LaneKey, QueueCount, Start, Stored, Touched, WriteSet},
 };
 
 pub(super) struct SqliteBacking {
@@ -124,6 +124,11 @@ impl Backing for SqliteBacking {
         self.one(include_str!("queries/job_by_id.sql"), params![tenant.as_str(), id.as_bytes()], rows::stored)
     }
 
+    fn exists(&mut self, tenant: &Tenant, id: JobId) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM job WHERE tenant = ?1 AND id = ?2";
+        Ok(self.one(sql, params![tenant.as_str(), id.as_bytes()], |_| Ok(()))?.is_some())
+    }
+
     fn load_no(&mut self, no: i64) -> Result<Option<Stored>, StoreError> {
         self.one(include_str!("queries/job_by_no.sql"), [no], rows::stored)
     }
@@ -142,14 +147,9 @@ impl Backing for SqliteBacking {
         reads::tombstone(&self.connection, tenant, id)
     }
 
-    fn ready(
-        &mut self,
-        queue: &QueueName,
-        kind: &KindName,
-        tenant: &Tenant,
-        limit: usize,
-    ) -> Result<Vec<Head>, StoreError> {
-        let names = params![queue.as_str(), kind.as_str(), tenant.as_str(), limit];
+    fn ready(&mut self, lane: &LaneKey, after: Option<Head>, limit: usize) -> Result<Vec<Head>, StoreError> {
+        let after = after.unwrap_or(Head { rank: i16::MIN, no: i64::MIN });
+        let names = params![lane.queue.as_str(), lane.kind.as_str(), lane.tenant.as_str(), after.rank, after.no, limit];
         self.all(include_str!("queries/ready.sql"), names, |row| Ok(Head { rank: row.get(0)?, no: row.get(1)? }))
     }
 
@@ -185,12 +185,20 @@ impl Backing for SqliteBacking {
     }
 
     fn expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ExpiryBlock>, StoreError> {
-        let sql = "SELECT id, jobs FROM expiry WHERE at <= ?1 ORDER BY at LIMIT ?2";
-        self.all(sql, params![now.as_micros(), limit], |row| {
-            let jobs: Vec<u8> = row.get(1)?;
-            let (numbers, _) = jobs.as_chunks::<8>();
-            Ok(ExpiryBlock { id: row.get(0)?, jobs: numbers.iter().map(|no| i64::from_le_bytes(*no)).collect() })
-        })
+        let mut statement =
+            self.connection.prepare_cached("SELECT id, jobs FROM expiry WHERE at <= ?1 ORDER BY at, id")?;
+        let mut found = statement.query([now.as_micros()])?;
+        let (mut blocks, mut jobs) = (Vec::new(), 0);
+        while jobs <= limit
+            && let Some(row) = found.next()?
+        {
+            let (numbers, _) = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?.as_chunks::<8>();
+            let block =
+                ExpiryBlock { id: row.get(0)?, jobs: numbers.iter().copied().map(i64::from_le_bytes).collect() };
+            jobs += block.jobs.len();
+            blocks.push(block);
+        }
+        Ok(blocks)
     }
 
     fn key(&mut self, tenant: &Tenant, id: KeyId) -> Result<Option<ApiKey>, StoreError> {

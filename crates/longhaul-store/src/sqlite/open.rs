@@ -78,16 +78,24 @@ pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
     fs::create_dir_all(directory).map_err(refuse)?;
     let lock = lock(directory)?;
     let database = directory.join("longhaul.db");
-    let mut writer = Connection::open(&database).map_err(StoreError::from)?;
-    // Looked at before anything is changed: a newer version's file is left exactly as it is.
-    let found: u32 = writer.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(StoreError::from)?;
+    let found = format_of(&database).map_err(StoreError::from)?;
     let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
     if found > known {
         return Err(OpenError::Newer { directory: directory.to_owned(), found, known });
     }
+    let mut writer = Connection::open(&database).map_err(StoreError::from)?;
     configure_writer(&writer).map_err(StoreError::from)?;
     migrate(&mut writer, found).map_err(StoreError::from)?;
     Ok(Opened { writer, database, lock })
+}
+
+/// Looked at before anything is changed, and through a connection that cannot change anything, not even write back
+/// what a crash has left in the log: a newer version's file stays exactly as it is.
+fn format_of(database: &Path) -> rusqlite::Result<u32> {
+    if !database.exists() {
+        return Ok(0);
+    }
+    open_reader(database)?.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 fn lock(directory: &Path) -> Result<File, OpenError> {

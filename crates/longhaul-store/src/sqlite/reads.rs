@@ -5,13 +5,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use longhaul_core::{ApiKey, Attempt, DocumentId, Event, JobId, JobSpec, KeyId, KindSpec, Payload, Status, Tenant};
+use longhaul_core::{ApiKey, Attempt, DocumentId, Event, JobId, KeyId, KindSpec, Payload, Status, Tenant};
 use rusqlite::{Connection, Params, Row, params};
 
 use super::{open, rows};
 use crate::{
     Document, JobPage, JobQuery, JobView, StoreError, StoredStep, Tombstone,
-    ledger::{Phase, Reads},
+    ledger::{Phase, Reads, Stored},
 };
 
 /// How many connections wait for the next read. More may be open while more reads run at once.
@@ -245,23 +245,19 @@ impl Reads for SqliteReads {
         })
     }
 
-    fn position(&self, spec: &JobSpec, most: u32) -> Result<Option<u32>, StoreError> {
+    fn position(&self, tenant: &Tenant, id: JobId, most: u32) -> Result<Option<u32>, StoreError> {
         self.with(|db| {
-            let count: u32 = one(
-                db,
-                include_str!("queries/position.sql"),
-                params![
-                    spec.queue.as_str(),
-                    spec.kind.as_str(),
-                    spec.tenant.as_str(),
-                    -i64::from(spec.priority),
-                    spec.id.as_bytes(),
-                    most,
-                ],
-                |row| Ok(row.get(0)?),
-            )?
-            .unwrap_or(0);
-            Ok((count < most).then_some(count))
+            let sql = include_str!("queries/job_by_id.sql");
+            let found = one(db, sql, params![tenant.as_str(), id.as_bytes()], rows::stored)?;
+            let Some(Stored { no, phase, job }) = found else { return Err(absent(db, tenant, id)?) };
+            if phase != Phase::Ready {
+                return Ok(None);
+            }
+            let spec = &job.spec;
+            let (queue, kind, rank) = (spec.queue.as_str(), spec.kind.as_str(), -i64::from(spec.priority));
+            let place = params![queue, kind, tenant.as_str(), rank, no, most];
+            let before = one(db, include_str!("queries/position.sql"), place, |row| Ok(row.get(0)?))?.unwrap_or(0);
+            Ok((before < most).then_some(before))
         })
     }
 

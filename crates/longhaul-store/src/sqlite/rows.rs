@@ -68,7 +68,12 @@ pub(super) fn span(micros: i64) -> Span {
 }
 
 pub(super) fn micros(span: Span) -> i64 {
-    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+    stored_unsigned(span.as_micros())
+}
+
+/// SQLite's integers end where signed ones do; nothing that is counted here comes near.
+pub(super) fn stored_unsigned(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 // ── payloads ──
@@ -154,7 +159,8 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, StoreError> {
             ended_at: job.finished_at,
             worker: row.get(25)?,
             ending: Some(nth(&ENDINGS, ending, "ending")?),
-            error: job.error.clone(),
+            // A cancelled job may still show the error of an attempt before its last.
+            error: job.error.clone().filter(|_| phase == Phase::Failed),
             ambiguous: row.get(37)?,
         }));
     }

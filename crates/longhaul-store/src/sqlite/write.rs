@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use longhaul_core::{BlobRef, Payload, Timestamp};
+use longhaul_core::{BlobRef, JobId, Payload, Timestamp};
 use rusqlite::{Connection, params};
 
 use super::rows::{self, Moving};
 use crate::{
     StoreError,
-    ledger::{DocumentWrite, Erasure, Touched, WriteSet},
+    ledger::{DocumentWrite, Erasure, Forget, Touched, WriteSet},
 };
 
 /// Uses of blobs that a batch adds and takes away.
@@ -48,8 +48,9 @@ pub(super) fn batch(
     }
     settings(db, writes)?;
     documents(db, &writes.documents, &mut uses)?;
-    if let Some(before) = writes.forget_before {
-        forget(db, before)?;
+    if let Some(forget) = &writes.forget {
+        forget_keys(db, forget)?;
+        forget_tombstones(db, forget)?;
     }
     count_uses(db, uses)
 }
@@ -81,8 +82,8 @@ fn jobs(db: &Connection, changed: &[&Touched], uses: &mut BlobUses) -> Result<()
                 job.last_seq as i64,
                 spec.created_at.as_micros(),
                 spec.max_attempts,
-                spec.backoff.initial_ms as i64,
-                spec.backoff.max_ms as i64,
+                rows::stored_unsigned(spec.backoff.initial_ms),
+                rows::stored_unsigned(spec.backoff.max_ms),
                 rows::micros(spec.retention),
                 spec.run_at.map(Timestamp::as_micros),
                 spec.deadline_at.map(Timestamp::as_micros),
@@ -363,17 +364,50 @@ fn documents(db: &Connection, changes: &[DocumentWrite], uses: &mut BlobUses) ->
     Ok(())
 }
 
-/// Tombstones and idempotency keys whose time is over. Ids hold the time of the submit, so old tombstones are found by
-/// their key; those of jobs that ended later than they were submitted long ago wait for their own time.
-fn forget(db: &Connection, before: Timestamp) -> Result<(), StoreError> {
-    let oldest = longhaul_core::JobId::floor(before);
-    db.prepare_cached(
-        "DELETE FROM tombstone WHERE (tenant, id) IN (
-           SELECT tenant, id FROM tombstone WHERE id < ?1 AND finished_at < ?2 LIMIT 1000)",
-    )?
-    .execute(params![oldest.as_bytes(), before.as_micros()])?;
-    // Kept for a day at least, and then for as long as the job: a key is forgotten when tombstones of its time are.
-    db.prepare_cached("DELETE FROM idempotency WHERE keep_until < ?1")?.execute([before.as_micros()])?;
+/// Keys whose time is over go with their jobs; those whose job is still there are kept on until that goes.
+fn forget_keys(db: &Connection, forget: &Forget) -> Result<(), StoreError> {
+    let mut over = db.prepare_cached(
+        "SELECT tenant, route, key, jobs FROM idempotency WHERE keep_until < ?1 ORDER BY keep_until LIMIT ?2",
+    )?;
+    let mut job = db.prepare_cached(include_str!("queries/job_by_id.sql"))?;
+    let mut delete = db.prepare_cached("DELETE FROM idempotency WHERE tenant = ?1 AND route = ?2 AND key = ?3")?;
+    let mut keep =
+        db.prepare_cached("UPDATE idempotency SET keep_until = ?4 WHERE tenant = ?1 AND route = ?2 AND key = ?3")?;
+    let keys = over.query_map(params![forget.now.as_micros(), forget.limit], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?, row.get::<_, Vec<u8>>(3)?))
+    })?;
+    // Collected first: what is being read must not be changed meanwhile.
+    for (tenant, route, key, jobs) in keys.collect::<Result<Vec<_>, _>>()? {
+        let mut keep_until = None;
+        for id in jobs.as_chunks::<16>().0 {
+            let mut found = job.query(params![tenant, id])?;
+            if let Some(row) = found.next()? {
+                keep_until = keep_until.max(Some(forget.keep_until(&rows::stored(row)?.job)));
+            }
+        }
+        match keep_until {
+            Some(until) => keep.execute(params![tenant, route, key, until.as_micros()])?,
+            None => delete.execute(params![tenant, route, key])?,
+        };
+    }
+    Ok(())
+}
+
+/// Ids hold the time of the submit, so a tenant's old tombstones stand first; those of jobs that were submitted long
+/// ago and ended lately wait for their own time.
+fn forget_tombstones(db: &Connection, forget: &Forget) -> Result<(), StoreError> {
+    let oldest_kept = JobId::floor(forget.tombstones_before);
+    let mut next_tenant = db.prepare_cached("SELECT min(tenant) FROM tombstone WHERE tenant > ?1")?;
+    let mut delete = db.prepare_cached(
+        "DELETE FROM tombstone WHERE tenant = ?1 AND finished_at < ?3 AND id IN (
+           SELECT id FROM tombstone WHERE tenant = ?1 AND id < ?2 ORDER BY id LIMIT ?4)",
+    )?;
+    let mut tenant = String::new();
+    while let Some(next) = next_tenant.query_row([&tenant], |row| row.get::<_, Option<String>>(0))? {
+        tenant = next;
+        let ended_before = forget.tombstones_before.as_micros();
+        delete.execute(params![tenant, oldest_kept.as_bytes(), ended_before, forget.limit])?;
+    }
     Ok(())
 }
 

@@ -1,3 +1,3 @@
 SELECT rank, no FROM job INDEXED BY job_ready
-WHERE phase = 0 AND queue = ?1 AND kind = ?2 AND tenant = ?3
-ORDER BY rank, no LIMIT ?4
+WHERE phase = 0 AND queue = ?1 AND kind = ?2 AND tenant = ?3 AND (rank, no) > (?4, ?5)
+ORDER BY rank, no LIMIT ?6
