@@ -156,16 +156,16 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Stops: no more claims, what runs may end within `drain`, the rest is released at no cost to the jobs, and the
-    /// store is closed.
-    pub async fn shutdown(&self, drain: Span) {
+    /// Ends all work here: no more claims, what runs may end within `at_most`, the rest is released at no cost to the
+    /// jobs. Reading goes on until [`Engine::close`].
+    pub async fn drain(&self, at_most: Span) {
         self.begin_shutdown();
         let inner = &*self.inner;
         inner.stop_claiming.cancel();
         inner.jobs.close();
         let drained = tokio::select! {
             () = inner.jobs.wait() => true,
-            () = inner.clock.sleep(drain) => false,
+            () = inner.clock.sleep(at_most) => false,
         };
         if !drained {
             // An interrupted job releases its lease; whatever cannot even do that is released for it.
@@ -180,6 +180,11 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Stops what is left and closes the store. Comes after [`Engine::drain`].
+    pub async fn close(&self) {
+        let inner = &*self.inner;
         inner.stop.cancel();
         inner.tasks.close();
         inner.tasks.wait().await;

@@ -7,9 +7,12 @@ use http::{HeaderValue, StatusCode};
 use crate::{
     app::App,
     auth::Read,
+    cors::{CorsError, CorsOptions, cors_layer},
+    docs_page,
     problem::Problem,
     request_id::{RequestId, RequestIdLayer},
     routes,
+    security_headers::hardening_layer,
 };
 
 /// What the layers around the routes need to know.
@@ -17,10 +20,15 @@ use crate::{
 pub struct ServeOptions {
     /// Whether `/openapi.json` and `/docs` are open to everybody who can connect; else they need a key.
     pub open_documents: bool,
+    /// Which web pages may call the API.
+    pub cors: CorsOptions,
 }
 
 /// Everything that a listener serves.
-pub fn application(app: App, options: &ServeOptions) -> Router {
+///
+/// # Errors
+/// When an origin of `cors` is none.
+pub fn application(app: App, options: &ServeOptions) -> Result<Router, CorsError> {
     let ids = app.engine().ids().clone();
     let clock = app.engine().clock().clone();
     let (api, document) = routes::router(app.clone());
@@ -31,7 +39,12 @@ pub fn application(app: App, options: &ServeOptions) -> Router {
     };
     let documents = Router::new().route("/openapi.json", get(show)).with_state(app);
     let request_ids = RequestIdLayer::new(move || RequestId::from_u128(ids.uuid(clock.now()).as_u128()));
-    api.merge(documents).layer(request_ids)
+    let router = api.merge(documents).merge(docs_page::router()).layer(hardening_layer());
+    let router = match cors_layer(&options.cors)? {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    Ok(router.layer(request_ids))
 }
 
 async fn show_document(

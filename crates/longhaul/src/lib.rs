@@ -14,6 +14,7 @@ mod commands;
 pub mod config;
 pub mod exit;
 pub mod screen;
+mod server;
 
 use std::process::ExitCode;
 

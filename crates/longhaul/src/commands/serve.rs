@@ -1,10 +1,10 @@
-//! `longhaul serve`: reads the configuration, then hands over to the wiring.
+//! `longhaul serve`: reads the configuration, then hands over to the server.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{Environment, FileSource, Flag, Settings, Sources, load};
+use crate::config::{Environment, FileSource, Flag, Sources, load};
 use crate::exit::Exit;
 use crate::screen::Screen;
 
@@ -59,21 +59,6 @@ impl ServeArguments {
 /// Loads the settings and runs the server.
 pub(crate) fn start(arguments: &ServeArguments, environment: Environment, _: &mut Screen) -> anyhow::Result<Exit> {
     let settings = load(arguments.sources(environment)).into_settings()?;
-    run(settings)?;
+    crate::server::run(&settings)?;
     Ok(Exit::Ok)
 }
-
-// ---- the wiring of the server begins ----------------------------------------------------------------------------
-
-/// Runs the server until it is told to stop, then drains it.
-///
-/// Prints exactly one line, `listening on http://ADDRESS`, on standard output once it is ready.
-///
-/// # Errors
-/// When the store cannot be opened, the address cannot be bound or must not be (`config::refuse_if_exposed`).
-#[allow(clippy::needless_pass_by_value, reason = "the server keeps the settings")]
-pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
-    anyhow::bail!("the server is not wired to the command line yet (it would listen on {})", settings.server.listen)
-}
-
-// ---- the wiring of the server ends ------------------------------------------------------------------------------

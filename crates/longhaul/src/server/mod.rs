@@ -1,0 +1,123 @@
+//! From settings to a running server, and from a signal to a clean end.
+//!
+//! Start: open the store, see to the keys, start the engine, bind, say so. End: unready at once, running jobs may end
+//! within `server.drain`, the rest is released, then the listener stops and the store is closed.
+
+mod telemetry;
+mod wiring;
+
+use std::{io::Write as _, sync::Arc};
+
+use anyhow::Context as _;
+use longhaul_core::{Clock, IdSource, Ids, Span};
+use longhaul_engine::{Engine, Hub, SystemClock};
+use longhaul_server::{
+    App, Schemas, ServeOptions, application,
+    auth::{self, KeyRing},
+    listener::Listener,
+};
+use longhaul_store::{JobStore, SqliteOptions, SqliteStore, StoreClock};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Settings, refuse_if_exposed};
+
+/// How long connections may take to end after the engine has.
+const LISTENER_DRAIN: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Runs the server until it is told to stop, then drains it.
+///
+/// # Errors
+/// When the store cannot be opened, the address cannot be bound or must not be, or a setting cannot be used.
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+    telemetry::start(&settings.telemetry)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: &Settings) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let ids: Arc<dyn IdSource> = Arc::new(Ids::from_system());
+    let hub = Arc::new(Hub::default());
+    let store = open_store(settings, &clock, &ids, &hub)?;
+    let keys = open_keys(settings, &*store, &*clock).await?;
+    refuse_if_exposed(settings.server.listen, !keys.is_empty())?;
+    let (executors, tasks) = wiring::tasks(settings, &store);
+    let options = wiring::engine_options(settings)?;
+    let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;
+    let listener = Listener::bind(settings.server.listen, wiring::listener_options(settings, LISTENER_DRAIN)?)?;
+    let address = listener.local_addr();
+    let app = App::new(engine.clone(), keys, wiring::limits(settings), tasks);
+    let serve_options =
+        ServeOptions { open_documents: address.ip().is_loopback(), cors: wiring::cors(settings) };
+    let router = application(app, &serve_options)?;
+    let stop = CancellationToken::new();
+    let serving = tokio::task::spawn(listener.serve(router, stop.clone()));
+    announce(settings, address)?;
+
+    until_told().await?;
+    tracing::info!("stopping: no more work is taken in");
+    let drain = Span::from(settings.server.drain);
+    tokio::select! {
+        () = engine.drain(drain) => {}
+        told = until_told() => {
+            told?;
+            tracing::warn!("told twice: not waiting for what runs");
+            engine.drain(Span::ZERO).await;
+        }
+    }
+    stop.cancel();
+    let drained = serving.await.context("the listener failed")?;
+    if drained.cut_connections > 0 {
+        tracing::warn!(connections = drained.cut_connections, "connections were cut");
+    }
+    engine.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn open_store(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<dyn IdSource>,
+    hub: &Arc<Hub>,
+) -> anyhow::Result<Arc<dyn JobStore>> {
+    let options = SqliteOptions {
+        tombstones_for: settings.store.tombstones.into(),
+        ..SqliteOptions::at(settings.store.url.directory())
+    };
+    let time = StoreClock { clock: clock.clone(), ids: ids.clone() };
+    Ok(SqliteStore::open(&options, time, hub.clone())?)
+}
+
+/// Reads the keys, and adds the one for the first start when it is not there yet.
+async fn open_keys(settings: &Settings, store: &dyn JobStore, clock: &dyn Clock) -> anyhow::Result<KeyRing> {
+    let mut keys = store.keys().await?;
+    if let Some(secret) = &settings.bootstrap_key {
+        let key = auth::bootstrap(secret.expose(), clock.now())
+            .map_err(|why| anyhow::anyhow!("the bootstrap key cannot be used: {why}"))?;
+        if keys.iter().all(|known| known.id != key.id) {
+            store.put_key(key.clone()).await?;
+            keys.push(key);
+        }
+    }
+    Ok(KeyRing::of(keys))
+}
+
+/// One line on standard output, for people and for programs that wait for it.
+fn announce(settings: &Settings, address: std::net::SocketAddr) -> anyhow::Result<()> {
+    let scheme = if settings.server.tls_cert.is_some() { "https" } else { "http" };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on {scheme}://{address}").context("writing to standard output")?;
+    out.flush().context("writing to standard output")
+}
+
+async fn until_told() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
