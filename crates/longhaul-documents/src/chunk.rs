@@ -139,7 +139,10 @@ fn chunk_page(page: &Page, options: &ChunkOptions, chunks: &mut Vec<Chunk>) {
             to = end_of_sentence(&pieces, from, to, covered, limit);
         }
         let last = trim_space(&pieces, from, to);
-        let (start, end) = (pieces[from].start, pieces[last - 1].end);
+        // A mark that leans on a space makes the space part of its piece.
+        let whole = &page.text[pieces[from].start..pieces[last - 1].end];
+        let start = pieces[from].start + (whole.len() - whole.trim_start().len());
+        let end = start + whole.trim().len();
         let tokens = cost(&pieces[from..last]).div_ceil(TOKEN);
         let section = section(&page.headings, start);
         let text = page.text[start..end].to_owned();
@@ -300,7 +303,7 @@ mod tests {
     #[test]
     fn chunks_end_where_sentences_end() {
         let text = "The tide turns twice a day. Boats wait for it in the bay.\nNobody hurries here. The bell is quiet.";
-        let chunks = cut(text, 13, 0);
+        let chunks = cut(text, 14, 0);
         let texts: Vec<_> = chunks.iter().map(|chunk| chunk.text.as_str()).collect();
         assert_eq!(
             texts,
