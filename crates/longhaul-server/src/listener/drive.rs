@@ -52,12 +52,12 @@ where
 pub(super) fn http_builder(options: &ListenerOptions, tracker: &TaskTracker) -> HttpBuilder {
     let http2 = &options.http2;
     let mut builder = auto::Builder::new(TrackedExecutor(tracker.clone()));
-    builder
-        .http1()
-        .keep_alive(true)
-        .header_read_timeout(None)
-        .max_headers(options.max_headers)
-        .max_buf_size(options.max_head_bytes.max(MIN_HEAD_BYTES));
+    let mut http1 = builder.http1();
+    http1.keep_alive(true).header_read_timeout(None).max_buf_size(options.max_head_bytes.max(MIN_HEAD_BYTES));
+    if options.max_headers != BUILT_IN_MAX_HEADERS {
+        // Another bound than the built-in one costs an allocation per request.
+        http1.max_headers(options.max_headers);
+    }
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -72,6 +72,9 @@ pub(super) fn http_builder(options: &ListenerOptions, tracker: &TaskTracker) -> 
         .max_header_list_size(u32::try_from(options.max_head_bytes).unwrap_or(u32::MAX));
     builder
 }
+
+/// The bound on headers that the HTTP machinery has without being told.
+const BUILT_IN_MAX_HEADERS: usize = 100;
 
 /// The HTTP machinery takes no smaller bound for a head.
 const MIN_HEAD_BYTES: usize = 8 * 1024;
