@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Application,
-    accept::Shared,
+    accept::{Registered, Shared},
     connection::{Connection, now},
     options::ListenerOptions,
     service::Door,
@@ -81,7 +81,7 @@ const MIN_HEAD_BYTES: usize = 8 * 1024;
 
 /// What a connection's task owns.
 pub(super) struct Task<S> {
-    pub(super) id: u64,
+    pub(super) registered: Registered,
     pub(super) connection: Arc<Connection>,
     pub(super) shared: Arc<Shared>,
     pub(super) application: S,
@@ -110,13 +110,12 @@ impl<S: Application> Task<S> {
                 };
                 self.shared.counters.handshake_failures.fetch_add(1, Relaxed);
                 tracing::debug!(peer = %self.peer, error, "no TLS handshake");
-                self.shared.deregister(self.id);
             }
         }
     }
 
     async fn serve(self, transport: Transport) {
-        let Self { id, connection, shared, application, http, peer } = self;
+        let Self { registered, connection, shared, application, http, peer } = self;
         let door = Door {
             application,
             connection: Arc::clone(&connection),
@@ -130,7 +129,7 @@ impl<S: Application> Task<S> {
             let timer = pin!(sleep_until(now() + shared.options.shortest_timeout()));
             Drive { machine, timer, connection: &connection, shared: &shared, peer, task: None, drain: Drain::No }.await
         };
-        shared.deregister(id);
+        drop(registered);
         if !ended_by_us
             && !connection.peer_closed()
             && let Some(socket) = connection.take_leftover()
