@@ -199,6 +199,20 @@ async fn a_head_just_below_the_bound_is_served() {
 }
 
 #[tokio::test]
+async fn too_many_headers_get_431() {
+    for max_headers in [100, 10] {
+        let server = Server::start(ListenerOptions { max_headers, ..quick() });
+        for (headers, status) in [(max_headers, "200"), (max_headers + 1, "431")] {
+            let mut stream = server.connect().await;
+            let lines: String = (1..headers).map(|number| format!("x-{number}: 1\r\n")).collect();
+            stream.write_all(format!("GET / HTTP/1.0\r\n{lines}x: 1\r\n\r\n").as_bytes()).await.expect("sent");
+            let answer = read_to_close(&mut stream).await;
+            assert!(answer.contains(&format!(" {status} ")), "{headers}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn one_connection_serves_many_requests_and_ends_when_idle() {
     let server = Server::start(ListenerOptions { idle_timeout: Duration::from_millis(80), ..quick() });
     let mut stream = server.connect().await;

@@ -6,9 +6,10 @@ pub const MAX_DEPTH: usize = 64;
 /// Whether the text nests arrays and objects deeper than `max`. Brackets within strings do not count. The text need
 /// not be valid JSON: what is malformed is the parser's to say.
 pub(super) fn is_deeper_than(json: &[u8], max: usize) -> bool {
-    // Nothing can be nested deeper than it has opening brackets. The count runs over many bytes at once and settles
-    // nearly every body.
-    let opening = json.iter().filter(|&&byte| byte == b'{' || byte == b'[').count();
+    // Nothing can be nested deeper than it has opening brackets, and their number settles nearly every body. Counted
+    // in bytes per block, the compiler compares many at once; `[` and `{` differ in one bit only.
+    let in_block = |block: &[u8]| block.iter().fold(0_u8, |count, byte| count + u8::from(byte | 0x20 == b'{'));
+    let opening: usize = json.chunks(128).map(|block| usize::from(in_block(block))).sum();
     opening > max && scan(json, max)
 }
 

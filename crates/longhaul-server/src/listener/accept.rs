@@ -51,16 +51,6 @@ impl Shared {
         }
     }
 
-    fn register(&self, connection: &Arc<Connection>) -> u64 {
-        let id = self.next_id.fetch_add(1, Relaxed);
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::downgrade(connection));
-        id
-    }
-
-    pub(super) fn deregister(&self, id: u64) {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-    }
-
     /// Makes every connection's task look at `draining` and `cut`.
     fn wake_all(&self) {
         for connection in self.registry.lock().unwrap_or_else(PoisonError::into_inner).values() {
@@ -68,6 +58,27 @@ impl Shared {
                 connection.task.wake();
             }
         }
+    }
+}
+
+/// A connection's entry in the registry, removed when its task ends, be it by a panic.
+pub(super) struct Registered {
+    id: u64,
+    shared: Arc<Shared>,
+}
+
+impl Registered {
+    fn new(shared: &Arc<Shared>, connection: &Arc<Connection>) -> Self {
+        let id = shared.next_id.fetch_add(1, Relaxed);
+        let entry = Arc::downgrade(connection);
+        shared.registry.lock().unwrap_or_else(PoisonError::into_inner).insert(id, entry);
+        Self { id, shared: Arc::clone(shared) }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.shared.registry.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 
@@ -143,9 +154,8 @@ impl<S: Application> Desk<S> {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let connection = Arc::new(Connection::new(seat));
-        let id = self.shared.register(&connection);
         let task = drive::Task {
-            id,
+            registered: Registered::new(&self.shared, &connection),
             connection,
             shared: Arc::clone(&self.shared),
             application: self.application.clone(),

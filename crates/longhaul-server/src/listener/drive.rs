@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Application,
-    accept::Shared,
+    accept::{Registered, Shared},
     connection::{Connection, now},
     options::ListenerOptions,
     service::Door,
@@ -52,12 +52,12 @@ where
 pub(super) fn http_builder(options: &ListenerOptions, tracker: &TaskTracker) -> HttpBuilder {
     let http2 = &options.http2;
     let mut builder = auto::Builder::new(TrackedExecutor(tracker.clone()));
-    builder
-        .http1()
-        .keep_alive(true)
-        .header_read_timeout(None)
-        .max_headers(options.max_headers)
-        .max_buf_size(options.max_head_bytes.max(MIN_HEAD_BYTES));
+    let mut http1 = builder.http1();
+    http1.keep_alive(true).header_read_timeout(None).max_buf_size(options.max_head_bytes.max(MIN_HEAD_BYTES));
+    if options.max_headers != BUILT_IN_MAX_HEADERS {
+        // Another bound than the built-in one costs an allocation per request.
+        http1.max_headers(options.max_headers);
+    }
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -73,12 +73,15 @@ pub(super) fn http_builder(options: &ListenerOptions, tracker: &TaskTracker) -> 
     builder
 }
 
+/// The bound on headers that the HTTP machinery has without being told.
+const BUILT_IN_MAX_HEADERS: usize = 100;
+
 /// The HTTP machinery takes no smaller bound for a head.
 const MIN_HEAD_BYTES: usize = 8 * 1024;
 
 /// What a connection's task owns.
 pub(super) struct Task<S> {
-    pub(super) id: u64,
+    pub(super) registered: Registered,
     pub(super) connection: Arc<Connection>,
     pub(super) shared: Arc<Shared>,
     pub(super) application: S,
@@ -107,13 +110,12 @@ impl<S: Application> Task<S> {
                 };
                 self.shared.counters.handshake_failures.fetch_add(1, Relaxed);
                 tracing::debug!(peer = %self.peer, error, "no TLS handshake");
-                self.shared.deregister(self.id);
             }
         }
     }
 
     async fn serve(self, transport: Transport) {
-        let Self { id, connection, shared, application, http, peer } = self;
+        let Self { registered, connection, shared, application, http, peer } = self;
         let door = Door {
             application,
             connection: Arc::clone(&connection),
@@ -127,7 +129,7 @@ impl<S: Application> Task<S> {
             let timer = pin!(sleep_until(now() + shared.options.shortest_timeout()));
             Drive { machine, timer, connection: &connection, shared: &shared, peer, task: None, drain: Drain::No }.await
         };
-        shared.deregister(id);
+        drop(registered);
         if !ended_by_us
             && !connection.peer_closed()
             && let Some(socket) = connection.take_leftover()

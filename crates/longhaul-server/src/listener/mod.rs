@@ -22,6 +22,7 @@ mod accept;
 mod body_rate;
 mod client_addr;
 mod connection;
+mod descriptors;
 mod drive;
 mod options;
 mod refuse;
@@ -93,9 +94,13 @@ pub struct Drained {
 impl Listener {
     /// Binds the address; port 0 takes a free one. Must be called within a Tokio runtime.
     ///
+    /// When the process may open fewer files than the cap of connections needs, the cap is lowered and a warning
+    /// logged: a refusal says more than a connection that nobody can accept.
+    ///
     /// # Errors
     /// [`BindError`] says why the address cannot be had.
-    pub fn bind(addr: SocketAddr, options: ListenerOptions) -> Result<Self, BindError> {
+    pub fn bind(addr: SocketAddr, mut options: ListenerOptions) -> Result<Self, BindError> {
+        options.max_connections = descriptors::affordable(options.max_connections, descriptors::limit());
         let bind = || {
             let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             // A restart must not wait for the old connections' TIME_WAIT.
@@ -114,6 +119,11 @@ impl Listener {
     /// The address that was bound, with its actual port.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The cap of connections, after it was fitted to what the process may open.
+    pub fn max_connections(&self) -> usize {
+        self.options.max_connections
     }
 
     /// A reader of this listener's counters.
