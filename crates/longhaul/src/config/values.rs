@@ -114,6 +114,13 @@ impl Network {
     }
 }
 
+/// As it is written, with the number of bits.
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_bits)
+    }
+}
+
 /// An address as a number and how many bits it has.
 fn bits(address: IpAddr) -> (u128, u32) {
     match address {
@@ -139,7 +146,7 @@ impl Setting for Network {
     }
 
     fn to_toml(&self) -> String {
-        quoted(&format!("{}/{}", self.address, self.prefix_bits))
+        quoted(&self.to_string())
     }
 }
 
