@@ -48,7 +48,7 @@ pub(super) async fn run(many: u64, plan: &Plan, screen: &mut Screen) -> anyhow::
         order: Vec::new(),
     };
     let local = LocalSet::new();
-    local
+    let depth = local
         .run_until(async {
             bench.switch("pause").await?;
             bench.fill_to(SHALLOW, screen).await?;
@@ -67,7 +67,13 @@ pub(super) async fn run(many: u64, plan: &Plan, screen: &mut Screen) -> anyhow::
                 server_peak_bytes: usage_of(&running.pids).peak_bytes,
             })
         })
-        .await
+        .await;
+    // The last of the requests that shared it have ended.
+    drop(bench);
+    if let Ok(running) = Rc::try_unwrap(running) {
+        running.stop().await?;
+    }
+    depth
 }
 
 struct Bench {
