@@ -82,11 +82,14 @@ pub fn depth(many: u64, plan: &Plan, screen: &mut Screen) -> anyhow::Result<Dept
     runtime()?.block_on(unless_interrupted(depth::run(many, plan, screen)))
 }
 
-/// Ends with an error at Ctrl-C, so that the server and its directory are cleared away.
+/// Ends with an error at Ctrl-C or SIGTERM, so that the server and its directory are cleared away.
 async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         outcome = work => outcome,
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = terminate.recv() => anyhow::bail!("terminated"),
     }
 }
 
