@@ -57,6 +57,7 @@ const SHAPES = [
 ];
 
 const children = new Set();
+const directories = new Set();
 
 /** Starts a program; resolves once `ready` has appeared in its output. */
 function start(command, args, { env = {}, ready } = {}) {
@@ -107,11 +108,12 @@ async function drive(args) {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   children.add(child);
+  child.ended = new Promise((resolve) => child.once('exit', resolve));
   let out = '';
   let err = '';
   child.stdout.on('data', (data) => (out += data));
   child.stderr.on('data', (data) => (err += data));
-  const code = await new Promise((resolve) => child.once('exit', resolve));
+  const code = await child.ended;
   children.delete(child);
   if (code !== 0) throw new Error(`the driver ended with ${code}:\n${err}${out}`);
   return JSON.parse(out);
@@ -126,6 +128,7 @@ function longhaul(seconds, warmUp) {
 /** A private Redis, the server and its workers, from start to stop. */
 async function peer(appendfsync, shape, seconds, warmUp) {
   const directory = await mkdtemp(join(options.directory, 'longhaul-peer-'));
+  directories.add(directory);
   const started = [];
   try {
     const port = await freePort();
@@ -151,6 +154,7 @@ async function peer(appendfsync, shape, seconds, warmUp) {
   } finally {
     for (const child of started.reverse()) await stop(child);
     await rm(directory, { recursive: true, force: true });
+    directories.delete(directory);
   }
 }
 
@@ -248,6 +252,7 @@ async function main() {
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.once(signal, async () => {
     await Promise.all([...children].map(stop));
+    await Promise.all([...directories].map((directory) => rm(directory, { recursive: true, force: true })));
     process.exit(130);
   });
 }

@@ -109,11 +109,15 @@ fn a_losing_layer_is_checked_all_the_same() {
 
 #[test]
 fn values_that_do_not_fit_each_other_are_refused() {
-    let loaded =
-        loaded("[server.tls]\ncert = \"c.pem\"\n[limits]\nheader_bytes = 10\nfirst_byte = \"0s\"\n", &[], Vec::new());
+    let loaded = loaded(
+        "[server]\ncors.origins = [\"*\", \"http://a\"]\ntls.cert = \"c.pem\"\n[limits]\nheader_bytes = 10\nfirst_byte = \"0s\"\n",
+        &[],
+        Vec::new(),
+    );
     assert_eq!(
         messages(&loaded),
         [
+            "`server.cors.origins` has \"*\", which allows every origin, beside others; keep one of the two",
             "`server.tls.cert` is set and `server.tls.key` is not; HTTPS needs both",
             "`limits.header_bytes` must be at least 8KiB",
             "`limits.first_byte` must be longer than zero",

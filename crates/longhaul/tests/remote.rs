@@ -330,3 +330,14 @@ fn an_answer_that_is_no_json_ends_with_5() {
     assert_eq!(ran.code, 5);
     assert!(ran.err.contains("is not understood"), "{}", ran.err);
 }
+
+#[test]
+fn a_proxy_of_the_surroundings_does_not_stand_before_this_machine() {
+    let server = Fake::new().on("GET /v1/jobs/job_1", json(200, DONE));
+    let ran = Program::new(&["jobs", "show", "job_1"])
+        .to(&server)
+        .env("http_proxy", "http://127.0.0.1:1")
+        .env("HTTP_PROXY", "http://127.0.0.1:1")
+        .run();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+}

@@ -24,8 +24,8 @@ pub(super) const INPUT_BYTES: usize = 1_024;
 /// Digits of the number that makes each input different from all others.
 const NUMBER_DIGITS: usize = 16;
 
-/// How many of its last jobs each client remembers, to be looked at in the end.
-const REMEMBERED: usize = 512;
+/// How many of the last jobs all clients together remember, to be looked at in the end.
+const REMEMBERED: usize = 32_768;
 
 /// How many errors in a row a client takes before it gives up, so that a broken server ends the run.
 const ERRORS_IN_A_ROW: u32 = 10;
@@ -121,6 +121,7 @@ pub(super) async fn run(plan: &Plan, screen: &mut Screen) -> anyhow::Result<Repo
         report.checked = checked.looked_at;
         report.mismatches = checked.mismatches;
     }
+    running.stop().await?;
     Ok(report)
 }
 
@@ -325,7 +326,7 @@ async fn one_job(
         shared.whole.borrow_mut().saturating_record(micros(begun.elapsed()));
     }
     let remembered = &mut shared.remembered.borrow_mut()[own];
-    if remembered.len() == REMEMBERED {
+    if remembered.len() >= (REMEMBERED / shared.plan.clients).max(1) {
         remembered.pop_front();
     }
     remembered.push_back(check::Remembered { job_id, number, ended: shared.started.elapsed() });
@@ -364,6 +365,7 @@ fn report(plan: &Plan, running: &Running, shared: &Shared, measured: &Measured) 
         server_cpu_us_per_job: per_job_us(measured.server_cpu_s),
         driver_cpu_s: measured.driver_cpu_s,
         driver_cpu_us_per_job: per_job_us(measured.driver_cpu_s),
+        server_idle_bytes: running.idle_bytes,
         server_peak_bytes: usage_of(&running.pids).peak_bytes,
         bytes_on_disk,
         bytes_on_disk_per_job: bytes_on_disk.filter(|_| kept > 0.0).map(|bytes| bytes as f64 / kept),

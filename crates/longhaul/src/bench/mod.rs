@@ -71,7 +71,7 @@ pub enum Target {
 /// # Errors
 /// When the server cannot be started or reached, or answers what the contract does not have.
 pub fn jobs(plan: &Plan, screen: &mut Screen) -> anyhow::Result<Report> {
-    runtime()?.block_on(load::run(plan, screen))
+    runtime()?.block_on(unless_interrupted(load::run(plan, screen)))
 }
 
 /// Compares the cost of a job with few jobs queued and with `many`.
@@ -79,7 +79,18 @@ pub fn jobs(plan: &Plan, screen: &mut Screen) -> anyhow::Result<Report> {
 /// # Errors
 /// As [`jobs`].
 pub fn depth(many: u64, plan: &Plan, screen: &mut Screen) -> anyhow::Result<Depth> {
-    runtime()?.block_on(depth::run(many, plan, screen))
+    runtime()?.block_on(unless_interrupted(depth::run(many, plan, screen)))
+}
+
+/// Ends with an error at Ctrl-C or SIGTERM, so that the server and its directory are cleared away.
+async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        outcome = work => outcome,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = terminate.recv() => anyhow::bail!("terminated"),
+    }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

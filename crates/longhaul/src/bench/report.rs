@@ -71,6 +71,8 @@ pub struct Report {
     pub driver_cpu_s: f64,
     /// The same for each job, in microseconds.
     pub driver_cpu_us_per_job: f64,
+    /// The memory of the server's processes before the first job, in bytes.
+    pub server_idle_bytes: u64,
     /// The most memory that the server's processes held, in bytes.
     pub server_peak_bytes: u64,
     /// What lay on the disk at the end.
@@ -118,7 +120,7 @@ impl Report {
         let cpu = |seconds: f64, each: f64| format!("{seconds:.2} s ({each:.0} µs a job)");
         row("server CPU", cpu(self.server_cpu_s, self.server_cpu_us_per_job));
         row("driver CPU", cpu(self.driver_cpu_s, self.driver_cpu_us_per_job));
-        row("server memory, peak", mib(self.server_peak_bytes));
+        row("server memory", format!("{} idle, {} peak", mib(self.server_idle_bytes), mib(self.server_peak_bytes)));
         if let Some(bytes) = self.bytes_on_disk {
             let each = self.bytes_on_disk_per_job.map(|bytes| format!(" ({bytes:.0} B a job)")).unwrap_or_default();
             let on = self.file_system.as_deref().map(|name| format!(" on {name}")).unwrap_or_default();

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use super::process::usage_of;
 use super::{Plan, Target};
 use crate::config::format_duration;
 use crate::exit::UsageError;
@@ -20,7 +21,8 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// The line that `serve` prints when it is ready.
 const READY: &str = "listening on http://";
 
-/// A server under measurement. It is killed and its directory removed when this is dropped.
+/// A server under measurement. Should it be dropped without [`Running::stop`], it is killed all the same; the order of
+/// the fields sees to it that its directory goes after it.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) address: SocketAddr,
@@ -28,14 +30,27 @@ pub(super) struct Running {
     pub(super) host: String,
     /// Its processes.
     pub(super) pids: Vec<u32>,
+    /// The memory it held when it was ready, in bytes.
+    pub(super) idle_bytes: u64,
+    child: Option<Child>,
     directory: Option<TempDir>,
-    _child: Option<Child>,
 }
 
 impl Running {
     /// Its data, if it is ours.
     pub(super) fn data(&self) -> Option<&Path> {
         self.directory.as_ref().map(TempDir::path)
+    }
+
+    /// Ends our own server and removes its data. What it would do at a proper end is not measured here.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        if let Some(child) = &mut self.child {
+            child.kill().await.context("cannot stop the server")?;
+        }
+        if let Some(directory) = self.directory.take() {
+            directory.close().context("cannot remove the server's directory")?;
+        }
+        Ok(())
     }
 }
 
@@ -62,7 +77,8 @@ fn existing(url: &str, watch: &[u32]) -> anyhow::Result<Running> {
         .map_err(|error| refuse(&error.to_string()))?
         .next()
         .ok_or_else(|| refuse("the name has no address"))?;
-    Ok(Running { address, host: host.to_owned(), pids: watch.to_vec(), directory: None, _child: None })
+    let (pids, idle_bytes) = (watch.to_vec(), usage_of(watch).resident_bytes);
+    Ok(Running { address, host: host.to_owned(), pids, idle_bytes, child: None, directory: None })
 }
 
 async fn own(plan: &Plan, retention: Option<Duration>) -> anyhow::Result<Running> {
@@ -100,6 +116,7 @@ async fn own(plan: &Plan, retention: Option<Duration>) -> anyhow::Result<Running
         }
     };
     let address = host.parse().with_context(|| format!("the server listens on `{host}`, which is no address"))?;
-    let pids = child.id().into_iter().chain(plan.watch.iter().copied()).collect();
-    Ok(Running { address, host, pids, directory: Some(directory), _child: Some(child) })
+    let pids: Vec<u32> = child.id().into_iter().chain(plan.watch.iter().copied()).collect();
+    let idle_bytes = usage_of(&pids).resident_bytes;
+    Ok(Running { address, host, pids, idle_bytes, child: Some(child), directory: Some(directory) })
 }

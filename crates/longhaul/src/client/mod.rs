@@ -233,6 +233,10 @@ impl Client {
             // A machine without root certificates can still speak to its own server.
             builder = builder.tls_certs_only([]);
         }
+        if is_loopback(&base) {
+            // A proxy of the surroundings cannot reach this machine's own address.
+            builder = builder.no_proxy();
+        }
         Ok(Self { http: builder.build()?, base, key, retries })
     }
 
@@ -334,6 +338,11 @@ impl Client {
         }
         Ok(Answer { status, headers, body: body.into(), url: url.to_string() })
     }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The `Authorization` header, marked so that no log shows it.

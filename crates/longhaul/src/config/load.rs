@@ -201,6 +201,11 @@ fn check(settings: &Settings, reader: &mut Reader<'_>) {
     if let Some((given, missing)) = lone {
         report(reader, given, format!("`{given}` is set and `{missing}` is not; HTTPS needs both"));
     }
+    let origins = &server.cors_origins;
+    if origins.len() > 1 && origins.iter().any(|origin| origin.as_str() == "*") {
+        let message = "`server.cors.origins` has \"*\", which allows every origin, beside others; keep one of the two";
+        report(reader, "server.cors.origins", message.to_owned());
+    }
     let limits = &settings.limits;
     for (key, duration) in [
         ("store.retention", settings.store.retention),

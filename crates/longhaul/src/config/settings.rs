@@ -46,13 +46,14 @@ section! {
         /// The address and port to listen on. Port 0 takes a free one. An address other than loopback needs at least
         /// one API key to exist.
         listen("listen"): SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080));
-        /// Origins whose pages may call the API from a browser. Empty: no CORS headers are sent.
+        /// Origins whose pages may call the API from a browser, or `"*"` alone for every page. Empty: no CORS headers
+        /// are sent.
         cors_origins("cors.origins"): Vec<Origin> = Vec::new();
         /// PEM file with the certificate chain. With `tls.key` it turns HTTPS on.
         tls_cert("tls.cert"): Option<PathBuf> = None;
         /// PEM file with the private key of the certificate.
         tls_key("tls.key"): Option<PathBuf> = None;
-        /// Proxies whose `Forwarded` and `X-Forwarded-*` headers are believed. Anybody else's are ignored.
+        /// Proxies whose `X-Forwarded-For` header is believed. Anybody else's is ignored.
         trusted_proxies("trusted_proxies"): Vec<Network> = Vec::new();
         /// How long running jobs may go on after a signal to stop, before they are released to run again later. A
         /// release costs a job no attempt.

@@ -114,6 +114,7 @@ impl Network {
     }
 }
 
+/// As it is written, with the number of bits.
 impl std::fmt::Display for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix_bits)
