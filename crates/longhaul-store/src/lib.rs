@@ -10,6 +10,7 @@
 //! Only this crate knows SQL.
 
 pub mod blob;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
 mod ledger;

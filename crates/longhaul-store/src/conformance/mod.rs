@@ -1,1 +1,421 @@
-//! The suite.
+//! The suite that every store is held to, written against the port alone.
+//!
+//! A store is made known by a [`Harness`], and [`conformance!`](crate::conformance) turns every fact into a test of it:
+//!
+//! ```ignore
+//! longhaul_store::conformance!(MemoryHarness::default());
+//! ```
+//!
+//! Time stands still until a fact moves it, ids come from a seed, nothing sleeps and nothing leaves the machine. A fact
+//! that needs to know how a store does something is no fact of this suite, and stands with that store's own tests.
+
+#![allow(clippy::unwrap_used, reason = "these are tests, which happen to live in a library")]
+#![allow(missing_docs, reason = "the name of a fact says what it is")]
+
+pub mod claiming;
+pub mod documents;
+pub mod ending;
+pub mod fencing;
+pub mod history;
+pub mod keys;
+pub mod listing;
+pub mod model;
+pub mod queues;
+pub mod restart;
+pub mod retention;
+pub mod submitting;
+pub mod tenants;
+pub mod window;
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use async_trait::async_trait;
+use longhaul_core::{
+    Backoff, Clock as _, Event, EventKind, Job, JobError, JobId, JobSpec, KindName, Payload, QueueName, RetryPlan,
+    Span, Status, Tenant, Timestamp, testing::ManualClock,
+};
+
+use crate::{
+    Change, Claim, Held, Idempotency, JobStore, JobView, Leased, NewJob, Observer, Outcome, StoreClock, StoreError,
+    Submit, Submitted,
+};
+
+/// How long the leases of this suite hold.
+pub const LEASE: Span = Span::from_secs(30);
+
+/// Makes the store that is tested.
+#[async_trait]
+pub trait Harness: Send + Sync + 'static {
+    /// Opens the store: empty the first time, and from then on with what it held, when it can keep anything.
+    async fn open(&self, time: StoreClock, observer: Arc<dyn Observer>) -> Arc<dyn JobStore>;
+
+    /// Whether what it holds survives being closed and opened.
+    fn is_durable(&self) -> bool;
+}
+
+/// Remembers what it was told.
+#[derive(Debug, Default)]
+pub struct Told(Mutex<Vec<Change>>);
+
+impl Observer for Told {
+    fn committed(&self, changes: &[Change]) {
+        self.0.lock().unwrap().extend_from_slice(changes);
+    }
+}
+
+impl Told {
+    /// What it was told of this job, in order.
+    pub fn of(&self, job: JobId) -> Vec<Change> {
+        self.0.lock().unwrap().iter().filter(|change| change.job == job).cloned().collect()
+    }
+}
+
+/// A store under test, and what a fact needs around it.
+pub struct World {
+    pub store: Arc<dyn JobStore>,
+    pub clock: ManualClock,
+    pub ids: Arc<longhaul_core::Ids>,
+    pub told: Arc<Told>,
+    harness: Box<dyn Harness>,
+}
+
+/// The tenant of most facts.
+pub static TENANT: std::sync::LazyLock<Tenant> = std::sync::LazyLock::new(Tenant::default_tenant);
+
+pub fn tenant() -> Tenant {
+    Tenant::default_tenant()
+}
+
+pub fn kind(name: &str) -> KindName {
+    KindName::new(name).unwrap()
+}
+
+pub fn queue(name: &str) -> QueueName {
+    QueueName::new(name).unwrap()
+}
+
+pub fn flaky() -> JobError {
+    JobError::transient("flaky", "it did not answer")
+}
+
+/// Whether it is done, without waiting for it.
+pub fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Everything of any kind that these facts use, one job at a time, by a worker of its own.
+pub fn claim(limit: usize) -> Claim {
+    Claim {
+        worker: "worker-1".into(),
+        in_process: false,
+        tenant: None,
+        kinds: ["echo", "other", "third"].map(kind).into(),
+        queues: None,
+        limit,
+        lease_for: LEASE,
+    }
+}
+
+pub fn succeeded(output: &str) -> Outcome {
+    Outcome::Succeeded { output: Payload::inline(output.to_owned()), report: Box::default() }
+}
+
+pub fn failed(error: JobError, plan: RetryPlan) -> Outcome {
+    Outcome::Failed { error, plan, ambiguous: false }
+}
+
+impl World {
+    pub async fn with(harness: impl Harness) -> Self {
+        let (clock, ids) = (ManualClock::default(), Arc::new(longhaul_core::Ids::seeded(7)));
+        let told = Arc::new(Told::default());
+        let time = StoreClock { clock: Arc::new(clock.clone()), ids: ids.clone() };
+        let store = harness.open(time, told.clone()).await;
+        Self { store, clock, ids, told, harness: Box::new(harness) }
+    }
+
+    /// Closes the store and opens it again. False: it keeps nothing, so there is nothing to see.
+    pub async fn reopen(&mut self) -> bool {
+        if !self.harness.is_durable() {
+            return false;
+        }
+        self.store.close().await;
+        let time = StoreClock { clock: Arc::new(self.clock.clone()), ids: self.ids.clone() };
+        self.store = self.harness.open(time, self.told.clone()).await;
+        true
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn advance(&self, secs: u64) {
+        self.clock.advance(Span::from_secs(secs));
+    }
+
+    /// A job to be, of the kind `echo` in the default queue.
+    pub fn spec(&self) -> JobSpec {
+        JobSpec {
+            id: JobId::fresh(&*self.ids, self.now()),
+            tenant: tenant(),
+            kind: kind("echo"),
+            queue: QueueName::default_queue(),
+            priority: 0,
+            max_attempts: 5,
+            backoff: Backoff::default(),
+            retention: Span::from_secs(3_600),
+            run_at: None,
+            deadline_at: None,
+            attempt_timeout: None,
+            metadata: None,
+            retry_of: None,
+            created_at: self.now(),
+        }
+    }
+
+    pub async fn submit(&self, spec: JobSpec) -> JobId {
+        let id = spec.id;
+        assert_eq!(self.submit_all(vec![spec], None).await, Ok(Submitted::Created));
+        id
+    }
+
+    pub async fn submit_all(
+        &self,
+        specs: Vec<JobSpec>,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Submitted, StoreError> {
+        let jobs = specs
+            .into_iter()
+            .map(|spec| NewJob { input: Payload::inline(format!("{{\"n\":\"{}\"}}", spec.id)), spec: Arc::new(spec) });
+        self.store.submit(Submit { jobs: jobs.collect(), idempotency, document: None }).await
+    }
+
+    /// Submits a plain job and claims it.
+    pub async fn running(&self) -> Leased {
+        self.running_of(self.spec()).await
+    }
+
+    pub async fn running_of(&self, spec: JobSpec) -> Leased {
+        let id = self.submit(spec).await;
+        let leased = self.claim_one().await;
+        assert_eq!(leased.held.job, id);
+        leased
+    }
+
+    /// Claims the next job, which is there.
+    pub async fn claim_one(&self) -> Leased {
+        self.take(claim(1)).await.into_iter().next().unwrap()
+    }
+
+    /// Claims what is there now, which may be nothing.
+    pub async fn take(&self, claim: Claim) -> Vec<Leased> {
+        let mut claim = pin!(self.store.claim(claim));
+        if let Poll::Ready(leased) = poll_once(claim.as_mut()) {
+            return leased.unwrap();
+        }
+        // What is handed in after the claim is answered after it.
+        self.store.queues().await.unwrap();
+        match poll_once(claim.as_mut()) {
+            Poll::Ready(leased) => leased.unwrap(),
+            Poll::Pending => Vec::new(),
+        }
+    }
+
+    pub async fn finish(&self, held: &Held, outcome: Outcome) -> Result<Status, StoreError> {
+        self.store.finish(held.clone(), outcome).await
+    }
+
+    pub async fn view(&self, id: JobId) -> Arc<JobView> {
+        self.store.job(&tenant(), id).await.unwrap()
+    }
+
+    pub async fn job(&self, id: JobId) -> Job {
+        self.view(id).await.job.clone()
+    }
+
+    pub async fn status(&self, id: JobId) -> Status {
+        self.job(id).await.status()
+    }
+
+    pub async fn events(&self, id: JobId) -> Vec<Event> {
+        self.store.events(&tenant(), id, 0, 10_000).await.unwrap()
+    }
+
+    /// The names of a job's events, which are numbered without a gap and end with the job.
+    pub async fn history(&self, id: JobId) -> Vec<&'static str> {
+        let (events, job) = (self.events(id).await, self.job(id).await);
+        let numbers: Vec<u64> = events.iter().map(|event| event.seq).collect();
+        assert_eq!(numbers, (1..=events.len() as u64).collect::<Vec<_>>());
+        assert_eq!(job.last_seq, events.len() as u64);
+        let terminals: Vec<bool> = events.iter().map(|event| event.kind.is_terminal()).collect();
+        let ends = terminals.iter().filter(|terminal| **terminal).count();
+        assert_eq!(ends, usize::from(job.status().is_terminal()));
+        assert_eq!(terminals.last(), Some(&job.status().is_terminal()));
+        events.iter().map(|event| event.kind.name()).collect()
+    }
+
+    /// Lets everything happen that has fallen due.
+    pub async fn sweep(&self) {
+        loop {
+            let swept = self.store.sweep().await.unwrap();
+            if swept.next.is_none_or(|next| next > self.now()) {
+                return;
+            }
+        }
+    }
+
+    /// Removes whatever its retention no longer keeps; says how many.
+    pub async fn prune(&self) -> usize {
+        let mut removed = 0;
+        loop {
+            let pruned = self.store.prune(100).await.unwrap();
+            removed += pruned.jobs;
+            if !pruned.more {
+                return removed;
+            }
+        }
+    }
+
+    pub async fn tell(&self, held: &Held, event: EventKind) -> Result<(), StoreError> {
+        self.store.tell(held.clone(), vec![event]).await
+    }
+}
+
+/// Makes a test of every fact of the suite, for the store that the harness makes.
+#[macro_export]
+macro_rules! conformance {
+    ($harness:expr) => {
+        $crate::conformance_facts! { $harness;
+            submitting: [
+                a_submitted_job_is_queued_and_tells_so,
+                a_job_for_later_is_scheduled_and_becomes_ready_when_its_time_has_come,
+                a_bulk_is_taken_in_whole_and_in_order,
+                a_call_that_is_repeated_after_a_lost_answer_submits_once,
+                a_repeated_key_finds_the_first_calls_jobs,
+                a_key_used_with_another_body_is_refused,
+                keys_of_tenants_and_routes_are_apart,
+                one_of_many_calls_with_one_key_at_once_submits,
+                a_key_is_forgotten_after_its_time_and_its_job,
+                a_key_is_kept_as_long_as_its_job,
+                a_large_payload_is_kept_as_a_reference,
+            ]
+            claiming: [
+                the_higher_priority_goes_first_and_then_the_older,
+                the_order_holds_across_kinds_and_queues,
+                a_claim_takes_only_what_it_asked_for,
+                a_waiting_claim_is_served_by_a_later_submit,
+                waiting_claims_are_served_in_their_order,
+                a_dropped_waiting_claim_takes_nothing,
+                a_grant_that_nobody_takes_comes_back_at_no_cost,
+                no_job_is_leased_twice,
+                more_claims_than_one_batch_can_serve_are_all_served,
+                a_leased_job_shows_its_input_and_its_lease,
+            ]
+            fencing: [
+                every_write_under_an_invented_lease_is_refused,
+                every_write_of_a_worker_whose_lease_went_to_another_is_refused,
+                a_lease_that_ran_out_is_lost_once_that_is_noticed,
+                a_repeated_success_is_a_success,
+                a_success_after_anothers_end_is_refused,
+                a_beat_extends_the_lease,
+                beats_are_answered_one_by_one,
+                a_refused_write_changes_nothing,
+            ]
+            ending: [
+                a_success_keeps_output_and_report,
+                a_failure_waits_within_its_backoff_and_runs_again,
+                a_failure_that_is_final_ends_the_job,
+                attempts_are_exhausted,
+                a_park_waits_until_its_time_and_costs_no_attempt,
+                a_park_beyond_the_deadline_fails_at_once,
+                a_release_keeps_the_attempts_number,
+                a_queued_and_a_scheduled_job_are_cancelled_at_once,
+                a_running_job_is_told_and_then_cancelled,
+                a_cancelled_job_takes_no_result,
+                a_cancel_is_carried_out_after_thirty_seconds,
+                a_cancel_of_an_ended_job_says_how_it_ended,
+                a_deadline_fails_a_queued_job,
+                a_deadline_fails_a_running_job,
+                an_expired_lease_requeues_and_a_third_one_fails,
+                a_sweep_says_when_the_next_thing_falls_due,
+            ]
+            history: [
+                events_are_numbered_from_one_without_a_gap,
+                events_come_in_pages,
+                attempts_are_kept_in_order_and_the_running_one_is_shown,
+                a_cancelled_attempt_does_not_show_an_earlier_ones_error,
+                progress_is_shown_and_told,
+                a_step_is_stored_once,
+                steps_survive_attempts,
+                every_sort_of_event_reads_back_as_it_was_told,
+                a_stage_is_shown,
+            ]
+            retention: [
+                a_job_is_erased_only_after_its_end,
+                an_erased_job_leaves_a_tombstone,
+                an_expired_job_leaves_a_tombstone,
+                pruning_goes_in_steps_and_says_when_there_is_more,
+                what_was_erased_by_hand_is_not_pruned_again,
+                a_job_that_has_not_ended_is_never_pruned,
+            ]
+            listing: [
+                jobs_are_listed_newest_first_each_once_over_all_pages,
+                jobs_of_the_same_millisecond_are_listed_each_once,
+                filters_leave_what_fits,
+                metadata_finds_jobs,
+                a_place_in_the_queue_is_counted,
+            ]
+            queues: [
+                a_paused_queue_gives_out_nothing,
+                a_pause_outlasts_a_restart,
+                a_queue_runs_no_more_than_its_limit,
+                a_queue_at_its_limit_does_not_hold_up_others,
+                counts_agree_with_the_jobs_after_every_change,
+            ]
+            tenants: [
+                a_tenant_sees_nothing_of_another,
+                a_claim_can_be_for_one_tenant,
+            ]
+            documents: [
+                a_document_and_its_parts_read_back,
+                a_blob_goes_with_its_last_reference,
+                a_blob_that_is_pinned_stays,
+                a_replaced_part_lets_its_blob_go,
+                a_deleted_document_takes_no_parts,
+            ]
+            keys: [
+                keys_are_kept_changed_and_revoked,
+                kinds_are_kept_and_replaced,
+            ]
+            window: [
+                a_long_lane_is_handed_out_in_order,
+                a_long_lane_is_handed_out_in_order_while_it_grows,
+            ]
+            model: [
+                a_random_life_agrees_with_a_naive_model,
+            ]
+            restart: [
+                everything_survives_a_restart,
+                leases_of_the_process_end_with_it_and_those_of_others_do_not,
+                a_clock_that_was_set_back_holds_up_no_job,
+            ]
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_facts {
+    ($harness:expr; $($topic:ident: [$($fact:ident),* $(,)?])*) => {
+        $($(
+            #[tokio::test]
+            async fn $fact() {
+                $crate::conformance::$topic::$fact($crate::conformance::World::with($harness).await).await;
+            }
+        )*)*
+    };
+}

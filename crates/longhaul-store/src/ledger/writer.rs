@@ -23,11 +23,14 @@ const LEASED_MOST: usize = 1_024;
 /// Answers an operation once its batch is committed, or is not.
 pub(crate) type Settle = Box<dyn FnOnce(Result<(), &StoreError>) + Send>;
 
+/// Runs in a batch and says how it is to be answered.
+pub(crate) type Operation<B> = Box<dyn FnOnce(&mut Ledger<B>) -> Settle + Send>;
+
 /// Where a claim is answered.
 pub(crate) type ClaimAnswer<B> = oneshot::Sender<Result<Grant<B>, StoreError>>;
 
 pub(crate) enum Message<B: Backing> {
-    Run(Box<dyn FnOnce(&mut Ledger<B>) -> Settle + Send>),
+    Run(Operation<B>),
     Claim(Claim, ClaimAnswer<B>),
     /// Granted leases have come back.
     Returned,

@@ -1,0 +1,227 @@
+//! How attempts and jobs end.
+
+use longhaul_core::{
+    CANCEL_GRACE, Ending, Event, EventKind, JobError, JobSpec, Payload, Refused, Report, RetryPlan, Span, Stage, State,
+    Status, StatusReason, Usage,
+};
+
+use super::{LEASE, World, claim, failed, flaky, succeeded, tenant};
+use crate::{Beat, Outcome, StoreError};
+
+pub async fn a_success_keeps_output_and_report(w: World) {
+    let leased = w.running().await;
+    w.advance(3);
+    let usage = Usage { input_tokens: 3, output_tokens: 5, cost_microusd: 7 };
+    let report = Report { degraded: true, cached: false, model: Some("smart".into()), usage };
+    let outcome = Outcome::Succeeded { output: Payload::inline("[1,2]"), report: Box::new(report.clone()) };
+    assert_eq!(w.finish(&leased.held, outcome).await, Ok(Status::Succeeded));
+    let view = w.view(leased.held.job).await;
+    assert_eq!((view.output.as_ref(), &view.job.report), (Some(&Payload::inline("[1,2]")), &report));
+    assert_eq!((view.job.finished_at, view.job.status_reason(w.now())), (Some(w.now()), None));
+    assert_eq!(w.history(leased.held.job).await, ["job.queued", "job.running", "job.succeeded"]);
+}
+
+pub async fn a_failure_waits_within_its_backoff_and_runs_again(w: World) {
+    for _ in 0..20 {
+        let leased = w.running().await;
+        assert_eq!(w.finish(&leased.held, failed(flaky(), RetryPlan::Backoff)).await, Ok(Status::Queued));
+        let job = w.job(leased.held.job).await;
+        let State::Queued { due_at, .. } = job.state else { panic!("{:?}", job.state) };
+        assert!(due_at.since(w.now()) <= Span::from_secs(1), "{due_at}");
+        assert_eq!(job.error, Some(JobError { attempt: 1, ..flaky() }));
+        w.clock.set(due_at);
+        w.sweep().await;
+        let again = w.claim_one().await;
+        assert_eq!((again.held.job, again.view.job.attempt), (leased.held.job, 2));
+        w.finish(&again.held, succeeded("1")).await.unwrap();
+        let history = ["job.queued", "job.running", "job.queued", "job.running", "job.succeeded"];
+        assert_eq!(w.history(leased.held.job).await, history);
+        assert_eq!(w.job(leased.held.job).await.error, None);
+    }
+}
+
+pub async fn a_failure_that_is_final_ends_the_job(w: World) {
+    let leased = w.running().await;
+    let error = JobError::permanent("document_encrypted", "the document is protected by a password");
+    let outcome = Outcome::Failed { error: error.clone(), plan: RetryPlan::Backoff, ambiguous: true };
+    assert_eq!(w.finish(&leased.held, outcome).await, Ok(Status::Failed));
+    let view = w.view(leased.held.job).await;
+    assert_eq!((view.job.error.clone(), view.output.as_ref()), (Some(JobError { attempt: 1, ..error }), None));
+    assert!(view.job.last_attempt.as_ref().unwrap().ambiguous);
+    assert_eq!(w.history(leased.held.job).await, ["job.queued", "job.running", "job.failed"]);
+    assert!(w.take(claim(1)).await.is_empty());
+}
+
+pub async fn attempts_are_exhausted(w: World) {
+    let id = w.submit(JobSpec { max_attempts: 3, ..w.spec() }).await;
+    for attempt in 1..=3 {
+        let leased = w.claim_one().await;
+        assert_eq!(leased.view.job.attempt, attempt);
+        let status = w.finish(&leased.held, failed(flaky(), RetryPlan::After(Span::from_secs(1)))).await;
+        assert_eq!(status, Ok(if attempt < 3 { Status::Queued } else { Status::Failed }));
+        w.advance(1);
+        w.sweep().await;
+    }
+    assert_eq!(w.job(id).await.error, Some(JobError { attempt: 3, ..flaky() }));
+}
+
+pub async fn a_park_waits_until_its_time_and_costs_no_attempt(w: World) {
+    let leased = w.running_of(JobSpec { max_attempts: 1, ..w.spec() }).await;
+    let until = w.now() + Span::from_secs(500);
+    assert_eq!(w.finish(&leased.held, failed(flaky(), RetryPlan::Park(until))).await, Ok(Status::Queued));
+    assert_eq!(w.job(leased.held.job).await.status_reason(w.now()), Some(StatusReason::Parked));
+    w.advance(499);
+    w.sweep().await;
+    assert!(w.take(claim(1)).await.is_empty());
+    w.advance(1);
+    w.sweep().await;
+    let again = w.claim_one().await;
+    assert_eq!((again.view.job.attempt, again.held.token.count()), (1, 2));
+    w.finish(&again.held, succeeded("1")).await.unwrap();
+    let endings: Vec<_> = w.store.attempts(&tenant(), leased.held.job).await.unwrap();
+    let endings: Vec<_> = endings.into_iter().map(|attempt| (attempt.number, attempt.ending)).collect();
+    assert_eq!(endings, [(1, Some(Ending::Parked)), (1, Some(Ending::Succeeded))]);
+}
+
+pub async fn a_park_beyond_the_deadline_fails_at_once(w: World) {
+    let deadline_at = Some(w.now() + Span::from_secs(60));
+    let leased = w.running_of(JobSpec { deadline_at, ..w.spec() }).await;
+    let plan = RetryPlan::Park(w.now() + Span::from_secs(61));
+    assert_eq!(w.finish(&leased.held, failed(flaky(), plan)).await, Ok(Status::Failed));
+    assert_eq!(w.job(leased.held.job).await.error.unwrap().code, "flaky");
+}
+
+pub async fn a_release_keeps_the_attempts_number(w: World) {
+    let leased = w.running().await;
+    assert_eq!(w.finish(&leased.held, Outcome::Released).await, Ok(Status::Queued));
+    let again = w.claim_one().await;
+    assert_eq!((again.held.job, again.view.job.attempt, again.view.job.crashes), (leased.held.job, 1, 0));
+    assert!(again.held.token > leased.held.token);
+}
+
+pub async fn a_queued_and_a_scheduled_job_are_cancelled_at_once(w: World) {
+    let run_at = Some(w.now() + Span::from_secs(60));
+    for spec in [w.spec(), JobSpec { run_at, ..w.spec() }] {
+        let id = w.submit(spec).await;
+        assert_eq!(w.store.cancel(&tenant(), id).await, Ok(Status::Cancelled));
+        assert_eq!(w.history(id).await, ["job.queued", "job.cancelled"]);
+    }
+    w.advance(60);
+    w.sweep().await;
+    assert!(w.take(claim(9)).await.is_empty());
+}
+
+pub async fn a_running_job_is_told_and_then_cancelled(w: World) {
+    for outcome in [Outcome::Released, failed(flaky(), RetryPlan::Backoff)] {
+        let leased = w.running().await;
+        assert_eq!(w.store.cancel(&tenant(), leased.held.job).await, Ok(Status::Running));
+        assert_eq!(w.store.cancel(&tenant(), leased.held.job).await, Ok(Status::Running));
+        let job = w.job(leased.held.job).await;
+        assert_eq!(job.status_reason(w.now()), Some(StatusReason::Cancelling));
+        assert_eq!(job.cancel_requested_at, Some(w.now()));
+        assert!(w.told.of(leased.held.job).last().unwrap().cancelling);
+        let beat = Beat { held: leased.held.clone(), lease_for: LEASE, progress: None };
+        assert!(w.store.heartbeat(vec![beat]).await.unwrap().remove(0).unwrap().cancel_requested);
+        w.store.enter(leased.held.clone(), Stage::Executing).await.unwrap();
+        assert_eq!(w.finish(&leased.held, outcome).await, Ok(Status::Cancelled));
+        assert_eq!(w.history(leased.held.job).await, ["job.queued", "job.running", "job.log", "job.cancelled"]);
+    }
+}
+
+pub async fn a_cancelled_job_takes_no_result(w: World) {
+    let leased = w.running().await;
+    w.store.cancel(&tenant(), leased.held.job).await.unwrap();
+    let refused = w.finish(&leased.held, succeeded("1")).await;
+    assert_eq!(refused, Err(StoreError::Refused(Refused::Cancelling)));
+    w.clock.advance(LEASE);
+    w.sweep().await;
+    let view = w.view(leased.held.job).await;
+    assert_eq!((view.job.status(), view.output.as_ref(), view.job.crashes), (Status::Cancelled, None, 0));
+}
+
+pub async fn a_cancel_is_carried_out_after_thirty_seconds(w: World) {
+    let leased = w.running().await;
+    w.store.cancel(&tenant(), leased.held.job).await.unwrap();
+    let keep_alive = || Beat { held: leased.held.clone(), lease_for: Span::from_secs(600), progress: None };
+    w.store.heartbeat(vec![keep_alive()]).await.unwrap();
+    w.advance(CANCEL_GRACE.as_secs() - 1);
+    w.sweep().await;
+    assert_eq!(w.status(leased.held.job).await, Status::Running);
+    w.advance(1);
+    w.sweep().await;
+    assert_eq!(w.status(leased.held.job).await, Status::Cancelled);
+    assert!(w.store.heartbeat(vec![keep_alive()]).await.unwrap().remove(0).is_err());
+}
+
+pub async fn a_cancel_of_an_ended_job_says_how_it_ended(w: World) {
+    let leased = w.running().await;
+    w.finish(&leased.held, succeeded("1")).await.unwrap();
+    assert_eq!(w.store.cancel(&tenant(), leased.held.job).await, Ok(Status::Succeeded));
+    assert_eq!(w.job(leased.held.job).await.cancel_requested_at, None);
+    let unknown = w.spec().id;
+    assert_eq!(w.store.cancel(&tenant(), unknown).await, Err(StoreError::NotFound("job")));
+}
+
+pub async fn a_deadline_fails_a_queued_job(w: World) {
+    let deadline_at = Some(w.now() + Span::from_secs(10));
+    let run_at = Some(w.now() + Span::from_secs(60));
+    let ready = w.submit(JobSpec { deadline_at, ..w.spec() }).await;
+    let scheduled = w.submit(JobSpec { deadline_at, run_at, ..w.spec() }).await;
+    w.advance(9);
+    w.sweep().await;
+    assert_eq!(w.status(ready).await, Status::Queued);
+    w.advance(1);
+    w.sweep().await;
+    for id in [ready, scheduled] {
+        let job = w.job(id).await;
+        assert_eq!((job.status(), job.error.as_ref().unwrap().code.as_str()), (Status::Failed, "deadline_exceeded"));
+        assert_eq!(w.history(id).await, ["job.queued", "job.failed"]);
+    }
+    assert!(w.take(claim(9)).await.is_empty());
+}
+
+pub async fn a_deadline_fails_a_running_job(w: World) {
+    let deadline_at = Some(w.now() + Span::from_secs(10));
+    let leased = w.running_of(JobSpec { deadline_at, ..w.spec() }).await;
+    w.advance(10);
+    w.sweep().await;
+    let job = w.job(leased.held.job).await;
+    assert_eq!(job.error.unwrap().code, "deadline_exceeded");
+    assert_eq!(job.last_attempt.unwrap().ending, Some(Ending::DeadlineExceeded));
+    assert_eq!(w.finish(&leased.held, succeeded("1")).await, Err(StoreError::Refused(Refused::LeaseLost)));
+}
+
+pub async fn an_expired_lease_requeues_and_a_third_one_fails(w: World) {
+    let id = w.submit(JobSpec { max_attempts: 1, ..w.spec() }).await;
+    for crash in 1..=3 {
+        let leased = w.claim_one().await;
+        assert_eq!(leased.view.job.attempt, crash);
+        w.clock.advance(LEASE);
+        w.sweep().await;
+        let job = w.job(id).await;
+        assert_eq!((job.crashes, job.status().is_terminal()), (crash, crash == 3));
+    }
+    let job = w.job(id).await;
+    assert_eq!((job.status(), job.error.unwrap().code.as_str()), (Status::Failed, "worker_crash_loop"));
+    let attempts = w.store.attempts(&tenant(), id).await.unwrap();
+    let endings: Vec<_> = attempts.iter().map(|attempt| (attempt.number, attempt.ending, attempt.ambiguous)).collect();
+    assert_eq!(endings, [1, 2, 3].map(|number| (number, Some(Ending::Crashed), true)));
+    let Some(Event { kind: EventKind::Failed { error }, .. }) = w.events(id).await.pop() else { panic!() };
+    assert_eq!(error.code, "worker_crash_loop");
+}
+
+pub async fn a_sweep_says_when_the_next_thing_falls_due(w: World) {
+    assert_eq!(w.store.sweep().await.unwrap().next, None);
+    let at = |secs| w.now() + Span::from_secs(secs);
+    w.submit(JobSpec { run_at: Some(at(500)), ..w.spec() }).await;
+    assert_eq!(w.store.sweep().await.unwrap().next, Some(at(500)));
+    w.submit(JobSpec { deadline_at: Some(at(400)), ..w.spec() }).await;
+    assert_eq!(w.store.sweep().await.unwrap().next, Some(at(400)));
+    let leased = w.claim_one().await;
+    assert_eq!(w.store.sweep().await.unwrap().next, Some(w.now() + LEASE));
+    w.store.cancel(&tenant(), leased.held.job).await.unwrap();
+    w.finish(&leased.held, Outcome::Released).await.unwrap();
+    w.advance(500);
+    let swept = w.store.sweep().await.unwrap();
+    assert_eq!((swept.changed, swept.next), (1, None));
+}
