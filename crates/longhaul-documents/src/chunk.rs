@@ -1,0 +1,364 @@
+//! Pages cut into pieces for embedding: bounded in tokens, overlapping, ending where a sentence ends if one does.
+//!
+//! A chunk is a slice of one page: `page.text[start..end]` (offsets in bytes) is its text. Chunks of a page follow each other without a
+//! gap but white space, and each begins within `overlap` tokens before the end of the one before it. The same pages and
+//! options give the same chunks, whatever was cut before, so that a page can be cut as soon as it is read.
+
+use serde::{Deserialize, Serialize};
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::page::{Heading, Page};
+use crate::tokens::{self, TOKEN};
+
+/// Tokens of one chunk at most, whatever is asked for: the most that embedding models read is below it.
+const MAX_TOKENS: usize = 32_768;
+/// Fewer tokens than this hold no sentence; a single letter may cost three.
+const MIN_TOKENS: usize = 8;
+/// A sentence end is taken if it leaves a chunk at least this full, in hundredths.
+const FULL_ENOUGH: usize = 50;
+/// Letters of a section path.
+const MAX_SECTION_CHARS: usize = 300;
+
+/// How pages are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChunkOptions {
+    /// Tokens of a chunk at most, as [`estimate_tokens`](crate::estimate_tokens) counts them. Default 512.
+    pub tokens: usize,
+    /// Tokens of a chunk, at most, that the next one repeats. Default 64.
+    pub overlap: usize,
+}
+
+impl Default for ChunkOptions {
+    fn default() -> Self {
+        Self { tokens: 512, overlap: 64 }
+    }
+}
+
+/// Options that no pages can be cut by.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidChunkOptions {
+    /// `tokens` is out of range.
+    #[error("chunks of {tokens} tokens were asked for; from {MIN_TOKENS} to {MAX_TOKENS} are possible")]
+    Tokens {
+        /// What was asked for.
+        tokens: usize,
+    },
+    /// `overlap` leaves nothing new for a chunk.
+    #[error("an overlap of {overlap} tokens was asked for; it must be below the {tokens} tokens of a chunk")]
+    Overlap {
+        /// What was asked for.
+        overlap: usize,
+        /// The tokens of a chunk.
+        tokens: usize,
+    },
+}
+
+impl InvalidChunkOptions {
+    /// A stable name of the error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Tokens { .. } => "invalid_chunk_tokens",
+            Self::Overlap { .. } => "invalid_chunk_overlap",
+        }
+    }
+
+    /// The option that is wrong.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Tokens { .. } => "tokens",
+            Self::Overlap { .. } => "overlap",
+        }
+    }
+}
+
+impl ChunkOptions {
+    /// Refuses options that no pages can be cut by.
+    pub fn validate(&self) -> Result<(), InvalidChunkOptions> {
+        if !(MIN_TOKENS..=MAX_TOKENS).contains(&self.tokens) {
+            return Err(InvalidChunkOptions::Tokens { tokens: self.tokens });
+        }
+        if self.overlap >= self.tokens {
+            return Err(InvalidChunkOptions::Overlap { overlap: self.overlap, tokens: self.tokens });
+        }
+        Ok(())
+    }
+}
+
+/// A piece of a page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// From 0, over all pages that were cut together.
+    pub index: usize,
+    /// The number of its page.
+    pub page: usize,
+    /// Its words, as they stand on the page.
+    pub text: String,
+    /// About how many tokens it is.
+    pub tokens: usize,
+    /// Where it starts, in bytes of the page's text.
+    pub start: usize,
+    /// Where it ends (exclusive), in bytes of the page's text.
+    pub end: usize,
+    /// The headings above its start, highest first: `Harbour › Tides`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section: Option<String>,
+}
+
+/// Cuts pages into chunks. A page without words gives none.
+pub fn chunk<'a>(
+    pages: impl IntoIterator<Item = &'a Page>,
+    options: &ChunkOptions,
+) -> Result<Vec<Chunk>, InvalidChunkOptions> {
+    options.validate()?;
+    let mut chunks = Vec::new();
+    for page in pages {
+        chunk_page(page, options, &mut chunks);
+    }
+    Ok(chunks)
+}
+
+/// The smallest piece that is never cut: a word, a sign, a run of white space, or a part of an endless word.
+struct Piece {
+    start: usize,
+    end: usize,
+    cost: usize,
+    space: bool,
+    /// A sentence or paragraph starts here.
+    opens: bool,
+}
+
+fn chunk_page(page: &Page, options: &ChunkOptions, chunks: &mut Vec<Chunk>) {
+    let pieces = pieces(&page.text, options);
+    let limit = options.tokens * TOKEN;
+    let mut from = skip_space(&pieces, 0);
+    let mut covered = from;
+    while from < pieces.len() {
+        let mut to = fill(&pieces, from, limit);
+        if to < pieces.len() {
+            to = end_of_sentence(&pieces, from, to, covered, limit);
+        }
+        let last = trim_space(&pieces, from, to);
+        let (start, end) = (pieces[from].start, pieces[last - 1].end);
+        let tokens = cost(&pieces[from..last]).div_ceil(TOKEN);
+        let section = section(&page.headings, start);
+        let text = page.text[start..end].to_owned();
+        chunks.push(Chunk { index: chunks.len(), page: page.number, text, tokens, start, end, section });
+        covered = skip_space(&pieces, to);
+        if covered >= pieces.len() {
+            break;
+        }
+        from = overlap_start(&pieces, from, covered, options);
+    }
+}
+
+fn cost(pieces: &[Piece]) -> usize {
+    pieces.iter().map(|piece| piece.cost).sum()
+}
+
+/// The end of as many pieces as fit, at least one.
+fn fill(pieces: &[Piece], from: usize, limit: usize) -> usize {
+    let mut spent = 0;
+    let mut to = from;
+    while to < pieces.len() && (to == from || spent + pieces[to].cost <= limit) {
+        spent += pieces[to].cost;
+        to += 1;
+    }
+    to
+}
+
+/// The last start of a sentence that leaves the chunk full enough and brings something new; else where it is full.
+fn end_of_sentence(pieces: &[Piece], from: usize, to: usize, covered: usize, limit: usize) -> usize {
+    let mut spent = cost(&pieces[from..to]);
+    for end in (from + 1..=to).rev() {
+        if spent * 100 < limit * FULL_ENOUGH || end <= covered {
+            break;
+        }
+        if pieces[end].opens {
+            return end;
+        }
+        spent -= pieces[end - 1].cost;
+    }
+    to
+}
+
+/// Where the next chunk begins: up to `overlap` before `covered`, at a sentence if one starts there, else at a word.
+fn overlap_start(pieces: &[Piece], from: usize, covered: usize, options: &ChunkOptions) -> usize {
+    // What comes next must fit behind the overlap, or the next chunk would bring nothing new.
+    let room = (options.tokens * TOKEN).saturating_sub(pieces[covered].cost);
+    let allowed = room.min(options.overlap * TOKEN);
+    let mut spent = 0;
+    let mut word = covered;
+    let mut sentence = None;
+    for index in (from + 1..covered).rev() {
+        spent += pieces[index].cost;
+        if spent > allowed {
+            break;
+        }
+        if !pieces[index].space {
+            word = index;
+            sentence = if pieces[index].opens { Some(index) } else { sentence };
+        }
+    }
+    sentence.unwrap_or(word)
+}
+
+fn skip_space(pieces: &[Piece], from: usize) -> usize {
+    from + pieces[from..].iter().take_while(|piece| piece.space).count()
+}
+
+fn trim_space(pieces: &[Piece], from: usize, to: usize) -> usize {
+    to - pieces[from..to].iter().rev().take_while(|piece| piece.space).count()
+}
+
+fn pieces(text: &str, options: &ChunkOptions) -> Vec<Piece> {
+    // A word above this could not stand in a chunk together with its overlap.
+    let max_cost = ((options.tokens - options.overlap) * TOKEN).max(TOKEN);
+    let opens = sentence_starts(text);
+    let mut opens = opens.iter().copied().peekable();
+    let mut pieces: Vec<Piece> = Vec::new();
+    for (start, word) in text.split_word_bound_indices() {
+        let mut open = false;
+        while opens.next_if(|&at| at <= start).is_some() {
+            open = true;
+        }
+        let space = word.chars().all(char::is_whitespace);
+        let whole = Piece { start, end: start + word.len(), cost: tokens::cost(word), space, opens: open && !space };
+        if whole.cost <= max_cost {
+            pieces.push(whole);
+        } else {
+            split_word(whole, word, max_cost, &mut pieces);
+        }
+    }
+    pieces
+}
+
+/// Cuts an endless word between its letters, and a letter under endless marks between those.
+fn split_word(whole: Piece, word: &str, max_cost: usize, pieces: &mut Vec<Piece>) {
+    let mut start = 0;
+    let mut opens = whole.opens;
+    let mut push = |from: usize, to: usize, opens: &mut bool| {
+        let cost = tokens::cost(&word[from..to]);
+        let (start, end) = (whole.start + from, whole.start + to);
+        pieces.push(Piece { start, end, cost, space: whole.space, opens: std::mem::take(opens) });
+    };
+    let mut spent = 0;
+    for (at, letter) in word.char_indices() {
+        // Letter by letter costs at least as much as all at once.
+        let mut buffer = [0; 4];
+        let next = tokens::cost(letter.encode_utf8(&mut buffer));
+        if spent + next > max_cost && at > start {
+            push(start, at, &mut opens);
+            (start, spent) = (at, 0);
+        }
+        spent += next;
+    }
+    push(start, word.len(), &mut opens);
+}
+
+/// Where sentences and paragraphs start, in bytes, in order.
+fn sentence_starts(text: &str) -> Vec<usize> {
+    let mut starts = Vec::new();
+    let mut paragraph = 0;
+    let mut at = 0;
+    for line in text.split_inclusive('\n').chain([""]) {
+        let blank = line.trim().is_empty();
+        if blank {
+            // UAX #29 ends a sentence at every line end; inside a paragraph that ends nothing.
+            let joined: String = text[paragraph..at].chars().map(|c| if c == '\n' { ' ' } else { c }).collect();
+            starts.extend(joined.split_sentence_bound_indices().map(|(offset, _)| paragraph + offset));
+            paragraph = at + line.len();
+        }
+        at += line.len();
+    }
+    starts
+}
+
+/// The path of headings under which a place stands.
+fn section(headings: &[Heading], at: usize) -> Option<String> {
+    let mut path: Vec<&Heading> = Vec::new();
+    for heading in headings.iter().take_while(|heading| heading.at <= at) {
+        path.retain(|above| above.level < heading.level);
+        path.push(heading);
+    }
+    let words: Vec<&str> = path.iter().map(|heading| heading.text.as_str()).collect();
+    (!words.is_empty()).then(|| words.join(" › ").chars().take(MAX_SECTION_CHARS).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(text: &str) -> Page {
+        Page { number: 3, text: text.to_owned(), ..Page::default() }
+    }
+
+    fn cut(text: &str, tokens: usize, overlap: usize) -> Vec<Chunk> {
+        chunk([&page(text)], &ChunkOptions { tokens, overlap }).unwrap()
+    }
+
+    #[test]
+    fn chunks_end_where_sentences_end() {
+        let text = "The tide turns twice a day. Boats wait for it in the bay.\nNobody hurries here. The bell is quiet.";
+        let chunks = cut(text, 13, 0);
+        let texts: Vec<_> = chunks.iter().map(|chunk| chunk.text.as_str()).collect();
+        assert_eq!(
+            texts,
+            [
+                "The tide turns twice a day.",
+                "Boats wait for it in the bay.\nNobody hurries here.",
+                "The bell is quiet."
+            ]
+        );
+        assert!(chunks.iter().all(|chunk| chunk.page == 3 && text[chunk.start..chunk.end] == chunk.text));
+    }
+
+    #[test]
+    fn the_next_chunk_repeats_the_last_sentence_if_it_fits() {
+        let text = "The tide turns twice a day. It never waits. Boats wait for it in the quiet bay all day.";
+        let chunks = cut(text, 16, 6);
+        assert_eq!(chunks[0].text, "The tide turns twice a day. It never waits.");
+        assert!(chunks[1].text.starts_with("It never waits. Boats"), "{}", chunks[1].text);
+    }
+
+    #[test]
+    fn an_endless_word_is_cut_and_no_letter_is_lost() {
+        for word in ["x".repeat(5_000), "字".repeat(900), "e\u{301}".repeat(700)] {
+            let chunks = cut(&word, 16, 4);
+            assert!(chunks.len() > 5);
+            assert!(chunks.iter().all(|chunk| chunk.tokens <= 16));
+            assert!(chunks.windows(2).all(|pair| pair[1].start <= pair[0].end && pair[1].end > pair[0].end));
+            assert_eq!(chunks.last().map(|chunk| chunk.end), Some(word.len()));
+        }
+    }
+
+    #[test]
+    fn chunks_know_their_section() {
+        let text = "A\n\none two three four five six seven\n\nB\n\neight nine ten eleven twelve thirteen\n\nC\n\nlast words stand here";
+        let of = |at: &str, level| Heading { at: text.find(at).unwrap(), level, text: at.to_owned() };
+        let mut page = page(text);
+        page.headings = vec![of("A", 1), of("B", 2), of("C", 2)];
+        let chunks = chunk([&page], &ChunkOptions { tokens: 10, overlap: 0 }).unwrap();
+        let sections: Vec<_> = chunks.iter().map(|chunk| chunk.section.as_deref().unwrap_or("")).collect();
+        assert_eq!(sections, ["A", "A › B", "A › C"]);
+    }
+
+    #[test]
+    fn indexes_run_over_pages_and_empty_pages_give_nothing() {
+        let pages = [page("one"), page(" \n "), page("two")];
+        let chunks = chunk(&pages, &ChunkOptions::default()).unwrap();
+        assert_eq!(
+            chunks.iter().map(|chunk| (chunk.index, chunk.text.as_str())).collect::<Vec<_>>(),
+            [(0, "one"), (1, "two")]
+        );
+    }
+
+    #[test]
+    fn impossible_options_are_refused_by_name() {
+        let refused = |tokens, overlap| ChunkOptions { tokens, overlap }.validate().unwrap_err();
+        assert_eq!((refused(4, 0).field(), refused(100_000, 0).code()), ("tokens", "invalid_chunk_tokens"));
+        let overlap = refused(64, 64);
+        assert_eq!((overlap.field(), overlap.code()), ("overlap", "invalid_chunk_overlap"));
+        assert!(overlap.to_string().contains("must be below the 64 tokens"));
+    }
+}

@@ -1,0 +1,323 @@
+//! Content streams: where each piece of text stands on the page (ISO 32000-1, 9.4).
+//!
+//! Only what moves or shows text is carried out. Forms drawn by a page are read in their place, to a bounded depth, which
+//! also ends a form that draws itself. Everything that a stream can repeat is counted against a [`Budget`].
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use lopdf::content::{Content, Operation};
+use lopdf::{Dictionary, Document, Object};
+
+use super::font::Font;
+use crate::limits::Limits;
+
+/// Operations of one page, forms included. A page dense with drawing has some hundred thousand.
+const MAX_OPERATIONS: usize = 4_000_000;
+/// Forms within forms.
+const MAX_FORM_DEPTH: usize = 8;
+/// Forms drawn by one page.
+const MAX_FORMS: usize = 2_000;
+/// Saved graphics states.
+const MAX_SAVED: usize = 256;
+
+/// A piece of text on one baseline.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Span {
+    pub(super) text: String,
+    /// The direction of its baseline, of length 1.
+    pub(super) direction: (f64, f64),
+    /// Where it starts and ends along the baseline.
+    pub(super) start: f64,
+    pub(super) end: f64,
+    /// How far the baseline is from the origin, growing upwards.
+    pub(super) height: f64,
+    /// The size of the font as it is seen.
+    pub(super) size: f64,
+}
+
+/// What a page shows.
+#[derive(Debug, Default)]
+pub(super) struct Drawn {
+    /// In the order in which they are drawn.
+    pub(super) spans: Vec<Span>,
+    pub(super) pictures: usize,
+    /// Glyphs whose meaning the file does not say.
+    pub(super) unmapped: usize,
+    /// A stream ended in the middle of an operation.
+    pub(super) damaged: bool,
+}
+
+/// The page has more of something than a page may have.
+#[derive(Debug)]
+pub(super) struct Excess {
+    pub(super) what: &'static str,
+    pub(super) max: usize,
+}
+
+/// Carries out the content of a page.
+pub(super) fn read(
+    document: &Document,
+    stream: &[u8],
+    resources: Option<&Dictionary>,
+    limits: &Limits,
+) -> Result<Drawn, Excess> {
+    let budget = Budget { operations: MAX_OPERATIONS, forms: MAX_FORMS, bytes: limits.max_page_bytes, chars: 0 };
+    let mut reader = Reader { document, limits, budget, fonts: HashMap::new(), drawn: Drawn::default() };
+    reader.run(stream, resources, State::default(), 0)?;
+    Ok(reader.drawn)
+}
+
+/// What is left of what a page may use.
+struct Budget {
+    operations: usize,
+    forms: usize,
+    /// Bytes that forms may still unpack to.
+    bytes: usize,
+    /// Letters taken so far.
+    chars: usize,
+}
+
+struct Reader<'a> {
+    document: &'a Document,
+    limits: &'a Limits,
+    budget: Budget,
+    /// Fonts by the address of their dictionary, which the document keeps in its place.
+    fonts: HashMap<*const Dictionary, Rc<Font>>,
+    drawn: Drawn,
+}
+
+/// A matrix in the order of PDF: a, b, c, d, e, f.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Matrix([f64; 6]);
+
+impl Matrix {
+    const IDENTITY: Self = Self([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+
+    /// First this, then the other.
+    fn then(self, other: Self) -> Self {
+        let ([a, b, c, d, e, f], [p, q, r, s, t, u]) = (self.0, other.0);
+        Self([a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s, e * p + f * r + t, e * q + f * s + u])
+    }
+
+    fn shift(x: f64, y: f64) -> Self {
+        Self([1.0, 0.0, 0.0, 1.0, x, y])
+    }
+}
+
+#[derive(Clone)]
+struct State {
+    page: Matrix,
+    text: Matrix,
+    line: Matrix,
+    font: Option<Rc<Font>>,
+    size: f64,
+    letter_spacing: f64,
+    word_spacing: f64,
+    stretch: f64,
+    leading: f64,
+    rise: f64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            page: Matrix::IDENTITY,
+            text: Matrix::IDENTITY,
+            line: Matrix::IDENTITY,
+            font: None,
+            size: 0.0,
+            letter_spacing: 0.0,
+            word_spacing: 0.0,
+            stretch: 1.0,
+            leading: 0.0,
+            rise: 0.0,
+        }
+    }
+}
+
+impl State {
+    fn next_line(&mut self, x: f64, y: f64) {
+        self.line = Matrix::shift(x, y).then(self.line);
+        self.text = self.line;
+    }
+
+    fn advance(&mut self, x: f64) {
+        self.text = Matrix::shift(x, 0.0).then(self.text);
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn run(
+        &mut self,
+        stream: &[u8],
+        resources: Option<&'a Dictionary>,
+        mut state: State,
+        depth: usize,
+    ) -> Result<(), Excess> {
+        let mut saved: Vec<State> = Vec::new();
+        for operation in Content::<Vec<Operation>>::decode_iter(stream) {
+            let Ok(operation) = operation else {
+                self.drawn.damaged = true;
+                break;
+            };
+            self.budget.operations =
+                self.budget.operations.checked_sub(1).ok_or(Excess { what: "operations", max: MAX_OPERATIONS })?;
+            match operation.operator.as_str() {
+                "q" if saved.len() < MAX_SAVED => saved.push(state.clone()),
+                "Q" => state = saved.pop().unwrap_or(state),
+                "Do" => self.draw(&operation.operands, resources, &state, depth)?,
+                "BI" => self.drawn.pictures += 1,
+                "Tf" => self.choose_font(&operation.operands, resources, &mut state),
+                operator => self.text_operation(operator, &operation.operands, &mut state)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn text_operation(&mut self, operator: &str, operands: &[Object], state: &mut State) -> Result<(), Excess> {
+        let at = |index: usize| operands.get(index).and_then(number).unwrap_or(0.0);
+        match operator {
+            "cm" => state.page = Matrix([at(0), at(1), at(2), at(3), at(4), at(5)]).then(state.page),
+            "BT" => (state.text, state.line) = (Matrix::IDENTITY, Matrix::IDENTITY),
+            "Tm" => {
+                state.line = Matrix([at(0), at(1), at(2), at(3), at(4), at(5)]);
+                state.text = state.line;
+            }
+            "Td" => state.next_line(at(0), at(1)),
+            "TD" => {
+                state.leading = -at(1);
+                state.next_line(at(0), at(1));
+            }
+            "T*" => state.next_line(0.0, -state.leading),
+            "Tc" => state.letter_spacing = at(0),
+            "Tw" => state.word_spacing = at(0),
+            "Tz" => state.stretch = at(0) / 100.0,
+            "TL" => state.leading = at(0),
+            "Ts" => state.rise = at(0),
+            "Tj" => self.show(operands.first(), state)?,
+            "'" => {
+                state.next_line(0.0, -state.leading);
+                self.show(operands.first(), state)?;
+            }
+            "\"" => {
+                (state.word_spacing, state.letter_spacing) = (at(0), at(1));
+                state.next_line(0.0, -state.leading);
+                self.show(operands.get(2), state)?;
+            }
+            "TJ" => {
+                for part in operands.first().and_then(|operand| operand.as_array().ok()).into_iter().flatten() {
+                    match number(part) {
+                        Some(kern) => state.advance(-kern / 1_000.0 * state.size * state.stretch),
+                        None => self.show(Some(part), state)?,
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn choose_font(&mut self, operands: &[Object], resources: Option<&'a Dictionary>, state: &mut State) {
+        state.size = operands.get(1).and_then(number).unwrap_or(0.0);
+        state.font = None;
+        let Some(name) = operands.first().and_then(|name| name.as_name().ok()) else { return };
+        let Some(dictionary) = self.resource(resources, b"Font", name).and_then(|font| font.as_dict().ok()) else {
+            return;
+        };
+        let (document, max) = (self.document, self.limits.max_page_bytes);
+        let read = || Rc::new(Font::read(document, dictionary, max));
+        state.font = Some(Rc::clone(self.fonts.entry(std::ptr::from_ref(dictionary)).or_insert_with(read)));
+    }
+
+    fn resource(&self, resources: Option<&'a Dictionary>, class: &[u8], name: &[u8]) -> Option<&'a Object> {
+        resources?.get_deref(class, self.document).ok()?.as_dict().ok()?.get_deref(name, self.document).ok()
+    }
+
+    fn show(&mut self, string: Option<&Object>, state: &mut State) -> Result<(), Excess> {
+        let (Some(Object::String(bytes, _)), Some(font)) = (string, state.font.clone()) else { return Ok(()) };
+        let seen = Matrix([state.size * state.stretch, 0.0, 0.0, state.size, 0.0, state.rise]);
+        let before = seen.then(state.text).then(state.page).0;
+        let mut text = String::new();
+        for glyph in font.glyphs(bytes) {
+            match glyph.letters {
+                Some(letters) => text.push_str(&letters),
+                None => self.drawn.unmapped += 1,
+            }
+            let words = if glyph.is_space_code { state.word_spacing } else { 0.0 };
+            state.advance((glyph.width * state.size + state.letter_spacing + words) * state.stretch);
+        }
+        let after = seen.then(state.text).then(state.page).0;
+        self.budget.chars += text.chars().count();
+        let max = self.limits.max_page_chars;
+        if self.budget.chars > max {
+            return Err(Excess { what: "letters", max });
+        }
+        self.drawn.spans.extend(span(text, before, after));
+        Ok(())
+    }
+
+    /// A picture is counted, a form is read in its place.
+    fn draw(
+        &mut self,
+        operands: &[Object],
+        resources: Option<&'a Dictionary>,
+        state: &State,
+        depth: usize,
+    ) -> Result<(), Excess> {
+        let Some(name) = operands.first().and_then(|name| name.as_name().ok()) else { return Ok(()) };
+        let found = self.resource(resources, b"XObject", name).and_then(|object| object.as_stream().ok());
+        let Some(stream) = found else { return Ok(()) };
+        let subtype = stream.dict.get_deref(b"Subtype", self.document).and_then(Object::as_name);
+        if !matches!(subtype, Ok(b"Form")) {
+            self.drawn.pictures += 1;
+            return Ok(());
+        }
+        if depth >= MAX_FORM_DEPTH {
+            return Ok(());
+        }
+        self.budget.forms = self.budget.forms.checked_sub(1).ok_or(Excess { what: "forms", max: MAX_FORMS })?;
+        let max = self.limits.max_page_bytes;
+        let content = match stream.get_plain_content_with_limit(self.budget.bytes) {
+            Ok(content) => content,
+            Err(lopdf::Error::Decompress(lopdf::DecompressError::MemoryLimitExceeded { .. })) => {
+                return Err(Excess { what: "bytes of content", max });
+            }
+            Err(_) => {
+                self.drawn.damaged = true;
+                return Ok(());
+            }
+        };
+        self.budget.bytes = self.budget.bytes.saturating_sub(content.len());
+        let mut state = state.clone();
+        if let Ok(matrix) = stream.dict.get_deref(b"Matrix", self.document).and_then(Object::as_array)
+            && let [a, b, c, d, e, f] = matrix.as_slice()
+        {
+            let of = |object: &Object| number(object).unwrap_or(0.0);
+            state.page = Matrix([of(a), of(b), of(c), of(d), of(e), of(f)]).then(state.page);
+        }
+        let own = stream.dict.get_deref(b"Resources", self.document).and_then(Object::as_dict).ok();
+        self.run(&content, own.or(resources), state, depth + 1)
+    }
+}
+
+fn number(object: &Object) -> Option<f64> {
+    match object {
+        Object::Integer(_) | Object::Real(_) => object.as_float().ok().map(f64::from).filter(|value| value.is_finite()),
+        _ => None,
+    }
+}
+
+/// The span between two states of the text matrix; `None` if nothing of it can be seen.
+fn span(text: String, before: [f64; 6], after: [f64; 6]) -> Option<Span> {
+    let length = before[0].hypot(before[1]);
+    let size = before[2].hypot(before[3]);
+    if text.is_empty() || !(length > 0.0 && size > 0.0 && after.iter().all(|value| value.is_finite())) {
+        return None;
+    }
+    // Text mirrored on its baseline reads as if it were not.
+    let (x, y) = (before[0] / length, before[1] / length);
+    let along = |point: [f64; 6]| point[4] * x + point[5] * y;
+    let height = before[5] * x - before[4] * y;
+    Some(Span { text, direction: (x, y), start: along(before), end: along(after), height, size })
+}

@@ -1,0 +1,244 @@
+//! PDFs as they come: printed, written by a library, protected, damaged and hostile.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod make;
+
+use longhaul_documents::{ChunkOptions, DocumentError, Format, Limits, Page, PageError, Pages, chunk, extract, sniff};
+use lopdf::{Object, Stream, dictionary};
+use make::{Builder, encrypted, saved};
+use proptest::prelude::*;
+
+const PRINTED: &[u8] = include_bytes!("../fixtures/printed.pdf");
+
+fn open(bytes: &[u8]) -> Result<Pages, DocumentError> {
+    Pages::open(bytes.to_vec(), Format::Pdf, &Limits::default())
+}
+
+fn texts(bytes: &[u8]) -> Vec<String> {
+    let document = extract(bytes.to_vec(), Format::Pdf, &Limits::default()).unwrap();
+    assert_eq!(document.failures, []);
+    document.pages.into_iter().map(|page| page.text).collect()
+}
+
+#[test]
+fn a_printed_page_is_read_as_a_person_reads_it() {
+    assert_eq!(sniff(PRINTED, None, None), Ok(Format::Pdf));
+    let pages = open(PRINTED).unwrap();
+    assert_eq!((pages.page_count(), pages.title()), (2, Some("Tides at the harbour of Norrvik")));
+    let read: Vec<Page> = (1..=2).map(|number| pages.page(number).unwrap()).collect();
+    assert!(read.iter().all(|page| !page.needs_ocr && page.warnings.is_empty()));
+    let first = &read[0].text;
+    assert!(first.contains("a difficult but efficient record"), "ligatures: {first}");
+    assert!(first.contains("Zoë Ångström in a café"), "accents: {first}");
+    assert!(first.contains("Wednesday\t4.51 m\t0.41 m\tFrançois Lefèvre"), "a row of the table: {first}");
+    let left = first.find("no affluent neighbour").unwrap();
+    assert!(left < first.find("In the right column").unwrap(), "one column after the other: {first}");
+    assert!(read[1].text.contains("„Das Wasser fließt,\nwohin es will.“"), "{}", read[1].text);
+    let chunks = chunk(&read, &ChunkOptions { tokens: 64, overlap: 16 }).unwrap();
+    assert!(chunks.len() > 5 && chunks.iter().all(|chunk| chunk.tokens <= 64));
+}
+
+#[test]
+fn pages_are_read_alone_in_any_order_and_always_alike() {
+    let bytes = saved(Builder::default().text("First page.").text("Second page.").text("Third page.").build());
+    let pages = open(&bytes).unwrap();
+    let of = |number| pages.page(number).unwrap().text;
+    assert_eq!(
+        (of(3), of(1), of(2), of(3)),
+        ("Third page.".into(), "First page.".into(), "Second page.".into(), "Third page.".into())
+    );
+    assert_eq!(pages.page(0), Err(PageError::OutOfRange { page: 0, count: 3 }));
+    assert_eq!(pages.page(4).unwrap_err().to_string(), "there is no page 4; the document has 3");
+}
+
+#[test]
+fn letters_are_found_by_the_font_s_encoding_and_differences() {
+    let mut builder = Builder::default();
+    let encoding = dictionary! {
+        "Type" => "Encoding", "BaseEncoding" => "WinAnsiEncoding",
+        "Differences" => vec![65.into(), "f_f_i".into(), "Lslash".into(), "uni20AC".into(), "g99".into()],
+    };
+    let font =
+        dictionary! { "Type" => "Font", "Subtype" => "Type1", "BaseFont" => "Helvetica", "Encoding" => encoding };
+    builder.font = Some(font);
+    let bytes = saved(builder.raw(b"BT /F1 12 Tf 72 700 Td <6541 4243 20 e9> Tj ET").build());
+    assert_eq!(texts(&bytes), ["effiŁ€ é"]);
+    let mut builder = Builder::default();
+    builder.font = Some(font_without_meaning(65));
+    let bytes = saved(builder.raw(b"BT /F1 12 Tf 72 700 Td (A) Tj ET").build());
+    let page = open(&bytes).unwrap().page(1).unwrap();
+    assert!(page.needs_ocr, "letters without meaning are no text");
+    assert_eq!(page.warnings[0].code, "unmapped_letters");
+}
+
+fn font_without_meaning(code: i64) -> lopdf::Dictionary {
+    let encoding = dictionary! { "Type" => "Encoding", "Differences" => vec![code.into(), "g99".into()] };
+    dictionary! { "Type" => "Font", "Subtype" => "Type1", "BaseFont" => "Strange", "Encoding" => encoding }
+}
+
+#[test]
+fn positions_part_words_lines_and_cells() {
+    let content = b"BT /F1 10 Tf 72 700 Td [(W) 80 (ord) -400 (gap)] TJ 0 -12 Td (second line) Tj \
+        200 0 Td (cell) Tj ET q 1 0 0 1 0 -60 cm BT /F1 10 Tf 1 0 0 1 72 700 Tm (moved) Tj ET Q";
+    let bytes = saved(Builder::default().raw(content).build());
+    assert_eq!(texts(&bytes), ["Word gap\nsecond line\tcell\n\nmoved"]);
+}
+
+#[test]
+fn a_page_that_is_a_picture_asks_for_ocr_and_an_empty_one_does_not() {
+    let bytes = saved(Builder::default().picture().raw(b"").text("words").build());
+    let pages = open(&bytes).unwrap();
+    let of = |number: usize| pages.page(number).map(|page| (page.text, page.needs_ocr)).unwrap();
+    assert_eq!((of(1), of(2), of(3)), ((String::new(), true), (String::new(), false), ("words".into(), false)));
+}
+
+#[test]
+fn a_protected_document_is_refused_and_one_with_an_empty_password_is_read() {
+    let document = || Builder::default().text("Secret words.").build();
+    for bytes in [encrypted(document(), "owner", "user", false), encrypted(document(), "owner", "user", true)] {
+        let error = open(&bytes).unwrap_err();
+        assert_eq!(error, DocumentError::PasswordProtected);
+        assert!(error.to_string().contains("protected by a password"));
+    }
+    for bytes in [encrypted(document(), "owner", "", false), encrypted(document(), "owner", "", true)] {
+        assert_eq!(texts(&bytes), ["Secret words."]);
+    }
+}
+
+#[test]
+fn what_is_cut_off_or_no_pdf_is_told() {
+    for bytes in [&b"%PDF-1.7\nnothing follows"[..], b"plain words", &PRINTED[..200]] {
+        let error = open(bytes).unwrap_err();
+        assert!(matches!(error.code(), "document_broken" | "document_no_pages"), "{error:?}");
+    }
+    assert_eq!(open(b"").unwrap_err(), DocumentError::Empty);
+    assert_eq!(open(b" \n ").unwrap_err().code(), "document_empty");
+}
+
+#[test]
+fn a_page_that_fails_leaves_the_others() {
+    let mut builder = Builder::default();
+    let mut document = builder.text("one").text("two").text("three").build();
+    let second = document.page_iter().nth(1).unwrap();
+    document.objects.remove(&second);
+    let whole = extract(saved(document), Format::Pdf, &Limits::default()).unwrap();
+    let read: Vec<_> = whole.pages.iter().map(|page| (page.number, page.text.as_str())).collect();
+    assert_eq!(read, [(1, "one"), (3, "three")]);
+    assert_eq!(whole.failures.iter().map(PageError::code).collect::<Vec<_>>(), ["page_broken"]);
+}
+
+#[test]
+fn a_content_that_unpacks_without_end_fails_its_page_only() {
+    let bomb = b"0 0 m ".repeat(2 << 20);
+    let mut document = Builder::default().text("small").raw(&bomb).build();
+    document.compress();
+    let bytes = saved(document);
+    assert!(bytes.len() < 200_000, "a small file: {}", bytes.len());
+    let limits = Limits { max_page_bytes: 1 << 20, ..Limits::default() };
+    let whole = extract(bytes, Format::Pdf, &limits).unwrap();
+    assert_eq!(whole.pages[0].text, "small");
+    assert_eq!(whole.failures, [PageError::TooLarge { page: 2, what: "bytes of content", max: 1 << 20 }]);
+}
+
+#[test]
+fn forms_that_draw_themselves_end() {
+    let mut builder = Builder::default();
+    builder.form(b"BT /F1 10 Tf 72 700 Td (again) Tj ET /Self Do /Self Do");
+    let page = open(&saved(builder.raw(b"/Self Do").build())).unwrap().page(1).unwrap();
+    assert!(page.text.starts_with("again") && page.text.len() < 10_000, "{} letters", page.text.len());
+    let mut builder = Builder::default();
+    builder.form(&b"/Self Do ".repeat(50));
+    let error = open(&saved(builder.raw(b"/Self Do").build())).unwrap().page(1).unwrap_err();
+    assert_eq!(error.code(), "page_too_large");
+}
+
+#[test]
+fn page_trees_that_bite_their_tail_end() {
+    let mut document = Builder::default().text("only").build();
+    let root = document.catalog().unwrap().get(b"Pages").unwrap().as_reference().unwrap();
+    let tree = document.get_dictionary_mut(root).unwrap();
+    let kids = tree.get_mut(b"Kids").unwrap().as_array_mut().unwrap();
+    kids.insert(0, Object::Reference(root));
+    tree.set("Parent", root);
+    assert_eq!(texts(&saved(document)), ["only"]);
+}
+
+#[test]
+fn a_letter_table_that_claims_every_code_costs_nothing() {
+    let table = b"1 begincodespacerange <00000000> <ffffffff> endcodespacerange \
+        1 beginbfrange <00000000> <ffffffff> <0041> endbfrange";
+    let mut builder = Builder::default();
+    let table = builder.document.add_object(Stream::new(dictionary! {}, table.to_vec()));
+    builder.font = Some(dictionary! {
+        "Type" => "Font", "Subtype" => "Type0", "BaseFont" => "Any", "Encoding" => "Identity-H", "ToUnicode" => table,
+        "DescendantFonts" => vec![dictionary! { "DW" => 1000, "W" => vec![0.into(), i64::from(u32::MAX).into(), 500.into()] }.into()],
+    });
+    let bytes = saved(builder.raw(b"BT /F1 12 Tf 72 700 Td <00000001 00000002> Tj ET").build());
+    assert_eq!(texts(&bytes), ["BC"]);
+}
+
+#[test]
+fn nesting_without_end_is_an_error_and_no_crash() {
+    let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
+    let content = [b"BT /F1 12 Tf (before) Tj ET ".as_slice(), &deep, b" TJ"].concat();
+    let page = open(&saved(Builder::default().raw(&content).build())).unwrap().page(1);
+    assert!(page.is_ok_and(|page| page.text == "before" || page.text.is_empty()));
+    let mut file = b"%PDF-1.7\n1 0 obj ".to_vec();
+    file.extend([b"<< /A ".repeat(50_000), b">>".repeat(50_000)].concat());
+    file.extend(b" endobj\ntrailer << /Root 1 0 R >>\nstartxref\n9\n%%EOF");
+    assert!(open(&file).is_err());
+}
+
+#[test]
+fn limits_of_bytes_pages_and_letters_hold() {
+    let bytes = saved(Builder::default().text("one").text("two").build());
+    let with = |limits: Limits| Pages::open(bytes.clone(), Format::Pdf, &limits);
+    let limits = Limits::default();
+    let few = with(Limits { max_pages: 1, ..limits }).unwrap_err();
+    assert_eq!(few, DocumentError::TooManyPages { pages: 2, max: 1 });
+    assert_eq!(with(Limits { max_pdf_bytes: 10, ..limits }).unwrap_err(), DocumentError::TooLarge { max: 10 });
+    let page = with(Limits { max_page_chars: 2, ..limits }).unwrap().page(1);
+    assert_eq!(page, Err(PageError::TooLarge { page: 1, what: "letters", max: 2 }));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever happens to a file on its way, reading it ends, and in an answer.
+    #[test]
+    fn damage_is_survived(hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40), cut in 0..100usize) {
+        let mut bytes = Builder::default().text("Some words.").picture().text("More words.").build();
+        bytes.compress();
+        let mut bytes = saved(bytes);
+        for (place, byte) in hits {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        bytes.truncate(bytes.len() * (100 - cut / 3) / 100);
+        if let Ok(pages) = open(&bytes) {
+            for number in 1..=pages.page_count() {
+                let _read_or_refused = pages.page(number);
+            }
+        }
+    }
+
+    #[test]
+    fn rubbish_behind_the_mark_is_survived(rubbish in prop::collection::vec(any::<u8>(), 0..2_000)) {
+        let bytes = [b"%PDF-1.5\n".as_slice(), &rubbish].concat();
+        prop_assert!(open(&bytes).is_err());
+    }
+
+    #[test]
+    fn any_content_stream_is_survived(content in prop::collection::vec(any::<u8>(), 0..600)) {
+        let bytes = saved(Builder::default().raw(&content).build());
+        let pages = open(&bytes).unwrap();
+        prop_assert!(pages.page(1).is_ok());
+    }
+}
+
+#[test]
+fn open_documents_can_be_shared_between_threads() {
+    fn shareable<T: Send + Sync>(_: &T) {}
+    shareable(&open(PRINTED).unwrap());
+}
