@@ -99,7 +99,11 @@ impl<'a> Place<'a> {
         if fraction.is_some_and(|number| number.fract() != 0.0) {
             return self.wrong_type("an integer");
         }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and within the range of u64")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole, and within the range of u64"
+        )]
         let whole = number.as_u64().or(fraction.filter(|n| (0.0..1e15).contains(n)).map(|n| n as u64));
         match whole {
             Some(whole) if range.contains(&whole) => Some(whole),

@@ -34,6 +34,8 @@ pub struct TaskSettings {
     pub embed_concurrency: usize,
     /// How many pages of one document are read at once.
     pub page_concurrency: usize,
+    /// How many documents are open at once, over all jobs: each is in memory as a whole.
+    pub open_documents: usize,
     /// Calls to models that compute in this process, over all jobs, at once.
     pub cpu_concurrency: usize,
     /// What reads documents.
@@ -46,7 +48,7 @@ pub struct TaskSettings {
 
 impl Default for TaskSettings {
     /// Answers are kept for 300 s, 20,000 of them in 64 MiB; 16 items at once with waits of up to 250 ms and 500 ms;
-    /// 32 pieces a call, four calls and four pages at once; one computing call for each core.
+    /// 32 pieces a call, four calls and four pages at once, four open documents; one computing call for each core.
     fn default() -> Self {
         Self {
             analysis_model: None,
@@ -60,6 +62,7 @@ impl Default for TaskSettings {
             embed_batch: 32,
             embed_concurrency: 4,
             page_concurrency: 4,
+            open_documents: 4,
             cpu_concurrency: std::thread::available_parallelism().map_or(2, usize::from),
             extractor: Arc::new(TextLayer::default()),
             clock: Arc::new(SystemClock::start()),

@@ -94,7 +94,8 @@ impl Executor for Analyses {
         let names = input.analyses.iter().map(Analysis::name);
         let output = gather(names.zip(answers), input.on_failure, job.is_last_attempt(), model.name())?;
         let mut completed = Completed::json(&output)?;
-        completed.report = Report { model: Some(output.model), degraded: !output.degraded.is_empty(), ..Report::default() };
+        completed.report =
+            Report { model: Some(output.model), degraded: !output.degraded.is_empty(), ..Report::default() };
         Ok(completed)
     }
 }
@@ -162,8 +163,9 @@ async fn document_text(job: &JobContext, id: DocumentId) -> Result<String, Failu
         return Err(Failure::permanent("document_not_found", format!("there is no document {id}")));
     };
     if let Some(stored) = job.document_part(id, DocumentText::PART).await? {
-        let text = DocumentText::read(&stored)
-            .map_err(|error| Failure::permanent("internal", format!("the stored text of {id} is unreadable: {error}")))?;
+        let text = DocumentText::read(&stored).map_err(|error| {
+            Failure::permanent("internal", format!("the stored text of {id} is unreadable: {error}"))
+        })?;
         return Ok(text.joined());
     }
     match job.status_of(document.job).await? {

@@ -128,7 +128,14 @@ impl Process {
         self.answers.held()
     }
 
-    async fn answer(&self, job: &JobContext, model: &Arc<dyn Model>, use_cache: bool, number: usize, item: &Item) -> Result<ItemResult, Failure> {
+    async fn answer(
+        &self,
+        job: &JobContext,
+        model: &Arc<dyn Model>,
+        use_cache: bool,
+        number: usize,
+        item: &Item,
+    ) -> Result<ItemResult, Failure> {
         let started = self.asking.clock.now();
         let key = Key::of(job.tenant(), model.name(), &item.task);
         let done = if model.capabilities().cpu_bound {
@@ -241,11 +248,9 @@ impl Executor for Process {
             .calls
             .model(input.model.as_deref(), self.default_model.as_deref())
             .map_err(|error| Failure::permanent("unknown_model", error.to_string()))?;
-        let asked = input
-            .items
-            .iter()
-            .enumerate()
-            .map(|(number, item)| self.answer(job, &model, input.cache, number, item));
+        // Collected, so that no closure with a lifetime of its own is held across an await.
+        let items = input.items.iter().enumerate();
+        let asked: Vec<_> = items.map(|(number, item)| self.answer(job, &model, input.cache, number, item)).collect();
         let results: Vec<_> = stream::iter(asked).buffered(self.concurrency).collect().await;
         let results: Vec<ItemResult> = results.into_iter().collect::<Result<_, _>>()?;
         let output = ProcessOutput::of(results, model.name(), self.asking.clock.now().since(started));
