@@ -127,7 +127,7 @@ fn gather(
     model: &str,
 ) -> Result<AnalysisOutput, Failure> {
     let mut output = AnalysisOutput::of_model(model);
-    let mut failed: Vec<(&str, JobError)> = Vec::new();
+    let mut failed: Vec<(&str, Box<JobError>)> = Vec::new();
     let mut succeeded = 0;
     for (name, answer) in answers {
         match answer {
@@ -142,19 +142,19 @@ fn gather(
     if let Some((name, error)) = failed.iter().find(|(_, error)| error.retryable)
         && !is_last_attempt
     {
-        return Err(of_analysis(name, error.clone()));
+        return Err(of_analysis(name, error));
     }
     if let Some((name, error)) = failed.first()
         && (on_failure == OnFailure::Fail || succeeded == 0)
     {
-        return Err(of_analysis(name, error.clone()));
+        return Err(of_analysis(name, error));
     }
-    output.errors = failed.into_iter().map(|(name, error)| (name.to_owned(), TaskError::from(&error))).collect();
+    output.errors = failed.into_iter().map(|(name, error)| (name.to_owned(), TaskError::from(&*error))).collect();
     Ok(output)
 }
 
-fn of_analysis(name: &str, error: JobError) -> Failure {
-    Failure::from(JobError { message: format!("{name}: {}", error.message), ..error })
+fn of_analysis(name: &str, error: &JobError) -> Failure {
+    Failure::from(JobError { message: format!("{name}: {}", error.message), ..error.clone() })
 }
 
 /// The stored text of a document.
@@ -173,7 +173,8 @@ async fn document_text(job: &JobContext, id: DocumentId) -> Result<String, Failu
             let message = format!("the text of {id} is not ready yet: {} is {}", document.job, status.as_str());
             // Waiting for another job is no failure of this one: it is put aside, at no cost.
             let plan = RetryPlan::Park(job.clock().now() + DOCUMENT_PAUSE);
-            Err(Failure::Job { error: JobError::transient("document_not_ready", message), plan, ambiguous: false })
+            let error = Box::new(JobError::transient("document_not_ready", message));
+            Err(Failure::Job { error, plan, ambiguous: false })
         }
         Some(status) => {
             let message = format!("{id} has no text: {}, which took it in, has {}", document.job, status.as_str());

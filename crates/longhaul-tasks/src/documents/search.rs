@@ -89,7 +89,7 @@ pub fn rank(
     query: &str,
     limit: usize,
 ) -> Vec<SearchHit> {
-    let index = Bm25::of(chunks.chunks.iter().map(|stored| words_of(stored)));
+    let index = Bm25::of(chunks.chunks.iter().map(words_of));
     let by_words: Vec<(usize, f64)> =
         index.search(query, MAX_RANKED).into_iter().map(|hit| (hit.text, hit.score)).collect();
     let by_vectors = vectors.map(|(vectors, query)| nearest(vectors, query)).unwrap_or_default();

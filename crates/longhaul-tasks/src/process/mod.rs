@@ -171,7 +171,7 @@ impl Process {
             .await;
         match kept {
             Ok(Kept { output, degraded, served }) => Ok(Ok((Answer { output, degraded }, served))),
-            Err(Failure::Job { error, .. }) => Ok(Err(TaskError::from(&error))),
+            Err(Failure::Job { error, .. }) => Ok(Err(TaskError::from(&*error))),
             Err(Failure::Interrupted) => Err(Failure::Interrupted),
         }
     }
