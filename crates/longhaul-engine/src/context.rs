@@ -3,8 +3,10 @@
 use std::{collections::HashMap, future::Future, sync::Arc};
 
 use bytes::Bytes;
-use longhaul_core::{Clock, EventKind, JobId, LogLevel, Payload, Stage, StepName, Tenant, Timestamp};
-use longhaul_store::{Held, JobStore, JobView};
+use longhaul_core::{
+    Clock, DocumentId, EventKind, JobId, LogLevel, Payload, Stage, Status, StepName, Tenant, Timestamp,
+};
+use longhaul_store::{Document, Held, JobStore, JobView, StoreError};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Failure, admission::Payloads};
@@ -47,6 +49,12 @@ impl JobContext {
     /// The number of this attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.view.job.attempt
+    }
+
+    /// Whether a failure of this attempt is the job's: no further one follows it.
+    pub fn is_last_attempt(&self) -> bool {
+        let job = &self.view.job;
+        job.attempt.saturating_sub(job.crashes) >= job.spec.max_attempts
     }
 
     /// When it has to be over, if it has to.
@@ -124,5 +132,53 @@ impl JobContext {
     /// Whether an earlier attempt has stored the step.
     pub fn has_step(&self, name: &StepName) -> bool {
         self.steps.contains_key(name)
+    }
+
+    // ── documents ──
+
+    /// A document of the job's tenant; none when there is no such document.
+    pub async fn document(&self, document: DocumentId) -> Result<Option<Document>, Failure> {
+        found(self.store.document(self.tenant(), document).await)
+    }
+
+    /// The bytes of a payload.
+    pub async fn read(&self, payload: &Payload) -> Result<Bytes, Failure> {
+        Ok(self.payloads.read(payload).await?)
+    }
+
+    /// Stores a derived part of a document, or replaces it. A large one goes to the blob store.
+    pub async fn put_document_part(
+        &self,
+        document: DocumentId,
+        part: &'static str,
+        content: Bytes,
+    ) -> Result<(), Failure> {
+        // Holds the blob until the row that refers to it is committed.
+        let stored = self.payloads.store(content).await?;
+        Ok(self.store.put_document_part(self.tenant(), document, part, stored.payload.clone()).await?)
+    }
+
+    /// A derived part of a document; none when it has not been stored.
+    pub async fn document_part(&self, document: DocumentId, part: &'static str) -> Result<Option<Bytes>, Failure> {
+        let stored = found(self.store.document_part(self.tenant(), document, part).await)?;
+        match stored.flatten() {
+            Some(payload) => self.read(&payload).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Where another job of the tenant stands; none when it is unknown or its data is gone.
+    pub async fn status_of(&self, job: JobId) -> Result<Option<Status>, Failure> {
+        let view = self.store.job(self.tenant(), job).await;
+        Ok(found(view)?.map(|view| view.job.status()))
+    }
+}
+
+/// What is not there is an answer and no failure.
+fn found<T>(looked: Result<T, StoreError>) -> Result<Option<T>, Failure> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(StoreError::NotFound(_) | StoreError::Gone(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

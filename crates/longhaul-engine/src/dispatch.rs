@@ -155,7 +155,7 @@ async fn take_places(places: &Arc<Semaphore>, all: usize) -> Option<OwnedSemapho
 
 fn failed(failure: Failure) -> Outcome {
     match failure {
-        Failure::Job { error, plan, ambiguous } => Outcome::Failed { error, plan, ambiguous },
+        Failure::Job { error, plan, ambiguous } => Outcome::Failed { error: *error, plan, ambiguous },
         Failure::Interrupted => Outcome::Released,
     }
 }
@@ -169,7 +169,7 @@ async fn run(executor: &dyn Executor, context: &JobContext) -> Result<Completed,
             let why = why.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
             tracing::error!(kind = %executor.kind().name, why, "an executor panicked");
             let error = JobError::transient("executor_panicked", "the code that runs this kind failed unexpectedly");
-            Err(Failure::Job { error, plan: RetryPlan::Backoff, ambiguous: true })
+            Err(Failure::Job { error: Box::new(error), plan: RetryPlan::Backoff, ambiguous: true })
         }
     }
 }

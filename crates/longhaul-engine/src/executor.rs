@@ -53,7 +53,7 @@ pub enum Failure {
     /// It failed.
     Job {
         /// With what.
-        error: JobError,
+        error: Box<JobError>,
         /// What should follow.
         plan: RetryPlan,
         /// Whether it cannot be known if the last outside call took effect.
@@ -77,7 +77,7 @@ impl Failure {
 
 impl From<JobError> for Failure {
     fn from(error: JobError) -> Self {
-        Failure::Job { error, plan: RetryPlan::Backoff, ambiguous: false }
+        Failure::Job { error: Box::new(error), plan: RetryPlan::Backoff, ambiguous: false }
     }
 }
 

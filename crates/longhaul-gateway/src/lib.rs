@@ -18,5 +18,7 @@ pub use longhaul_providers::Operation;
 pub use longhaul_providers::analysis::{
     Classification, Entity, EntityKind, Keyword, LabelScore, Language, Sentiment, SentimentLabel,
 };
+pub use longhaul_providers::local::{Bm25, Hit};
 pub use model::{Capabilities, Embeddings, ErrorClass, Model, ModelError, ModelFuture};
 pub use models::{Models, UnknownModel};
+pub use nearest::nearest;

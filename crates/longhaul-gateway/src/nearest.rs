@@ -4,7 +4,7 @@
 const MAX_CHARS: usize = 64;
 
 /// The candidate with the fewest edits from `name`, if they are few enough to be a slip.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name: Vec<char> = name.chars().flat_map(char::to_lowercase).take(MAX_CHARS).collect();
     let slips = (name.len() / 3).clamp(1, 3);
     candidates

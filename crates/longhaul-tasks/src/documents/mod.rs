@@ -1,0 +1,27 @@
+//! `document.ingest`: from the bytes of an upload to text, pieces, vectors and a summary; and the search over them.
+//!
+//! The steps of a job are `extract` (what it is, how many pages), `page:<n>`, `chunk`, `embed:<batch>` and `summary`. A
+//! step that is done is not done again on a later attempt; a document is opened again only when a page is missing. What
+//! comes out is stored beside the document as [`parts`], each as soon as it is complete, so that the text can be used
+//! while vectors are still being made.
+//!
+//! A page that cannot be read is an entry with an `error`; the job fails only when no page can be read or nothing is
+//! written on any. Reading pictures of text (OCR) is not there: a page that needs it says so. [`Extractor`] is where it
+//! will plug in.
+
+mod extractor;
+mod ingest;
+mod input;
+mod output;
+pub mod parts;
+mod run;
+mod schema;
+mod search;
+mod source;
+
+pub use extractor::{Extractor, OpenDocument, TextLayer};
+pub use ingest::Ingest;
+pub use input::{IngestInput, Ocr};
+pub use output::{Embedded, IngestOutput, OutputChunk, PageReport, PageSource, Timings};
+pub use parts::{DocumentChunks, DocumentText, DocumentVectors};
+pub use search::{Place, RankedBy, SearchError, SearchHit, SearchOutput, rank};

@@ -1,0 +1,120 @@
+//! How the built-in kinds are set, and how they are made.
+
+use std::{fmt, sync::Arc};
+
+use longhaul_core::{Backoff, Clock, Span};
+use longhaul_engine::{Executor, SystemClock};
+use longhaul_gateway::Models;
+use longhaul_resilience::Dice;
+
+use crate::{Analyses, Echo, Ingest, Process, calls::Calls, documents::Extractor, documents::TextLayer};
+
+/// What can be set about the built-in kinds.
+#[derive(Clone)]
+pub struct TaskSettings {
+    /// The model of `analysis` jobs that name none; none: the default of the models.
+    pub analysis_model: Option<String>,
+    /// The model of `process` jobs that name none; none: the default of the models.
+    pub process_model: Option<String>,
+    /// The model of `document.ingest` jobs that name none; none: the default of the models.
+    pub document_model: Option<String>,
+    /// How long an answer of `process` is kept.
+    pub cache_ttl: Span,
+    /// How many answers are kept at most.
+    pub cache_entries: usize,
+    /// How many bytes of answers are kept at most.
+    pub cache_bytes: usize,
+    /// How many items of one `process` job are worked on at once.
+    pub process_concurrency: usize,
+    /// How long an item of `process` waits before another try.
+    pub process_backoff: Backoff,
+    /// How many pieces of a document one call for vectors takes.
+    pub embed_batch: usize,
+    /// How many calls for vectors of one document run at once.
+    pub embed_concurrency: usize,
+    /// How many pages of one document are read at once.
+    pub page_concurrency: usize,
+    /// How many documents are open at once, over all jobs: each is in memory as a whole.
+    pub open_documents: usize,
+    /// Calls to models that compute in this process, over all jobs, at once.
+    pub cpu_concurrency: usize,
+    /// What reads documents.
+    pub extractor: Arc<dyn Extractor>,
+    /// Where `process` takes the time from, to know how old an answer is. The engine's own clock, in a server.
+    pub clock: Arc<dyn Clock>,
+    /// Places waits within their backoff.
+    pub dice: Arc<Dice>,
+}
+
+impl Default for TaskSettings {
+    /// Answers are kept for 300 s, 20,000 of them in 64 MiB; 16 items at once with waits of up to 250 ms and 500 ms;
+    /// 32 pieces a call, four calls and four pages at once, four open documents; one computing call for each core.
+    fn default() -> Self {
+        Self {
+            analysis_model: None,
+            process_model: None,
+            document_model: None,
+            cache_ttl: Span::from_secs(300),
+            cache_entries: 20_000,
+            cache_bytes: 64 * 1024 * 1024,
+            process_concurrency: 16,
+            process_backoff: Backoff { initial_ms: 250, max_ms: 2_000 },
+            embed_batch: 32,
+            embed_concurrency: 4,
+            page_concurrency: 4,
+            open_documents: 4,
+            cpu_concurrency: std::thread::available_parallelism().map_or(2, usize::from),
+            extractor: Arc::new(TextLayer::default()),
+            clock: Arc::new(SystemClock::start()),
+            dice: Arc::new(Dice::unpredictable()),
+        }
+    }
+}
+
+impl fmt::Debug for TaskSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskSettings")
+            .field("cache_ttl", &self.cache_ttl)
+            .field("cache_entries", &self.cache_entries)
+            .field("cache_bytes", &self.cache_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The built-in kinds.
+#[derive(Clone)]
+pub struct BuiltIn {
+    /// All of them, for the engine.
+    pub executors: Vec<Arc<dyn Executor>>,
+    /// `process`, which can also answer without a job.
+    pub process: Arc<Process>,
+    /// `analysis`.
+    pub analysis: Arc<Analyses>,
+    /// `document.ingest`, and what can be done with what it has stored.
+    pub documents: Arc<Ingest>,
+}
+
+impl fmt::Debug for BuiltIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.executors.iter().map(|executor| executor.kind().name.as_str());
+        f.debug_list().entries(names).finish()
+    }
+}
+
+/// Makes the built-in kinds over these models.
+///
+/// ```
+/// use longhaul_tasks::{TaskSettings, built_in};
+/// # use std::sync::Arc;
+/// let kinds = built_in(Arc::default(), TaskSettings::default());
+/// assert_eq!(kinds.executors.len(), 4);
+/// ```
+pub fn built_in(models: Arc<Models>, settings: TaskSettings) -> BuiltIn {
+    let calls = Calls::new(models, settings.cpu_concurrency);
+    let process = Arc::new(Process::new(calls.clone(), &settings));
+    let analysis = Arc::new(Analyses::new(calls.clone(), &settings));
+    let documents = Arc::new(Ingest::new(calls, &settings));
+    let executors: Vec<Arc<dyn Executor>> =
+        vec![Arc::new(Echo::default()), process.clone(), analysis.clone(), documents.clone()];
+    BuiltIn { executors, process, analysis, documents }
+}
