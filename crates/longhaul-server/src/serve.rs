@@ -64,6 +64,21 @@ async fn show_document(
 }
 
 /// The OpenAPI document, for those who want it without a server.
-pub fn openapi_document(app: App) -> String {
-    routes::router(app).1
+pub fn openapi_document() -> String {
+    routes::document()
+}
+
+#[cfg(test)]
+mod tests {
+    /// `openapi.json` is committed for clients and generators; `UPDATE=1` writes it anew.
+    #[test]
+    fn the_committed_document_is_what_the_server_serves() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../openapi.json");
+        let served = super::openapi_document();
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &served).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == served, "openapi.json is stale: UPDATE=1 cargo nextest run -p longhaul-server openapi");
+    }
 }

@@ -13,15 +13,14 @@ use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    app::App,
+    app::{App, Limits},
     json::BodyLimit,
     openapi,
     problem::{no_such_method, no_such_route},
 };
 
 /// Every route of the API with its description.
-fn api(app: &App) -> OpenApiRouter<App> {
-    let limits = &app.0.limits;
+fn api(limits: &Limits) -> OpenApiRouter<App> {
     let bulk =
         OpenApiRouter::new().routes(routes!(jobs::create::create_many)).layer(Extension(BodyLimit(limits.bulk_body)));
     let uploads = OpenApiRouter::new()
@@ -60,8 +59,13 @@ fn api(app: &App) -> OpenApiRouter<App> {
 
 /// The API, and its OpenAPI document as JSON.
 pub(crate) fn router(app: App) -> (Router, String) {
-    let (router, document) = api(&app).split_for_parts();
+    let (router, document) = api(&app.0.limits).split_for_parts();
     let document = openapi::complete(document);
     let router = router.fallback(no_such_route).method_not_allowed_fallback(no_such_method).with_state(app);
     (router, document)
+}
+
+/// The OpenAPI document alone.
+pub(crate) fn document() -> String {
+    openapi::complete(api(&Limits::default()).into_openapi())
 }

@@ -8,6 +8,7 @@ use axum::{
 use bytes::Bytes;
 use longhaul_core::{Job, JobId, Span, Status};
 use longhaul_engine::{JobRequest, Rejected, Waited};
+use longhaul_tasks::{ProcessOutput, process::Served};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use utoipa::ToSchema;
@@ -144,22 +145,18 @@ async fn run_process(
 
 /// The items, unless all of them failed.
 fn processed(output: Bytes) -> Result<Response, Problem> {
-    #[derive(Deserialize)]
-    struct Counts {
-        succeeded: u64,
-        failed: u64,
-        #[serde(default)]
-        cache: Option<String>,
-    }
-    let counts: Counts = serde_json::from_slice(&output)
+    let read: ProcessOutput = serde_json::from_slice(&output)
         .map_err(|_| Problem::new(Code::Internal, "The output of the job cannot be read."))?;
-    if counts.succeeded == 0 && counts.failed > 0 {
-        let output: Value = serde_json::from_slice(&output).unwrap_or_default();
+    if read.succeeded == 0 && read.failed > 0 {
         let problem = Problem::new(Code::UpstreamFailed, "Every item failed; `results` says why.");
-        return Err(problem.with("results", output["results"].clone()));
+        return Err(problem.with("results", serde_json::to_value(read.results).unwrap_or_default()));
     }
-    let cache = counts.cache.as_deref().and_then(|cache| HeaderValue::from_str(cache).ok());
-    Ok(with(json_answer(StatusCode::OK, output), [(CACHE, cache.unwrap_or(HeaderValue::from_static("miss")))]))
+    let served = match read.served() {
+        Served::Hit => "hit",
+        Served::Coalesced => "coalesced",
+        Served::Miss | Served::Bypass => "miss",
+    };
+    Ok(with(json_answer(StatusCode::OK, output), [(CACHE, HeaderValue::from_static(served))]))
 }
 
 fn without_cache(body: &[u8]) -> Bytes {

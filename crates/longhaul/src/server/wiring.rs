@@ -5,14 +5,15 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
-use longhaul_core::{DocumentId, KindName, QueueName, Span, Tenant};
-use longhaul_engine::{Completed, EngineOptions, Executor, Failure, JobContext, KindOverride, store::StoreError};
+use longhaul_core::{Clock, DocumentId, KindName, Payload, QueueName, Span, Tenant};
+use longhaul_engine::{EngineOptions, Executor, KindOverride, store::StoreError};
 use longhaul_server::{
     Limits, Tasks,
     cors::CorsOptions,
     listener::{BodyFloor, ListenerOptions, TrustedProxies, tls_from_pem_files},
 };
 use longhaul_store::JobStore;
+use longhaul_tasks::{BuiltIn, TaskSettings, built_in};
 
 use crate::config::Settings;
 
@@ -77,28 +78,70 @@ pub(super) fn cors(settings: &Settings) -> CorsOptions {
     CorsOptions { origins, credentials: false }
 }
 
-struct Echo(longhaul_core::KindSpec);
-#[async_trait]
-impl Executor for Echo {
-    fn kind(&self) -> &longhaul_core::KindSpec { &self.0 }
-    async fn run(&self, job: &JobContext) -> Result<Completed, Failure> { Ok(Completed::with(job.input().clone())) }
-}
-
 /// The built-in kinds, and what routes ask of them directly.
-pub(super) fn tasks(_settings: &Settings, _store: &Arc<dyn JobStore>) -> (Vec<Arc<dyn Executor>>, Arc<dyn Tasks>) {
-    let spec = longhaul_core::KindSpec { name: KindName::new("echo").unwrap_or_else(|_| unreachable!()), description: None, input_schema: None, output_schema: None, queue: None, max_attempts: None, backoff: None, timeout_s: None };
-    (vec![Arc::new(Echo(spec))], Arc::new(BuiltIn))
+pub(super) fn tasks(
+    settings: &Settings,
+    store: &Arc<dyn JobStore>,
+    clock: &Arc<dyn Clock>,
+) -> (Vec<Arc<dyn Executor>>, Arc<dyn Tasks>) {
+    let model_of = |kind: &str| settings.kinds.get(kind).and_then(|kind| kind.model.as_ref()).map(|model| model.as_str().to_owned());
+    let settings = TaskSettings {
+        analysis_model: model_of("analysis"),
+        process_model: model_of("process"),
+        document_model: model_of("document.ingest"),
+        clock: clock.clone(),
+        ..TaskSettings::default()
+    };
+    let built_in = built_in(Arc::default(), settings);
+    let executors = built_in.executors.clone();
+    (executors, Arc::new(Direct { store: store.clone(), built_in }))
 }
 
-struct BuiltIn;
+/// Answers routes without a job.
+struct Direct {
+    store: Arc<dyn JobStore>,
+    built_in: BuiltIn,
+}
+
+impl Direct {
+    async fn part(
+        &self,
+        tenant: &Tenant,
+        document: DocumentId,
+        part: &'static str,
+    ) -> Result<Option<Bytes>, StoreError> {
+        match self.store.document_part(tenant, document, part).await? {
+            None => Ok(None),
+            Some(Payload::Inline(json)) => Ok(Some(json)),
+            Some(Payload::Blob(blob)) => {
+                let store = self.store.clone();
+                let read = tokio::task::spawn_blocking(move || store.blobs().get(&blob)).await;
+                let unavailable = |error: &dyn std::fmt::Display| StoreError::Unavailable(error.to_string());
+                read.map_err(|error| unavailable(&error))?.map(Some).map_err(|error| unavailable(&error))
+            }
+        }
+    }
+}
 
 #[async_trait]
-impl Tasks for BuiltIn {
-    fn processed(&self, _tenant: &Tenant, _input: &[u8]) -> Option<Bytes> {
-        None
+impl Tasks for Direct {
+    fn processed(&self, tenant: &Tenant, input: &[u8]) -> Option<Bytes> {
+        let input = self.built_in.process.read(std::str::from_utf8(input).ok()?).ok()?;
+        let output = self.built_in.process.try_cached(tenant, &input)?;
+        serde_json::to_vec(&output).ok().map(Bytes::from)
     }
 
-    async fn search(&self, _: &Tenant, _: DocumentId, _: &str, _: usize) -> Result<Option<Bytes>, StoreError> {
-        Ok(None)
+    async fn search(
+        &self,
+        tenant: &Tenant,
+        document: DocumentId,
+        query: &str,
+        limit: usize,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let Some(chunks) = self.part(tenant, document, "chunks").await? else { return Ok(None) };
+        let vectors = self.part(tenant, document, "vectors").await?;
+        let found = self.built_in.documents.search(chunks, vectors, query, limit).await;
+        let found = found.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        serde_json::to_vec(&found).map(|json| Some(json.into())).map_err(|error| StoreError::Corrupt(error.to_string()))
     }
 }
