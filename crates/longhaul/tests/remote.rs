@@ -341,3 +341,49 @@ fn a_proxy_of_the_surroundings_does_not_stand_before_this_machine() {
         .run();
     assert_eq!(ran.code, 0, "{}", ran.err);
 }
+
+#[test]
+fn a_bare_result_is_printed_and_an_unfinished_one_ends_with_6() {
+    let server = Fake::new()
+        .on("GET /v1/jobs/job_1/result", json(202, r#"{"job_id":"job_1","status":"running"}"#))
+        .on("GET /v1/jobs/job_1/result", json(200, r#"{"a":1}"#));
+    let early = Program::new(&["jobs", "result", "job_1"]).to(&server).run();
+    assert_eq!((early.code, early.out.as_str()), (6, ""));
+    let done = Program::new(&["jobs", "result", "job_1", "--json"]).to(&server).run();
+    assert_eq!((done.code, done.out.as_str()), (0, "{\"a\":1}\n"));
+}
+
+#[test]
+fn attempts_say_how_each_ended() {
+    let server = Fake::new().on(
+        "GET /v1/jobs/job_1/attempts",
+        json(
+            200,
+            r#"{"data":[
+            {"attempt":1,"status":"failed","started_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:02Z",
+             "worker_id":"w1","error":{"code":"timeout","message":"no answer in 2s","retryable":true},"ambiguous":true},
+            {"attempt":2,"worker_id":"w2"}]}"#,
+        ),
+    );
+    let ran = Program::new(&["jobs", "attempts", "job_1"]).to(&server).run();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    // The column STARTED is relative to today.
+    assert!(ran.out.contains("no answer in 2s (timeout) [ambiguous: it died during a call]"), "{}", ran.out);
+    assert!(ran.out.lines().nth(1).unwrap().trim_start().starts_with("1  failed"), "{}", ran.out);
+    assert!(ran.out.lines().nth(2).unwrap().trim_start().starts_with("2  running  -"), "{}", ran.out);
+}
+
+#[test]
+fn a_document_is_shown_in_short() {
+    let document = r#"{"document_id":"doc_1","name":"a.md","bytes":7,"pages":[{},{}],"job_id":null}"#;
+    let server = Fake::new().on("GET /v1/documents/doc_1", json(200, document));
+    let ran = Program::new(&["documents", "show", "doc_1"]).to(&server).run();
+    insta::assert_snapshot!(ran.whole(None), @r"
+    exit: 0
+    --- stdout
+    bytes        7
+    document_id  doc_1
+    name         a.md
+    pages        2 (--json shows them)
+    ");
+}

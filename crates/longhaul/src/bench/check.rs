@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::target::Running;
 use super::wire::{Connection, request};
@@ -62,8 +64,12 @@ async fn look_at(remembered: &Remembered, connection: &mut Connection, host: &st
     if job.status != "succeeded" || job.attempt != 1 {
         bail!("it is {} in attempt {}", job.status, job.attempt);
     }
-    let output = job.output.as_ref().and_then(|output| output["text"].as_str()).unwrap_or_default();
-    if !output.starts_with(&format!("{:016}", remembered.number)) || job.output != job.input {
+    let parsed = |value: &Option<Box<RawValue>>| value.as_ref().map(|raw| serde_json::from_str::<Value>(raw.get()));
+    let (Some(input), Some(output)) = (parsed(&job.input).transpose()?, parsed(&job.output).transpose()?) else {
+        bail!("its input or output is missing");
+    };
+    let text = output["text"].as_str().unwrap_or_default();
+    if !text.starts_with(&format!("{:016}", remembered.number)) || output != input {
         bail!("its output is not its input");
     }
     let page = get(&format!("/v1/jobs/{id}/attempts"), connection, host).await?;

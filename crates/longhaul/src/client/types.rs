@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// The body of `POST /v1/jobs`.
@@ -76,9 +75,9 @@ pub struct Job {
     /// How many there may be.
     pub max_attempts: Option<u64>,
     /// The input.
-    pub input: Option<Value>,
+    pub input: Option<Box<RawValue>>,
     /// The result.
-    pub output: Option<Value>,
+    pub output: Option<Box<RawValue>>,
     /// The last error.
     pub error: Option<JobError>,
     /// Whether the answer came from a fallback.
@@ -147,7 +146,7 @@ pub struct Event {
     /// When.
     pub time: String,
     /// Details.
-    pub data: Option<Value>,
+    pub data: Option<Box<RawValue>>,
 }
 
 /// A try at a job.
@@ -191,9 +190,9 @@ pub struct Kind {
     /// How long an attempt may run.
     pub timeout_s: Option<f64>,
     /// What it takes.
-    pub input_schema: Option<Value>,
+    pub input_schema: Option<Box<RawValue>>,
     /// What it gives.
-    pub output_schema: Option<Value>,
+    pub output_schema: Option<Box<RawValue>>,
 }
 
 /// A queue.

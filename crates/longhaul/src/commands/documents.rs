@@ -1,5 +1,7 @@
 //! `longhaul documents`: what became of an upload.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -40,7 +42,7 @@ pub(crate) async fn run(arguments: DocumentsArguments, server: &Server, screen: 
         screen.raw(&answer.body)?;
         return Ok(Exit::Ok);
     }
-    let document: serde_json::Map<String, Value> = answer.read()?;
+    let document: BTreeMap<String, Value> = answer.read()?;
     let width = document.keys().map(|name| name.chars().count()).max().unwrap_or(0) + 2;
     for (name, value) in &document {
         let name = clean(name);

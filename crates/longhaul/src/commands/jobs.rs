@@ -1,7 +1,7 @@
 //! `longhaul jobs`: looking at jobs and acting on them.
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::Server;
 use super::listing::{self, Listing};
@@ -13,7 +13,7 @@ use crate::client::types::{Attempt, Event, Job, Page, Receipt};
 use crate::clock;
 use crate::config::parse_duration;
 use crate::exit::{Exit, UsageError};
-use crate::screen::{Screen, Table, Tint, clean, relative};
+use crate::screen::{Screen, Table, Tint, clean, pretty, relative};
 
 /// Arguments of `jobs`.
 #[derive(Debug, Args)]
@@ -250,7 +250,7 @@ async fn show(job_id: &str, server: &Server, screen: &mut Screen) -> anyhow::Res
     for (name, value) in [("input", &job.input), ("output", &job.output)] {
         if let Some(value) = value {
             screen.line(format!("{name}:"))?;
-            screen.line(clean(&serde_json::to_string_pretty(value)?))?;
+            screen.line(clean(&pretty(value.get())))?;
         }
     }
     Ok(Exit::Ok)
@@ -270,8 +270,8 @@ async fn result(job_id: &str, server: &Server, screen: &mut Screen) -> anyhow::R
     if server.json {
         screen.raw(&answer.body)?;
     } else {
-        let value: Value = answer.read()?;
-        screen.line(clean(&serde_json::to_string_pretty(&value)?))?;
+        let value: &RawValue = answer.read()?;
+        screen.line(clean(&pretty(value.get())))?;
     }
     Ok(Exit::Ok)
 }
@@ -289,13 +289,13 @@ async fn events(job_id: &str, after: u64, server: &Server, screen: &mut Screen) 
     let mut table = Table::new(&[">SEQ", "TIME", "EVENT", ">TRY", "DATA"]);
     listing::print(Listing { page: &page, all: true, next: last_seq }, server, screen, |item, _| {
         let event: Event = serde_json::from_str(item.get())?;
-        let data = event.data.filter(|data| !data.is_null() && data != &Value::Object(serde_json::Map::new()));
+        let data = event.data.filter(|data| data.get() != "{}");
         table.tinted([
             (event.seq.to_string().as_str(), Tint::Plain),
             (&event.time, Tint::Dim),
             (&event.event, event_tint(&event.event)),
             (&event.attempt.map_or("-".to_owned(), |attempt| attempt.to_string()), Tint::Plain),
-            (&data.map(|data| shortened(&data.to_string())).unwrap_or_default(), Tint::Plain),
+            (&data.map(|data| shortened(data.get())).unwrap_or_default(), Tint::Plain),
         ]);
         Ok(())
     })

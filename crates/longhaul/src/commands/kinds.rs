@@ -9,7 +9,7 @@ use crate::client::Request;
 use crate::client::types::{Kind, Page};
 use crate::config::nearest;
 use crate::exit::{Exit, UsageError};
-use crate::screen::{Screen, Table, clean};
+use crate::screen::{Screen, Table, clean, pretty};
 
 /// Arguments of `kinds`.
 #[derive(Debug, Args)]
@@ -91,7 +91,7 @@ async fn show(name: &str, server: &Server, screen: &mut Screen) -> anyhow::Resul
         for (label, schema) in [("input", kind.input_schema), ("output", kind.output_schema)] {
             if let Some(schema) = schema {
                 screen.line(format!("{label}:"))?;
-                screen.line(clean(&serde_json::to_string_pretty(&schema)?))?;
+                screen.line(clean(&pretty(schema.get())))?;
             }
         }
         return Ok(Exit::Ok);

@@ -14,7 +14,7 @@ use crate::client::types::Job;
 use crate::client::{Answer, ClientError, Request};
 use crate::clock::Stopwatch;
 use crate::exit::Exit;
-use crate::screen::{Screen, Tint, clean, span};
+use crate::screen::{Screen, Tint, clean, pretty, span};
 
 /// How long the server is asked to hold a request, in seconds; the contract allows 60.
 const HOLD_S: u64 = 30;
@@ -121,8 +121,8 @@ fn show_end(answer: &Answer, job: &Job, server: &Server, screen: &mut Screen) ->
     if server.json {
         screen.raw(&answer.body)?;
     } else if job.status == "succeeded" {
-        let output = job.output.clone().unwrap_or_default();
-        screen.line(clean(&serde_json::to_string_pretty(&output)?))?;
+        let output = job.output.as_ref().map_or("null", |output| output.get());
+        screen.line(clean(&pretty(output)))?;
     }
     if job.status == "succeeded" {
         return Ok(Exit::Ok);

@@ -3,6 +3,7 @@
 //! Colour and live progress appear only where a terminal watches, and never with `NO_COLOR`. Text that came from a
 //! server is cleaned of control characters before it is shown, since it could otherwise steer the terminal.
 
+mod json;
 mod style;
 mod table;
 mod time;
@@ -11,6 +12,7 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::config::Environment;
 
+pub use json::pretty;
 pub use style::{Tint, clean};
 pub use table::Table;
 pub use time::{relative, span};
