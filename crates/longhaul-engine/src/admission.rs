@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use longhaul_core::{Backoff, INLINE_LIMIT, JobId, JobSpec, Payload, QueueName, Span, Tenant, Timestamp};
+use longhaul_core::{INLINE_LIMIT, JobId, JobSpec, KindSpec, Payload, QueueName, Span, Tenant, Timestamp};
 use longhaul_store::{Document, Idempotency, JobStore, NewJob, StoreError, Submit, Submitted, blob::Pin};
 
 use crate::{Engine, FieldError};
@@ -70,30 +70,38 @@ pub struct Accepted {
 /// Why jobs were not taken in. None of them was.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Rejected {
-    /// There is no such kind.
-    #[error("there is no kind {kind:?}")]
-    UnknownKind {
-        /// Which job of the request, from 0.
-        index: usize,
-        /// What was asked for.
-        kind: String,
-        /// What there is.
-        known: Vec<String>,
-    },
-    /// The input is not what the kind takes.
-    #[error("the input does not fit the kind")]
-    Input {
-        /// Which job of the request, from 0.
-        index: usize,
-        /// Each field that is wrong; pointers begin at the input.
-        errors: Vec<FieldError>,
-    },
+    /// Some cannot be run: all that is wrong with any of them.
+    #[error("the request names kinds or inputs that cannot be used")]
+    Invalid(Vec<Finding>),
     /// The store did not take them.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The engine is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,
+}
+
+/// What is wrong with one job of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which job of the request, from 0.
+    pub index: usize,
+    /// What is wrong with it.
+    pub flaw: Flaw,
+}
+
+/// What can be wrong with a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flaw {
+    /// There is no such kind.
+    UnknownKind {
+        /// What was asked for.
+        kind: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The input is not what the kind takes: each field that is wrong; pointers begin at the input.
+    Input(Vec<FieldError>),
 }
 
 /// A payload, and what keeps its blob until the row that refers to it is committed.
@@ -185,12 +193,13 @@ impl Engine {
         if self.is_stopping() {
             return Err(Rejected::ShuttingDown);
         }
+        let kinds = self.known_kinds(tenant, &requests).map_err(Rejected::Invalid)?;
         let bytes = requests.iter().map(|request| request.input.len()).sum();
         let _waiting = self.inner.waiting.add(bytes)?;
         let mut jobs = Vec::with_capacity(requests.len());
         let mut pins = Vec::new();
-        for (index, request) in requests.into_iter().enumerate() {
-            let spec = self.specify(tenant, index, &request)?;
+        for (request, kind) in requests.into_iter().zip(kinds) {
+            let spec = self.specify(tenant, &request, &kind);
             let stored = self.inner.payloads.store(request.input).await?;
             jobs.push(NewJob { spec: Arc::new(spec), input: stored.payload.clone() });
             pins.push(stored);
@@ -203,20 +212,36 @@ impl Engine {
         }
     }
 
-    fn specify(&self, tenant: &Tenant, index: usize, request: &JobRequest) -> Result<JobSpec, Rejected> {
-        let inner = &*self.inner;
-        let Some(known) = inner.kinds.find(tenant, &request.kind) else {
-            let known = inner.kinds.list(tenant).into_iter().map(|kind| kind.spec.name.to_string()).collect();
-            return Err(Rejected::UnknownKind { index, kind: request.kind.clone(), known });
-        };
-        let text = std::str::from_utf8(&request.input).unwrap_or_default();
-        let errors = known.check(text);
-        if !errors.is_empty() {
-            return Err(Rejected::Input { index, errors });
+    /// All that is wrong with the kinds and inputs of a request; nothing, when they can be submitted.
+    pub fn examine(&self, tenant: &Tenant, requests: &[JobRequest]) -> Vec<Finding> {
+        self.known_kinds(tenant, requests).err().unwrap_or_default()
+    }
+
+    fn known_kinds(&self, tenant: &Tenant, requests: &[JobRequest]) -> Result<Vec<Arc<KindSpec>>, Vec<Finding>> {
+        let mut kinds = Vec::with_capacity(requests.len());
+        let mut findings = Vec::new();
+        for (index, request) in requests.iter().enumerate() {
+            match self.known_kind(tenant, request) {
+                Ok(kind) => kinds.push(kind),
+                Err(flaw) => findings.push(Finding { index, flaw }),
+            }
         }
+        if findings.is_empty() { Ok(kinds) } else { Err(findings) }
+    }
+
+    fn known_kind(&self, tenant: &Tenant, request: &JobRequest) -> Result<Arc<KindSpec>, Flaw> {
+        let Some(known) = self.inner.kinds.find(tenant, &request.kind) else {
+            let known = self.inner.kinds.list(tenant).into_iter().map(|kind| kind.spec.name.to_string()).collect();
+            return Err(Flaw::UnknownKind { kind: request.kind.clone(), known });
+        };
+        let errors = known.check(std::str::from_utf8(&request.input).unwrap_or_default());
+        if errors.is_empty() { Ok(known.spec) } else { Err(Flaw::Input(errors)) }
+    }
+
+    fn specify(&self, tenant: &Tenant, request: &JobRequest, kind: &KindSpec) -> JobSpec {
+        let inner = &*self.inner;
         let now = inner.clock.now();
-        let kind = &known.spec;
-        Ok(JobSpec {
+        JobSpec {
             id: JobId::fresh(&*inner.ids, now),
             tenant: tenant.clone(),
             kind: kind.name.clone(),
@@ -226,7 +251,7 @@ impl Engine {
             },
             priority: request.priority,
             max_attempts: request.max_attempts.or(kind.max_attempts).unwrap_or(inner.options.max_attempts),
-            backoff: kind.backoff.unwrap_or(Backoff::default()),
+            backoff: kind.backoff.unwrap_or_default(),
             retention: request.retention.unwrap_or(inner.options.retention),
             run_at: request.run_at,
             deadline_at: request.deadline_at,
@@ -234,6 +259,6 @@ impl Engine {
             metadata: request.metadata.clone(),
             retry_of: request.retry_of,
             created_at: now,
-        })
+        }
     }
 }

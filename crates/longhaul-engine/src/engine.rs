@@ -239,20 +239,18 @@ impl Engine {
         let inner = &*self.inner;
         let until = inner.clock.now() + at_most;
         let watch = inner.hub.watch(job);
-        // A job that runs here has not ended: the first look can be spared.
-        let mut look = known.is_some() || !inner.hub.running().holds(tenant, job);
         loop {
             let changed = watch.changed();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if look {
+            // A job that still runs here, now that its changes are heard, has not ended: the look can be spared.
+            if known.is_some() || !inner.hub.running().holds(tenant, job) {
                 let view = inner.store.job(tenant, job).await?;
                 let is_news = known.is_some_and(|known| known != view.job.version);
                 if view.job.status().is_terminal() || is_news {
                     return Ok(Waited::Now(view));
                 }
             }
-            look = true;
             let is_woken = tokio::select! {
                 () = changed => true,
                 () = inner.clock.sleep_until(until) => false,
@@ -267,10 +265,6 @@ impl Engine {
                     Some(known) if known == view.job.version => Waited::Unchanged,
                     _ => Waited::Now(view),
                 });
-            }
-            if known.is_none() {
-                // Woken, and not by its end: whatever it was, it is not what is waited for.
-                look = !inner.hub.running().holds(tenant, job);
             }
         }
     }

@@ -46,9 +46,7 @@ impl Hub {
 
 impl Observer for Hub {
     fn committed(&self, changes: &[Change]) {
-        for change in changes.iter().filter(|change| change.cancelling) {
-            self.running.cancel(change.job);
-        }
+        self.running.committed(changes);
         let watchers = self.lock();
         if watchers.is_empty() {
             return;

@@ -34,7 +34,7 @@ pub mod store {
     };
 }
 
-pub use admission::{Accepted, JobRequest, Rejected};
+pub use admission::{Accepted, Finding, Flaw, JobRequest, Rejected};
 pub use clock::SystemClock;
 pub use context::JobContext;
 pub use engine::{Engine, EngineOptions, KindOverride, Waited};

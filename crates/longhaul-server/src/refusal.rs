@@ -1,7 +1,7 @@
 //! From what the engine and the store refuse to what a client is told.
 
 use longhaul_core::Refused;
-use longhaul_engine::Rejected;
+use longhaul_engine::{Finding, Flaw, Rejected};
 use longhaul_engine::store::{StoreError, Tombstone};
 
 use crate::{
@@ -63,25 +63,48 @@ fn gone(tombstone: &Tombstone) -> Problem {
         .with("finished_at", tombstone.finished_at.to_string())
 }
 
-/// Where in the request a job stands: its fields are named from there.
-pub(crate) fn rejected(error: Rejected, at: impl Fn(usize) -> String) -> Problem {
+/// A refused submit; `at` says where in the request a job stands, `input` is what its input is called there.
+pub(crate) fn rejected(error: Rejected, at: impl Fn(usize) -> String, input: &str) -> Problem {
     match error {
-        Rejected::UnknownKind { index, kind, known } => {
+        Rejected::Invalid(findings) => invalid_jobs(Vec::new(), findings, at, input),
+        Rejected::Store(error) => error.into(),
+        Rejected::ShuttingDown => Problem::new(Code::ShuttingDown, "The server is stopping."),
+    }
+}
+
+/// Everything that is wrong with jobs: fields of theirs, their kinds, their inputs.
+pub(crate) fn invalid_jobs(
+    mut errors: Vec<FieldError>,
+    findings: Vec<Finding>,
+    at: impl Fn(usize) -> String,
+    input: &str,
+) -> Problem {
+    let mut unknown = None;
+    let others = (errors.len() + findings.len()).saturating_sub(1);
+    for Finding { index, flaw } in findings {
+        match flaw {
+            Flaw::UnknownKind { kind, known } => {
+                let near = nearest(&kind, known.iter().map(String::as_str));
+                let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                let message = format!("is {kind:?}, which is no known kind{near}");
+                errors.push(FieldError::new(format!("{}/kind", at(index)), message));
+                unknown = Some((kind, known));
+            }
+            Flaw::Input(flaws) => errors.extend(flaws.into_iter().map(|flaw| {
+                FieldError::new(format!("{}{input}{}", at(index), flaw.pointer), flaw.message)
+            })),
+        }
+    }
+    match unknown {
+        Some((kind, known)) if others == 0 => {
             let near = nearest(&kind, known.iter().map(String::as_str));
             let near = near.map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
             let detail = format!("There is no kind `{kind}`.{near} Known kinds: {}.", known.join(", "));
-            let field = FieldError::new(format!("{}/kind", at(index)), format!("is {kind:?}, which is no known kind"));
             let mut problem = Problem::new(Code::UnknownKind, detail);
-            problem.set_errors(vec![field]);
+            problem.set_errors(errors);
             problem.with("known_kinds", known)
         }
-        Rejected::Input { index, errors } => {
-            let base = format!("{}/input", at(index));
-            let errors =
-                errors.into_iter().map(|error| FieldError::new(format!("{base}{}", error.pointer), error.message));
-            Problem::invalid(Code::InvalidRequest, errors.collect())
-        }
-        Rejected::Store(error) => error.into(),
-        Rejected::ShuttingDown => Problem::new(Code::ShuttingDown, "The server is stopping."),
+        Some((_, known)) => Problem::invalid(Code::InvalidRequest, errors).with("known_kinds", known),
+        None => Problem::invalid(Code::InvalidRequest, errors),
     }
 }

@@ -12,7 +12,7 @@ use axum::{
 use bytes::Bytes;
 use longhaul_core::{DocumentId, JobId, Tenant, Timestamp};
 use longhaul_engine::{
-    JobRequest, Rejected,
+    JobRequest,
     store::{Document, Idempotency, StoreError, blob::Pin},
 };
 use serde::{Deserialize, Serialize};
@@ -163,14 +163,7 @@ async fn submit(
         })
     };
     let accepted = app.engine().submit_with(tenant, vec![request], idempotency, document).await;
-    let accepted = accepted.map_err(|error| match error {
-        Rejected::Input { errors, .. } => {
-            let errors = errors.into_iter();
-            let errors = errors.map(|error| FieldError::new(format!("/options{}", error.pointer), error.message));
-            Problem::invalid(Code::InvalidRequest, errors.collect())
-        }
-        other => rejected(other, |_| String::new()),
-    })?;
+    let accepted = accepted.map_err(|error| rejected(error, |_| String::new(), "/options"))?;
     match accepted.jobs.first() {
         Some(job) => Ok((*job, accepted.replayed)),
         None => Err(Problem::new(Code::Internal, "Nothing was accepted.")),

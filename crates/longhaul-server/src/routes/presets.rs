@@ -7,7 +7,7 @@ use axum::{
 };
 use bytes::Bytes;
 use longhaul_core::{Job, JobId, Span, Status};
-use longhaul_engine::{JobRequest, Rejected, Waited};
+use longhaul_engine::{Flaw, JobRequest, Rejected, Waited};
 use longhaul_tasks::{ProcessOutput, process::Served};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
@@ -24,7 +24,7 @@ use crate::{
     auth::{Read, Write},
     json::{ApiJsonBytes, ApiPath, ApiQuery},
     prefer,
-    problem::{Code, FieldError, Problem},
+    problem::{Code, Problem},
     refusal::rejected,
 };
 
@@ -127,7 +127,7 @@ async fn run_process(
     };
     let request = JobRequest::of("process", input);
     let accepted = engine.submit(&caller.tenant, vec![request], idempotency).await;
-    let accepted = accepted.map_err(|error| at_root(error, |pointer| pointer.to_owned()))?;
+    let accepted = accepted.map_err(|error| rejected(error, |_| String::new(), ""))?;
     let Some(job) = accepted.jobs.first().copied() else {
         return Err(Problem::new(Code::Internal, "Nothing was accepted."));
     };
@@ -166,17 +166,6 @@ fn without_cache(body: &[u8]) -> Bytes {
             Value::Object(input).to_string().into()
         }
         _ => Bytes::copy_from_slice(body),
-    }
-}
-
-/// A refusal whose fields are named from the body's root, because the body is the input.
-fn at_root(error: Rejected, rename: impl Fn(&str) -> String) -> Problem {
-    match error {
-        Rejected::Input { errors, .. } => {
-            let errors = errors.into_iter().map(|error| FieldError::new(rename(&error.pointer), error.message));
-            Problem::invalid(Code::InvalidRequest, errors.collect())
-        }
-        other => rejected(other, |_| String::new()),
     }
 }
 
@@ -234,9 +223,7 @@ pub(crate) async fn create_analysis(
     let input =
         serde_json::to_vec(&body.value).map_err(|_| Problem::new(Code::Internal, "The input could not be written."))?;
     let accepted = app.engine().submit(&caller.tenant, vec![JobRequest::of("analysis", input)], idempotency).await;
-    let in_camel_case =
-        |pointer: &str| pointer.replace("/document_id", "/documentId").replace("/on_failure", "/onFailure");
-    let accepted = accepted.map_err(|error| at_root(error, in_camel_case))?;
+    let accepted = accepted.map_err(|error| rejected(in_camel_case(error), |_| String::new(), ""))?;
     let Some(job_id) = accepted.jobs.first().copied() else {
         return Err(Problem::new(Code::Internal, "Nothing was accepted."));
     };
@@ -245,6 +232,20 @@ pub(crate) async fn create_analysis(
     let replayed = accepted.replayed.then(|| (super::jobs::create::REPLAYED, HeaderValue::from_static("true")));
     let response = with(response, location.map(|location| (header::LOCATION, location)));
     Ok(with(response, replayed))
+}
+
+/// Names refused fields as the façade spells them.
+fn in_camel_case(error: Rejected) -> Rejected {
+    let Rejected::Invalid(mut findings) = error else { return error };
+    for finding in &mut findings {
+        if let Flaw::Input(errors) = &mut finding.flaw {
+            for error in errors {
+                error.pointer =
+                    error.pointer.replace("/document_id", "/documentId").replace("/on_failure", "/onFailure");
+            }
+        }
+    }
+    Rejected::Invalid(findings)
 }
 
 /// The façade's word for where a job stands. Once an attempt has run it never goes back to `pending`.

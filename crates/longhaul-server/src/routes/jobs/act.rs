@@ -58,7 +58,7 @@ pub(crate) async fn retry(
     let id = path.id()?;
     let accepted = app.engine().retry(&caller.tenant, id).await.map_err(|error| match error {
         longhaul_engine::Rejected::Store(error) => path.missing(error),
-        other => rejected(other, |_| String::new()),
+        other => rejected(other, |_| String::new(), "/input"),
     })?;
     match accepted {
         Some(accepted) => create::answer(&app, &caller.tenant, &headers, accepted).await,

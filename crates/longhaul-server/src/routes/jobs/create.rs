@@ -19,7 +19,7 @@ use crate::{
     json::ApiJsonBytes,
     prefer,
     problem::{Code, FieldError, Problem},
-    refusal::rejected,
+    refusal::{invalid_jobs, rejected},
 };
 
 /// The header that tells a repeat's answer from a first one.
@@ -162,12 +162,13 @@ pub(crate) async fn create(
     let now = app.engine().clock().now();
     let idempotency = prefer::idempotency(&headers, "/v1/jobs", &body.bytes, now)?;
     let mut errors = Vec::new();
-    let request = body.value.check("", now, &mut errors);
+    let request = vec![body.value.check("", now, &mut errors)];
+    let at = |_| String::new();
     if !errors.is_empty() {
-        return Err(Problem::invalid(Code::InvalidRequest, errors));
+        return Err(invalid_jobs(errors, app.engine().examine(&caller.tenant, &request), at, "/input"));
     }
-    let accepted = app.engine().submit(&caller.tenant, vec![request], idempotency).await;
-    let accepted = accepted.map_err(|error| rejected(error, |_| String::new()))?;
+    let accepted = app.engine().submit(&caller.tenant, request, idempotency).await;
+    let accepted = accepted.map_err(|error| rejected(error, at, "/input"))?;
     answer(&app, &caller.tenant, &headers, accepted).await
 }
 
@@ -257,11 +258,12 @@ pub(crate) async fn create_many(
     let mut errors = Vec::new();
     let jobs = body.value.jobs.into_iter().enumerate();
     let requests: Vec<_> = jobs.map(|(index, job)| job.check(&format!("/jobs/{index}"), now, &mut errors)).collect();
+    let at = |index| format!("/jobs/{index}");
     if !errors.is_empty() {
-        return Err(Problem::invalid(Code::InvalidRequest, errors));
+        return Err(invalid_jobs(errors, app.engine().examine(&caller.tenant, &requests), at, "/input"));
     }
     let accepted = app.engine().submit(&caller.tenant, requests, idempotency).await;
-    let accepted = accepted.map_err(|error| rejected(error, |index| format!("/jobs/{index}")))?;
+    let accepted = accepted.map_err(|error| rejected(error, at, "/input"))?;
     let receipts = Receipts { jobs: accepted.jobs.iter().copied().map(Receipt::of).collect() };
     let json = serde_json::to_vec(&receipts).map_err(|_| Problem::new(Code::Internal, "No receipt."))?;
     let replayed = accepted.replayed.then(|| (REPLAYED, HeaderValue::from_static("true")));
