@@ -167,6 +167,26 @@ async fn a_body_below_the_floor_gets_408_and_the_connection_ends() {
 }
 
 #[tokio::test]
+async fn a_body_that_trickles_gets_408_however_lively_it_looks() {
+    let floor = BodyFloor { min_bytes_per_s: 100_000, window: Duration::from_millis(60) };
+    let server = Server::start(ListenerOptions { body_floor: floor, ..quick() });
+    let mut stream = server.connect().await;
+    stream.write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n").await.expect("sent");
+    let (mut reader, mut writer) = stream.split();
+    let dribble = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(1));
+        while writer.write_all(b"a").await.is_ok() {
+            ticks.tick().await;
+        }
+    };
+    let answer = tokio::select! {
+        answer = read_to_close(&mut reader) => answer,
+        () = dribble => panic!("closed before the answer could be read"),
+    };
+    assert!(answer.starts_with("HTTP/1.1 408 Request Timeout"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_body_in_many_pieces_above_the_floor_is_served() {
     let floor = BodyFloor { min_bytes_per_s: 1, window: Duration::from_secs(30) };
     let server = Server::start(ListenerOptions { body_floor: floor, ..ListenerOptions::default() });
@@ -292,6 +312,50 @@ async fn honest_requests_succeed_while_two_hundred_slow_ones_hang() {
         assert!(get_on(&mut honest, "/").await.ends_with("hello"));
     }
     assert!(server.stats.counts().open >= 200);
+}
+
+/// With the documented deadlines, so it takes as long as they do. Needs 10,000 descriptors.
+#[ignore = "second tier: five thousand slow connections against the default deadlines take 40 seconds"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_thousand_slow_connections_are_gone_in_time_and_harm_no_honest_one() {
+    const SLOW: u64 = 5_000;
+    let server = Server::start(ListenerOptions::default());
+    let attackers = TaskTracker::new();
+    for index in 0..SLOW {
+        let mut stream = server.connect().await;
+        let _attack = attackers.spawn(async move {
+            let begun: &[u8] = match index % 3 {
+                0 => b"",
+                1 => b"GET / HTTP/1.1\r\nx-sl: ",
+                _ => b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n",
+            };
+            let mut ticks = tokio::time::interval(Duration::from_secs(1));
+            let dribble = async {
+                while index % 3 != 0 && stream.write_all(begun).await.is_ok() {
+                    ticks.tick().await;
+                    while stream.write_all(b"a").await.is_ok() {
+                        ticks.tick().await;
+                    }
+                }
+                let mut rest = Vec::new();
+                let _closed = stream.read_to_end(&mut rest).await;
+            };
+            // Two slots of the body's window after the window itself.
+            tokio::time::timeout(Duration::from_secs(42), dribble).await.expect("cut in time");
+        });
+    }
+    attackers.close();
+    let mut honest = 0;
+    while server.stats.counts().open > 1 && !attackers.is_empty() {
+        let mut stream = server.connect().await;
+        assert!(get_on(&mut stream, "/").await.ends_with("hello"), "honest request {honest} failed");
+        honest += 1;
+        tokio::task::yield_now().await;
+    }
+    attackers.wait().await;
+    let counts = server.stats.counts();
+    eprintln!("{honest} honest requests served meanwhile, none failed; {counts:?}");
+    assert_eq!(counts.overdue + counts.slow_bodies, SLOW);
 }
 
 #[tokio::test]
