@@ -293,6 +293,28 @@ async fn a_connection_above_the_cap_gets_503_and_one_that_ends_makes_room() {
     assert_eq!(server.stats.counts().refused, 1);
 }
 
+#[tokio::test]
+async fn a_flood_above_the_cap_is_told_so_to_the_last_connection() {
+    let server = Server::start(ListenerOptions { max_connections: 8, ..ListenerOptions::default() });
+    let mut seated = Vec::new();
+    for _ in 0..8 {
+        let mut stream = server.connect().await;
+        assert!(get_on(&mut stream, "/").await.ends_with("hello"));
+        seated.push(stream);
+    }
+    // Only one of them at a time is read out; the others are answered and closed at once.
+    let mut flood = Vec::new();
+    for _ in 0..50 {
+        flood.push(server.connect().await);
+    }
+    for stream in &mut flood {
+        let answer = read_to_close(stream).await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    }
+    assert_eq!(server.stats.counts().refused, 50);
+    assert!(get_on(&mut seated[0], "/").await.ends_with("hello"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn honest_requests_succeed_while_two_hundred_slow_ones_hang() {
     let server = Server::start(ListenerOptions::default());
