@@ -126,9 +126,15 @@ where
             if let Some(Ok(frame)) = &frame {
                 this.meter.received(frame.data_ref().map_or(0, Bytes::len));
             }
-            if let Some(since) = this.waiting_since.take() {
-                // A verdict over a wait that has just ended can stand until the next one: these bytes did arrive.
-                let _late = this.meter.waited(now().saturating_duration_since(since));
+            // A wait that bytes have ended is judged like one that the timer ends: a client that sends a byte just
+            // before every judgement would escape them all otherwise.
+            if let Some(since) = this.waiting_since.take()
+                && let Err(too_slow) = this.meter.waited(now().saturating_duration_since(since))
+                && frame.is_some()
+            {
+                *this.failed = true;
+                this.connection.mark_slow(*this.request);
+                return Poll::Ready(Some(Err(too_slow.into())));
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
@@ -208,6 +214,47 @@ mod tests {
         }
         let end = (1..=600).find(|_| meter.waited(Duration::from_secs(1)).is_err()).expect("given up");
         assert!((13..=35).contains(&end), "{end}");
+    }
+
+    /// What a handler gets from a client that sends this many bytes at the end of every period, and when it ends.
+    async fn read_from(bytes: usize, period: Duration) -> (usize, bool, Duration) {
+        use futures::StreamExt as _;
+        use http_body_util::{BodyExt as _, StreamBody};
+
+        let counters = Arc::default();
+        let seat = super::super::connection::Seat::take(&counters, 1).expect("a seat");
+        let connection = Arc::new(Connection::new(seat));
+        let pieces = futures::stream::unfold((), move |()| async move {
+            tokio::time::sleep(period).await;
+            Some((Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![b'x'; bytes]))), ()))
+        });
+        let client = StreamBody::new(Box::pin(pieces.take(120)));
+        let mut body = Box::pin(RatedBody::new(client, BodyFloor::default(), Arc::clone(&connection), 7));
+        let (begun, mut read) = (now(), 0);
+        loop {
+            match body.frame().await {
+                Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+                Some(Err(error)) => {
+                    assert!(error.is::<BodyTooSlow>() && connection.was_slow(7));
+                    return (read, false, now() - begun);
+                }
+                None => return (read, true, now() - begun),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_byte_just_before_every_judgement_does_not_escape_it() {
+        for period_s in [1, 5] {
+            let (_, whole, after) = read_from(1, Duration::from_secs(period_s)).await;
+            assert!(!whole && after <= Duration::from_secs(35), "{after:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_but_decent_client_is_read_to_the_end() {
+        let (read, whole, after) = read_from(5 * 1024, Duration::from_secs(5)).await;
+        assert_eq!((read, whole, after.as_secs()), (120 * 5 * 1024, true, 600));
     }
 
     proptest! {

@@ -20,7 +20,10 @@ use pin_project_lite::pin_project;
 use tower::{ServiceExt as _, util::Oneshot};
 
 use super::{Application, accept::Shared, body_rate::RatedBody, client_addr::ClientAddr, connection::Connection};
-use crate::problem::{Code, Problem};
+use crate::{
+    problem::{Code, Problem},
+    request_id::X_REQUEST_ID,
+};
 
 /// The application as one connection sees it.
 pub(super) struct Door<S> {
@@ -116,9 +119,14 @@ fn too_slow(response: Response<Body>) -> Response<Body> {
     if response.status() == Code::RequestTimeout.status() {
         return response;
     }
-    let mut answer = Problem::new(Code::RequestTimeout, "The request body arrived too slowly.").render();
-    if let Some(id) = response.headers().get(crate::request_id::X_REQUEST_ID) {
-        answer.headers_mut().insert(crate::request_id::X_REQUEST_ID, id.clone());
+    let mut problem = Problem::new(Code::RequestTimeout, "The request body arrived too slowly.");
+    let id = response.headers().get(X_REQUEST_ID).cloned();
+    if let Some(id) = id.as_ref().and_then(|id| id.to_str().ok()) {
+        problem.name_request(id);
+    }
+    let mut answer = problem.render();
+    if let Some(id) = id {
+        answer.headers_mut().insert(X_REQUEST_ID, id);
     }
     answer
 }

@@ -145,8 +145,12 @@ impl Problem {
 
     /// Fills in what only the outermost layer knows.
     pub(crate) fn identify(&mut self, request_id: &str, uri: &Uri) {
-        self.0.request_id = Some(request_id.to_owned());
         self.0.instance = Some(uri.path().to_owned());
+        self.name_request(request_id);
+    }
+
+    pub(crate) fn name_request(&mut self, request_id: &str) {
+        self.0.request_id = Some(request_id.to_owned());
     }
 
     /// The body as it is sent. Serialising a problem cannot fail: all its keys are strings, all its values JSON.
