@@ -217,7 +217,8 @@ impl World {
         if let Poll::Ready(leased) = poll_once(claim.as_mut()) {
             return leased.unwrap();
         }
-        // What is handed in after the claim is answered after it.
+        // Once a second call after the claim is answered, the claim has been looked at, and answered if it can be.
+        self.store.queues().await.unwrap();
         self.store.queues().await.unwrap();
         match poll_once(claim.as_mut()) {
             Poll::Ready(leased) => leased.unwrap(),

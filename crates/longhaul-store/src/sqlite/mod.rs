@@ -10,6 +10,8 @@
 
 mod backing;
 mod open;
+#[cfg(test)]
+mod plans;
 mod reads;
 mod rows;
 mod write;
@@ -29,12 +31,14 @@ pub struct SqliteOptions {
     pub directory: PathBuf,
     /// How long what is left of an erased or expired job is remembered.
     pub tombstones_for: Span,
+    /// The database grows no larger than this and then counts as full; none: as large as the disk allows.
+    pub database_bytes_max: Option<u64>,
 }
 
 impl SqliteOptions {
     /// In `directory`, with tombstones kept for thirty days.
     pub fn at(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), tombstones_for: Span::from_secs(30 * 86_400) }
+        Self { directory: directory.into(), tombstones_for: Span::from_secs(30 * 86_400), database_bytes_max: None }
     }
 }
 
@@ -52,6 +56,9 @@ impl SqliteStore {
         let opened = open::open(&options.directory)?;
         let blobs = DirBlobs::open(&options.directory.join("blobs"))
             .map_err(|error| OpenError::Directory { directory: options.directory.clone(), error })?;
+        if let Some(most) = options.database_bytes_max {
+            opened.limit(most).map_err(StoreError::from)?;
+        }
         let backing = backing::SqliteBacking::new(opened, Arc::new(blobs))?;
         Ok(Arc::new(LedgerStore::start(backing, time, observer, options.tombstones_for)?))
     }

@@ -73,6 +73,15 @@ pub(super) struct Opened {
     pub(super) lock: File,
 }
 
+impl Opened {
+    /// Lets the database grow no larger than `bytes`.
+    pub(super) fn limit(&self, bytes: u64) -> rusqlite::Result<()> {
+        let page: u64 = self.writer.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages = bytes / page.max(1);
+        self.writer.pragma_update_and_check(None, "max_page_count", pages as i64, |_| Ok(()))
+    }
+}
+
 pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
     let refuse = |error| OpenError::Directory { directory: directory.to_owned(), error };
     fs::create_dir_all(directory).map_err(refuse)?;

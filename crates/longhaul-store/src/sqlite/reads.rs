@@ -87,6 +87,13 @@ fn number(db: &Connection, tenant: &Tenant, id: JobId) -> Result<i64, StoreError
     }
 }
 
+/// Lists jobs; `window` narrows them to an index of their own.
+pub(super) fn list_sql(window: &str) -> String {
+    let columns = include_str!("queries/job_by_no.sql");
+    let columns = columns.trim_start_matches("SELECT").split("FROM").next().unwrap_or("*");
+    include_str!("queries/list.sql").replace("{columns}", columns).replace("{window}", window)
+}
+
 fn absent(db: &Connection, tenant: &Tenant, id: JobId) -> Result<StoreError, StoreError> {
     Ok(match tombstone(db, tenant, id)? {
         Some(tombstone) => StoreError::Gone(Box::new(tombstone)),
@@ -184,9 +191,7 @@ impl Reads for SqliteReads {
             query.created_before.map_or(top, |at| *JobId::floor(at + longhaul_core::Span::from_millis(1)).as_bytes());
         let before = query.before.map_or(top, |id| *id.as_bytes()).min(by_time);
         self.with(|db| {
-            let columns = include_str!("queries/job_by_no.sql");
-            let columns = columns.trim_start_matches("SELECT").split("FROM").next().unwrap_or("*");
-            let sql = include_str!("queries/list.sql").replace("{columns}", columns).replace("{window}", window);
+            let sql = list_sql(window);
             let found = all(
                 db,
                 &sql,
