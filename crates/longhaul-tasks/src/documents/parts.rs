@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 /// The part `text`: what is written on the pages that could be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentText {
-    /// The document.
-    pub document_id: DocumentId,
     /// What it is.
     pub format: Format,
     /// Its title, if it says one.
@@ -49,11 +47,10 @@ impl DocumentText {
     }
 }
 
-/// The part `chunks`: the pieces.
+/// The part `chunks`: the pieces, as a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct DocumentChunks {
-    /// The document.
-    pub document_id: DocumentId,
     /// The pieces, in order.
     pub chunks: Vec<StoredChunk>,
 }
@@ -74,7 +71,7 @@ impl DocumentChunks {
 
     pub(super) fn of(document_id: DocumentId, chunks: Vec<Chunk>) -> Self {
         let stored = |chunk: Chunk| StoredChunk { chunk_id: format!("{document_id}:{}", chunk.index), chunk };
-        Self { document_id, chunks: chunks.into_iter().map(stored).collect() }
+        Self { chunks: chunks.into_iter().map(stored).collect() }
     }
 
     /// Reads a stored part.
@@ -86,8 +83,6 @@ impl DocumentChunks {
 /// The part `vectors`: one for each piece, in their order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DocumentVectors {
-    /// The document.
-    pub document_id: DocumentId,
     /// The model that was asked, by its name in the configuration: a query has to be asked of the same.
     pub asked: String,
     /// What made the vectors. Only vectors of the same maker can be compared.

@@ -194,7 +194,6 @@ impl<'a> Run<'a> {
     pub(super) async fn keep_text(&self, what: &Extracted, pages: &[ReadPage]) -> Result<DocumentText, Failure> {
         let readable = pages.iter().filter(|page| page.error.is_none());
         let text = DocumentText {
-            document_id: self.input.document_id,
             format: what.format,
             title: what.title.clone(),
             page_count: what.page_count,
@@ -281,13 +280,7 @@ impl<'a> Run<'a> {
         if vectors.0.len() != dimensions * chunks.chunks.len() {
             return Err(Failure::permanent("embedding_incomplete", "the model did not give one vector for each piece"));
         }
-        let stored = DocumentVectors {
-            document_id: self.input.document_id,
-            asked: asked.name().to_owned(),
-            model: maker.clone(),
-            dimensions,
-            vectors,
-        };
+        let stored = DocumentVectors { asked: asked.name().to_owned(), model: maker.clone(), dimensions, vectors };
         self.keep(DocumentVectors::PART, &stored).await?;
         Ok(Embedded { model: maker, dimensions, count: chunks.chunks.len() })
     }

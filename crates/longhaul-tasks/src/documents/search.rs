@@ -180,13 +180,7 @@ mod tests {
     }
 
     fn vectors(each: &[Vec<f32>]) -> DocumentVectors {
-        DocumentVectors {
-            document_id: DocumentId::from_bytes([7; 16]),
-            asked: "m".into(),
-            model: "m".into(),
-            dimensions: each[0].len(),
-            vectors: Packed::of(each),
-        }
+        DocumentVectors { asked: "m".into(), model: "m".into(), dimensions: each[0].len(), vectors: Packed::of(each) }
     }
 
     #[test]

@@ -1,0 +1,263 @@
+use std::sync::{
+    Arc, Condvar, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use longhaul_core::{Span, Status};
+use longhaul_documents::{DocumentError, Format, Page, PageError};
+use longhaul_gateway::{ErrorClass, Models};
+use longhaul_tasks::documents::{DocumentChunks, DocumentText, DocumentVectors, Extractor, IngestOutput, OpenDocument};
+use serde_json::json;
+
+use crate::kit::{FakeModel, Stage};
+
+/// A document of pages that are counted when they are read, and may hold, fail or be pictures.
+#[derive(Clone, Default)]
+pub(crate) struct Paper(Arc<PaperInner>);
+
+#[derive(Default)]
+struct PaperInner {
+    pages: Vec<String>,
+    reads: Vec<AtomicUsize>,
+    opened: AtomicUsize,
+    /// The number of the page whose readers wait.
+    held: Mutex<Option<usize>>,
+    released: Condvar,
+}
+
+impl Paper {
+    /// Pages: a text; `!` for one that is damaged, `?` for a picture.
+    fn of(pages: &[&str]) -> Self {
+        let reads = pages.iter().map(|_| AtomicUsize::new(0)).collect();
+        let pages = pages.iter().map(|&page| page.to_owned()).collect();
+        Self(Arc::new(PaperInner { pages, reads, ..PaperInner::default() }))
+    }
+
+    fn hold(&self, page: Option<usize>) {
+        *self.0.held.lock().unwrap() = page;
+        self.0.released.notify_all();
+    }
+
+    fn reads(&self) -> Vec<usize> {
+        self.0.reads.iter().map(|reads| reads.load(Ordering::SeqCst)).collect()
+    }
+}
+
+impl Extractor for Paper {
+    fn open(&self, _: Vec<u8>, _: Option<&str>, _: &str) -> Result<Box<dyn OpenDocument>, DocumentError> {
+        self.0.opened.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl OpenDocument for Paper {
+    fn format(&self) -> Format {
+        Format::Pdf
+    }
+    fn title(&self) -> Option<&str> {
+        Some("Paper")
+    }
+    fn page_count(&self) -> usize {
+        self.0.pages.len()
+    }
+    fn page(&self, number: usize) -> Result<Page, PageError> {
+        self.0.reads[number - 1].fetch_add(1, Ordering::SeqCst);
+        let mut held = self.0.held.lock().unwrap();
+        while *held == Some(number) {
+            held = self.0.released.wait(held).unwrap();
+        }
+        let page = |text: &str, needs_ocr| Page { number, text: text.into(), needs_ocr, ..Page::default() };
+        match self.0.pages[number - 1].as_str() {
+            "!" => Err(PageError::Broken { page: number, detail: "torn".into() }),
+            "?" => Ok(page("", true)),
+            text => Ok(page(text, false)),
+        }
+    }
+}
+
+async fn stage_for(paper: &Paper) -> Stage {
+    Stage::with(Models::default(), |settings| settings.extractor = Arc::new(paper.clone())).await
+}
+
+const MARKDOWN: &str = "# Tides\n\nThe tide turns twice a day. The lantern of the lighthouse burns in every storm.\n";
+
+#[tokio::test]
+async fn a_document_becomes_text_pieces_vectors_and_a_summary() {
+    let stage = Stage::new().await;
+    let (document, job) = stage.upload("tides.md", MARKDOWN.as_bytes(), json!({})).await;
+    let output = stage.output(job).await;
+    assert_eq!(output["document_id"], document.to_string());
+    assert_eq!(output["pages"], json!([{"page": 1, "chars": output["pages"][0]["chars"], "source": "text"}]));
+    let chunk = &output["chunks"][0];
+    assert!(chunk["text"].as_str().unwrap().contains("lantern") && chunk["tokens"].is_u64(), "{output}");
+    assert_eq!(chunk["chunk_id"], format!("{document}:0"));
+    assert_eq!(output["embeddings"], json!({"model": "local-hashed-ngrams", "dimensions": 512, "count": 1}));
+    assert!(output["summary"].as_str().unwrap().contains("tide"), "{output}");
+    let timings: Vec<&String> = output["timings_ms"].as_object().unwrap().keys().collect();
+    assert_eq!(timings, ["chunk", "embed", "extract", "pages", "summary", "total"]);
+    let _typed: IngestOutput = serde_json::from_value(output).unwrap();
+    assert_eq!(stage.steps(job).await, ["extract", "page:1", "chunk", "embed:1", "summary"]);
+
+    let text = DocumentText::read(&stage.part(document, DocumentText::PART).await.unwrap()).unwrap();
+    assert!(text.joined().contains("The tide turns") && text.pages[0].headings[0].text == "Tides");
+    let chunks = DocumentChunks::read(&stage.part(document, DocumentChunks::PART).await.unwrap()).unwrap();
+    assert_eq!(chunks.chunks[0].chunk.section.as_deref(), Some("Tides"));
+    let vectors = DocumentVectors::read(&stage.part(document, DocumentVectors::PART).await.unwrap()).unwrap();
+    assert_eq!((vectors.dimensions, vectors.vectors.0.len(), vectors.asked.as_str()), (512, 512, "local"));
+}
+
+#[tokio::test]
+async fn what_is_not_asked_for_is_not_made() {
+    let stage = Stage::new().await;
+    let (document, job) = stage.upload("a.txt", b"plain words", json!({"embed": false, "summary": false})).await;
+    let output = stage.output(job).await;
+    assert!(output.get("embeddings").is_none() && output.get("summary").is_none(), "{output}");
+    assert_eq!(stage.part(document, DocumentVectors::PART).await, None);
+    assert_eq!(stage.steps(job).await, ["extract", "page:1", "chunk"]);
+}
+
+#[tokio::test]
+async fn pages_that_were_read_before_a_worker_died_are_not_read_again() {
+    let paper = Paper::of(&["one", "two", "three", "four"]);
+    let stage = Stage::mortal(|settings| {
+        settings.extractor = Arc::new(paper.clone());
+        settings.page_concurrency = 1;
+    })
+    .await;
+    paper.hold(Some(3));
+    let (_, job) = stage.upload("paper.pdf", b"%PDF", json!({})).await;
+    stage.until(|| paper.reads()[2] == 1).await;
+    assert_eq!(stage.steps(job).await, ["extract", "page:1", "page:2"]);
+    // The worker hangs in page 3. Its lease runs out, and somebody else takes over.
+    stage.clock.advance(Span::from_secs(31));
+    stage.until(|| paper.reads()[2] == 2).await;
+    paper.hold(None);
+    let view = stage.ended(job).await;
+    assert_eq!((view.job.status(), view.job.attempt, view.job.crashes), (Status::Succeeded, 2, 1));
+    assert_eq!(paper.reads()[..2], [1, 1], "finished pages are known");
+    let output = stage.output_of(&view).await;
+    let texts: Vec<&str> =
+        output["chunks"].as_array().unwrap().iter().map(|chunk| chunk["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["one", "two", "three", "four"]);
+}
+
+#[tokio::test]
+async fn a_failed_attempt_after_the_pages_does_not_open_the_document_again() {
+    let paper = Paper::of(&["one", "two"]);
+    let model = Arc::new(FakeModel::new().failing([ErrorClass::Transient]));
+    let mut models = Models::default();
+    models.insert(model.clone());
+    let stage = Stage::with(models, |settings| settings.extractor = Arc::new(paper.clone())).await;
+    let options = json!({"embed": {"model": "fake"}, "summary": false});
+    let (_, job) = stage.upload("paper.pdf", b"%PDF", options).await;
+    let view = stage.ended_in_time(job).await;
+    assert_eq!((view.job.status(), view.job.attempt), (Status::Succeeded, 2));
+    assert_eq!((paper.0.opened.load(Ordering::SeqCst), paper.reads(), model.calls()), (1, vec![1, 1], 2));
+}
+
+#[tokio::test]
+async fn vectors_are_made_in_batches_that_the_model_takes() {
+    let pages: Vec<String> = (1..=8).map(|n| format!("page number {n}")).collect();
+    let paper = Paper::of(&pages.iter().map(String::as_str).collect::<Vec<_>>());
+    let model = Arc::new(FakeModel::new());
+    let mut models = Models::default();
+    models.insert(model.clone());
+    let stage = Stage::with(models, |settings| settings.extractor = Arc::new(paper.clone())).await;
+    let options = json!({"embed": {"model": "fake"}, "summary": {"model": "fake"}});
+    let (document, job) = stage.upload("paper.pdf", b"%PDF", options).await;
+    let output = stage.output(job).await;
+    assert_eq!(output["embeddings"], json!({"model": "fake-vectors", "dimensions": 2, "count": 8}));
+    assert_eq!(model.calls(), 4, "three batches of at most three, and the summary");
+    let vectors = DocumentVectors::read(&stage.part(document, DocumentVectors::PART).await.unwrap()).unwrap();
+    assert_eq!(vectors.vectors.each(2).count(), 8);
+    let view = stage.ended(job).await;
+    assert_eq!(view.job.report.model.as_deref(), Some("fake"));
+}
+
+#[tokio::test]
+async fn a_page_that_fails_is_an_entry_and_the_rest_is_taken_in() {
+    let paper = Paper::of(&["good words", "!", "?", ""]);
+    let stage = stage_for(&paper).await;
+    let (document, job) = stage.upload("paper.pdf", b"%PDF", json!({})).await;
+    let output = stage.output(job).await;
+    let pages = &output["pages"];
+    assert_eq!(pages[0], json!({"page": 1, "chars": 10, "source": "text"}));
+    assert_eq!(pages[1]["error"]["code"], "page_broken", "{pages}");
+    assert_eq!(pages[2]["error"]["code"], "ocr_unavailable", "{pages}");
+    assert!(pages[2]["error"]["message"].as_str().unwrap().contains("not available in this build yet"), "{pages}");
+    assert_eq!(pages[3], json!({"page": 4, "chars": 0, "source": "text"}), "an empty page is no failure");
+    assert_eq!(output["chunks"].as_array().unwrap().len(), 1);
+    let text = DocumentText::read(&stage.part(document, DocumentText::PART).await.unwrap()).unwrap();
+    assert_eq!((text.page_count, text.pages.len()), (4, 2));
+}
+
+#[tokio::test]
+async fn a_document_without_a_readable_page_fails_for_good() {
+    let cases = [
+        (&["?", "?"][..], "auto", "ocr_unavailable", "none of the 2 pages could be read"),
+        (&["?"][..], "never", "page_needs_ocr", "the only page could not be read"),
+        (&["words"][..], "always", "ocr_unavailable", "not available in this build yet"),
+        (&["!", "?"][..], "auto", "no_page_readable", "page 1 is damaged"),
+        (&["", " \n"][..], "auto", "document_without_text", "nothing is written in it"),
+    ];
+    for (pages, ocr, code, said) in cases {
+        let stage = stage_for(&Paper::of(pages)).await;
+        let (document, job) = stage.upload("paper.pdf", b"%PDF", json!({"ocr": ocr})).await;
+        let (found, message, retryable) = stage.failure(job).await;
+        assert_eq!((found.as_str(), retryable), (code, false), "{pages:?}");
+        assert!(message.contains(said), "{message}");
+        assert_eq!(stage.part(document, DocumentText::PART).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_document_fails_with_a_reason_that_a_person_understands() {
+    let png = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 13];
+    let cases: [(&str, &[u8], &str, &[&str]); 4] = [
+        ("photo.png", &png, "document_format_unsupported", &["PNG", "PDF, HTML"]),
+        ("noise.bin", &[0, 1, 2, 3, 255, 254, 0, 7], "document_format_unknown", &["PDF, HTML"]),
+        ("report.pdf", b"this is no PDF at all", "document_format_mismatch", &["PDF"]),
+        ("report.pdf", b"%PDF-1.7\nrubbish", "document_broken", &["PDF", "damaged"]),
+    ];
+    for (name, content, code, said) in cases {
+        let stage = Stage::new().await;
+        let (_, job) = stage.upload(name, content, json!({})).await;
+        let (found, message, retryable) = stage.failure(job).await;
+        assert_eq!((found.as_str(), retryable), (code, false), "{name}: {message}");
+        assert!(said.iter().all(|said| message.contains(said)), "{name}: {message}");
+        let view = stage.ended(job).await;
+        assert_eq!(view.job.attempt, 1);
+    }
+}
+
+#[tokio::test]
+async fn progress_tells_every_page_once() {
+    let paper = Paper::of(&["one", "two", "three"]);
+    let stage = stage_for(&paper).await;
+    let (_, job) = stage.upload("paper.pdf", b"%PDF", json!({"embed": false, "summary": false})).await;
+    stage.output(job).await;
+    let events = stage.engine.events(&stage.tenant, job, 0, 100).await.unwrap();
+    let told: Vec<String> = events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            longhaul_core::EventKind::Progress { message, .. } => message.clone(),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["page 1/3", "page 2/3", "page 3/3"]);
+}
+
+#[tokio::test]
+async fn a_summary_that_cannot_be_made_does_not_cost_the_document() {
+    let paper = Paper::of(&["one"]);
+    let model = Arc::new(FakeModel::new().failing([ErrorClass::Permanent]));
+    let mut models = Models::default();
+    models.insert(model);
+    let stage = Stage::with(models, |settings| settings.extractor = Arc::new(paper.clone())).await;
+    let options = json!({"embed": false, "summary": {"model": "fake"}});
+    let (_, job) = stage.upload("paper.pdf", b"%PDF", options).await;
+    let output = stage.output(job).await;
+    assert!(output.get("summary").is_none());
+    let events = format!("{:?}", stage.engine.events(&stage.tenant, job, 0, 100).await.unwrap());
+    assert!(events.contains("no summary: as it was told"), "{events}");
+}
