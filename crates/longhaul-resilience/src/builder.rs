@@ -56,6 +56,7 @@ impl Stack {
 
 impl<L, C> Stack<L, C> {
     /// Keeps answers. See [`Cache`].
+    #[allow(clippy::type_complexity, reason = "spelled out like its neighbours")]
     pub fn cache<I, K, F, H>(self, cache: Cache<I, K, F, H>) -> Stack<Within<L, Cache<I, K, F, H>>, C> {
         self.layer(cache)
     }

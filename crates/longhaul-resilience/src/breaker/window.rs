@@ -48,14 +48,14 @@ impl From<Mark> for Counts {
 #[derive(Debug)]
 pub(super) enum Rolling {
     Calls(Ring),
-    Time(Buckets),
+    Time(Box<Buckets>),
 }
 
 impl Rolling {
     pub(super) fn new(window: Window) -> Self {
         match window {
             Window::Calls(calls) => Self::Calls(Ring::new(calls)),
-            Window::Time(window) => Self::Time(Buckets::new(window)),
+            Window::Time(window) => Self::Time(Box::new(Buckets::new(window))),
         }
     }
 
@@ -69,7 +69,7 @@ impl Rolling {
     pub(super) fn clear(&mut self) {
         match self {
             Self::Calls(ring) => *ring = Ring::new(u32::try_from(ring.marks.len()).unwrap_or(u32::MAX)),
-            Self::Time(buckets) => *buckets = Buckets { width: buckets.width, ..Buckets::new(Duration::ZERO) },
+            Self::Time(buckets) => **buckets = Buckets { width: buckets.width, ..Buckets::new(Duration::ZERO) },
         }
     }
 
@@ -126,7 +126,7 @@ impl Ring {
 
 impl Mark {
     fn pack(self) -> u8 {
-        u8::from(self.failed) * FAILED | u8::from(self.slow) * SLOW
+        (u8::from(self.failed) * FAILED) | (u8::from(self.slow) * SLOW)
     }
 
     fn unpack(byte: u8) -> Self {

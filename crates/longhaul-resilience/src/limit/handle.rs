@@ -12,7 +12,7 @@ use std::{
 use crate::{
     clock::{Sleep, Tick},
     cx::Cx,
-    limit::queue::{Answer, Cost, Queue, Rate, Rates},
+    limit::queue::{Answer, Cost, Queue, Rate, Rates, Stamp},
     sync::{Mutex, lock},
 };
 
@@ -83,7 +83,7 @@ impl LimitHandle {
             (queue.arrive(cost, cx.now(), cx.deadline_tick()), latest)
         };
         match answer {
-            Answer::Go => Ok(Entry::Go(Reservation { limit: self, cost, settled: false })),
+            Answer::Go(stamp) => Ok(Entry::Go(Reservation { limit: self, cost, stamp, settled: false })),
             Answer::Wait { id, at } => {
                 Ok(Entry::Wait(Turn { limit: self, cost, id, at, latest, timer: None, gone: false, last: cx.now() }))
             }
@@ -132,21 +132,21 @@ pub(super) struct Turn<'a> {
 impl<'a> Turn<'a> {
     /// Waits until it is our turn. `Err` with the time after which there will be room, if that is too late.
     pub(super) async fn come(mut self, cx: &Cx) -> Result<Reservation<'a>, Duration> {
-        std::future::poll_fn(|task| Pin::new(&mut self).poll_turn(cx, task)).await?;
-        Ok(Reservation { limit: self.limit, cost: self.cost, settled: false })
+        let stamp = std::future::poll_fn(|task| Pin::new(&mut self).poll_turn(cx, task)).await?;
+        Ok(Reservation { limit: self.limit, cost: self.cost, stamp, settled: false })
     }
 
-    fn poll_turn(mut self: Pin<&mut Self>, cx: &Cx, task: &mut Context<'_>) -> Poll<Result<(), Duration>> {
+    fn poll_turn(mut self: Pin<&mut Self>, cx: &Cx, task: &mut Context<'_>) -> Poll<Result<Stamp, Duration>> {
         loop {
             let now = cx.renew();
             self.last = now;
             let id = self.id;
             lock(&self.limit.shared).wakers.insert(id, task.waker().clone());
             match self.limit.change(|queue| queue.ask(id, now)) {
-                Ok(()) => {
+                Ok(stamp) => {
                     self.gone = true;
                     lock(&self.limit.shared).wakers.remove(&id);
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ok(stamp));
                 }
                 Err(at) if at > self.latest => return Poll::Ready(Err(at.since(now))),
                 Err(at) => {
@@ -178,6 +178,7 @@ impl Drop for Turn<'_> {
 pub(super) struct Reservation<'a> {
     limit: &'a LimitHandle,
     cost: Cost,
+    stamp: Stamp,
     settled: bool,
 }
 
@@ -190,9 +191,9 @@ impl Reservation<'_> {
     /// The call was made and used this many tokens.
     pub(super) fn used(mut self, tokens: u64) {
         self.settled = true;
-        let estimated = self.cost.tokens;
+        let (estimated, stamp) = (self.cost.tokens, self.stamp);
         if tokens != estimated {
-            self.limit.change(|queue| queue.reconcile(estimated, tokens));
+            self.limit.change(|queue| queue.reconcile(estimated, tokens, stamp));
         }
     }
 }
@@ -200,8 +201,8 @@ impl Reservation<'_> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if !self.settled {
-            let cost = self.cost;
-            self.limit.change(|queue| queue.give_back(cost));
+            let (cost, stamp) = (self.cost, self.stamp);
+            self.limit.change(|queue| queue.give_back(cost, stamp));
         }
     }
 }
