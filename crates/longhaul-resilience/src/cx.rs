@@ -212,6 +212,11 @@ impl Cx {
         now
     }
 
+    /// Wall time since the Unix epoch, now.
+    pub fn unix_time(&self) -> Duration {
+        self.time.unix_time()
+    }
+
     /// Wall time since the Unix epoch at `tick`, for handing a moment to another process.
     pub fn unix_time_at(&self, tick: Tick) -> Duration {
         let (unix, now) = (self.time.unix_time(), self.renew());

@@ -98,10 +98,6 @@ impl Meter {
         self.extra.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn latency(&self) -> &Histogram {
-        &self.latency
-    }
-
     pub(crate) fn snapshot(&self, stack: Label, layer: Label) -> LayerMetrics {
         // The histogram last: a call between the two readings then counts as ok, never as less than none.
         let mut outcomes: [u64; Outcome::ALL.len()] =

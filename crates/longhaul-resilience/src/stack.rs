@@ -3,7 +3,6 @@
 use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
-    cache::Cache,
     class::{AnyErrorIsTransient, ByError, ByResult, Class},
     cx::Cx,
     dice::Dice,
@@ -107,11 +106,6 @@ impl<L, C> Stack<L, C> {
         Stack { name, layers: Within { outer: layers, inner: layer }, classify, recorder, dice }
     }
 
-    /// Keeps answers. See [`Cache`].
-    pub fn cache<I, K, F, H>(self, cache: Cache<I, K, F, H>) -> Stack<Within<L, Cache<I, K, F, H>>, C> {
-        self.layer(cache)
-    }
-
     /// Judges errors with `classify`. Without it every error is worth another try.
     pub fn classify<E, F: Fn(&E) -> Class + Send + Sync>(self, classify: F) -> Stack<L, ByError<F>> {
         self.classifier(ByError(classify))
@@ -177,8 +171,8 @@ impl<I: Send, S: Step<I>, C: Send + Sync> Step<I> for Leaf<S, C> {
         result
     }
 
-    fn worst_case(&self) -> Option<Duration> {
-        self.inner.worst_case()
+    fn longest(&self, limit: Duration) -> Option<Duration> {
+        self.inner.longest(limit)
     }
 
     fn inspect(&self, into: &mut Inspection) {
@@ -217,7 +211,7 @@ impl<I: Send, S: Step<I>, C: Send + Sync> Stacked<I, S, C> {
     /// A sum over the layers: every attempt at its timeout, every wait at its longest, cut by the deadline. Time that
     /// the machine takes to run the code is not in it.
     pub fn worst_case(&self) -> Option<Duration> {
-        self.inner.worst_case()
+        self.inner.longest(Duration::MAX)
     }
 
     /// The name of the stack.
@@ -248,8 +242,8 @@ impl<I: Send, S: Step<I>, C: Send + Sync> Step<I> for Stacked<I, S, C> {
         result
     }
 
-    fn worst_case(&self) -> Option<Duration> {
-        self.inner.worst_case()
+    fn longest(&self, limit: Duration) -> Option<Duration> {
+        self.inner.longest(limit)
     }
 
     fn inspect(&self, into: &mut Inspection) {

@@ -47,8 +47,10 @@ pub trait Step<I>: Send + Sync {
     /// Runs the step. Dropping the future cancels it, and gives back whatever it held.
     fn call(&self, cx: &Cx, input: I) -> impl Future<Output = Result<Self::Out, Self::Err>> + Send;
 
-    /// The longest that [`call`](Step::call) can take, or `None` where nothing bounds it.
-    fn worst_case(&self) -> Option<Duration> {
+    /// The longest that [`call`](Step::call) can take when the deadline of its context is `limit` away, or `None` where
+    /// nothing bounds it. Without a deadline the limit is [`Duration::MAX`].
+    fn longest(&self, limit: Duration) -> Option<Duration> {
+        let _ = limit;
         None
     }
 
@@ -82,8 +84,8 @@ impl<I: Send, S: Step<I>> Step<I> for Arc<S> {
         (**self).call(cx, input)
     }
 
-    fn worst_case(&self) -> Option<Duration> {
-        (**self).worst_case()
+    fn longest(&self, limit: Duration) -> Option<Duration> {
+        (**self).longest(limit)
     }
 
     fn inspect(&self, into: &mut Inspection) {
@@ -98,7 +100,7 @@ trait DynStep<I, Out, Err>: Send + Sync {
     fn call_boxed<'a>(&'a self, cx: &'a Cx, input: I) -> BoxFuture<'a, Result<Out, Err>>
     where
         I: 'a;
-    fn worst_case_boxed(&self) -> Option<Duration>;
+    fn longest_boxed(&self, limit: Duration) -> Option<Duration>;
     fn inspect_boxed(&self, into: &mut Inspection);
 }
 
@@ -110,8 +112,8 @@ impl<I: Send, S: Step<I>> DynStep<I, S::Out, S::Err> for S {
         Box::pin(self.call(cx, input))
     }
 
-    fn worst_case_boxed(&self) -> Option<Duration> {
-        self.worst_case()
+    fn longest_boxed(&self, limit: Duration) -> Option<Duration> {
+        self.longest(limit)
     }
 
     fn inspect_boxed(&self, into: &mut Inspection) {
@@ -159,8 +161,8 @@ impl<I: Send + 'static, Out: Send + 'static, Err: Send + 'static> Step<I> for Bo
         self.inner.call_boxed(cx, input).await
     }
 
-    fn worst_case(&self) -> Option<Duration> {
-        self.inner.worst_case_boxed()
+    fn longest(&self, limit: Duration) -> Option<Duration> {
+        self.inner.longest_boxed(limit)
     }
 
     fn inspect(&self, into: &mut Inspection) {

@@ -190,8 +190,8 @@ where
         got.result
     }
 
-    fn worst_case(&self) -> Option<Duration> {
-        self.inner.worst_case()
+    fn longest(&self, limit: Duration) -> Option<Duration> {
+        self.inner.longest(limit)
     }
 
     fn inspect(&self, into: &mut Inspection) {

@@ -1,0 +1,136 @@
+//! The bulkhead as a layer.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use crate::{
+    bulkhead::gate::{BulkheadHandle, Came, Place, Turn},
+    cut::{Cut, TooLate},
+    cx::Cx,
+    fail::{Fail, Why},
+    inspect::Inspection,
+    label::Label,
+    meter::Outcome,
+    site::{Env, Site, millis},
+    stack::Layer,
+    step::Step,
+    trail::Decision,
+};
+
+/// A bulkhead layer: so many calls at once.
+///
+/// ```
+/// use longhaul_resilience::Bulkhead;
+/// use std::time::Duration;
+///
+/// let bulkhead = Bulkhead::new(64).queue(256).max_wait(Duration::from_secs(5));
+/// let handle = bulkhead.handle();
+/// handle.set_limit(32);
+/// # let _ = bulkhead;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a layer does nothing until it is part of a stack"]
+pub struct Bulkhead {
+    pub(super) gate: BulkheadHandle,
+    pub(super) max_wait: Duration,
+}
+
+/// How many callers wait unless told otherwise.
+const DEFAULT_QUEUE: usize = 1_000;
+/// How long a caller waits for a place unless told otherwise.
+const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
+
+impl Bulkhead {
+    /// At most `limit` calls at once, 1,000 waiting, none longer than 10 seconds.
+    pub fn new(limit: u32) -> Self {
+        Self { gate: BulkheadHandle::new(limit, DEFAULT_QUEUE), max_wait: DEFAULT_MAX_WAIT }
+    }
+
+    /// At most so many callers wait; the next is turned away at once.
+    pub fn queue(self, max_queue: usize) -> Self {
+        self.gate.set_max_queue(max_queue);
+        self
+    }
+
+    /// A caller waits no longer than this for a place.
+    pub fn max_wait(self, max_wait: Duration) -> Self {
+        Self { max_wait, ..self }
+    }
+
+    /// Shares the places of `handle` with other stacks.
+    pub fn shared(self, handle: &BulkheadHandle) -> Self {
+        Self { gate: handle.clone(), ..self }
+    }
+
+    /// The places, to change or share them.
+    pub fn handle(&self) -> BulkheadHandle {
+        self.gate.clone()
+    }
+
+    /// A place, waiting for it if need be.
+    #[inline]
+    pub(super) async fn enter<C>(&self, cx: &Cx, site: &Site<C>) -> Option<Place<'_>> {
+        let id = match self.gate.come() {
+            Came::Inside => return Some(Place { gate: &self.gate }),
+            Came::Full => return None,
+            Came::Waits(id) => id,
+        };
+        let from = cx.now();
+        let turn = pin!(Turn::new(&self.gate, id).come());
+        let until = from.after(self.max_wait).min(cx.deadline_tick());
+        match Cut::new(cx, until, turn).await {
+            Ok(place) => {
+                site.note(cx, Decision::BulkheadWaited, millis(cx.renew().since(from)));
+                Some(place)
+            }
+            Err(TooLate) => None,
+        }
+    }
+}
+
+impl<S, C> Layer<S, C> for Bulkhead {
+    type Step = BulkheadStep<S, C>;
+
+    fn wrap(self, inner: S, env: &Arc<Env<C>>) -> Self::Step {
+        BulkheadStep { inner, bulkhead: self, site: Site::new(env, Label::BULKHEAD) }
+    }
+}
+
+/// A step within a bulkhead.
+pub struct BulkheadStep<S, C> {
+    inner: S,
+    bulkhead: Bulkhead,
+    site: Site<C>,
+}
+
+impl<I, S, E, C> Step<I> for BulkheadStep<S, C>
+where
+    I: Send,
+    S: Step<I, Err = Fail<E>>,
+    E: Send,
+    C: Send + Sync,
+{
+    type Out = S::Out;
+    type Err = Fail<E>;
+
+    async fn call(&self, cx: &Cx, input: I) -> Result<S::Out, Fail<E>> {
+        let started = cx.now();
+        let Some(_place) = self.bulkhead.enter(cx, &self.site).await else {
+            self.site.note(cx, Decision::BulkheadRejected, 0);
+            self.site.done(cx, started, Outcome::Rejected);
+            return Err(self.site.fail(Why::Full));
+        };
+        let result = self.inner.call(cx, input).await;
+        self.site.passed(cx, started, &result);
+        result
+    }
+
+    fn longest(&self, limit: Duration) -> Option<Duration> {
+        Some(self.inner.longest(limit)?.saturating_add(self.bulkhead.max_wait.min(limit)))
+    }
+
+    fn inspect(&self, into: &mut Inspection) {
+        let gate = &self.bulkhead.gate;
+        self.site.inspect(into, Some(format!("{} of {}", gate.in_use(), gate.limit())));
+        self.inner.inspect(into);
+    }
+}

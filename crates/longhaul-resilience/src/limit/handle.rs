@@ -1,0 +1,212 @@
+//! The shell around the decisions: the lock, the wakers, the timer of whoever waits.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use crate::{
+    clock::{Sleep, Tick},
+    cx::Cx,
+    limit::queue::{Answer, Cost, Queue, Rate, Rates, Stamp},
+    sync::{Mutex, lock},
+};
+
+/// A rate limit: shared by its clones, by several stacks if wanted.
+#[derive(Clone)]
+pub struct LimitHandle {
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    queue: Queue,
+    wakers: BTreeMap<u64, Waker>,
+}
+
+impl LimitHandle {
+    pub(super) fn new(rates: Rates) -> Self {
+        let shared = Shared { queue: Queue::new(rates), wakers: BTreeMap::new() };
+        Self { shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    /// Changes the requests per minute, and keeps what was used so far. `None` is without limit.
+    pub fn set_rpm(&self, rpm: Option<u64>) {
+        self.reload(|rates| rates.requests = rpm.map(super::layer::rate));
+    }
+
+    /// Changes the tokens per minute, and keeps what was used so far. `None` is without limit.
+    pub fn set_tpm(&self, tpm: Option<u64>) {
+        self.reload(|rates| rates.tokens = tpm.map(super::layer::rate));
+    }
+
+    /// Changes how long a caller waits for its turn before it is turned away.
+    pub fn set_max_wait(&self, max_wait: Duration) {
+        self.reload(|rates| rates.max_wait = max_wait);
+    }
+
+    fn reload(&self, change: impl FnOnce(&mut Rates)) {
+        let wakers = {
+            let mut shared = lock(&self.shared);
+            let mut rates = shared.queue.rates();
+            change(&mut rates);
+            shared.queue.reload(rates);
+            // Everyone works out their turn anew.
+            std::mem::take(&mut shared.wakers)
+        };
+        wakers.into_values().for_each(Waker::wake);
+    }
+
+    /// Lets nobody go before `until`: what a service says by a remaining count of zero and a time of reset.
+    pub fn hold_until(&self, until: Tick) {
+        lock(&self.shared).queue.hold_until(until);
+    }
+
+    /// How many callers wait.
+    pub fn waiting(&self) -> usize {
+        lock(&self.shared).queue.waiting()
+    }
+
+    pub(super) fn rates(&self) -> Rates {
+        lock(&self.shared).queue.rates()
+    }
+
+    /// Reserves, waiting if need be. `Err` with the time after which there will be room.
+    #[inline]
+    pub(super) fn reserve(&self, cx: &Cx, cost: Cost) -> Result<Entry<'_>, Duration> {
+        let (answer, latest) = {
+            let queue = &mut lock(&self.shared).queue;
+            let latest = cx.now().after(queue.rates().max_wait).min(cx.deadline_tick());
+            (queue.arrive(cost, cx.now(), cx.deadline_tick()), latest)
+        };
+        match answer {
+            Answer::Go(stamp) => Ok(Entry::Go(Reservation { limit: self, cost, stamp, settled: false })),
+            Answer::Wait { id, at } => {
+                Ok(Entry::Wait(Turn { limit: self, cost, id, at, latest, timer: None, gone: false, last: cx.now() }))
+            }
+            Answer::TurnedAway { retry_after } => Err(retry_after),
+        }
+    }
+
+    /// Changes the queue and wakes whoever has been called by that.
+    fn change<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
+        let (result, woken) = {
+            let mut shared = lock(&self.shared);
+            let Shared { queue, wakers } = &mut *shared;
+            let result = change(queue);
+            let woken: Vec<Waker> = queue.called().filter_map(|id| wakers.remove(&id)).collect();
+            (result, woken)
+        };
+        woken.into_iter().for_each(Waker::wake);
+        result
+    }
+}
+
+impl fmt::Debug for LimitHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LimitHandle").field("rates", &self.rates()).field("waiting", &self.waiting()).finish()
+    }
+}
+
+pub(super) enum Entry<'a> {
+    Go(Reservation<'a>),
+    Wait(Turn<'a>),
+}
+
+/// A place in the queue, given up when dropped.
+pub(super) struct Turn<'a> {
+    limit: &'a LimitHandle,
+    cost: Cost,
+    id: u64,
+    at: Tick,
+    /// A turn that moves beyond this, because others used more than they said, is not waited for.
+    latest: Tick,
+    timer: Option<Sleep>,
+    gone: bool,
+    last: Tick,
+}
+
+impl<'a> Turn<'a> {
+    /// Waits until it is our turn. `Err` with the time after which there will be room, if that is too late.
+    pub(super) async fn come(mut self, cx: &Cx) -> Result<Reservation<'a>, Duration> {
+        let stamp = std::future::poll_fn(|task| Pin::new(&mut self).poll_turn(cx, task)).await?;
+        Ok(Reservation { limit: self.limit, cost: self.cost, stamp, settled: false })
+    }
+
+    fn poll_turn(mut self: Pin<&mut Self>, cx: &Cx, task: &mut Context<'_>) -> Poll<Result<Stamp, Duration>> {
+        loop {
+            let now = cx.renew();
+            self.last = now;
+            let id = self.id;
+            lock(&self.limit.shared).wakers.insert(id, task.waker().clone());
+            match self.limit.change(|queue| queue.ask(id, now)) {
+                Ok(stamp) => {
+                    self.gone = true;
+                    lock(&self.limit.shared).wakers.remove(&id);
+                    return Poll::Ready(Ok(stamp));
+                }
+                Err(at) if at > self.latest => return Poll::Ready(Err(at.since(now))),
+                Err(at) => {
+                    if self.timer.is_none() || at != self.at {
+                        (self.at, self.timer) = (at, Some(cx.timer(at)));
+                    }
+                }
+            }
+            match self.timer.as_mut().map(|timer| timer.as_mut().poll(task)) {
+                Some(Poll::Ready(())) => self.timer = None,
+                _ => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if !self.gone {
+            let (id, cost, now) = (self.id, self.cost, self.last);
+            let waker = lock(&self.limit.shared).wakers.remove(&id);
+            drop(waker);
+            self.limit.change(|queue| queue.leave(id, cost, now));
+        }
+    }
+}
+
+/// What a call holds of the limit. Given back whole when dropped before it is settled.
+pub(super) struct Reservation<'a> {
+    limit: &'a LimitHandle,
+    cost: Cost,
+    stamp: Stamp,
+    settled: bool,
+}
+
+impl Reservation<'_> {
+    /// The call was made and used what was estimated.
+    pub(super) fn keep(mut self) {
+        self.settled = true;
+    }
+
+    /// The call was made and used this many tokens.
+    pub(super) fn used(mut self, tokens: u64) {
+        self.settled = true;
+        let (estimated, stamp) = (self.cost.tokens, self.stamp);
+        if tokens != estimated {
+            self.limit.change(|queue| queue.reconcile(estimated, tokens, stamp));
+        }
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            let (cost, stamp) = (self.cost, self.stamp);
+            self.limit.change(|queue| queue.give_back(cost, stamp));
+        }
+    }
+}
+
+pub(super) fn rate_of(per_minute: u64, burst: u64) -> Rate {
+    Rate { per_minute, burst }
+}
