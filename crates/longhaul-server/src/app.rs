@@ -63,12 +63,33 @@ pub struct Limits {
     pub bulk_body: usize,
     /// Bytes of an uploaded document.
     pub upload: u64,
+    /// How deep JSON may nest.
+    pub json_depth: usize,
+    /// How much metadata a job may have.
+    pub metadata: MetadataLimits,
+}
+
+/// How much metadata a job may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataLimits {
+    /// Pairs.
+    pub pairs: usize,
+    /// Characters of a key.
+    pub key_chars: usize,
+    /// Characters of a value.
+    pub value_chars: usize,
 }
 
 impl Default for Limits {
-    /// 1 MiB, 32 MiB, 512 MiB.
+    /// 1 MiB, 32 MiB, 512 MiB; 64 levels; 16 pairs of 64 and 512 characters.
     fn default() -> Self {
-        Self { json_body: 1 << 20, bulk_body: 32 << 20, upload: 512 << 20 }
+        Self {
+            json_body: 1 << 20,
+            bulk_body: 32 << 20,
+            upload: 512 << 20,
+            json_depth: crate::json::MAX_DEPTH,
+            metadata: MetadataLimits { pairs: 16, key_chars: 64, value_chars: 512 },
+        }
     }
 }
 

@@ -23,6 +23,6 @@ pub mod security_headers;
 mod serve;
 pub mod trace_parent;
 
-pub use app::{App, Limits, Tasks};
+pub use app::{App, Limits, MetadataLimits, Tasks};
 pub use schema::Schemas;
 pub use serve::{ServeOptions, application, openapi_document};

@@ -33,6 +33,10 @@ pub use typed::parse_json;
 
 use crate::problem::Problem;
 
+/// How deep a route's JSON bodies may nest; an extension of its requests. Without it, [`MAX_DEPTH`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DepthLimit(pub usize);
+
 /// A JSON request body. `T` should deny unknown fields; then they are named, each with the nearest known one.
 ///
 /// ```
@@ -80,8 +84,9 @@ where
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         media_type::require_json(request.headers())?;
         let limit = BodyLimit::of(request.extensions());
+        let DepthLimit(depth) = request.extensions().get().copied().unwrap_or(DepthLimit(MAX_DEPTH));
         let bytes = read_body(request.into_body(), limit).await?;
-        let value = parse_json(&bytes)?;
+        let value = typed::parse_json_within(&bytes, depth)?;
         Ok(Self { value, bytes })
     }
 }

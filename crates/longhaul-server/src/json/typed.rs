@@ -26,10 +26,18 @@ pub fn parse_json<T>(text: &[u8]) -> Result<T, Problem>
 where
     T: DeserializeOwned + ToSchema + 'static,
 {
-    if is_deeper_than(text, MAX_DEPTH) {
+    parse_json_within(text, MAX_DEPTH)
+}
+
+/// As [`parse_json`], with another limit to the nesting.
+pub(super) fn parse_json_within<T>(text: &[u8], depth: usize) -> Result<T, Problem>
+where
+    T: DeserializeOwned + ToSchema + 'static,
+{
+    if is_deeper_than(text, depth) {
         return Err(Problem::new(
             Code::TooDeep,
-            format!("The JSON is nested deeper than {MAX_DEPTH} levels of arrays and objects."),
+            format!("The JSON is nested deeper than {depth} levels of arrays and objects."),
         ));
     }
     serde_json::from_slice(text).map_err(|error| explain_failure::<T>(text, &error))

@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::{App, Limits},
-    json::BodyLimit,
+    json::{BodyLimit, DepthLimit},
     openapi,
     problem::{no_such_method, no_such_route},
 };
@@ -54,7 +54,8 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .layer(Extension(BodyLimit(limits.json_body)));
-    OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(rest).merge(bulk).merge(uploads)
+    let all = OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(rest).merge(bulk).merge(uploads);
+    all.layer(Extension(DepthLimit(limits.json_depth)))
 }
 
 /// The API, and its OpenAPI document as JSON.

@@ -18,7 +18,7 @@ use longhaul_server::{
 };
 use longhaul_store::{JobStore, SqliteOptions, SqliteStore, StoreClock};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::config::{Settings, refuse_if_exposed};
 
@@ -31,8 +31,18 @@ const LISTENER_DRAIN: std::time::Duration = std::time::Duration::from_secs(3);
 /// When the store cannot be opened, the address cannot be bound or must not be, or a setting cannot be used.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     telemetry::start(&settings.telemetry)?;
+    allow_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(serve(settings))
+}
+
+/// Every connection is an open file: takes as many as the system lets this process have.
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
 }
 
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
@@ -52,7 +62,8 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         ServeOptions { open_documents: address.ip().is_loopback(), cors: wiring::cors(settings) };
     let router = application(app, &serve_options)?;
     let stop = CancellationToken::new();
-    let serving = tokio::task::spawn(listener.serve(router, stop.clone()));
+    let tracker = TaskTracker::new();
+    let serving = tracker.spawn(listener.serve(router, stop.clone()));
     announce(settings, address)?;
 
     until_told().await?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use longhaul_core::{Clock, DocumentId, KindName, Payload, QueueName, Span, Tenant};
 use longhaul_engine::{EngineOptions, Executor, KindOverride, store::StoreError};
 use longhaul_server::{
-    Limits, Tasks,
+    Limits, MetadataLimits, Tasks,
     cors::CorsOptions,
     listener::{BodyFloor, ListenerOptions, TrustedProxies, tls_from_pem_files},
 };
@@ -70,7 +70,17 @@ pub(super) fn listener_options(settings: &Settings, drain: Duration) -> anyhow::
 pub(super) fn limits(settings: &Settings) -> Limits {
     let limits = &settings.limits;
     let bytes = |size: crate::config::ByteSize| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
-    Limits { json_body: bytes(limits.json_body), bulk_body: bytes(limits.bulk_body), upload: limits.upload.bytes() }
+    Limits {
+        json_body: bytes(limits.json_body),
+        bulk_body: bytes(limits.bulk_body),
+        upload: limits.upload.bytes(),
+        json_depth: limits.json_depth.get() as usize,
+        metadata: MetadataLimits {
+            pairs: limits.metadata_pairs.get() as usize,
+            key_chars: limits.metadata_key_chars.get() as usize,
+            value_chars: limits.metadata_value_chars.get() as usize,
+        },
+    }
 }
 
 pub(super) fn cors(settings: &Settings) -> CorsOptions {

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::view::{Receipt, etag, job_json, json_answer, with};
 use crate::{
-    app::App,
+    app::{App, MetadataLimits},
     auth::Write,
     json::ApiJsonBytes,
     prefer,
@@ -68,7 +68,13 @@ pub(crate) struct CreateJob {
 
 impl CreateJob {
     /// Checks every field; `at` is where the job stands in the body.
-    pub(crate) fn check(self, at: &str, now: Timestamp, errors: &mut Vec<FieldError>) -> JobRequest {
+    pub(crate) fn check(
+        self,
+        at: &str,
+        now: Timestamp,
+        limits: MetadataLimits,
+        errors: &mut Vec<FieldError>,
+    ) -> JobRequest {
         let mut wrong = |field: &str, message: String| errors.push(FieldError::new(format!("{at}/{field}"), message));
         let queue = self.queue.as_deref().map(QueueName::new).transpose().unwrap_or_else(|why| {
             wrong("queue", why.to_string());
@@ -106,7 +112,7 @@ impl CreateJob {
         }
         let metadata = self.metadata.filter(|pairs| !pairs.is_empty());
         if let Some(pairs) = &metadata {
-            check_metadata(pairs, &mut wrong);
+            check_metadata(pairs, limits, &mut wrong);
         }
         JobRequest {
             kind: self.kind,
@@ -123,17 +129,22 @@ impl CreateJob {
     }
 }
 
-fn check_metadata(pairs: &std::collections::BTreeMap<String, String>, wrong: &mut impl FnMut(&str, String)) {
-    if pairs.len() > 16 {
-        wrong("metadata", format!("has {} pairs; at most 16 are taken", pairs.len()));
+fn check_metadata(
+    pairs: &std::collections::BTreeMap<String, String>,
+    limits: MetadataLimits,
+    wrong: &mut impl FnMut(&str, String),
+) {
+    let MetadataLimits { pairs: most, key_chars, value_chars } = limits;
+    if pairs.len() > most {
+        wrong("metadata", format!("has {} pairs; at most {most} are taken", pairs.len()));
     }
     for (key, value) in pairs {
         let place = format!("metadata/{}", key.replace('~', "~0").replace('/', "~1"));
-        if key.is_empty() || key.chars().count() > 64 {
-            wrong(&place, "has a key that is empty or longer than 64 characters".into());
+        if key.is_empty() || key.chars().count() > key_chars {
+            wrong(&place, format!("has a key that is empty or longer than {key_chars} characters"));
         }
-        if value.chars().count() > 512 {
-            wrong(&place, "is longer than 512 characters".into());
+        if value.chars().count() > value_chars {
+            wrong(&place, format!("is longer than {value_chars} characters"));
         }
     }
 }
@@ -162,7 +173,7 @@ pub(crate) async fn create(
     let now = app.engine().clock().now();
     let idempotency = prefer::idempotency(&headers, "/v1/jobs", &body.bytes, now)?;
     let mut errors = Vec::new();
-    let request = vec![body.value.check("", now, &mut errors)];
+    let request = vec![body.value.check("", now, app.0.limits.metadata, &mut errors)];
     let at = |_| String::new();
     if !errors.is_empty() {
         return Err(invalid_jobs(errors, app.engine().examine(&caller.tenant, &request), at, "/input"));
@@ -257,7 +268,9 @@ pub(crate) async fn create_many(
     }
     let mut errors = Vec::new();
     let jobs = body.value.jobs.into_iter().enumerate();
-    let requests: Vec<_> = jobs.map(|(index, job)| job.check(&format!("/jobs/{index}"), now, &mut errors)).collect();
+    let limits = app.0.limits.metadata;
+    let requests = jobs.map(|(index, job)| job.check(&format!("/jobs/{index}"), now, limits, &mut errors));
+    let requests: Vec<_> = requests.collect();
     let at = |index| format!("/jobs/{index}");
     if !errors.is_empty() {
         return Err(invalid_jobs(errors, app.engine().examine(&caller.tenant, &requests), at, "/input"));
