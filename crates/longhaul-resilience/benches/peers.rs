@@ -46,7 +46,9 @@ fn main() {
     macro_rules! ours {
         ($name:literal, $make:expr) => {{
             let step = $make;
-            subject($name, move || timed!(n, step.call(&Cx::new("00000000-0000-4000-8000-000000000000"), n).await.unwrap()))
+            subject($name, move || {
+                timed!(n, step.call(&Cx::new("00000000-0000-4000-8000-000000000000"), n).await.unwrap())
+            })
         }};
     }
     macro_rules! theirs {

@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) uploads: Uploads,
     pub(crate) tasks: Arc<dyn Tasks>,
+    /// Origins that `server.cors` lets in.
+    pub(crate) origins: Vec<String>,
 }
 
 /// What routes ask of the built-in kinds besides submitting their jobs.
@@ -44,9 +46,9 @@ pub trait Tasks: Send + Sync + 'static {
 }
 
 impl App {
-    /// Over a running engine.
-    pub fn new(engine: Engine, keys: KeyRing, limits: Limits, tasks: Arc<dyn Tasks>) -> Self {
-        Self(Arc::new(Shared { engine, keys, limits, uploads: Uploads::default(), tasks }))
+    /// Over a running engine. `origins` are those that `server.cors` lets in.
+    pub fn new(engine: Engine, keys: KeyRing, limits: Limits, tasks: Arc<dyn Tasks>, origins: Vec<String>) -> Self {
+        Self(Arc::new(Shared { engine, keys, limits, uploads: Uploads::default(), tasks, origins }))
     }
 
     pub(crate) fn engine(&self) -> &Engine {

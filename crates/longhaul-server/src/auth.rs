@@ -56,9 +56,11 @@ impl KeyRing {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn identify(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, Problem> {
+    fn identify(&self, parts: &Parts, origins: &[String], now: Timestamp) -> Result<Caller, Problem> {
         let keys = self.keys();
+        let headers = &parts.headers;
         if keys.is_empty() {
+            refuse_foreign_page(parts, origins)?;
             return Ok(Caller::unkeyed());
         }
         let Some(shown) = shown(headers) else {
@@ -74,6 +76,42 @@ impl KeyRing {
         }
         Ok(Caller { tenant: key.tenant.clone(), scopes: key.scopes.clone().into(), key: Some(key.id) })
     }
+}
+
+/// Without keys the address is the only lock, and a browser on this machine is inside it. So a page of another site may
+/// not ask (cross-site request forgery), nor one that made its own name point here (DNS rebinding).
+fn refuse_foreign_page(parts: &Parts, origins: &[String]) -> Result<(), Problem> {
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let authority = header("host").or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
+    if authority.is_some_and(|authority| !is_this_machine(authority)) {
+        let detail = "No API key exists, so only requests to a loopback name (localhost, 127.0.0.1) are answered.";
+        return Err(Problem::new(Code::Forbidden, detail));
+    }
+    let Some(origin) = header("origin") else {
+        // Older browsers send no Sec-Fetch-Site, but an Origin with whatever could change something.
+        return match header("sec-fetch-site") {
+            Some("cross-site") => Err(foreign_page()),
+            _ => Ok(()),
+        };
+    };
+    let is_own = origin.split_once("://").is_some_and(|(_, host)| Some(host) == authority);
+    let is_allowed = origins.iter().any(|allowed| allowed == origin || allowed == "*");
+    if is_own || is_allowed { Ok(()) } else { Err(foreign_page()) }
+}
+
+fn foreign_page() -> Problem {
+    Problem::new(Code::Forbidden, "No API key exists, so web pages of other origins may not ask; see `server.cors`.")
+}
+
+fn is_this_machine(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    let host = host.trim_end_matches('.');
+    host.eq_ignore_ascii_case("localhost")
+        || host.to_ascii_lowercase().ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 fn unauthorized(detail: &'static str) -> Problem {
@@ -166,7 +204,7 @@ macro_rules! guard {
             type Rejection = Problem;
 
             async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-                let caller = app.0.keys.identify(&parts.headers, app.engine().clock().now())?;
+                let caller = app.0.keys.identify(parts, &app.0.origins, app.engine().clock().now())?;
                 let may: fn(&Caller) -> bool = $may;
                 if may(&caller) {
                     return Ok(Self(caller));
@@ -215,6 +253,27 @@ mod tests {
             mint(&ids, Timestamp::from_micros(5), Tenant::default_tenant(), "ci".into(), vec![Scope::Llm], None);
         let shown = ShownKey::parse(&text).unwrap();
         assert_eq!((shown.id, shown.secret_hash), (key.id, key.secret_hash));
+    }
+
+    #[test]
+    fn without_keys_only_this_machine_and_its_own_pages_are_answered() {
+        let asks = |host: &str, origin: Option<&str>, site: Option<&str>| {
+            let mut request = axum::http::Request::get("/v1/jobs").header("host", host);
+            if let Some(origin) = origin {
+                request = request.header("origin", origin);
+            }
+            if let Some(site) = site {
+                request = request.header("sec-fetch-site", site);
+            }
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            KeyRing::default().identify(&parts, &["https://app.example".into()], Timestamp::EPOCH).is_ok()
+        };
+        assert!(asks("127.0.0.1:8080", None, None));
+        assert!(asks("localhost:8080", Some("http://localhost:8080"), Some("same-origin")));
+        assert!(asks("[::1]:8080", Some("https://app.example"), None));
+        assert!(!asks("127.0.0.1:8080", Some("https://evil.example"), None));
+        assert!(!asks("127.0.0.1:8080", None, Some("cross-site")));
+        assert!(!asks("evil.example:8080", None, None));
     }
 
     #[test]

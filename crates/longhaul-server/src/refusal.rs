@@ -1,8 +1,8 @@
 //! From what the engine and the store refuse to what a client is told.
 
 use longhaul_core::Refused;
-use longhaul_engine::{Finding, Flaw, Rejected};
 use longhaul_engine::store::{StoreError, Tombstone};
+use longhaul_engine::{Finding, Flaw, Rejected};
 
 use crate::{
     json::nearest,
@@ -90,9 +90,11 @@ pub(crate) fn invalid_jobs(
                 errors.push(FieldError::new(format!("{}/kind", at(index)), message));
                 unknown = Some((kind, known));
             }
-            Flaw::Input(flaws) => errors.extend(flaws.into_iter().map(|flaw| {
-                FieldError::new(format!("{}{input}{}", at(index), flaw.pointer), flaw.message)
-            })),
+            Flaw::Input(flaws) => errors.extend(
+                flaws
+                    .into_iter()
+                    .map(|flaw| FieldError::new(format!("{}{input}{}", at(index), flaw.pointer), flaw.message)),
+            ),
         }
     }
     match unknown {

@@ -57,9 +57,9 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;
     let listener = Listener::bind(settings.server.listen, wiring::listener_options(settings, LISTENER_DRAIN)?)?;
     let address = listener.local_addr();
-    let app = App::new(engine.clone(), keys, wiring::limits(settings), tasks);
-    let serve_options =
-        ServeOptions { open_documents: address.ip().is_loopback(), cors: wiring::cors(settings) };
+    let cors = wiring::cors(settings);
+    let app = App::new(engine.clone(), keys, wiring::limits(settings), tasks, cors.origins.clone());
+    let serve_options = ServeOptions { open_documents: address.ip().is_loopback(), cors };
     let router = application(app, &serve_options)?;
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();

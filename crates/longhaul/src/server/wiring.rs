@@ -94,7 +94,9 @@ pub(super) fn tasks(
     store: &Arc<dyn JobStore>,
     clock: &Arc<dyn Clock>,
 ) -> (Vec<Arc<dyn Executor>>, Arc<dyn Tasks>) {
-    let model_of = |kind: &str| settings.kinds.get(kind).and_then(|kind| kind.model.as_ref()).map(|model| model.as_str().to_owned());
+    let model_of = |kind: &str| {
+        settings.kinds.get(kind).and_then(|kind| kind.model.as_ref()).map(|model| model.as_str().to_owned())
+    };
     let settings = TaskSettings {
         analysis_model: model_of("analysis"),
         process_model: model_of("process"),
