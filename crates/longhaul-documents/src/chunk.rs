@@ -1,8 +1,8 @@
 //! Pages cut into pieces for embedding: bounded in tokens, overlapping, ending where a sentence ends if one does.
 //!
-//! A chunk is a slice of one page: `page.text[start..end]` (offsets in bytes) is its text. Chunks of a page follow each other without a
-//! gap but white space, and each begins within `overlap` tokens before the end of the one before it. The same pages and
-//! options give the same chunks, whatever was cut before, so that a page can be cut as soon as it is read.
+//! A chunk is a slice of one page: `page.text[start..end]` (offsets in bytes) is its text. Chunks of a page follow each
+//! other without a gap but white space, and each begins within `overlap` tokens before the end of the one before it. The
+//! same pages and options give the same chunks, whatever was cut before, so that a page can be cut as soon as it is read.
 
 use std::iter::Peekable;
 use std::vec::IntoIter;
@@ -276,7 +276,9 @@ fn split_word(whole: Piece, word: &str, max_cost: usize, pieces: &mut Vec<Piece>
     let mut push = |from: usize, to: usize, opens: &mut bool| {
         let cost = tokens::cost(&word[from..to]);
         let (start, end) = (whole.start + from, whole.start + to);
-        pieces.push(Piece { start, end, cost, space: whole.space, opens: std::mem::take(opens) });
+        // A narrow no-break space may stand within a word.
+        let space = word[from..to].chars().all(char::is_whitespace);
+        pieces.push(Piece { start, end, cost, space, opens: std::mem::take(opens) && !space });
     };
     let mut spent = 0;
     for (at, letter) in word.char_indices() {
