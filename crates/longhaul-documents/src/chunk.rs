@@ -1,11 +1,14 @@
 //! Pages cut into pieces for embedding: bounded in tokens, overlapping, ending where a sentence ends if one does.
 //!
-//! A chunk is a slice of one page: `page.text[start..end]` (offsets in bytes) is its text. Chunks of a page follow each other without a
-//! gap but white space, and each begins within `overlap` tokens before the end of the one before it. The same pages and
-//! options give the same chunks, whatever was cut before, so that a page can be cut as soon as it is read.
+//! A chunk is a slice of one page: `page.text[start..end]` (offsets in bytes) is its text. Chunks of a page follow each
+//! other without a gap but white space, and each begins within `overlap` tokens before the end of the one before it. The
+//! same pages and options give the same chunks, whatever was cut before, so that a page can be cut as soon as it is read.
+
+use std::iter::Peekable;
+use std::vec::IntoIter;
 
 use serde::{Deserialize, Serialize};
-use unicode_segmentation::UnicodeSegmentation;
+use unicode_segmentation::{UWordBoundIndices, UnicodeSegmentation};
 
 use crate::page::{Heading, Page};
 use crate::tokens::{self, TOKEN};
@@ -128,27 +131,40 @@ struct Piece {
     opens: bool,
 }
 
+/// Cuts one page. Only the pieces of the chunk at hand are held: a page may be a whole book.
 fn chunk_page(page: &Page, options: &ChunkOptions, chunks: &mut Vec<Chunk>) {
-    let pieces = pieces(&page.text, options);
     let limit = options.tokens * TOKEN;
-    let mut from = skip_space(&pieces, 0);
-    let mut covered = from;
-    while from < pieces.len() {
-        let mut to = fill(&pieces, from, limit);
-        if to < pieces.len() {
-            to = end_of_sentence(&pieces, from, to, covered, limit);
+    let mut source = Pieces::of(&page.text, options);
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut covered = 0;
+    source.skip_space(&mut pieces, 0);
+    pieces.drain(..space_at(&pieces, 0));
+    loop {
+        source.refill(&mut pieces, 2 * limit);
+        if pieces.is_empty() {
+            return;
         }
-        let last = trim_space(&pieces, from, to);
-        let (start, end) = (pieces[from].start, pieces[last - 1].end);
-        let tokens = cost(&pieces[from..last]).div_ceil(TOKEN);
+        let mut to = fill(&pieces, limit);
+        if to < pieces.len() {
+            to = end_of_sentence(&pieces, to, covered, limit);
+        }
+        let last = to - pieces[..to].iter().rev().take_while(|piece| piece.space).count();
+        // A mark that leans on a space makes the space part of its piece.
+        let whole = &page.text[pieces[0].start..pieces[last - 1].end];
+        let start = pieces[0].start + (whole.len() - whole.trim_start().len());
+        let end = start + whole.trim().len();
+        let tokens = cost(&pieces[..last]).div_ceil(TOKEN);
         let section = section(&page.headings, start);
         let text = page.text[start..end].to_owned();
         chunks.push(Chunk { index: chunks.len(), page: page.number, text, tokens, start, end, section });
-        covered = skip_space(&pieces, to);
-        if covered >= pieces.len() {
-            break;
+        source.skip_space(&mut pieces, to);
+        covered = to + space_at(&pieces, to);
+        if covered == pieces.len() {
+            return;
         }
-        from = overlap_start(&pieces, from, covered, options);
+        let next = overlap_start(&pieces, covered, options);
+        pieces.drain(..next);
+        covered -= next;
     }
 }
 
@@ -157,20 +173,19 @@ fn cost(pieces: &[Piece]) -> usize {
 }
 
 /// The end of as many pieces as fit, at least one.
-fn fill(pieces: &[Piece], from: usize, limit: usize) -> usize {
+fn fill(pieces: &[Piece], limit: usize) -> usize {
     let mut spent = 0;
-    let mut to = from;
-    while to < pieces.len() && (to == from || spent + pieces[to].cost <= limit) {
-        spent += pieces[to].cost;
-        to += 1;
-    }
-    to
+    let fits = |piece: &&Piece| {
+        spent += piece.cost;
+        spent <= limit
+    };
+    pieces.iter().take_while(fits).count().max(1)
 }
 
 /// The last start of a sentence that leaves the chunk full enough and brings something new; else where it is full.
-fn end_of_sentence(pieces: &[Piece], from: usize, to: usize, covered: usize, limit: usize) -> usize {
-    let mut spent = cost(&pieces[from..to]);
-    for end in (from + 1..=to).rev() {
+fn end_of_sentence(pieces: &[Piece], to: usize, covered: usize, limit: usize) -> usize {
+    let mut spent = cost(&pieces[..to]);
+    for end in (1..=to).rev() {
         if spent * 100 < limit * FULL_ENOUGH || end <= covered {
             break;
         }
@@ -183,14 +198,14 @@ fn end_of_sentence(pieces: &[Piece], from: usize, to: usize, covered: usize, lim
 }
 
 /// Where the next chunk begins: up to `overlap` before `covered`, at a sentence if one starts there, else at a word.
-fn overlap_start(pieces: &[Piece], from: usize, covered: usize, options: &ChunkOptions) -> usize {
+fn overlap_start(pieces: &[Piece], covered: usize, options: &ChunkOptions) -> usize {
     // What comes next must fit behind the overlap, or the next chunk would bring nothing new.
     let room = (options.tokens * TOKEN).saturating_sub(pieces[covered].cost);
     let allowed = room.min(options.overlap * TOKEN);
     let mut spent = 0;
     let mut word = covered;
     let mut sentence = None;
-    for index in (from + 1..covered).rev() {
+    for index in (1..covered).rev() {
         spent += pieces[index].cost;
         if spent > allowed {
             break;
@@ -203,34 +218,55 @@ fn overlap_start(pieces: &[Piece], from: usize, covered: usize, options: &ChunkO
     sentence.unwrap_or(word)
 }
 
-fn skip_space(pieces: &[Piece], from: usize) -> usize {
-    from + pieces[from..].iter().take_while(|piece| piece.space).count()
+/// How many pieces of white space stand here.
+fn space_at(pieces: &[Piece], from: usize) -> usize {
+    pieces[from..].iter().take_while(|piece| piece.space).count()
 }
 
-fn trim_space(pieces: &[Piece], from: usize, to: usize) -> usize {
-    to - pieces[from..to].iter().rev().take_while(|piece| piece.space).count()
+/// The pieces of a text, made as they are needed.
+struct Pieces<'a> {
+    words: UWordBoundIndices<'a>,
+    opens: Peekable<IntoIter<usize>>,
+    max_cost: usize,
 }
 
-fn pieces(text: &str, options: &ChunkOptions) -> Vec<Piece> {
-    // A word above this could not stand in a chunk together with its overlap.
-    let max_cost = ((options.tokens - options.overlap) * TOKEN).max(TOKEN);
-    let opens = sentence_starts(text);
-    let mut opens = opens.iter().copied().peekable();
-    let mut pieces: Vec<Piece> = Vec::new();
-    for (start, word) in text.split_word_bound_indices() {
+impl<'a> Pieces<'a> {
+    fn of(text: &'a str, options: &ChunkOptions) -> Self {
+        // A word above this could not stand in a chunk together with its overlap.
+        let max_cost = ((options.tokens - options.overlap) * TOKEN).max(TOKEN);
+        let opens = sentence_starts(text).into_iter().peekable();
+        Self { words: text.split_word_bound_indices(), opens, max_cost }
+    }
+
+    /// Appends pieces until they cost more than `enough` or the text ends.
+    fn refill(&mut self, pieces: &mut Vec<Piece>, enough: usize) {
+        let mut held = cost(pieces);
+        while held <= enough && self.take_word(pieces) {
+            held += pieces.last().map_or(0, |piece| piece.cost);
+        }
+    }
+
+    /// Appends pieces until one after `from` is a word or the text ends.
+    fn skip_space(&mut self, pieces: &mut Vec<Piece>, from: usize) {
+        while from + space_at(pieces, from) == pieces.len() && self.take_word(pieces) {}
+    }
+
+    /// Appends the pieces of the next word, or says that there is none.
+    fn take_word(&mut self, pieces: &mut Vec<Piece>) -> bool {
+        let Some((start, word)) = self.words.next() else { return false };
         let mut open = false;
-        while opens.next_if(|&at| at <= start).is_some() {
+        while self.opens.next_if(|&at| at <= start).is_some() {
             open = true;
         }
         let space = word.chars().all(char::is_whitespace);
         let whole = Piece { start, end: start + word.len(), cost: tokens::cost(word), space, opens: open && !space };
-        if whole.cost <= max_cost {
+        if whole.cost <= self.max_cost {
             pieces.push(whole);
         } else {
-            split_word(whole, word, max_cost, &mut pieces);
+            split_word(whole, word, self.max_cost, pieces);
         }
+        true
     }
-    pieces
 }
 
 /// Cuts an endless word between its letters, and a letter under endless marks between those.
@@ -240,7 +276,9 @@ fn split_word(whole: Piece, word: &str, max_cost: usize, pieces: &mut Vec<Piece>
     let mut push = |from: usize, to: usize, opens: &mut bool| {
         let cost = tokens::cost(&word[from..to]);
         let (start, end) = (whole.start + from, whole.start + to);
-        pieces.push(Piece { start, end, cost, space: whole.space, opens: std::mem::take(opens) });
+        // A narrow no-break space may stand within a word.
+        let space = word[from..to].chars().all(char::is_whitespace);
+        pieces.push(Piece { start, end, cost, space, opens: std::mem::take(opens) && !space });
     };
     let mut spent = 0;
     for (at, letter) in word.char_indices() {
@@ -300,7 +338,7 @@ mod tests {
     #[test]
     fn chunks_end_where_sentences_end() {
         let text = "The tide turns twice a day. Boats wait for it in the bay.\nNobody hurries here. The bell is quiet.";
-        let chunks = cut(text, 13, 0);
+        let chunks = cut(text, 14, 0);
         let texts: Vec<_> = chunks.iter().map(|chunk| chunk.text.as_str()).collect();
         assert_eq!(
             texts,

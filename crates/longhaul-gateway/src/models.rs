@@ -223,7 +223,9 @@ mod tests {
         models.insert(Talker::shared());
         models.set_default("talker").unwrap();
         assert_eq!(models.get(None).unwrap().name(), "talker");
-        assert!(models.insert(Talker::shared()).is_some());
+        let replacement = Talker::shared();
+        assert!(models.insert(Arc::clone(&replacement)).is_some());
+        assert!(Arc::ptr_eq(&models.get(None).unwrap(), &replacement));
         assert_eq!(models.names().collect::<Vec<_>>(), ["local", "talker"]);
     }
 }

@@ -70,6 +70,12 @@ fn letters_are_found_by_the_font_s_encoding_and_differences() {
     let page = open(&bytes).unwrap().page(1).unwrap();
     assert!(page.needs_ocr, "letters without meaning are no text");
     assert_eq!(page.warnings[0].code, "unmapped_letters");
+    let mut builder = Builder::default();
+    builder.font = Some(font_without_meaning(65));
+    let bytes = saved(builder.raw(b"BT /F1 12 Tf 72 700 Td (AAAB) Tj ET").text("BBBA").build());
+    let pages = open(&bytes).unwrap();
+    assert!(pages.page(1).unwrap().needs_ocr, "most of its letters have no meaning");
+    assert!(!pages.page(2).unwrap().needs_ocr, "most of them have");
 }
 
 fn font_without_meaning(code: i64) -> lopdf::Dictionary {

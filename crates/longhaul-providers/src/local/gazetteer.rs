@@ -62,10 +62,13 @@ const GIVEN_NAMES: &str = "aaron ada adam adrian agnes ahmed aisha alan albert a
     theresa thomas tim timothy tobias tom tomás tony uwe valentina vanessa vera victor victoria vincent virginia \
     vladimir walter wanda wei werner wilhelm william wolfgang xavier yasmin yuki yusuf zoe";
 
-const TITLES: &str = "mr mrs ms miss dr prof professor sir dame lord lady king queen prince princess president chancellor \
-    minister senator governor mayor judge captain general colonel major sergeant lieutenant admiral pope bishop father \
-    sister saint doctor herr frau monsieur madame mademoiselle mme mlle señor señora señorita sra srta don doña signor \
-    signora";
+/// Words that stand before the name of a person and nowhere else.
+const TITLES: &str = "mr mrs ms dr prof professor sir doctor herr frau monsieur madame mademoiselle mme mlle señor señora \
+    señorita sra srta don doña signor signora";
+
+/// Words that stand before the name of a person, and elsewhere too: "General Assembly".
+const RANKS: &str = "miss dame lord lady king queen prince princess president chancellor minister senator governor mayor \
+    judge captain general colonel major sergeant lieutenant admiral pope bishop father sister saint";
 
 const ORGANISATION_ENDS: &str = "inc ltd llc llp plc corp corporation company co gmbh ag kg se sa sarl srl spa bv nv ab oy as \
     group holding holdings bank university universität université universidad college school institute institut \
@@ -111,6 +114,10 @@ pub(super) fn is_given_name(word: &str) -> bool {
 
 pub(super) fn is_title(word: &str) -> bool {
     TITLE_SET.contains(word)
+}
+
+pub(super) fn is_rank(word: &str) -> bool {
+    RANKS.split_whitespace().any(|rank| rank == word)
 }
 
 /// Days, months, languages and nationalities: capitalised in English, but no names of anything one could ask about.

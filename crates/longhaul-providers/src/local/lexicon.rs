@@ -22,34 +22,34 @@ const POSITIVE: &str = "accomplish accomplished accomplishment achieve achieveme
     happily happiness happy healthy heartwarming helpful hero heroic hilarious honest honor honour hopeful ideal \
     immaculate impress impressed impressive ingenious innovative insightful inspire inspiring inspiration intelligent \
     intuitive inviting joy joyful jubilant kind kindness laugh likeable lively lovely loyal luxurious luxury memorable \
-    merry motivated neat nice outperform passionate peaceful pleasant please pleased pleasing pleasure polite praise \
+    merry motivated neat nice outperform passionate peaceful pleasant pleased pleasing pleasure polite praise \
     precious pretty prosper proud radiant recommend recommended refreshing rejoice reliable relish respectful \
     rewarding robust romantic satisfying satisfied satisfy savvy seamless seamlessly serene sincere skilful skillful \
     smart smile smooth smoothly sparkling spotless succeed success successful successfully sunny supportive supreme \
     sweet talented tasty thankful thank thanks thorough thoughtful thrive tidy top-notch tranquil trusted trustworthy \
-    upbeat valuable vibrant victory warm welcome welcoming well-made win winner winning wise witty wow yummy delicious \
+    upbeat valuable vibrant victory warm welcome welcoming well-made winner winning wise witty wow yummy delicious \
     delighted beneficial effortless effortlessly favourable favorable attentive knowledgeable responsive comfortable";
 
-const MILDLY_POSITIVE: &str = "able acceptable adequate advantage agree agreeable alright approve approval assure benefit \
+const MILDLY_POSITIVE: &str = "acceptable adequate advantage agree agreeable alright approve approval assure benefit \
     better calm capable care caring civil clean clear clever comfort compatible convenient cool correct cozy cosy cute \
-    decent durable ease easily easy effective efficient enhance fair fairly faithful fast fine fit flexible fond free \
+    decent durable ease easily easy effective efficient enhance fair fairly faithful fast fine fit flexible fond \
     fresh gain glad good growth handy harmony help helped helping hope improve improved improvement interesting \
-    interested keen like liked light lucky mature modern modest natural nimble okay optimistic organised organized \
-    patient pleasantly polished positive popular practical privilege productive progress promising prompt promptly \
-    proper protect quick quickly ready reasonable relax relaxed relaxing relief respect responsible restful rich \
-    safe safely secure sensible sharp simple solid sound spacious stable steady straightforward strong sturdy \
-    suitable support sustainable swift timely tolerant useful user-friendly usable versatile viable warmth willing \
+    interested keen liked lucky modest nimble okay optimistic organised organized \
+    pleasantly polished positive popular practical privilege productive progress promising prompt promptly \
+    protect quick quickly ready reasonable relax relaxed relaxing relief respect responsible restful \
+    safe safely secure sensible simple solid spacious stable steady straightforward strong sturdy \
+    suitable sustainable swift timely tolerant useful user-friendly usable versatile viable warmth willing \
     works worth worthwhile worthy";
 
 const MILDLY_NEGATIVE: &str = "absence absurd ache alas aloof ambiguous anxious argue avoid awkward blame bland blunt blur \
-    blurry boring bore bother bug buggy bulky bumpy careless caution cheesy clumsy clunky cold complain complaint \
-    complicated concern concerned confuse confused confusing confusion cramped crash cumbersome damp delay delayed \
-    deny difficult difficulty dim dirty disagree discomfort dismiss distract doubt doubtful dreary drop dull dusty \
-    error excuse expensive fatigue faulty fear flaky flimsy foggy fuss fussy glitch grumble hard hesitant hesitate \
+    blurry boring bore bother bug buggy bulky bumpy careless caution cheesy clumsy clunky complain complaint \
+    complicated concern concerned confuse confused confusing confusion cramped crash cumbersome delay delayed \
+    deny difficult difficulty dirty disagree discomfort dismiss distract doubt doubtful dreary drop dull dusty \
+    error excuse expensive fatigue faulty fear flaky flimsy foggy fuss fussy glitch grumble hesitant hesitate \
     hurdle idle impatient inadequate inaccurate inconvenient inconsistent incorrect indifferent inferior insufficient \
     interrupt interruption irregular issue jam lack lacking lag laggy late lazy leak limp lose loss mediocre mess messy \
-    misleading miss missing mistake monotonous moody muddle murky naive needless nervous noisy obscure obsolete odd \
-    outdated overpriced overrated pale pity plain pointless poorly problem problematic questionable redundant refuse \
+    misleading missing mistake monotonous moody muddle murky naive needless nervous noisy obscure obsolete odd \
+    outdated overpriced overrated pale pity pointless poorly problem problematic questionable redundant refuse \
     regret reject reluctant repetitive resent restless rough rusty sceptical skeptical shabby shallow shortage \
     sloppy slow slowly sluggish smelly sorry sour stale stiff strange stress stressful struggle stubborn stuck tedious \
     tense tiresome tired trouble troublesome uncertain unclear uncomfortable uneasy uneven unfair unfinished unhappy \
@@ -58,7 +58,7 @@ const MILDLY_NEGATIVE: &str = "absence absurd ache alas aloof ambiguous anxious 
 
 const NEGATIVE: &str = "abandon abandoned afraid aggravate aggravating aggressive alarm alarming anger angry annoy annoyed \
     annoying anguish apologize arrogant ashamed attack bad badly bitter break broke broken brutal burden cheat cheated \
-    chaos chaotic coward crappy crazy crime cripple crisis critical criticise criticize cruel cry damage damaged danger \
+    chaos chaotic coward crappy crazy crime cripple crisis criticise criticize cruel cry damage damaged danger \
     dangerous dead deadly death deceive deceptive defect defective defeat depressed depressing depression despair \
     desperate destroy destroyed destructive deteriorate disappoint disappointed disappointing disappointingly \
     disappointment disapprove discourage dishonest dislike dismal disorder displease displeased disrespectful dissatisfied \
@@ -67,10 +67,10 @@ const NEGATIVE: &str = "abandon abandoned afraid aggravate aggravating aggressiv
     frightening frustrate frustrated frustrating frustration furious gloomy greedy grief grim gross guilty harm harmful \
     harsh hate hated hateful hopeless hostile humiliate humiliating hurt hurtful idiot ignorant ignore ignored illegal \
     incompetent inept inexcusable infuriating injure injury injustice insult insulting irritate irritated irritating \
-    jealous junk lie lied lies lying liar lonely lousy mad malfunction malicious mean miserable misery mock nasty neglect \
+    jealous junk lie lied lies lying liar lonely lousy mad malfunction malicious miserable misery mock nasty neglect \
     neglected negative nonsense nuisance offend offensive outrage pain painful panic pathetic poison poor punish rage \
-    refund reckless ridicule ridiculous rip-off rotten rude ruin ruined sad sadly sadness scam scare scared scary shame \
-    shameful shatter shoddy sick sinister sinking smash spoil spoiled stink stupid suffer suffering suspicious \
+    reckless ridicule ridiculous rip-off rotten rude ruin ruined sad sadly sadness scam scare scared scary shame \
+    shameful shatter shoddy sinister smash spoil spoiled stink stupid suffer suffering suspicious \
     terrify terrifying terror threat threaten threatening toxic tragedy tragic trash ugly unacceptable unbearable \
     unethical unfortunate unfortunately unfriendly unhelpful unprofessional unsafe unusable useless vicious victim \
     violate violence violent vulgar wicked worse worsen worthless";

@@ -115,9 +115,9 @@ fn bounded_prefix(text: &str) -> usize {
     if let Some(space) = text[..limit].rfind(char::is_whitespace).filter(|&at| at > limit / 2) {
         return space;
     }
-    let fits = text.grapheme_indices(true).map(|(at, grapheme)| at + grapheme.len()).take_while(|&end| end <= limit);
-    // A single grapheme above the bound (a letter under a thousand marks) is cut between its scalars.
-    fits.last().unwrap_or(limit)
+    // Only the part within the bound is looked at: a single grapheme may be as long as the text.
+    let cut = text[..limit].grapheme_indices(true).next_back().map_or(limit, |(at, _)| at);
+    if cut == 0 { limit } else { cut }
 }
 
 #[cfg(test)]

@@ -59,7 +59,9 @@ fn weigh(sentence: &str, words: &mut usize) -> Vec<f64> {
         // "Pretty good" and "terribly slow": before another such word these only set its strength.
         let only_scales = lexicon::scale(word).is_some()
             && tokens.get(index + 1).is_some_and(|(_, next)| lexicon::valence(next).is_some());
-        let Some(base) = lexicon::valence(word).filter(|_| !only_scales) else { continue };
+        // "What kind of room": a sort, no praise.
+        let a_sort = word == "kind" && tokens.get(index + 1).is_some_and(|(_, next)| next == "of");
+        let Some(base) = lexicon::valence(word).filter(|_| !only_scales && !a_sort) else { continue };
         let mut value = base * loud;
         let before = &tokens[..index];
         if let Some(factor) = before.last().and_then(|(_, word)| lexicon::scale(word)) {
@@ -113,6 +115,16 @@ mod tests {
         assert!(of("No, it is good.").score > 0.0, "a comma ends the reach of a negation");
         assert!(of("Not only good but beautiful.").score > 0.5);
         assert!(of("I don't dislike it.").score >= 0.0);
+    }
+
+    #[test]
+    fn everyday_phrases_are_no_praise() {
+        for text in
+            ["What kind of room is it?", "Please send the second key.", "It looks like a boat.", "I mean the blue one."]
+        {
+            assert_eq!(of(text).label, SentimentLabel::Neutral, "{text}");
+        }
+        assert_eq!(of("The staff were kind and helpful.").label, SentimentLabel::Positive);
     }
 
     #[test]

@@ -10,7 +10,7 @@ const ENGLISH: &str = "a about above after again against all almost along alread
     another any anyone anything are around as at away back be became because become been before being below between \
     both but by came can cannot could did do does doing done down during each either else enough even ever every few \
     for from further gave get gets give given go goes going gone got had has have having he her here hers herself him \
-    himself his how however i if in instead into is it its itself just kept last later least less let like made make \
+    himself his how however i if in instead into is it its itself just keep keeps kept last later least less let like made make \
     makes many may maybe me might mine more most much must my myself near never next no nobody none nor not nothing now \
     of off often on once one only onto or other others ought our ours ourselves out over own per perhaps put quite \
     rather really said same saw say says see seem seems several shall she should since so some someone something soon \

@@ -1,7 +1,8 @@
 //! Entities that are known by their form: addresses, dates, amounts, percentages, telephone numbers.
 //!
 //! The expressions run in linear time. What an expression cannot say (a month above 12, too few digits for a telephone)
-//! is checked afterwards.
+//! is checked afterwards. Word boundaries are those of ASCII: a boundary of Unicode would throw the engine back on its slow
+//! path for every text beyond ASCII; the letter before a match is looked at instead.
 
 use std::sync::LazyLock;
 
@@ -10,37 +11,41 @@ use regex::Regex;
 use super::Found;
 use crate::analysis::EntityKind;
 
-const URL: &str = r#"(?i)\b(?:https?|ftp)://[^\s<>"“”«»]+|\bwww\.[^\s<>"“”«»]+\.[^\s<>"“”«»]+"#;
+const URL: &str = r#"(?i)(?-u:\b)(?:https?|ftp)://[^\s<>"“”«»]+|(?-u:\b)www\.[^\s<>"“”«»]+\.[^\s<>"“”«»]+"#;
 
-const EMAIL: &str = r"[A-Za-z0-9](?:[A-Za-z0-9._%+-]{0,62}[A-Za-z0-9_+-])?@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}\b";
+const EMAIL: &str = r"[A-Za-z0-9](?:[A-Za-z0-9._%+-]{0,62}[A-Za-z0-9_+-])?@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}(?-u:\b)";
 
 const DATE: &str = r"(?ix)
-    \b\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?)?\b
-  | \b\d{1,2}[./]\d{1,2}[./](?:\d{4}|\d{2})\b
-  | \d{4}年\d{1,2}月(?:\d{1,2}日)?
-  | \b\d{1,2}(?:st|nd|rd|th|er|\.)?\s+(?:of\s+|de\s+)?
+    (?-u:\b)[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?(?-u:\b)
+  | (?-u:\b)[0-9]{1,2}[./][0-9]{1,2}[./](?:[0-9]{4}|[0-9]{2})(?-u:\b)
+  | [0-9]{4}年[0-9]{1,2}月(?:[0-9]{1,2}日)?
+  | (?-u:\b)[0-9]{1,2}(?:st|nd|rd|th|er|\.)?\s+(?:of\s+|de\s+)?
     (?:january|february|march|april|may|june|july|august|september|october|november|december
       |jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec
       |januar|februar|märz|mai|juni|juli|oktober|dezember
       |janvier|février|mars|avril|juin|juillet|août|septembre|octobre|novembre|décembre
       |enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre)
-    \b\.?(?:,?\s+(?:de\s+|del\s+)?\d{4}\b)?
-  | \b(?:january|february|march|april|may|june|july|august|september|october|november|december
-      |jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?\s+(?:\d{1,2}(?:st|nd|rd|th)?(?:,?\s+\d{4})?|\d{4})\b
-  | \b(?:januar|februar|märz|mai|juni|juli|oktober|dezember
+    (?-u:\b)\.?(?:,?\s+(?:de\s+|del\s+)?[0-9]{4}(?-u:\b))?
+  | (?-u:\b)(?:january|february|march|april|may|june|july|august|september|october|november|december
+      |jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)(?-u:\b)\.?\s+(?:[0-9]{1,2}(?:st|nd|rd|th)?(?:,?\s+[0-9]{4})?|[0-9]{4})(?-u:\b)
+  | (?-u:\b)(?:januar|februar|märz|mai|juni|juli|oktober|dezember
       |janvier|février|mars|avril|juin|juillet|août|septembre|octobre|novembre|décembre
       |enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre)
-    \s+(?:de\s+)?\d{4}\b";
+    \s+(?:de\s+)?[0-9]{4}(?-u:\b)";
 
 const MONEY: &str = r"(?ix)
-    (?:(?:US|CA|AU|NZ|HK)?\$|[€£¥₹₽₩₺]|\b(?:USD|EUR|GBP|CHF|JPY|CNY|CAD|AUD|INR|SEK|NOK|DKK|PLN)\b)\s?
-    \d+(?:[.,'’]\d+)*(?:\s?(?:million|billion|trillion|thousand|bn|mio|mrd|m|k)\b)?
-  | \b\d+(?:[.,'’]\d+)*\s?(?:(?:million|billion|trillion|thousand|bn|mio\.?|mrd\.?|millionen|milliarden)\s)?
-    (?:[€£¥₹₽₩₺]|(?:USD|EUR|GBP|CHF|JPY|CNY|CAD|AUD|INR|SEK|NOK|DKK|PLN|dollars?|euros?|pounds\ssterling|yen|francs?|cents?)\b)";
+    (?:(?:US|CA|AU|NZ|HK)?\$|[€£¥₹₽₩₺]|(?-u:\b)(?:USD|EUR|GBP|CHF|JPY|CNY|CAD|AUD|INR|SEK|NOK|DKK|PLN)(?-u:\b))\s?
+    [0-9]+(?:[.,'’][0-9]+)*(?:\s?(?:million|billion|trillion|thousand|bn|mio|mrd|m|k)(?-u:\b))?
+  | (?-u:\b)[0-9]+(?:[.,'’][0-9]+)*\s?(?:(?:million|billion|trillion|thousand|bn|mio\.?|mrd\.?|millionen|milliarden)\s)?
+    (?:[€£¥₹₽₩₺]|(?:USD|EUR|GBP|CHF|JPY|CNY|CAD|AUD|INR|SEK|NOK|DKK|PLN|dollars?|euros?|pounds\ssterling|yen|francs?|cents?)(?-u:\b))";
 
-const PERCENT: &str = r"(?i)[+\-−]?\b\d+(?:[.,]\d+)*\s?(?:%|‰|(?:percent|per cent|prozent|pour cent|por ciento)\b)";
+const PERCENT: &str =
+    r"(?i)[+\-−]?(?-u:\b)[0-9]+(?:[.,][0-9]+)*\s?(?:%|‰|(?:percent|per cent|prozent|pour cent|por ciento)(?-u:\b))";
 
-const PHONE: &str = r"(?:\+\d{1,3}[\s./-]?|\b|\()\(?\d{2,5}\)?(?:[\s./-]{1,2}\(?\d{2,8}\)?){1,6}\b";
+const PHONE: &str =
+    r"(?:\+[0-9]{1,3}[\s./-]?|(?-u:\b)|\()\(?[0-9]{2,5}\)?(?:[\s./-]{1,2}\(?[0-9]{2,8}\)?){1,6}(?-u:\b)";
+
+const BRACKETS: [(char, char); 4] = [('(', ')'), ('[', ']'), ('{', '}'), ('（', '）')];
 
 static RULES: LazyLock<Vec<(EntityKind, Regex)>> = LazyLock::new(|| {
     let rules = [
@@ -80,23 +85,31 @@ fn trim(kind: EntityKind, matched: &str) -> usize {
     if kind != EntityKind::Url {
         return matched.trim_end().len();
     }
+    // Counted once and then kept, so that a thousand closing brackets cost no more than a thousand looks.
+    let mut surplus: [usize; BRACKETS.len()] = std::array::from_fn(|pair| {
+        let (open, close) = BRACKETS[pair];
+        matched.matches(close).count().saturating_sub(matched.matches(open).count())
+    });
     let mut rest = matched;
-    loop {
-        let shorter = rest.trim_end_matches(['.', ',', ';', ':', '!', '?', '\'', '’', '"', '。', '，', '、']);
-        let unpaired = |open: char, close: char| {
-            shorter.ends_with(close) && shorter.matches(close).count() > shorter.matches(open).count()
-        };
-        let closes = unpaired('(', ')') || unpaired('[', ']') || unpaired('{', '}') || unpaired('（', '）');
-        match shorter.chars().next_back().filter(|_| closes) {
-            Some(bracket) => rest = &shorter[..shorter.len() - bracket.len_utf8()],
-            None => return shorter.len(),
+    while let Some(last) = rest.chars().next_back() {
+        let unpaired = BRACKETS.iter().position(|&(_, close)| close == last).filter(|&pair| surplus[pair] > 0);
+        if let Some(pair) = unpaired {
+            surplus[pair] -= 1;
+        } else if !matches!(last, '.' | ',' | ';' | ':' | '!' | '?' | '\'' | '’' | '"' | '。' | '，' | '、') {
+            break;
         }
+        rest = &rest[..rest.len() - last.len_utf8()];
     }
+    rest.len()
 }
 
 fn plausible(text: &str, found: Found) -> bool {
     let matched = &text[found.start..found.end];
     let before = text[..found.start].chars().next_back();
+    let in_word = before.is_some_and(char::is_alphanumeric) && matched.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if in_word && found.kind != EntityKind::Url {
+        return false;
+    }
     match found.kind {
         EntityKind::Date => plausible_date(matched),
         EntityKind::Phone => {

@@ -43,7 +43,7 @@ pub(super) fn find(text: &str) -> Vec<Found> {
         let shouting =
             tokens.len() >= 4 && tokens.iter().filter(|token| all_capitals(token.raw)).count() * 2 > tokens.len();
         if !heading && !shouting {
-            names_of(text, tokens, &habits, &mut found);
+            names_of(text, tokens, sentence.fragment, &habits, &mut found);
         }
     }
     found
@@ -78,7 +78,7 @@ fn habits(text: &str, sentences: &[(Sentence, Vec<Token>)]) -> Habits {
     Habits { in_lower_case, inside, stop, capital_nouns: matches!(code, "de" | "lb") }
 }
 
-fn names_of(text: &str, tokens: &[Token], habits: &Habits, found: &mut Vec<Found>) {
+fn names_of(text: &str, tokens: &[Token], fragment: bool, habits: &Habits, found: &mut Vec<Found>) {
     let mut index = 0;
     while index < tokens.len() {
         if !tokens[index].capital {
@@ -86,7 +86,7 @@ fn names_of(text: &str, tokens: &[Token], habits: &Habits, found: &mut Vec<Found
             continue;
         }
         let end = name_end(text, tokens, index);
-        found.extend(read_name(tokens, index, end, habits));
+        found.extend(read_name(tokens, index, end, fragment, habits));
         index = end;
     }
 }
@@ -107,6 +107,7 @@ fn name_end(text: &str, tokens: &[Token], from: usize) -> usize {
         let particles = tokens[end..].iter().take(3).take_while(|token| is_particle(token)).count();
         let after = end + particles;
         let follows = particles > 0
+            && takes_particle(&tokens[from..end], &tokens[end])
             && tokens.get(after).is_some_and(|token| token.capital && !gazetteer::is_title(&token.lower))
             && (end..=after).all(|at| joined(text, &tokens[at - 1], &tokens[at]));
         if !follows {
@@ -115,6 +116,14 @@ fn name_end(text: &str, tokens: &[Token], from: usize) -> usize {
         end = after + 1;
     }
     end
+}
+
+/// True if a name may go on with this particle. "Of" and "the" follow one word ("Bank of"), or one of an organisation.
+fn takes_particle(words: &[Token], particle: &Token) -> bool {
+    let last = &words[words.len() - 1].lower;
+    let english = matches!(particle.lower.as_str(), "of" | "the");
+    let organisation = gazetteer::starts_organisation(last) || gazetteer::ends_organisation(last);
+    !english || words.len() == 1 || organisation
 }
 
 /// True for a title that is not itself preceded by one ("Prof. Dr. Quill").
@@ -132,18 +141,23 @@ fn joined(text: &str, left: &Token, right: &Token) -> bool {
     let between = &text[left.end..right.start];
     let short = left.raw.chars().count() == 1 || gazetteer::is_title(&left.lower);
     match between {
-        " " | "\n" | "-" | "\u{a0}" | " & " => true,
+        " " | "-" | "\u{a0}" | " & " => true,
+        // A line in capitals is a heading, and what follows it is not its name.
+        "\n" => !all_capitals(left.raw),
         ". " | "." => short,
         _ => false,
     }
 }
 
 /// The name in a run of words, if there is one.
-fn read_name(tokens: &[Token], from: usize, to: usize, habits: &Habits) -> Option<Found> {
+fn read_name(tokens: &[Token], from: usize, to: usize, fragment: bool, habits: &Habits) -> Option<Found> {
     let (mut from, mut titled) = (from, false);
     while from < to {
         let token = &tokens[from];
-        let title = gazetteer::is_title(&token.lower) && from + 1 < to;
+        let next = tokens[from + 1..to].first();
+        let ranked = gazetteer::is_rank(&token.lower);
+        let title = next
+            .is_some_and(|next| gazetteer::is_title(&token.lower) || (ranked && gazetteer::is_given_name(&next.lower)));
         let common_start =
             from == 0 && habits.in_lower_case.contains(&token.lower) && !gazetteer::is_given_name(&token.lower);
         let no_name = habits.stop.contains(token.lower.as_str()) || stopwords::english().contains(token.lower.as_str());
@@ -160,7 +174,8 @@ fn read_name(tokens: &[Token], from: usize, to: usize, habits: &Habits) -> Optio
     }
     let words = tokens.get(from..to).filter(|words| !words.is_empty())?;
     let kind = if titled { EntityKind::Person } else { kind_of(words) };
-    if kind == EntityKind::Name && !vouched(words, from == 0, habits) {
+    let at_start = from == 0 || fragment;
+    if kind == EntityKind::Name && !vouched(words, at_start, habits) {
         return None;
     }
     Some(Found { start: words[0].start, end: words[words.len() - 1].end, kind })
@@ -188,7 +203,8 @@ fn kind_of(words: &[Token]) -> EntityKind {
 fn vouched(words: &[Token], at_start: bool, habits: &Habits) -> bool {
     let capitals = words.iter().filter(|word| word.capital).count();
     if capitals > 1 {
-        return true;
+        // Where nouns have capitals, "Namen der Seite" is no name and "Berliner Philharmoniker" may be one.
+        return !habits.capital_nouns || (capitals == words.len() && !at_start);
     }
     let only = &words[0];
     let letters = only.raw.chars().count();
@@ -242,6 +258,18 @@ mod tests {
         let text =
             "Der Hund von Frau Lindner lief durch die Stadt und fand einen Knochen unter dem alten Tisch in Berlin.";
         assert_eq!(names(text), [("Lindner", EntityKind::Person), ("Berlin", EntityKind::Location)]);
+    }
+
+    #[test]
+    fn names_end_where_another_begins() {
+        let text = "Then Dr. Thomas Berg of the University of Uppsala met General Anna Quill and the General Assembly.";
+        let expected = [
+            ("Thomas Berg", EntityKind::Person),
+            ("University of Uppsala", EntityKind::Organization),
+            ("Anna Quill", EntityKind::Person),
+            ("General Assembly", EntityKind::Name),
+        ];
+        assert_eq!(names(text), expected);
     }
 
     #[test]
