@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use longhaul_core::{Backoff, Clock, Span};
 use longhaul_engine::{Executor, SystemClock};
-use longhaul_gateway::Models;
+use longhaul_gateway::{Models, UnknownModel};
 use longhaul_resilience::Dice;
 
 use crate::{Analyses, Echo, Ingest, Process, calls::Calls, documents::Extractor, documents::TextLayer};
@@ -68,6 +68,17 @@ impl Default for TaskSettings {
             clock: Arc::new(SystemClock::start()),
             dice: Arc::new(Dice::unpredictable()),
         }
+    }
+}
+
+impl TaskSettings {
+    /// Says which default model is none, so that a server can refuse to start rather than refuse every input.
+    ///
+    /// # Errors
+    /// The first name that no model has.
+    pub fn validate(&self, models: &Models) -> Result<(), UnknownModel> {
+        let named = [&self.analysis_model, &self.process_model, &self.document_model];
+        named.into_iter().flatten().try_for_each(|name| models.get(Some(name)).map(drop))
     }
 }
 

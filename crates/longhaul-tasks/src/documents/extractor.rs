@@ -4,6 +4,9 @@ use longhaul_documents::{DocumentError, Format, Limits, Page, PageError, Pages, 
 
 /// Opens documents. Blocks: it is called on a thread that may.
 pub trait Extractor: Send + Sync + 'static {
+    /// The most bytes that a document of any format may have. A larger one is not even fetched.
+    fn max_bytes(&self) -> usize;
+
     /// Says what the bytes are and opens them. Content type and file name are what the sender said: hints.
     ///
     /// # Errors
@@ -39,6 +42,10 @@ pub struct TextLayer {
 }
 
 impl Extractor for TextLayer {
+    fn max_bytes(&self) -> usize {
+        self.limits.max_pdf_bytes.max(self.limits.max_text_bytes)
+    }
+
     fn open(
         &self,
         bytes: Vec<u8>,

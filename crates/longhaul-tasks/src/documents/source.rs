@@ -50,6 +50,10 @@ impl<'a> Source<'a> {
         let Some(document) = self.job.document(self.id).await? else {
             return Err(Failure::permanent("document_not_found", format!("there is no document {}", self.id)));
         };
+        let max = self.extractor.max_bytes();
+        if document.content.size > max as u64 {
+            return Err(refusal(&DocumentError::TooLarge { max }));
+        }
         let bytes = self.job.read(&Payload::Blob(document.content)).await?;
         let extractor = self.extractor.clone();
         let opened = self

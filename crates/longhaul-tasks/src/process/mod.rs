@@ -3,7 +3,7 @@
 //!
 //! Items run at the same time and fail alone; an item is tried three times when its failure may pass, with waits in
 //! between. The engine therefore tries the job only once: tries do not multiply. Answers are kept per tenant for a time
-//! ([`answers`]), under a key that does not look at differences without a meaning ([`key`]). What a model outside this
+//! (`answers`), under a key that does not look at differences without a meaning (`key`). What a model outside this
 //! process has answered is also a step of the job, so that a crash does not pay for it twice.
 //!
 //! When every item has an answer in the cache, [`Process::try_cached`] gives them without any job.

@@ -189,3 +189,109 @@ fn what_is_no_json_is_refused_and_echo_takes_everything() {
     assert!(errors[0].pointer.is_empty() && errors[0].message.starts_with("is not JSON"), "{errors:?}");
     assert!(executor("echo").check().is_none());
 }
+
+/// Inputs that are nearly good: every place of a good one replaced by every odd value, left out, or given a stranger.
+fn nearly(good: &Value) -> Vec<Value> {
+    let odd = [
+        json!(null),
+        json!(true),
+        json!(false),
+        json!(0),
+        json!(-1),
+        json!(1),
+        json!(1.5),
+        json!(7.0),
+        json!(1e300),
+        json!(u64::MAX),
+        json!(""),
+        json!(" "),
+        json!("x"),
+        json!("é".repeat(300)),
+        json!("local"),
+        json!("partial"),
+        json!([]),
+        json!({}),
+        json!([1]),
+        json!(["x"]),
+        json!([" "]),
+        json!(["x", "x"]),
+        json!({"x": 1}),
+        json!({"text": "x"}),
+        json!({"model": "local"}),
+        json!({"labels": ["x"]}),
+        json!({"role": "user"}),
+    ];
+    let mut found = Vec::new();
+    let mut places = vec![String::new()];
+    while let Some(place) = places.pop() {
+        let mut replace = |value: &Value| {
+            let mut changed = good.clone();
+            *changed.pointer_mut(&place).unwrap() = value.clone();
+            found.push(changed);
+        };
+        odd.iter().for_each(&mut replace);
+        match good.pointer(&place).unwrap() {
+            Value::Object(fields) => {
+                for name in fields.keys() {
+                    let mut without = fields.clone();
+                    without.remove(name);
+                    replace(&Value::Object(without));
+                    places.push(format!("{place}/{name}"));
+                }
+                let mut with = fields.clone();
+                with.insert("stranger".into(), json!(1));
+                replace(&Value::Object(with));
+            }
+            Value::Array(entries) => places.extend((0..entries.len()).map(|index| format!("{place}/{index}"))),
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn what_a_reader_takes_its_schema_takes_too_and_every_refusal_names_a_place() {
+    let good = [
+        (
+            "analysis",
+            json!({"text": "x", "model": "local", "on_failure": "fail", "analyses": [
+                "summary", {"classify": {"labels": ["a", "b"]}}, {"extract": {"schema": {"type": "object"}}}
+            ]}),
+        ),
+        ("analysis", json!({"document_id": DOC})),
+        (
+            "process",
+            json!({"model": "local", "timeout_s": 9, "cache": true, "items": [
+                {"id": "a", "task": "summary", "input": "x"}, {"task": "embed", "input": ["x", "y"]},
+                {"task": "classify", "input": {"text": "x", "labels": ["a", "b"]}}, {"task": "embed", "input": "x"}
+            ]}),
+        ),
+        (
+            "document.ingest",
+            json!({
+                "document_id": DOC, "chunk": {"tokens": 100, "overlap": 10}, "embed": {"model": "local"}, "ocr": "auto",
+                "language": "eng", "summary": false
+            }),
+        ),
+    ];
+    let (mut taken, mut refused) = (0, 0);
+    for (kind, good) in good {
+        let executor = executor(kind);
+        let schema = jsonschema::validator_for(executor.kind().input_schema.as_ref().unwrap()).unwrap();
+        for input in nearly(&good) {
+            let errors = executor.check().unwrap().check(&input.to_string());
+            if errors.is_empty() {
+                assert!(schema.is_valid(&input), "{kind} takes {input}, and its schema does not");
+                taken += 1;
+            } else {
+                // A place that is there, or a field that is missing from one that is.
+                for error in &errors {
+                    let above = error.pointer.rsplit_once('/').map_or("", |(above, _)| above);
+                    assert!(input.pointer(above).is_some(), "{kind} {input}: {error:?}");
+                }
+                refused += 1;
+            }
+        }
+    }
+    assert!(taken > 50 && refused > 500, "{taken} taken, {refused} refused");
+}

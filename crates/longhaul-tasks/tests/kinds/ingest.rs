@@ -3,7 +3,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use longhaul_core::{Span, Status};
+use longhaul_core::{Span, Status, StatusReason};
 use longhaul_documents::{DocumentError, Format, Page, PageError};
 use longhaul_gateway::{ErrorClass, Models};
 use longhaul_tasks::documents::{DocumentChunks, DocumentText, DocumentVectors, Extractor, IngestOutput, OpenDocument};
@@ -20,7 +20,7 @@ struct PaperInner {
     pages: Vec<String>,
     reads: Vec<AtomicUsize>,
     opened: AtomicUsize,
-    /// The number of the page whose readers wait.
+    /// The number of the page whose readers wait; 0: those who open it.
     held: Mutex<Option<usize>>,
     released: Condvar,
 }
@@ -38,14 +38,26 @@ impl Paper {
         self.0.released.notify_all();
     }
 
+    fn wait_if_held(&self, page: usize) {
+        let mut held = self.0.held.lock().unwrap();
+        while *held == Some(page) {
+            held = self.0.released.wait(held).unwrap();
+        }
+    }
+
     fn reads(&self) -> Vec<usize> {
         self.0.reads.iter().map(|reads| reads.load(Ordering::SeqCst)).collect()
     }
 }
 
 impl Extractor for Paper {
+    fn max_bytes(&self) -> usize {
+        1_000
+    }
+
     fn open(&self, _: Vec<u8>, _: Option<&str>, _: &str) -> Result<Box<dyn OpenDocument>, DocumentError> {
         self.0.opened.fetch_add(1, Ordering::SeqCst);
+        self.wait_if_held(0);
         Ok(Box::new(self.clone()))
     }
 }
@@ -62,10 +74,7 @@ impl OpenDocument for Paper {
     }
     fn page(&self, number: usize) -> Result<Page, PageError> {
         self.0.reads[number - 1].fetch_add(1, Ordering::SeqCst);
-        let mut held = self.0.held.lock().unwrap();
-        while *held == Some(number) {
-            held = self.0.released.wait(held).unwrap();
-        }
+        self.wait_if_held(number);
         let page = |text: &str, needs_ocr| Page { number, text: text.into(), needs_ocr, ..Page::default() };
         match self.0.pages[number - 1].as_str() {
             "!" => Err(PageError::Broken { page: number, detail: "torn".into() }),
@@ -228,6 +237,31 @@ async fn a_file_that_is_no_document_fails_with_a_reason_that_a_person_understand
         let view = stage.ended(job).await;
         assert_eq!(view.job.attempt, 1);
     }
+}
+
+#[tokio::test]
+async fn a_document_is_validated_while_it_is_opened_and_executed_from_its_first_page_on() {
+    let paper = Paper::of(&["one"]);
+    let stage = stage_for(&paper).await;
+    paper.hold(Some(0));
+    let (_, job) = stage.upload("paper.pdf", b"%PDF", json!({})).await;
+    stage.until(|| paper.0.opened.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(stage.reason(job).await, StatusReason::Validating);
+    paper.hold(Some(1));
+    stage.until(|| paper.reads() == [1]).await;
+    assert_eq!(stage.reason(job).await, StatusReason::Executing);
+    paper.hold(None);
+    stage.output(job).await;
+}
+
+#[tokio::test]
+async fn a_document_that_is_too_large_is_not_even_fetched() {
+    let paper = Paper::of(&["one"]);
+    let stage = stage_for(&paper).await;
+    let (_, job) = stage.upload("paper.pdf", &[b'x'; 1_001], json!({})).await;
+    let (code, message, retryable) = stage.failure(job).await;
+    assert_eq!((code.as_str(), retryable), ("document_too_large", false), "{message}");
+    assert_eq!(paper.0.opened.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]

@@ -185,7 +185,12 @@ impl Stage {
 
     pub(crate) async fn output_of(&self, view: &JobView) -> Value {
         let output = self.engine.payload(view.output.as_ref().unwrap()).await.unwrap();
-        serde_json::from_slice(&output).unwrap()
+        let output = serde_json::from_slice(&output).unwrap();
+        // Every output of every test is held to the schema that its kind publishes.
+        let kind = self.kinds.executors.iter().find(|executor| executor.kind().name == view.job.spec.kind).unwrap();
+        let schema = jsonschema::validator_for(kind.kind().output_schema.as_ref().unwrap()).unwrap();
+        schema.validate(&output).unwrap_or_else(|error| panic!("{error} in {output}"));
+        output
     }
 
     /// Code and message of a job that must have failed, and whether it could be tried again.
@@ -194,6 +199,12 @@ impl Stage {
         assert_eq!(view.job.status(), Status::Failed);
         let error = view.job.error.clone().unwrap();
         (error.code, error.message, error.retryable)
+    }
+
+    /// Why a job that has not ended stands where it stands.
+    pub(crate) async fn reason(&self, job: JobId) -> StatusReason {
+        let view = self.engine.job(&self.tenant, job).await.unwrap();
+        view.job.status_reason(self.clock.now()).unwrap()
     }
 
     pub(crate) async fn steps(&self, job: JobId) -> Vec<String> {
