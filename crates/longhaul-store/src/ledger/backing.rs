@@ -214,6 +214,8 @@ pub(crate) trait Backing: Send + 'static {
 
     /// Writes a batch: all of it durably, or nothing.
     fn write(&mut self, touched: &HashMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError>;
+    /// Ends a batch that wrote nothing: lets go of what reading has held.
+    fn done(&mut self);
     /// Called between batches when there is nothing else to do.
     fn close(&mut self);
 }

@@ -261,6 +261,8 @@ impl Backing for MemoryBacking {
         Ok(())
     }
 
+    fn done(&mut self) {}
+
     fn close(&mut self) {}
 }
 
