@@ -3,9 +3,9 @@
 //! Holds only what the window shows, so that a long queue does not fill it with jobs whose turn is far off. Whoever
 //! brings a job into a batch takes it from here or forgets it here; so what is here is what is stored.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use super::Touched;
+use super::{NumberMap, Touched};
 
 /// How many bytes of jobs are kept. That is two thousand of the usual kind, more than a window shows.
 const BYTES_MOST: usize = 4 * 1024 * 1024;
@@ -15,7 +15,7 @@ const OVERHEAD: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
-    entries: HashMap<i64, Touched>,
+    entries: NumberMap<i64, Touched>,
     /// In the order of their coming, with what they cost; some may have been taken since.
     order: VecDeque<(i64, usize)>,
     bytes: usize,

@@ -18,6 +18,7 @@
 mod backing;
 mod claims;
 mod grant;
+mod hash;
 mod kept;
 mod lanes;
 mod operations;
@@ -42,6 +43,7 @@ pub(crate) use backing::{
 pub(crate) use store::LedgerStore;
 
 use crate::{Change, JobView, StoreError};
+pub(crate) use hash::NumberMap;
 use kept::Kept;
 pub(crate) use lanes::LaneKey;
 use lanes::Lanes;
@@ -105,10 +107,10 @@ pub(crate) struct Ledger<B: Backing> {
     newest: JobId,
     /// The same of the batch at hand.
     newest_in_batch: JobId,
-    running: HashMap<i64, Touched>,
-    running_ids: HashMap<JobId, i64>,
-    touched: HashMap<i64, Touched>,
-    touched_ids: HashMap<JobId, i64>,
+    running: NumberMap<i64, Touched>,
+    running_ids: NumberMap<JobId, i64>,
+    touched: NumberMap<i64, Touched>,
+    touched_ids: NumberMap<JobId, i64>,
     writes: WriteSet,
     /// Nothing deferred falls due before this.
     next_due: Timestamp,
@@ -130,10 +132,10 @@ impl<B: Backing> Ledger<B> {
             kept: Kept::default(),
             newest: JobId::floor(now + Span::from_millis(1)),
             newest_in_batch: JobId::floor(now),
-            running: HashMap::new(),
-            running_ids: HashMap::new(),
-            touched: HashMap::new(),
-            touched_ids: HashMap::new(),
+            running: NumberMap::default(),
+            running_ids: NumberMap::default(),
+            touched: NumberMap::default(),
+            touched_ids: NumberMap::default(),
             writes: WriteSet::default(),
             next_due: Timestamp::EPOCH,
             next_deadline: Timestamp::EPOCH,

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Document, StoreError, Tombstone,
     blob::{BlobStore, DirBlobs},
-    ledger::{Backing, ExpiryBlock, Head, KeptKey, LaneKey, QueueCount, Start, Stored, Touched, WriteSet},
+    ledger::{Backing, ExpiryBlock, Head, KeptKey, LaneKey, NumberMap, QueueCount, Start, Stored, Touched, WriteSet},
 };
 
 pub(super) struct SqliteBacking {
@@ -56,7 +56,7 @@ impl SqliteBacking {
         Ok(())
     }
 
-    fn write_batch(&self, touched: &HashMap<i64, Touched>, writes: &WriteSet) -> Result<Vec<BlobRef>, StoreError> {
+    fn write_batch(&self, touched: &NumberMap<i64, Touched>, writes: &WriteSet) -> Result<Vec<BlobRef>, StoreError> {
         self.begin()?;
         let unused = write::batch(&self.connection, touched, writes)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
@@ -229,7 +229,7 @@ impl Backing for SqliteBacking {
         reads::document(&self.connection, tenant, id)
     }
 
-    fn write(&mut self, touched: &HashMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError> {
+    fn write(&mut self, touched: &NumberMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError> {
         let written = self.write_batch(touched, writes);
         // Undoes what was not committed; where SQLite has done so itself there is nothing left to undo.
         self.done();
