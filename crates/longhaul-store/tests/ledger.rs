@@ -43,7 +43,7 @@ async fn a_job_that_a_claim_waits_for_is_written_once_already_running() {
         let mut waiting = pin!(w.store.claim(claim(1)));
         assert!(poll_once(waiting.as_mut()).is_pending());
         let id = w.submit(w.spec()).await;
-        let told: Vec<_> = w.told.of(id).iter().map(|change| (change.status, change.version)).collect();
+        let told: Vec<_> = w.told_of(id).await.iter().map(|change| (change.status, change.version)).collect();
         assert_eq!(told, [(Status::Running, 2)]);
         assert_eq!(waiting.await.unwrap()[0].held.job, id);
     }

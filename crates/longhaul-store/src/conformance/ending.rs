@@ -119,7 +119,7 @@ pub async fn a_running_job_is_told_and_then_cancelled(w: World) {
         let job = w.job(leased.held.job).await;
         assert_eq!(job.status_reason(w.now()), Some(StatusReason::Cancelling));
         assert_eq!(job.cancel_requested_at, Some(w.now()));
-        assert!(w.told.of(leased.held.job).last().unwrap().cancelling);
+        assert!(w.told_of(leased.held.job).await.last().unwrap().cancelling);
         let beat = Beat { held: leased.held.clone(), lease_for: LEASE, progress: None };
         assert!(w.store.heartbeat(vec![beat]).await.unwrap().remove(0).unwrap().cancel_requested);
         w.store.enter(leased.held.clone(), Stage::Executing).await.unwrap();

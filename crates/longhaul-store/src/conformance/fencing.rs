@@ -125,12 +125,12 @@ pub async fn beats_are_answered_one_by_one(w: World) {
 pub async fn a_refused_write_changes_nothing(w: World) {
     let leased = w.running().await;
     let view = w.view(leased.held.job).await;
-    let told = w.told.of(leased.held.job).len();
+    let told = w.told_of(leased.held.job).await.len();
     let wrong = Held { token: LeaseToken::new(1, 1), ..leased.held.clone() };
     all_writes(&w, &wrong).await;
     assert!(w.tell(&leased.held, EventKind::Succeeded).await.is_err());
     assert_eq!(*w.view(leased.held.job).await, *view);
-    assert_eq!(w.told.of(leased.held.job).len(), told);
+    assert_eq!(w.told_of(leased.held.job).await.len(), told);
     assert_eq!(w.history(leased.held.job).await, ["job.queued", "job.running"]);
     assert_eq!(w.store.steps(&leased.held.tenant, leased.held.job).await, Ok(vec![]));
     assert!(w.take(claim(1)).await.is_empty());

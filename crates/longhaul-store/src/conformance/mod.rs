@@ -149,6 +149,13 @@ impl World {
         true
     }
 
+    /// What the observer was told of this job up to now, in order.
+    pub async fn told_of(&self, job: JobId) -> Vec<Change> {
+        // It may be told after the caller is answered, but before the next batch begins.
+        self.store.queues().await.unwrap();
+        self.told.of(job)
+    }
+
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }

@@ -24,7 +24,7 @@ pub async fn a_submitted_job_is_queued_and_tells_so(w: World) {
     assert_eq!(view.job.status_reason(w.now()), Some(StatusReason::Ready));
     assert_eq!(view.input, Payload::inline(format!("{{\"n\":\"{id}\"}}")));
     assert_eq!(w.history(id).await, ["job.queued"]);
-    let told = w.told.of(id);
+    let told = w.told_of(id).await;
     assert_eq!((told.len(), told[0].status, told[0].version), (1, Status::Queued, 1));
 }
 

@@ -3,14 +3,14 @@
 //! A backing keeps rows and finds them; it decides nothing. All calls come from the writer thread, one at a time;
 //! reading for everybody else goes through [`Reads`], which sees what has been committed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use longhaul_core::{
     ApiKey, Attempt, DocumentId, Event, Job, JobId, KindName, KindSpec, Payload, QueueName, Span, State, Status,
     StepName, Tenant, Timestamp,
 };
 
-use super::{Touched, lanes::LaneKey};
+use super::{NumberMap, Touched, lanes::LaneKey};
 use crate::{Document, Idempotency, JobPage, JobQuery, JobView, StoreError, StoredStep, Tombstone, blob::BlobStore};
 
 /// Where a job's row counts. The order is that of the stored numbers.
@@ -213,7 +213,9 @@ pub(crate) trait Backing: Send + 'static {
     fn document(&mut self, tenant: &Tenant, id: DocumentId) -> Result<Option<Document>, StoreError>;
 
     /// Writes a batch: all of it durably, or nothing.
-    fn write(&mut self, touched: &HashMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError>;
+    fn write(&mut self, touched: &NumberMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError>;
+    /// Ends a batch that wrote nothing: lets go of what reading has held.
+    fn done(&mut self);
     /// Called between batches when there is nothing else to do.
     fn close(&mut self);
 }

@@ -8,7 +8,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 use longhaul_core::{Refused, Step};
 
 use super::{
-    Backing, Head, Ledger, Phase,
+    Backing, Head, Ledger, Phase, Touched,
     lanes::{LaneKey, READ_AT_ONCE},
 };
 use crate::{Claim, Held, JobView, Leased, StoreError};
@@ -62,8 +62,7 @@ impl<B: Backing> Ledger<B> {
             .touched
             .values()
             .filter(|entry| entry.phase == Some(Phase::Ready) && LaneKey::of(&entry.job.spec) == *key);
-        let in_batch = in_batch.map(|entry| Head { rank: -i16::from(entry.job.spec.priority), no: entry.no });
-        heads.extend(in_batch.filter(|head| all || last.is_some_and(|last| *head < last)));
+        heads.extend(in_batch.map(Touched::head).filter(|head| all || last.is_some_and(|last| *head < last)));
         let Some(lane) = self.lanes.get_mut(key) else { return Ok(None) };
         lane.show(heads, all);
         let first = lane.first();
@@ -87,12 +86,7 @@ impl<B: Backing> Ledger<B> {
     }
 
     fn lease(&mut self, claim: &Claim, head: Head) -> Result<Option<Leased>, StoreError> {
-        if !self.touched.contains_key(&head.no) {
-            match self.backing.load_no(head.no)? {
-                Some(stored) => self.touch_stored(stored),
-                None => return Err(StoreError::Corrupt(format!("ready job {} has no row", head.no))),
-            };
-        }
+        self.touch_ready(head.no)?;
         let random = self.time.ids.random();
         let step = Step::Claim {
             worker: claim.worker.clone(),

@@ -90,6 +90,11 @@ impl Lanes {
         self.remove_empty(key);
     }
 
+    /// Whether the job's lane shows it at present.
+    pub(crate) fn shows(&self, spec: &JobSpec, head: Head) -> bool {
+        self.lanes.get(&LaneKey::of(spec)).is_some_and(|lane| lane.shown.contains(&head))
+    }
+
     /// Removes the lane when there is nothing in it, shown or not.
     pub(crate) fn remove_empty(&mut self, key: &LaneKey) {
         if self.lanes.get(key).is_some_and(|lane| lane.shown.is_empty() && !lane.more) {

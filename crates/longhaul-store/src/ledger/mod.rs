@@ -13,11 +13,13 @@
 //!
 //! - [`Backing`] says what a ledger needs of the disk (or of memory).
 //! - [`writer`] is the thread, its mailbox, and waiting claims; [`grant`] what is on its way to those.
-//! - [`lanes`] is the window; [`recent`] the ended jobs that somebody will ask for next.
+//! - [`lanes`] is the window; [`kept`] what will be claimed next; [`recent`] the ended jobs that somebody will ask for.
 
 mod backing;
 mod claims;
 mod grant;
+mod hash;
+mod kept;
 mod lanes;
 mod operations;
 mod recent;
@@ -31,7 +33,7 @@ use std::{
 };
 
 use longhaul_core::{
-    Applied, Clock, Event, IdSource, Job, JobId, Payload, QueueName, State, Status, Step, Tenant, Timestamp,
+    Applied, Clock, Event, IdSource, Job, JobId, Payload, QueueName, Span, State, Status, Step, Tenant, Timestamp,
 };
 
 pub(crate) use backing::{
@@ -41,6 +43,8 @@ pub(crate) use backing::{
 pub(crate) use store::LedgerStore;
 
 use crate::{Change, JobView, StoreError};
+pub(crate) use hash::NumberMap;
+use kept::Kept;
 pub(crate) use lanes::LaneKey;
 use lanes::Lanes;
 use recent::Recent;
@@ -98,10 +102,15 @@ pub(crate) struct Ledger<B: Backing> {
     next_no: i64,
     lanes: Lanes,
     queues: HashMap<QueueName, QueueTally>,
-    running: HashMap<i64, Touched>,
-    running_ids: HashMap<JobId, i64>,
-    touched: HashMap<i64, Touched>,
-    touched_ids: HashMap<JobId, i64>,
+    kept: Kept,
+    /// No job of a greater id has been committed, unless a clock was set back.
+    newest: JobId,
+    /// The same of the batch at hand.
+    newest_in_batch: JobId,
+    running: NumberMap<i64, Touched>,
+    running_ids: NumberMap<JobId, i64>,
+    touched: NumberMap<i64, Touched>,
+    touched_ids: NumberMap<JobId, i64>,
     writes: WriteSet,
     /// Nothing deferred falls due before this.
     next_due: Timestamp,
@@ -122,10 +131,13 @@ impl<B: Backing> Ledger<B> {
             next_no: 1,
             lanes: Lanes::default(),
             queues: HashMap::new(),
-            running: HashMap::new(),
-            running_ids: HashMap::new(),
-            touched: HashMap::new(),
-            touched_ids: HashMap::new(),
+            kept: Kept::default(),
+            newest: JobId::floor(now + Span::from_millis(1)),
+            newest_in_batch: JobId::floor(now),
+            running: NumberMap::default(),
+            running_ids: NumberMap::default(),
+            touched: NumberMap::default(),
+            touched_ids: NumberMap::default(),
             writes: WriteSet::default(),
             next_due: Timestamp::EPOCH,
             next_deadline: Timestamp::EPOCH,
@@ -141,7 +153,10 @@ impl<B: Backing> Ledger<B> {
         self.touched.clear();
         self.touched_ids.clear();
         self.writes = WriteSet::default();
-        let Start { next_no, running, lanes, counts, paused } = self.backing.start()?;
+        self.kept.clear();
+        let start = self.backing.start();
+        self.backing.done();
+        let Start { next_no, running, lanes, counts, paused } = start?;
         self.next_no = next_no;
         self.lanes = Lanes::of(lanes);
         for tally in self.queues.values_mut() {
@@ -218,9 +233,27 @@ impl<B: Backing> Ledger<B> {
         }
     }
 
+    /// Brings a ready job into the batch.
+    fn touch_ready(&mut self, no: i64) -> Result<(), StoreError> {
+        if self.touched.contains_key(&no) {
+            return Ok(());
+        }
+        if let Some(entry) = self.kept.take(no) {
+            self.touched_ids.insert(entry.job.spec.id, no);
+            self.touched.insert(no, entry);
+            return Ok(());
+        }
+        match self.backing.load_no(no)? {
+            Some(stored) => self.touch_stored(stored),
+            None => return Err(StoreError::Corrupt(format!("ready job {no} has no row"))),
+        };
+        Ok(())
+    }
+
     /// Brings a row that was just read into the batch, unless the batch knows better already.
     fn touch_stored(&mut self, stored: Stored) -> i64 {
         let no = stored.no;
+        self.kept.take(no);
         if self.running.contains_key(&no) {
             self.touch_running(no);
         }
@@ -268,7 +301,7 @@ impl<B: Backing> Ledger<B> {
             return;
         }
         let spec = &entry.job.spec;
-        let head = Head { rank: -i16::from(spec.priority), no };
+        let head = entry.head();
         // The names are cloned only where a lane or a queue is new.
         match self.queues.get_mut(&spec.queue) {
             Some(tally) => tally.moves(from, to),
@@ -314,8 +347,10 @@ impl<B: Backing> Ledger<B> {
                 self.recent.remove(&erasure.tombstone.job);
             }
             self.writes.clear();
+            self.newest = self.newest.max(self.newest_in_batch);
             Ok(self.settle(&erased))
         } else {
+            self.backing.done();
             Ok(self.settle(&HashSet::new()))
         }
     }
@@ -329,7 +364,7 @@ impl<B: Backing> Ledger<B> {
                 continue;
             }
             let changed = std::mem::take(&mut entry.changed);
-            entry.fresh = false;
+            let fresh = std::mem::take(&mut entry.fresh);
             let mut change = changed.then(|| Change {
                 tenant: entry.job.spec.tenant.clone(),
                 job: entry.job.spec.id,
@@ -344,6 +379,11 @@ impl<B: Backing> Ledger<B> {
                 }
                 self.running_ids.insert(entry.job.spec.id, no);
                 self.running.insert(no, entry);
+            } else if fresh && entry.phase == Some(Phase::Ready) {
+                let small = entry.input.as_ref().is_some_and(|input| input.size() <= INPUT_KEPT);
+                if small && self.lanes.shows(&entry.job.spec, entry.head()) {
+                    self.kept.put(entry);
+                }
             } else if let Some(change) = &mut change
                 && change.status.is_terminal()
                 && let Some(input) = entry.input
@@ -360,6 +400,11 @@ impl<B: Backing> Ledger<B> {
 }
 
 impl Touched {
+    /// Its place in its lane.
+    pub(crate) fn head(&self) -> Head {
+        Head { rank: -i16::from(self.job.spec.priority), no: self.no }
+    }
+
     fn stored(Stored { no, phase, job }: Stored) -> Self {
         Self {
             no,

@@ -3,12 +3,13 @@
 //! Only ended jobs stand here, and an ended job never changes; what is erased is taken out in the commit that erases it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use longhaul_core::{JobId, Tenant};
 
+use super::NumberMap;
 use crate::JobView;
 
 /// How many bytes of payload are kept. Seconds of traffic at full speed; little beside the page cache.
@@ -22,7 +23,7 @@ pub(crate) struct Recent(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    views: HashMap<JobId, Arc<JobView>>,
+    views: NumberMap<JobId, Arc<JobView>>,
     order: VecDeque<(JobId, usize)>,
     bytes: usize,
 }

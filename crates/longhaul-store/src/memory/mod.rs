@@ -16,8 +16,8 @@ use crate::{
     Document, JobPage, JobQuery, JobView, Observer, StoreClock, StoreError, StoredStep, Tombstone,
     blob::{BlobStore, MemoryBlobs},
     ledger::{
-        Backing, DocumentWrite, ExpiryBlock, Forget, Head, KeptKey, LaneKey, LedgerStore, Phase, QueueCount, Reads,
-        Start, Stored, Touched, WriteSet,
+        Backing, DocumentWrite, ExpiryBlock, Forget, Head, KeptKey, LaneKey, LedgerStore, NumberMap, Phase, QueueCount,
+        Reads, Start, Stored, Touched, WriteSet,
     },
 };
 
@@ -242,7 +242,7 @@ impl Backing for MemoryBacking {
         Ok(read(&self.rows).documents.get(&(tenant.clone(), id)).cloned())
     }
 
-    fn write(&mut self, touched: &HashMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError> {
+    fn write(&mut self, touched: &NumberMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError> {
         let mut rows = write(&self.rows);
         let mut released = Vec::new();
         for entry in touched.values().filter(|entry| entry.changed) {
@@ -260,6 +260,8 @@ impl Backing for MemoryBacking {
         self.blobs.remove(&unused);
         Ok(())
     }
+
+    fn done(&mut self) {}
 
     fn close(&mut self) {}
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs::File, sync::Arc};
 
-use longhaul_core::{ApiKey, DocumentId, JobId, KeyId, Payload, QueueName, StepName, Tenant, Timestamp};
+use longhaul_core::{ApiKey, BlobRef, DocumentId, JobId, KeyId, Payload, QueueName, StepName, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Document, StoreError, Tombstone,
     blob::{BlobStore, DirBlobs},
-    ledger::{Backing, ExpiryBlock, Head, KeptKey, LaneKey, QueueCount, Start, Stored, Touched, WriteSet},
+    ledger::{Backing, ExpiryBlock, Head, KeptKey, LaneKey, NumberMap, QueueCount, Start, Stored, Touched, WriteSet},
 };
 
 pub(super) struct SqliteBacking {
@@ -47,12 +47,29 @@ impl SqliteBacking {
         Ok(())
     }
 
+    /// A batch reads and writes within one transaction: taking the locks anew for every row would cost more than the
+    /// rows.
+    fn begin(&self) -> Result<(), StoreError> {
+        if self.connection.is_autocommit() {
+            self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        }
+        Ok(())
+    }
+
+    fn write_batch(&self, touched: &NumberMap<i64, Touched>, writes: &WriteSet) -> Result<Vec<BlobRef>, StoreError> {
+        self.begin()?;
+        let unused = write::batch(&self.connection, touched, writes)?;
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(unused)
+    }
+
     fn all<T>(
         &self,
         sql: &str,
         params: impl Params,
         mut read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
+        self.begin()?;
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut found = statement.query(params)?;
         let mut all = Vec::new();
@@ -68,6 +85,7 @@ impl SqliteBacking {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
+        self.begin()?;
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut found = statement.query(params)?;
         found.next()?.map(read).transpose()
@@ -185,6 +203,7 @@ impl Backing for SqliteBacking {
     }
 
     fn expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ExpiryBlock>, StoreError> {
+        self.begin()?;
         let mut statement =
             self.connection.prepare_cached("SELECT id, jobs FROM expiry WHERE at <= ?1 ORDER BY at, id")?;
         let mut found = statement.query([now.as_micros()])?;
@@ -210,12 +229,20 @@ impl Backing for SqliteBacking {
         reads::document(&self.connection, tenant, id)
     }
 
-    fn write(&mut self, touched: &HashMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError> {
-        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let unused = write::batch(&transaction, touched, writes)?;
-        transaction.commit()?;
-        self.blobs.remove(&unused);
+    fn write(&mut self, touched: &NumberMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError> {
+        let written = self.write_batch(touched, writes);
+        // Undoes what was not committed; where SQLite has done so itself there is nothing left to undo.
+        self.done();
+        self.blobs.remove(&written?);
         Ok(())
+    }
+
+    fn done(&mut self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction could not be ended");
+        }
     }
 
     fn close(&mut self) {

@@ -71,6 +71,8 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt(error.to_string()),
             // SQLite reports a full disk as an input/output error where it meets it outside of its own files' growth.
             Some(ErrorCode::SystemIoFailure) if is_out_of_space(&error) => StoreError::StorageFull,
+            // Somebody else holds the database, a backup for one: nothing was begun.
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Overloaded,
             Some(_) => StoreError::Unavailable(error.to_string()),
             None => StoreError::Corrupt(error.to_string()),
         }

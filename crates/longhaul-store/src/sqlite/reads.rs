@@ -87,6 +87,11 @@ fn number(db: &Connection, tenant: &Tenant, id: JobId) -> Result<i64, StoreError
     }
 }
 
+/// Where a list looks: among all jobs of a tenant, or among the few that an index of their own finds.
+pub(super) const ANY: &str = "job INDEXED BY job_id WHERE true";
+pub(super) const RUNNING: &str = "job INDEXED BY job_running WHERE phase = 2";
+pub(super) const UNHAPPY: &str = "job INDEXED BY job_unhappy WHERE phase >= 4";
+
 /// Lists jobs; `window` narrows them to an index of their own.
 pub(super) fn list_sql(window: &str) -> String {
     let columns = include_str!("queries/job_by_no.sql");
@@ -169,9 +174,9 @@ impl Reads for SqliteReads {
     fn jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError> {
         // Few jobs run, fail or are cancelled: those are found through indexes of their own.
         let window = match query.status {
-            Some(Status::Running) => "AND phase = 2",
-            Some(Status::Failed | Status::Cancelled) => "AND phase >= 4",
-            Some(Status::Queued | Status::Succeeded) | None => "",
+            Some(Status::Running) => RUNNING,
+            Some(Status::Failed | Status::Cancelled) => UNHAPPY,
+            Some(Status::Queued | Status::Succeeded) | None => ANY,
         };
         let phase = query.status.map(|status| match status {
             Status::Queued => 0,

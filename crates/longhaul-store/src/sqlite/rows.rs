@@ -111,7 +111,7 @@ pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Option<String> {
     serde_json::to_string(value).ok()
 }
 
-/// From a row of all columns, in the order of `insert_job.sql`.
+/// From a row of all columns, in the order of `job_by_no.sql`.
 pub(super) fn stored(row: &Row<'_>) -> Result<Stored, StoreError> {
     let no: i64 = row.get(0)?;
     let name = |index: usize| -> Result<String, StoreError> { Ok(row.get(index)?) };

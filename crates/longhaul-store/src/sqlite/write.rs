@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use longhaul_core::{BlobRef, JobId, Payload, Timestamp};
-use rusqlite::{Connection, params};
+use longhaul_core::{BlobRef, Job, JobId, JobSpec, Payload, Timestamp};
+use rusqlite::{Connection, Statement, ToSql, params};
 
 use super::rows::{self, Moving};
 use crate::{
     StoreError,
-    ledger::{DocumentWrite, Erasure, Forget, Touched, WriteSet},
+    ledger::{DocumentWrite, Erasure, Forget, NumberMap, Phase, Touched, WriteSet},
 };
 
 /// Uses of blobs that a batch adds and takes away.
@@ -30,7 +30,7 @@ impl BlobUses {
 /// Writes everything and says which blobs nothing refers to any more.
 pub(super) fn batch(
     db: &Connection,
-    touched: &HashMap<i64, Touched>,
+    touched: &NumberMap<i64, Touched>,
     writes: &WriteSet,
 ) -> Result<Vec<BlobRef>, StoreError> {
     let mut uses = BlobUses::default();
@@ -55,90 +55,58 @@ pub(super) fn batch(
     count_uses(db, uses)
 }
 
+/// Binds the values of a row one after the other. What is null is not bound at all: most columns of most rows are.
+struct Binding<'a, 's> {
+    statement: &'a mut Statement<'s>,
+    index: usize,
+}
+
+impl<'a, 's> Binding<'a, 's> {
+    fn of(statement: &'a mut Statement<'s>) -> Self {
+        statement.clear_bindings();
+        Self { statement, index: 0 }
+    }
+
+    fn value(&mut self, value: impl ToSql) -> rusqlite::Result<&mut Self> {
+        self.index += 1;
+        self.statement.raw_bind_parameter(self.index, value)?;
+        Ok(self)
+    }
+
+    fn optional(&mut self, value: Option<impl ToSql>) -> rusqlite::Result<&mut Self> {
+        match value {
+            Some(value) => self.value(value),
+            None => {
+                self.index += 1;
+                Ok(self)
+            }
+        }
+    }
+
+    fn execute(&mut self) -> rusqlite::Result<()> {
+        self.statement.raw_execute().map(drop)
+    }
+}
+
 fn jobs(db: &Connection, changed: &[&Touched], uses: &mut BlobUses) -> Result<(), StoreError> {
     let mut insert = db.prepare_cached(include_str!("queries/insert_job.sql"))?;
     let mut update = db.prepare_cached(include_str!("queries/update_job.sql"))?;
     let mut input = db.prepare_cached("INSERT INTO input (no, data, blob) VALUES (?1, ?2, ?3)")?;
     let mut output = db.prepare_cached("INSERT INTO output (no, data, blob) VALUES (?1, ?2, ?3)")?;
     for entry in changed {
-        let (job, spec, moving) = (&entry.job, &entry.job.spec, Moving::of(&entry.job));
         let phase = entry.phase.ok_or_else(|| StoreError::Corrupt("a job without a phase".into()))?;
-        let (fraction, message) = match &job.progress {
-            Some(progress) => (progress.fraction, progress.message.as_deref()),
-            None => (None, None),
-        };
         if entry.fresh {
-            insert.execute(params![
-                entry.no,
-                spec.tenant.as_str(),
-                spec.id.as_bytes(),
-                spec.kind.as_str(),
-                spec.queue.as_str(),
-                -i64::from(spec.priority),
-                rows::phase_number(phase),
-                job.version as i64,
-                job.attempt,
-                job.crashes,
-                job.last_seq as i64,
-                spec.created_at.as_micros(),
-                spec.max_attempts,
-                rows::stored_unsigned(spec.backoff.initial_ms),
-                rows::stored_unsigned(spec.backoff.max_ms),
-                rows::micros(spec.retention),
-                spec.run_at.map(Timestamp::as_micros),
-                spec.deadline_at.map(Timestamp::as_micros),
-                spec.attempt_timeout.map(rows::micros),
-                spec.metadata.as_deref(),
-                spec.retry_of.as_ref().map(|id| id.as_bytes().as_slice()),
-                moving.queued_for,
-                moving.due_at,
-                moving.same_attempt,
-                moving.token,
-                moving.worker.as_deref(),
-                moving.in_process,
-                moving.stage,
-                moving.lease_since,
-                moving.lease_expires_at,
-                job.started_at.map(Timestamp::as_micros),
-                job.finished_at.map(Timestamp::as_micros),
-                job.cancel_requested_at.map(Timestamp::as_micros),
-                fraction,
-                message,
-                moving.error,
-                moving.ending,
-                moving.ambiguous,
-                moving.report,
-            ])?;
+            let mut row = Binding::of(&mut insert);
+            row.value(entry.no)?;
+            bind_spec(&mut row, &entry.job.spec)?;
+            bind_state(&mut row, &entry.job, phase)?.execute()?;
             let payload = entry.input.as_ref().ok_or_else(|| StoreError::Corrupt("a new job without input".into()))?;
             put_payload(&mut input, entry.no, payload)?;
             uses.add(payload, 1);
         } else {
-            update.execute(params![
-                entry.no,
-                rows::phase_number(phase),
-                job.version as i64,
-                job.attempt,
-                job.crashes,
-                job.last_seq as i64,
-                moving.queued_for,
-                moving.due_at,
-                moving.same_attempt,
-                moving.token,
-                moving.worker.as_deref(),
-                moving.in_process,
-                moving.stage,
-                moving.lease_since,
-                moving.lease_expires_at,
-                job.started_at.map(Timestamp::as_micros),
-                job.finished_at.map(Timestamp::as_micros),
-                job.cancel_requested_at.map(Timestamp::as_micros),
-                fraction,
-                message,
-                moving.error,
-                moving.ending,
-                moving.ambiguous,
-                moving.report,
-            ])?;
+            let mut row = Binding::of(&mut update);
+            row.value(entry.no)?;
+            bind_state(&mut row, &entry.job, phase)?.execute()?;
         }
         if entry.output_is_new
             && let Some(payload) = &entry.output
@@ -150,30 +118,83 @@ fn jobs(db: &Connection, changed: &[&Touched], uses: &mut BlobUses) -> Result<()
     Ok(())
 }
 
-fn put_payload(statement: &mut rusqlite::Statement<'_>, no: i64, payload: &Payload) -> Result<(), StoreError> {
-    match payload {
-        Payload::Inline(data) => statement.execute(params![no, &data[..], None::<Vec<u8>>])?,
-        Payload::Blob(blob) => statement.execute(params![no, None::<Vec<u8>>, rows::blob_bytes(blob)])?,
-    };
+/// The columns of a job that are written once, in the order of `insert_job.sql`.
+fn bind_spec(row: &mut Binding<'_, '_>, spec: &JobSpec) -> rusqlite::Result<()> {
+    row.value(spec.tenant.as_str())?
+        .value(spec.id.as_bytes().as_slice())?
+        .value(spec.kind.as_str())?
+        .value(spec.queue.as_str())?
+        .value(-i64::from(spec.priority))?
+        .value(spec.created_at.as_micros())?
+        .value(spec.max_attempts)?
+        .value(rows::stored_unsigned(spec.backoff.initial_ms))?
+        .value(rows::stored_unsigned(spec.backoff.max_ms))?
+        .value(rows::micros(spec.retention))?
+        .optional(spec.run_at.map(Timestamp::as_micros))?
+        .optional(spec.deadline_at.map(Timestamp::as_micros))?
+        .optional(spec.attempt_timeout.map(rows::micros))?
+        .optional(spec.metadata.as_deref())?
+        .optional(spec.retry_of.as_ref().map(|id| id.as_bytes().as_slice()))?;
     Ok(())
+}
+
+/// The columns of a job that change, in the order of `update_job.sql`.
+fn bind_state<'r, 'a, 's>(
+    row: &'r mut Binding<'a, 's>,
+    job: &Job,
+    phase: Phase,
+) -> rusqlite::Result<&'r mut Binding<'a, 's>> {
+    let moving = Moving::of(job);
+    let (fraction, message) = match &job.progress {
+        Some(progress) => (progress.fraction, progress.message.as_deref()),
+        None => (None, None),
+    };
+    row.value(rows::phase_number(phase))?
+        .value(job.version as i64)?
+        .value(job.attempt)?
+        .value(job.crashes)?
+        .value(job.last_seq as i64)?
+        .optional(moving.queued_for)?
+        .optional(moving.due_at)?
+        .optional(moving.same_attempt)?
+        .optional(moving.token)?
+        .optional(moving.worker.as_deref())?
+        .optional(moving.in_process)?
+        .optional(moving.stage)?
+        .optional(moving.lease_since)?
+        .optional(moving.lease_expires_at)?
+        .optional(job.started_at.map(Timestamp::as_micros))?
+        .optional(job.finished_at.map(Timestamp::as_micros))?
+        .optional(job.cancel_requested_at.map(Timestamp::as_micros))?
+        .optional(fraction)?
+        .optional(message)?
+        .optional(moving.error.as_deref())?
+        .optional(moving.ending)?
+        .optional(moving.ambiguous)?
+        .optional(moving.report.as_deref())
+}
+
+fn put_payload(statement: &mut Statement<'_>, no: i64, payload: &Payload) -> Result<(), StoreError> {
+    let (data, blob) = columns(payload);
+    Ok(Binding::of(statement).value(no)?.optional(data)?.optional(blob)?.execute()?)
 }
 
 fn history(db: &Connection, writes: &WriteSet, uses: &mut BlobUses) -> Result<(), StoreError> {
     let mut insert = db.prepare_cached(include_str!("queries/insert_event.sql"))?;
     for (no, event) in &writes.events {
         let (sort, row) = rows::event_row(&event.kind);
-        insert.execute(params![
-            no,
-            event.seq as i64,
-            sort,
-            event.time.as_micros(),
-            event.attempt,
-            row.number,
-            row.at,
-            row.real,
-            row.text,
-            row.error,
-        ])?;
+        Binding::of(&mut insert)
+            .value(no)?
+            .value(event.seq as i64)?
+            .value(sort)?
+            .value(event.time.as_micros())?
+            .value(event.attempt)?
+            .optional(row.number)?
+            .optional(row.at)?
+            .optional(row.real)?
+            .optional(row.text)?
+            .optional(row.error)?
+            .execute()?;
     }
     let mut insert = db.prepare_cached(include_str!("queries/insert_attempt.sql"))?;
     for (no, attempt) in &writes.attempts {

@@ -47,7 +47,8 @@ CREATE TABLE job (
 CREATE UNIQUE INDEX job_id ON job (tenant, id);
 CREATE INDEX job_ready ON job (queue, kind, tenant, rank) WHERE phase = 0;
 CREATE INDEX job_deferred ON job (due_at) WHERE phase = 1;
-CREATE INDEX job_running ON job (tenant, id) WHERE phase = 2;
+-- All keys are alike, so that entries are small and compared as numbers: only as many jobs run as there are workers.
+CREATE INDEX job_running ON job (phase) WHERE phase = 2;
 CREATE INDEX job_unhappy ON job (tenant, id) WHERE phase >= 4;
 CREATE INDEX job_deadline ON job (deadline_at) WHERE deadline_at IS NOT NULL AND phase < 2;
 

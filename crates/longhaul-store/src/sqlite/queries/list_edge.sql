@@ -1,1 +1,1 @@
-SELECT id FROM job WHERE tenant = ?1 AND id < ?2 AND id >= ?4 {window} ORDER BY id DESC LIMIT 1 OFFSET ?3
+SELECT id FROM {window} AND tenant = ?1 AND id < ?2 AND id >= ?4 ORDER BY id DESC LIMIT 1 OFFSET ?3
