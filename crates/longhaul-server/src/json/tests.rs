@@ -1,3 +1,5 @@
+//! Bodies, queries and paths: what is taken, and how what is not is named.
+
 use axum::{Extension, Router, body::Body, http::Request, routing::post};
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Problems as they are sent.
+
 use std::collections::HashSet;
 
 use http_body_util::BodyExt as _;

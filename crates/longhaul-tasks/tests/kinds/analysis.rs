@@ -1,3 +1,5 @@
+//! The kind `analysis` under the real dispatcher.
+
 use std::sync::Arc;
 
 use longhaul_core::{Span, Status};

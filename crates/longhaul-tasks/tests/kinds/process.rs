@@ -1,3 +1,5 @@
+//! The kind `process` under the real dispatcher.
+
 use std::sync::Arc;
 
 use longhaul_core::{Span, Status, Tenant};

@@ -1,3 +1,5 @@
+//! Searching a document that was taken in.
+
 use bytes::Bytes;
 use longhaul_gateway::Models;
 use longhaul_tasks::documents::{DocumentChunks, DocumentVectors, RankedBy, SearchError};

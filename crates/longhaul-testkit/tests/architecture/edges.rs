@@ -89,8 +89,9 @@ pub(crate) fn forbidden(packages: &[Package]) -> Vec<String> {
             if !ours.contains(wanted) || allowed.contains(&wanted) {
                 continue;
             }
-            // Tests may reach further down, never up, and are what the test kit is for.
-            let fine_in_tests = wanted == TEST_KIT || below(name).contains(wanted);
+            // Tests may reach further down, never up, may switch on features of their own crate, and are what the test
+            // kit is for.
+            let fine_in_tests = wanted == TEST_KIT || wanted == name || below(name).contains(wanted);
             if !(dependency.for_tests && fine_in_tests) {
                 let sort = if dependency.for_tests { "its tests depend" } else { "it depends" };
                 found.push(format!("{name}: {sort} on {wanted}, which the plan does not allow"));

@@ -42,14 +42,13 @@ async fn higher_priority_runs_first() {
         submitted.push((-priority, place, submit(&client, body).await));
     }
     resume(&client, "narrow").await;
+    // In the order in which they should have started; two may have started within the same millisecond.
+    submitted.sort();
     let mut started = Vec::new();
     for (_, _, id) in &submitted {
-        started.push((time(&succeeded(&client, id).await, "started_at"), id.clone()));
+        started.push(time(&succeeded(&client, id).await, "started_at"));
     }
-    started.sort();
-    submitted.sort();
-    let expected: Vec<String> = submitted.into_iter().map(|(_, _, id)| id).collect();
-    assert_eq!(started.into_iter().map(|(_, id)| id).collect::<Vec<_>>(), expected);
+    assert!(started.is_sorted(), "{submitted:?} started at {started:?}");
 }
 
 #[tokio::test]
