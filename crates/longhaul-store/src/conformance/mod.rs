@@ -401,6 +401,7 @@ macro_rules! conformance {
             ]
             window: [
                 a_long_lane_is_handed_out_in_order,
+                a_long_lane_is_handed_out_in_order_also_within_a_commit,
                 a_long_lane_is_handed_out_in_order_while_it_grows,
             ]
             model: [
@@ -409,6 +410,7 @@ macro_rules! conformance {
             restart: [
                 everything_survives_a_restart,
                 leases_of_the_process_end_with_it_and_those_of_others_do_not,
+                what_was_planned_for_an_erased_job_does_not_befall_another,
                 a_clock_that_was_set_back_holds_up_no_job,
             ]
         }
