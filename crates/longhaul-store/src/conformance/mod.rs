@@ -268,24 +268,26 @@ impl World {
 
     /// Lets everything happen that has fallen due.
     pub async fn sweep(&self) {
-        loop {
+        for _ in 0..1_000 {
             let swept = self.store.sweep().await.unwrap();
             if swept.next.is_none_or(|next| next > self.now()) {
                 return;
             }
         }
+        panic!("what falls due is never done with");
     }
 
     /// Removes whatever its retention no longer keeps; says how many.
     pub async fn prune(&self) -> usize {
         let mut removed = 0;
-        loop {
+        for _ in 0..1_000 {
             let pruned = self.store.prune(100).await.unwrap();
             removed += pruned.jobs;
             if !pruned.more {
                 return removed;
             }
         }
+        panic!("there is always more to remove");
     }
 
     pub async fn tell(&self, held: &Held, event: EventKind) -> Result<(), StoreError> {
