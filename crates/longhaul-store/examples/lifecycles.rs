@@ -137,10 +137,16 @@ async fn main() {
     };
     match options.depth {
         Some(depth) => at_depth(&store, &ids, &clock, depth).await,
-        None => lifecycles(store.clone(), ids, clock, &options).await,
+        None => lifecycles(store.clone(), ids, clock.clone(), &options).await,
     }
     if !options.in_memory {
         store.close().await;
+        drop(store);
+        let asked = now();
+        let time = StoreClock { clock, ids: Arc::new(Ids::seeded(3)) };
+        let again = SqliteStore::open(&SqliteOptions::at(&directory), time, Arc::new(Unobserved)).expect("a store");
+        println!("opened again in {:.1?}", asked.elapsed());
+        again.close().await;
         let bytes = std::fs::metadata(directory.join("longhaul.db")).map_or(0, |file| file.len());
         let jobs = options.depth.unwrap_or(options.jobs).max(1);
         println!("database {:.1} MB, {} bytes a job", bytes as f64 / 1e6, bytes / jobs);

@@ -20,7 +20,8 @@ use crate::StoreError;
 pub trait JobStore: Send + Sync + 'static {
     // ── the life of jobs ──
 
-    /// Takes jobs in, all or none, each with its first event, and the idempotency key with them.
+    /// Takes jobs in, all or none, each with its first event, and the idempotency key with them. The call may be repeated
+    /// with the same ids: jobs that are there already are not taken in again.
     async fn submit(&self, submit: Submit) -> Result<Submitted, StoreError>;
 
     /// Leases at most `claim.limit` due jobs, none of which has a live lease; waits until there is at least one.

@@ -136,13 +136,15 @@ fn an_expired_lease_puts_the_job_back_and_counts_as_a_crash_not_as_a_failure() {
 
 #[test]
 fn crashes_do_not_use_up_attempts() {
-    let (mut job, _) = running(JobSpec { max_attempts: 1, ..spec() });
+    let (mut job, _) = running(JobSpec { max_attempts: 2, ..spec() });
     job.step(Step::Expire, at(30)).unwrap();
     job.step(claim(), at(31)).unwrap();
     job.step(Step::Expire, at(61)).unwrap();
     let token = claimed(&mut job, at(62));
-    let ended = job.step(fail(token, flaky(), RetryPlan::Backoff), at(63)).unwrap().ended;
-    assert_eq!((ended, job.attempt, job.crashes), (Some(Ended::Failed), 3, 2));
+    assert_eq!(job.step(fail(token, flaky(), RetryPlan::Backoff), at(63)).unwrap().ended, None, "the first failure");
+    let token = claimed(&mut job, at(500));
+    let ended = job.step(fail(token, flaky(), RetryPlan::Backoff), at(501)).unwrap().ended;
+    assert_eq!((ended, job.attempt, job.crashes), (Some(Ended::Failed), 4, 2));
     assert_eq!(job.error.unwrap().code, "flaky");
 }
 

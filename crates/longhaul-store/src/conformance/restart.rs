@@ -59,6 +59,20 @@ pub async fn leases_of_the_process_end_with_it_and_those_of_others_do_not(mut w:
     assert_eq!(w.claim_one().await.view.job.attempt, 2);
 }
 
+pub async fn what_was_planned_for_an_erased_job_does_not_befall_another(mut w: World) {
+    let leased = w.running_of(JobSpec { retention: Span::from_secs(100), ..w.spec() }).await;
+    w.finish(&leased.held, succeeded("1")).await.unwrap();
+    w.store.erase(&tenant(), leased.held.job).await.unwrap();
+    w.reopen().await;
+    // The newest job is gone, so this one might be taken for it.
+    let leased = w.running().await;
+    w.finish(&leased.held, succeeded("2")).await.unwrap();
+    let queued = w.submit(w.spec()).await;
+    w.advance(102);
+    assert_eq!(w.prune().await, 0);
+    assert_eq!((w.status(leased.held.job).await, w.status(queued).await), (Status::Succeeded, Status::Queued));
+}
+
 pub async fn a_clock_that_was_set_back_holds_up_no_job(mut w: World) {
     w.submit(w.spec()).await;
     let parked = w.submit(JobSpec { run_at: Some(w.now() + Span::from_secs(5)), ..w.spec() }).await;

@@ -1,10 +1,14 @@
 //! Lanes that are longer than what a store shows of them at once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    pin::pin,
+};
 
+use futures::future::join_all;
 use longhaul_core::{IdSource as _, Ids, JobId, JobSpec};
 
-use super::{World, claim, tenant};
+use super::{World, claim, kind, poll_once, tenant};
 use crate::{Held, Outcome};
 
 /// A lane as it should be: by priority, then by age.
@@ -44,6 +48,33 @@ pub async fn a_long_lane_is_handed_out_in_order(w: World) {
             return;
         }
     }
+}
+
+/// What is taken in and what is handed out may meet in one commit, before either is on disk.
+pub async fn a_long_lane_is_handed_out_in_order_also_within_a_commit(w: World) {
+    let mut lane = Lane::default();
+    let bulk = |lane: &mut Lane, priority, many| {
+        let specs: Vec<JobSpec> = (0..many).map(|_| JobSpec { priority, ..w.spec() }).collect();
+        specs.iter().for_each(|spec| lane.add(spec));
+        w.submit_all(specs, None)
+    };
+    for _ in 0..3 {
+        bulk(&mut lane, 0, 1_000).await.unwrap();
+    }
+    // Keeps the store busy, so that what follows gathers.
+    let other: Vec<JobSpec> = (0..1_000).map(|_| JobSpec { kind: kind("unclaimed"), ..w.spec() }).collect();
+    let mut busy = pin!(w.submit_all(other, None));
+    assert!(poll_once(busy.as_mut()).is_pending());
+    let mut late = pin!(join_all([bulk(&mut lane, -100, 300), bulk(&mut lane, 50, 300), bulk(&mut lane, 0, 300)]));
+    assert!(poll_once(late.as_mut()).is_pending());
+    let mut claims = pin!(join_all((0..16).map(|_| w.store.claim(claim(250)))));
+    assert!(poll_once(claims.as_mut()).is_pending());
+    busy.await.unwrap();
+    assert!(late.await.iter().all(Result::is_ok));
+    let claimed = claims.await.into_iter().flat_map(|leased| leased.unwrap());
+    let claimed: Vec<JobId> = claimed.map(|leased| leased.held.job).collect();
+    assert_eq!(claimed.len(), 3_900);
+    assert_eq!(claimed, lane.take(3_900));
 }
 
 pub async fn a_long_lane_is_handed_out_in_order_while_it_grows(w: World) {
