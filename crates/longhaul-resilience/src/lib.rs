@@ -45,7 +45,7 @@ pub use cache::{Cache, CacheHandle, CachePolicy, How, Scenario};
 pub use chaos::{Chaos, ChaosSwitch};
 pub use class::{AnyErrorIsTransient, ByError, ByResult, Class, Classify, RetryAfter, class_of};
 pub use clock::{Clock, Sleep, SystemClock, Tick};
-pub use cx::{Child, CorrelationId, Cx, Report};
+pub use cx::{CorrelationId, Cx, Report, SharedCx};
 pub use deadline::{Deadline, LiveDuration};
 pub use decorate::Decorate;
 pub use dice::Dice;

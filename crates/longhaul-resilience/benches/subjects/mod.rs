@@ -111,12 +111,7 @@ pub(crate) fn tower_resilience_cache() -> impl Service<u64, Response = u64, Erro
 
 /// What plain tower has: load shedding, a concurrency limit, retry, timeout.
 pub(crate) fn tower_four() -> impl Service<u64, Response = u64, Error = impl std::fmt::Debug> + Clone {
-    ServiceBuilder::new()
-        .load_shed()
-        .concurrency_limit(1000)
-        .retry(NoRetry)
-        .timeout(HOUR)
-        .service(service_fn(service))
+    ServiceBuilder::new().load_shed().concurrency_limit(1000).retry(NoRetry).timeout(HOUR).service(service_fn(service))
 }
 
 #[derive(Clone)]
