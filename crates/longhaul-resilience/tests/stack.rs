@@ -230,10 +230,10 @@ async fn only_the_outermost_retry_repeats_unless_told_otherwise() {
 
 /// A stack as the service of another.
 struct Nested<S>(S);
-impl<S: Step<&'static str, Out = String, Err = Fail<Error>>> Step<&'static str> for Nested<S> {
+impl<I: Send, S: Step<I, Out = String, Err = Fail<Error>>> Step<I> for Nested<S> {
     type Out = String;
     type Err = Fail<Error>;
-    async fn call(&self, cx: &Cx<'_>, input: &'static str) -> Result<String, Fail<Error>> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<String, Fail<Error>> {
         self.0.call(cx, input).await
     }
 }
@@ -243,14 +243,14 @@ async fn three_nested_stacks_under_total_outage_send_at_most_a_third_more() {
     let service = Service::failing(Error::Down);
     let budget = RetryBudget::default();
     let retry = || no_jitter().budget(&budget);
-    let one = Stack::named("t-one").retry(retry()).around(service.clone());
+    let one = Stack::named("t-one").retry(retry()).around::<u32, _>(service.clone());
     let two = Stack::named("t-two").retry(retry()).around(Nested(one));
     let three = Arc::new(Stack::named("t-three").retry(retry()).around(Nested(two)));
     // Ten callers a second, whatever becomes of those before them.
     let (calls, mut tasks) = (5_000, tokio::task::JoinSet::new());
     for _ in 0..calls {
         let three = Arc::clone(&three);
-        tasks.spawn(async move { three.run("q").await.unwrap_err() });
+        tasks.spawn(async move { three.run(7).await.unwrap_err() });
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     tasks.join_all().await;
