@@ -96,7 +96,7 @@ impl Bucket {
 }
 
 /// The highest level since every taking, in constant time: later and higher makes earlier and lower forgotten.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Peaks {
     /// Takings upwards, levels downwards.
     peaks: VecDeque<(u64, i128)>,
@@ -104,6 +104,13 @@ struct Peaks {
 
 /// More peaks than this are merged, the oldest first, to the higher of both: a little less may then be given back.
 const MAX_PEAKS: usize = 64;
+
+impl Default for Peaks {
+    fn default() -> Self {
+        // All at once, so that no call has to make room.
+        Self { peaks: VecDeque::with_capacity(MAX_PEAKS + 1) }
+    }
+}
 
 impl Peaks {
     fn reached(&mut self, takings: u64, level: i128) {
