@@ -398,6 +398,29 @@ async fn a_limit_of_ours_is_waited_for_by_the_retry_or_parks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn waiting_for_a_limit_of_ours_costs_no_budget() {
+    let budget = RetryBudget::new(0.0, 0.0);
+    while budget.withdraw(Tick::ZERO) {}
+    let stack = Stack::named("t-free")
+        .retry(no_jitter().budget(&budget))
+        .limit(Limit::rpm(6).burst(1).max_wait(Duration::ZERO))
+        .around(Service::returning("ok".into()));
+    for _ in 0..3 {
+        assert!(stack.run("q").await.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_budget_ends_the_call_with_its_last_error() {
+    let budget = RetryBudget::new(0.0, 0.0);
+    while budget.withdraw(Tick::ZERO) {}
+    let service = Service::failing(Error::Down);
+    let stack = Stack::named("t-spent").retry(no_jitter().budget(&budget)).around(service.clone());
+    let fail = stack.run("q").await.unwrap_err();
+    assert_eq!((fail.why(), fail.error(), service.calls()), (Why::BudgetSpent, Some(&Error::Down), 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_bulkhead_bounds_what_is_under_way_and_who_waits() {
     let service = Service::returning("ok".into()).taking(secs(1));
     let stack = Arc::new(
