@@ -170,7 +170,7 @@ where
     type Out = O;
     type Err = Fail<E>;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<O, Fail<E>> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<O, Fail<E>> {
         let started = cx.now();
         let fault = self.chaos.fault();
         if fault.is_some() {

@@ -21,14 +21,14 @@ pub(crate) struct TooLate;
 
 /// Runs `work` until `at`.
 pub(crate) struct Cut<'a, F> {
-    cx: &'a Cx,
+    cx: &'a Cx<'a>,
     at: Tick,
     work: Pin<&'a mut F>,
     timer: Option<Sleep>,
 }
 
 impl<'a, F: Future> Cut<'a, F> {
-    pub(crate) fn new(cx: &'a Cx, at: Tick, work: Pin<&'a mut F>) -> Self {
+    pub(crate) fn new(cx: &'a Cx<'_>, at: Tick, work: Pin<&'a mut F>) -> Self {
         Self { cx, at, work, timer: None }
     }
 }

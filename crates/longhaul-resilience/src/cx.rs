@@ -4,15 +4,16 @@
 //! down what each layer decided. It is passed by shared reference, because parallel and hedged calls need several
 //! children of one parent. Making one allocates nothing.
 //!
-//! Invariants: a child's deadline is never later than its parent's. What a child took down reaches the parent when the
-//! child ends, however it ends. The cached time ([`Cx::now`]) is renewed when a stack is entered, when an innermost
+//! A child ([`Cx::child`]) is two words and a reference: it has a deadline of its own and shares everything else, so what
+//! is taken down in it stands in the parent's record at once and in order.
+//!
+//! Invariants: a child's deadline is never later than its parent's. The cached time ([`Cx::now`]) is renewed when a stack is entered, when an innermost
 //! step returns and after every wait of a layer, so that seven layers share two clock readings.
 
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
     fmt,
-    ops::Deref,
     sync::Arc,
     time::Duration,
 };
@@ -72,6 +73,14 @@ impl fmt::Display for CorrelationId {
 
 type Data = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
+/// What holds for a context and its children, one bit each.
+pub(crate) mod mark {
+    /// A retry layer further out already repeats this call.
+    pub(crate) const RETRY_OWNED: u32 = 1;
+    /// The caller wants a fresh answer.
+    pub(crate) const SKIP_CACHE: u32 = 1 << 1;
+}
+
 /// What a call found out about itself, one bit each.
 pub(crate) mod flag {
     pub(crate) const HIT: u32 = 1;
@@ -79,14 +88,6 @@ pub(crate) mod flag {
     pub(crate) const COALESCED: u32 = 1 << 2;
     pub(crate) const DEGRADED: u32 = 1 << 3;
     pub(crate) const COMMITTED: u32 = 1 << 4;
-    /// What goes from a child to its parent.
-    pub(crate) const UPWARDS: u32 = HIT | STALE | COALESCED | DEGRADED | COMMITTED;
-    /// A retry layer further out already repeats this call.
-    pub(crate) const RETRY_OWNED: u32 = 1 << 8;
-    /// The caller wants a fresh answer.
-    pub(crate) const SKIP_CACHE: u32 = 1 << 9;
-    /// What goes from a parent to its child.
-    pub(crate) const DOWNWARDS: u32 = RETRY_OWNED | SKIP_CACHE;
 }
 
 /// The context of one call. See the [module](self).
@@ -103,9 +104,29 @@ pub(crate) mod flag {
 /// assert_eq!(cx.report().notes[0].layer.as_str(), "prompt.built");
 /// ```
 #[derive(Debug)]
-pub struct Cx {
-    id: CorrelationId,
+pub struct Cx<'a> {
     deadline: Tick,
+    marks: u32,
+    shared: Shared<'a>,
+}
+
+/// The context of a call that may outlive the one who asked for it.
+pub type SharedCx = Arc<Cx<'static>>;
+
+#[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation per call, and a child leaves the room untouched"
+)]
+enum Shared<'a> {
+    Own(Call),
+    Parent(&'a Call),
+}
+
+/// What a context and all its children share.
+#[derive(Debug)]
+struct Call {
+    id: CorrelationId,
     time: Time,
     now: AtomicU64,
     flags: AtomicU32,
@@ -114,34 +135,59 @@ pub struct Cx {
     trail: Trail,
 }
 
-impl Default for Cx {
+impl Call {
+    fn new(id: CorrelationId, time: Time, data: Option<Arc<Data>>, now: Tick) -> Self {
+        Self {
+            id,
+            time,
+            now: AtomicU64::new(now.as_nanos()),
+            flags: AtomicU32::new(0),
+            retries: AtomicU32::new(0),
+            data,
+            trail: Trail::default(),
+        }
+    }
+}
+
+impl Default for Cx<'_> {
     fn default() -> Self {
         Self::from_id(CorrelationId::NONE)
     }
 }
 
-impl Cx {
+impl<'a> Cx<'a> {
     /// A context without deadline, on the machine's clock.
     pub fn new(id: impl Into<CorrelationId>) -> Self {
         Self::from_id(id.into())
     }
 
     fn from_id(id: CorrelationId) -> Self {
-        Self {
-            id,
-            deadline: Tick::NEVER,
-            time: Time::System,
-            now: AtomicU64::new(0),
-            flags: AtomicU32::new(0),
-            retries: AtomicU32::new(0),
-            data: None,
-            trail: Trail::default(),
+        Self { deadline: Tick::NEVER, marks: 0, shared: Shared::Own(Call::new(id, Time::System, None, Tick::ZERO)) }
+    }
+
+    #[inline]
+    fn call(&self) -> &Call {
+        match &self.shared {
+            Shared::Own(call) => call,
+            Shared::Parent(call) => call,
+        }
+    }
+
+    /// For what is set before the call: a child that is changed so becomes a call of its own.
+    fn own(&mut self) -> &mut Call {
+        if let Shared::Parent(call) = self.shared {
+            let now = Tick::from_nanos(call.now.load(Ordering::Relaxed));
+            self.shared = Shared::Own(Call::new(call.id, call.time.clone(), call.data.clone(), now));
+        }
+        match &mut self.shared {
+            Shared::Own(call) => call,
+            Shared::Parent(_) => unreachable!("replaced above"),
         }
     }
 
     /// Uses another clock. Call it before anything that speaks of time.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.time = Time::Shared(clock);
+        self.own().time = Time::Shared(clock);
         self
     }
 
@@ -159,26 +205,27 @@ impl Cx {
 
     /// Attaches a value, found again by its type with [`Cx::get`].
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
-        let mut data = self.data.take().map(|data| (*data).clone()).unwrap_or_default();
+        let call = self.own();
+        let mut data = call.data.take().map(|data| (*data).clone()).unwrap_or_default();
         data.insert(TypeId::of::<T>(), Arc::new(value));
-        self.data = Some(Arc::new(data));
+        call.data = Some(Arc::new(data));
         self
     }
 
     /// No cache may answer this call; the fresh answer is stored as usual.
-    pub fn skip_cache(self) -> Self {
-        self.flags.fetch_or(flag::SKIP_CACHE, Ordering::Relaxed);
+    pub fn skip_cache(mut self) -> Self {
+        self.marks |= mark::SKIP_CACHE;
         self
     }
 
     /// Which request this is.
     pub fn correlation_id(&self) -> &CorrelationId {
-        &self.id
+        &self.call().id
     }
 
     /// The value of type `T` that was attached.
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<&T> {
-        self.data.as_ref()?.get(&TypeId::of::<T>())?.downcast_ref()
+        self.call().data.as_ref()?.get(&TypeId::of::<T>())?.downcast_ref()
     }
 
     /// When the call must have ended, if ever.
@@ -198,7 +245,7 @@ impl Cx {
     /// The time as of the last reading; see the [module](self).
     #[inline]
     pub fn now(&self) -> Tick {
-        match self.now.load(Ordering::Relaxed) {
+        match self.call().now.load(Ordering::Relaxed) {
             0 => self.renew(),
             now => Tick::from_nanos(now),
         }
@@ -207,19 +254,19 @@ impl Cx {
     /// Reads the clock, and remembers what it said.
     #[inline]
     pub fn renew(&self) -> Tick {
-        let now = self.time.now();
-        self.now.store(now.as_nanos(), Ordering::Relaxed);
+        let now = self.call().time.now();
+        self.call().now.store(now.as_nanos(), Ordering::Relaxed);
         now
     }
 
     /// Wall time since the Unix epoch, now.
     pub fn unix_time(&self) -> Duration {
-        self.time.unix_time()
+        self.call().time.unix_time()
     }
 
     /// Wall time since the Unix epoch at `tick`, for handing a moment to another process.
     pub fn unix_time_at(&self, tick: Tick) -> Duration {
-        let (unix, now) = (self.time.unix_time(), self.renew());
+        let (unix, now) = (self.call().time.unix_time(), self.renew());
         if tick >= now { unix.saturating_add(tick.since(now)) } else { unix.saturating_sub(now.since(tick)) }
     }
 
@@ -236,7 +283,7 @@ impl Cx {
     }
 
     pub(crate) fn timer(&self, at: Tick) -> Sleep {
-        self.time.sleep_until(at)
+        self.call().time.sleep_until(at)
     }
 
     /// Takes down a point that the call has reached. `name` is part of the program, not of the request.
@@ -266,21 +313,21 @@ impl Cx {
     }
 
     pub(crate) fn raise(&self, flags: u32) {
-        self.flags.fetch_or(flags, Ordering::Relaxed);
+        self.call().flags.fetch_or(flags, Ordering::Relaxed);
     }
 
     pub(crate) fn has(&self, flags: u32) -> bool {
-        self.flags.load(Ordering::Relaxed) & flags != 0
+        self.call().flags.load(Ordering::Relaxed) & flags != 0
     }
 
     pub(crate) fn count_retry(&self) {
-        self.retries.fetch_add(1, Ordering::Relaxed);
+        self.call().retries.fetch_add(1, Ordering::Relaxed);
     }
 
     #[inline]
     pub(crate) fn take_down(&self, stack: Label, layer: Label, decision: Decision, detail: u64) -> Note {
         let note = Note::new(self.now(), stack, layer, decision, detail);
-        self.trail.push(note);
+        self.call().trail.push(note);
         note
     }
 
@@ -291,90 +338,54 @@ impl Cx {
 
     /// A context for one part of this call, which ends no later than `deadline`.
     #[inline]
-    pub fn child(&self, deadline: Tick) -> Child<'_> {
-        Child { parent: self, cx: self.detached(deadline) }
+    pub fn child(&self, deadline: Tick) -> Cx<'_> {
+        self.child_with(deadline, 0)
     }
 
-    pub(crate) fn child_with(&self, deadline: Tick, flags: u32) -> Child<'_> {
-        let child = self.child(deadline);
-        child.cx.raise(flags);
-        child
+    #[inline]
+    pub(crate) fn child_with(&self, deadline: Tick, marks: u32) -> Cx<'_> {
+        Cx { deadline: self.deadline.min(deadline), marks: self.marks | marks, shared: Shared::Parent(self.call()) }
+    }
+
+    pub(crate) fn is_marked(&self, marks: u32) -> bool {
+        self.marks & marks != 0
     }
 
     /// The same call with its own record, for work that may outlive this context.
-    pub(crate) fn detached(&self, deadline: Tick) -> Cx {
-        Cx {
-            id: self.id,
-            deadline: self.deadline.min(deadline),
-            time: self.time.clone(),
-            now: AtomicU64::new(self.now.load(Ordering::Relaxed)),
-            flags: AtomicU32::new(self.flags.load(Ordering::Relaxed) & flag::DOWNWARDS),
-            retries: AtomicU32::new(0),
-            data: self.data.clone(),
-            trail: Trail::default(),
-        }
+    pub(crate) fn detached(&self) -> Cx<'static> {
+        let call = self.call();
+        let own = Call::new(call.id, call.time.clone(), call.data.clone(), self.now());
+        Cx { deadline: self.deadline, marks: self.marks, shared: Shared::Own(own) }
     }
 
     /// The same request without its deadline, for work that nobody waits for.
-    pub(crate) fn background(&self) -> Cx {
-        Cx { deadline: Tick::NEVER, ..self.detached(Tick::NEVER) }
+    pub(crate) fn background(&self) -> Cx<'static> {
+        Cx { deadline: Tick::NEVER, ..self.detached() }
     }
 
-    /// Takes over what `part` learned and took down.
-    pub(crate) fn absorb(&self, part: &Cx) {
-        let flags = part.flags.load(Ordering::Relaxed) & flag::UPWARDS;
-        if flags != 0 {
-            self.raise(flags);
-        }
-        let retries = part.retries.load(Ordering::Relaxed);
-        if retries != 0 {
-            self.retries.fetch_add(retries, Ordering::Relaxed);
-        }
-        // Times only grow, and two children may end out of order.
-        let now = part.now.load(Ordering::Relaxed);
-        if now > self.now.load(Ordering::Relaxed) {
-            self.now.store(now, Ordering::Relaxed);
-        }
-        if !part.trail.is_empty() {
-            part.trail.for_each(|note| self.trail.push(note));
-        }
+    /// Takes over what `part`, which was detached, learned and took down.
+    pub(crate) fn absorb(&self, part: &Cx<'_>) {
+        let (call, part) = (self.call(), part.call());
+        self.raise(part.flags.load(Ordering::Relaxed));
+        call.retries.fetch_add(part.retries.load(Ordering::Relaxed), Ordering::Relaxed);
+        call.now.fetch_max(part.now.load(Ordering::Relaxed), Ordering::Relaxed);
+        part.trail.for_each(|note| call.trail.push(note));
     }
 
     /// What the call has found out so far.
     pub fn report(&self) -> Report {
         let mut notes = Vec::new();
-        self.trail.for_each(|note| notes.push(note));
+        self.call().trail.for_each(|note| notes.push(note));
         Report {
             cached: self.has(flag::HIT | flag::STALE),
             stale: self.has(flag::STALE),
             coalesced: self.has(flag::COALESCED),
             degraded: self.is_degraded(),
             committed: self.is_committed(),
-            retries: self.retries.load(Ordering::Relaxed),
+            retries: self.call().retries.load(Ordering::Relaxed),
             notes,
-            notes_lost: self.trail.lost(),
+            notes_lost: self.call().trail.lost(),
         }
-    }
-}
-
-/// A part of a call. Derefs to its own [`Cx`], and hands what it took down to the parent when dropped.
-#[derive(Debug)]
-pub struct Child<'a> {
-    parent: &'a Cx,
-    cx: Cx,
-}
-
-impl Deref for Child<'_> {
-    type Target = Cx;
-
-    fn deref(&self) -> &Cx {
-        &self.cx
-    }
-}
-
-impl Drop for Child<'_> {
-    fn drop(&mut self) {
-        self.parent.absorb(&self.cx);
     }
 }
 
@@ -421,7 +432,7 @@ mod tests {
     use super::*;
     use crate::virtual_clock::VirtualClock;
 
-    fn cx(clock: &VirtualClock) -> Cx {
+    fn cx(clock: &VirtualClock) -> Cx<'static> {
         Cx::new("t").clock(Arc::new(clock.clone()))
     }
 
@@ -441,17 +452,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_child_learned_reaches_the_parent_even_when_dropped_early() {
+    fn what_a_child_takes_down_stands_in_the_parents_record_in_order() {
         let clock = VirtualClock::new();
         let parent = cx(&clock);
         parent.checkpoint("one");
-        {
-            let child = parent.child(Tick::NEVER);
-            clock.advance(Duration::from_secs(1));
-            child.checkpoint("two");
-            child.mark_degraded();
-            child.count_retry();
-        }
+        let child = parent.child(Tick::NEVER);
+        clock.advance(Duration::from_secs(1));
+        child.checkpoint("two");
+        child.mark_degraded();
+        child.child(Tick::NEVER).count_retry();
         parent.checkpoint("three");
         let report = parent.report();
         assert_eq!(report.names(), ["one", "two", "three"]);
@@ -461,11 +470,26 @@ mod tests {
     }
 
     #[test]
-    fn downward_marks_do_not_travel_up() {
+    fn what_a_detached_context_learned_is_taken_over_whole() {
+        let clock = VirtualClock::new();
+        let parent = cx(&clock).data(7u32).timeout(Duration::from_secs(9));
+        let part = parent.child(Tick::NEVER).detached();
+        assert_eq!((part.get::<u32>(), part.deadline()), (Some(&7), parent.deadline()));
+        part.checkpoint("inside");
+        part.commit();
+        assert!(parent.report().notes.is_empty());
+        parent.absorb(&part);
+        assert_eq!(parent.report().names(), ["inside"]);
+        assert!(parent.is_committed());
+    }
+
+    #[test]
+    fn marks_go_down_and_not_up() {
         let parent = Cx::default();
-        drop(parent.child_with(Tick::NEVER, flag::RETRY_OWNED));
-        assert!(!parent.has(flag::RETRY_OWNED));
-        assert!(parent.skip_cache().child(Tick::NEVER).has(flag::SKIP_CACHE));
+        let child = parent.child_with(Tick::NEVER, mark::RETRY_OWNED);
+        assert!(child.child(Tick::NEVER).is_marked(mark::RETRY_OWNED));
+        assert!(!parent.is_marked(mark::RETRY_OWNED));
+        assert!(Cx::default().skip_cache().child(Tick::NEVER).is_marked(mark::SKIP_CACHE));
     }
 
     #[test]

@@ -91,7 +91,7 @@ where
     type Out = S::Out;
     type Err = S::Err;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<S::Out, S::Err> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, S::Err> {
         let started = cx.now();
         let deadline = started.after(self.limit.get()).min(cx.deadline_tick());
         let too_late = || S::Err::local(Why::Deadline, self.site.env.stack, Label::DEADLINE);

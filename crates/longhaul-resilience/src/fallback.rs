@@ -89,9 +89,9 @@ pub struct Last<Before, F> {
 /// Tells the layer what an alternative does.
 pub trait Witness: Sync {
     /// Alternative number `rank` begins.
-    fn begins(&self, cx: &Cx, rank: u32);
+    fn begins(&self, cx: &Cx<'_>, rank: u32);
     /// Alternative number `rank` failed.
-    fn failed(&self, cx: &Cx, rank: u32);
+    fn failed(&self, cx: &Cx<'_>, rank: u32);
 }
 
 /// A chain of alternatives. Implemented by what [`Fallback`] builds.
@@ -106,7 +106,7 @@ pub trait Alternatives<I, O, E>: Send + Sync {
     /// Tries them in order. `first` is the failure of the first choice; the number is the rank of the one that answered.
     fn run(
         &self,
-        cx: &Cx,
+        cx: &Cx<'_>,
         input: &I,
         first: Fail<E>,
         witness: &impl Witness,
@@ -122,7 +122,7 @@ impl<I: Sync, O: Send, E: Send> Alternatives<I, O, E> for Nothing {
     const COUNT: u32 = 0;
     const ALWAYS: bool = false;
 
-    async fn run(&self, _: &Cx, _: &I, first: Fail<E>, _: &impl Witness) -> Result<(O, u32), Fail<E>> {
+    async fn run(&self, _: &Cx<'_>, _: &I, first: Fail<E>, _: &impl Witness) -> Result<(O, u32), Fail<E>> {
         Err(first)
     }
 
@@ -145,7 +145,7 @@ where
     const COUNT: u32 = Before::COUNT + 1;
     const ALWAYS: bool = false;
 
-    async fn run(&self, cx: &Cx, input: &I, first: Fail<E>, witness: &impl Witness) -> Result<(O, u32), Fail<E>> {
+    async fn run(&self, cx: &Cx<'_>, input: &I, first: Fail<E>, witness: &impl Witness) -> Result<(O, u32), Fail<E>> {
         let first = match self.before.run(cx, input, first, witness).await {
             Ok(answer) => return Ok(answer),
             Err(first) => first,
@@ -190,7 +190,13 @@ where
     const COUNT: u32 = Before::COUNT + 1;
     const ALWAYS: bool = true;
 
-    async fn run(&self, cx: &Cx, input: &I, first: Fail<E>, witness: &impl Witness) -> Result<(O, u32), Infallible> {
+    async fn run(
+        &self,
+        cx: &Cx<'_>,
+        input: &I,
+        first: Fail<E>,
+        witness: &impl Witness,
+    ) -> Result<(O, u32), Infallible> {
         match self.before.run(cx, input, first, witness).await {
             Ok(answer) => Ok(answer),
             Err(first) => {
@@ -233,11 +239,11 @@ pub struct FallbackStep<S, A, C> {
 }
 
 impl<C: Send + Sync> Witness for Site<C> {
-    fn begins(&self, cx: &Cx, rank: u32) {
+    fn begins(&self, cx: &Cx<'_>, rank: u32) {
         self.note(cx, Decision::FallbackStart, u64::from(rank));
     }
 
-    fn failed(&self, cx: &Cx, rank: u32) {
+    fn failed(&self, cx: &Cx<'_>, rank: u32) {
         self.note(cx, Decision::FallbackFailed, u64::from(rank));
     }
 }
@@ -253,7 +259,7 @@ where
     type Out = S::Out;
     type Err = A::Err;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<S::Out, A::Err> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, A::Err> {
         let started = cx.now();
         let tried = {
             let work = pin!(self.inner.call(cx, input.clone()));

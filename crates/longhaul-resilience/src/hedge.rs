@@ -121,7 +121,7 @@ where
     type Out = S::Out;
     type Err = Fail<E>;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<S::Out, Fail<E>> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, Fail<E>> {
         let started = cx.now();
         self.hedge.budget.deposit();
         let hedge_at = started.after(self.delay());

@@ -150,7 +150,7 @@ where
     type Out = O;
     type Err = Fail<E>;
 
-    async fn call(&self, cx: &Cx, _input: I) -> Result<O, Fail<E>> {
+    async fn call(&self, cx: &Cx<'_>, _input: I) -> Result<O, Fail<E>> {
         let (line, takes) = self.next_line();
         let _under_way = UnderWay::new(self);
         if !takes.is_zero() {

@@ -44,7 +44,7 @@ impl<I: Send, S: Step<I>> Step<Vec<I>> for Parallel<S> {
     type Out = Vec<Result<S::Out, S::Err>>;
     type Err = Infallible;
 
-    async fn call(&self, cx: &Cx, inputs: Vec<I>) -> Result<Self::Out, Infallible> {
+    async fn call(&self, cx: &Cx<'_>, inputs: Vec<I>) -> Result<Self::Out, Infallible> {
         let mut results: Vec<Option<Result<S::Out, S::Err>>> = inputs.iter().map(|_| None).collect();
         let one = async |index: usize, input: I| {
             let child = cx.child(cx.deadline_tick());

@@ -41,7 +41,7 @@ where
     type Out = B::Out;
     type Err = A::Err;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<B::Out, A::Err> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<B::Out, A::Err> {
         let between = self.first.call(cx, input).await?;
         cx.renew();
         self.second.call(cx, between).await

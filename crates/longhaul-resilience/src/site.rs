@@ -53,7 +53,7 @@ impl<C> Site<C> {
 
     /// Takes a decision down in the record of the call, and tells the recorder.
     #[inline]
-    pub(crate) fn note(&self, cx: &Cx, decision: Decision, detail: u64) {
+    pub(crate) fn note(&self, cx: &Cx<'_>, decision: Decision, detail: u64) {
         let note = cx.take_down(self.env.stack, self.layer, decision, detail);
         if let Some(recorder) = &self.env.recorder {
             recorder.note(&note);
@@ -62,7 +62,7 @@ impl<C> Site<C> {
 
     /// Counts a call of this layer that began at `started`.
     #[inline]
-    pub(crate) fn done(&self, cx: &Cx, started: Tick, outcome: Outcome) {
+    pub(crate) fn done(&self, cx: &Cx<'_>, started: Tick, outcome: Outcome) {
         let latency = cx.now().since(started);
         self.meter.done(outcome, latency);
         if let Some(recorder) = &self.env.recorder {
@@ -72,7 +72,7 @@ impl<C> Site<C> {
 
     /// Counts a call that went through this layer unchanged.
     #[inline]
-    pub(crate) fn passed<T, E>(&self, cx: &Cx, started: Tick, result: &Result<T, E>) {
+    pub(crate) fn passed<T, E>(&self, cx: &Cx<'_>, started: Tick, result: &Result<T, E>) {
         self.done(cx, started, if result.is_ok() { Outcome::Ok } else { Outcome::Failed });
     }
 

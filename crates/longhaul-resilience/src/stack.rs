@@ -161,7 +161,7 @@ impl<I: Send, S: Step<I>, C: Send + Sync> Step<I> for Leaf<S, C> {
     type Out = S::Out;
     type Err = S::Err;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<S::Out, S::Err> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, S::Err> {
         let started = cx.now();
         let result = self.inner.call(cx, input).await;
         let took = cx.renew().since(started);
@@ -195,7 +195,7 @@ impl<I: Send, S: Step<I>, C: Send + Sync> Stacked<I, S, C> {
     }
 
     /// Calls the stack in the context of a request.
-    pub fn call(&self, cx: &Cx, input: I) -> impl Future<Output = Result<S::Out, S::Err>> + Send {
+    pub fn call(&self, cx: &Cx<'_>, input: I) -> impl Future<Output = Result<S::Out, S::Err>> + Send {
         Step::call(self, cx, input)
     }
 
@@ -233,7 +233,7 @@ impl<I: Send, S: Step<I>, C: Send + Sync> Step<I> for Stacked<I, S, C> {
     type Out = S::Out;
     type Err = S::Err;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<S::Out, S::Err> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, S::Err> {
         let started = cx.renew();
         let dropped = CountCancelled { site: &self.site, cx, started, armed: true };
         let result = self.inner.call(cx, input).await;
@@ -254,7 +254,7 @@ impl<I: Send, S: Step<I>, C: Send + Sync> Step<I> for Stacked<I, S, C> {
 
 struct CountCancelled<'a, C> {
     site: &'a Site<C>,
-    cx: &'a Cx,
+    cx: &'a Cx<'a>,
     started: crate::clock::Tick,
     armed: bool,
 }

@@ -32,7 +32,7 @@ use crate::{cx::Cx, fail::Fail, inspect::Inspection};
 /// impl Step<u32> for Doubler {
 ///     type Out = u32;
 ///     type Err = Fail<String>;
-///     async fn call(&self, cx: &Cx, n: u32) -> Result<u32, Fail<String>> {
+///     async fn call(&self, cx: &Cx<'_>, n: u32) -> Result<u32, Fail<String>> {
 ///         cx.checkpoint("doubling");
 ///         n.checked_mul(2).ok_or_else(|| Fail::inner(format!("{n} is too large to double")))
 ///     }
@@ -45,7 +45,7 @@ pub trait Step<I>: Send + Sync {
     type Err: Send;
 
     /// Runs the step. Dropping the future cancels it, and gives back whatever it held.
-    fn call(&self, cx: &Cx, input: I) -> impl Future<Output = Result<Self::Out, Self::Err>> + Send;
+    fn call(&self, cx: &Cx<'_>, input: I) -> impl Future<Output = Result<Self::Out, Self::Err>> + Send;
 
     /// The longest that [`call`](Step::call) can take when the deadline of its context is `limit` away, or `None` where
     /// nothing bounds it. Without a deadline the limit is [`Duration::MAX`].
@@ -71,7 +71,7 @@ where
     type Out = Out;
     type Err = Fail<E>;
 
-    async fn call(&self, _cx: &Cx, input: I) -> Result<Out, Fail<E>> {
+    async fn call(&self, _cx: &Cx<'_>, input: I) -> Result<Out, Fail<E>> {
         self(input).await.map_err(Fail::inner)
     }
 }
@@ -80,7 +80,7 @@ impl<I: Send, S: Step<I>> Step<I> for Arc<S> {
     type Out = S::Out;
     type Err = S::Err;
 
-    fn call(&self, cx: &Cx, input: I) -> impl Future<Output = Result<S::Out, S::Err>> + Send {
+    fn call(&self, cx: &Cx<'_>, input: I) -> impl Future<Output = Result<S::Out, S::Err>> + Send {
         (**self).call(cx, input)
     }
 
@@ -97,7 +97,7 @@ impl<I: Send, S: Step<I>> Step<I> for Arc<S> {
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 trait DynStep<I, Out, Err>: Send + Sync {
-    fn call_boxed<'a>(&'a self, cx: &'a Cx, input: I) -> BoxFuture<'a, Result<Out, Err>>
+    fn call_boxed<'a>(&'a self, cx: &'a Cx<'_>, input: I) -> BoxFuture<'a, Result<Out, Err>>
     where
         I: 'a;
     fn longest_boxed(&self, limit: Duration) -> Option<Duration>;
@@ -105,7 +105,7 @@ trait DynStep<I, Out, Err>: Send + Sync {
 }
 
 impl<I: Send, S: Step<I>> DynStep<I, S::Out, S::Err> for S {
-    fn call_boxed<'a>(&'a self, cx: &'a Cx, input: I) -> BoxFuture<'a, Result<S::Out, S::Err>>
+    fn call_boxed<'a>(&'a self, cx: &'a Cx<'_>, input: I) -> BoxFuture<'a, Result<S::Out, S::Err>>
     where
         I: 'a,
     {
@@ -157,7 +157,7 @@ impl<I: Send + 'static, Out: Send + 'static, Err: Send + 'static> Step<I> for Bo
     type Out = Out;
     type Err = Err;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<Out, Err> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<Out, Err> {
         self.inner.call_boxed(cx, input).await
     }
 

@@ -116,7 +116,7 @@ where
     type Out = S::Out;
     type Err = Fail<E>;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<S::Out, Fail<E>> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, Fail<E>> {
         let (started, limit) = (cx.now(), self.limit.get());
         let (own_end, deadline) = (started.after(limit), cx.deadline_tick());
         if started >= deadline {

@@ -54,7 +54,7 @@ where
     type Out = S::Response;
     type Err = Fail<S::Error>;
 
-    async fn call(&self, _cx: &Cx, input: I) -> Result<S::Response, Fail<S::Error>> {
+    async fn call(&self, _cx: &Cx<'_>, input: I) -> Result<S::Response, Fail<S::Error>> {
         let mut service = self.service.clone();
         poll_fn(|task| service.poll_ready(task)).await.map_err(Fail::inner)?;
         service.call(input).await.map_err(Fail::inner)
@@ -74,7 +74,7 @@ where
 /// ```
 pub struct TowerService<I, S> {
     step: Arc<S>,
-    cx: Arc<dyn Fn(&I) -> Cx + Send + Sync>,
+    cx: Arc<dyn Fn(&I) -> Cx<'static> + Send + Sync>,
 }
 
 impl<I, S> TowerService<I, S> {
@@ -84,7 +84,7 @@ impl<I, S> TowerService<I, S> {
     }
 
     /// Makes the context of a request, say from its headers.
-    pub fn context(self, cx: impl Fn(&I) -> Cx + Send + Sync + 'static) -> Self {
+    pub fn context(self, cx: impl Fn(&I) -> Cx<'static> + Send + Sync + 'static) -> Self {
         Self { cx: Arc::new(cx), ..self }
     }
 }

@@ -215,10 +215,6 @@ impl Trail {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.next.load(Ordering::Relaxed) == 0
-    }
-
     /// Calls `each` for every note that is completely written, in the order of writing.
     pub(crate) fn for_each(&self, mut each: impl FnMut(Note)) {
         let used = (self.next.load(Ordering::Acquire) as usize).min(INLINE_NOTES);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use longhaul_resilience::{
-    Cache, CacheHandle, CachePolicy, Cx, Fail, How, Outcome, Stack, Step, Why, cache::normalised,
+    Cache, CacheHandle, CachePolicy, Cx, Fail, How, Outcome, SharedCx, Stack, Step, Why, cache::normalised,
 };
 
 const fn secs(seconds: u64) -> Duration {
@@ -21,7 +21,7 @@ const fn secs(seconds: u64) -> Duration {
 fn counted(
     calls: &Arc<AtomicU32>,
     takes: Duration,
-) -> impl Fn(Arc<Cx>) -> futures_util::future::BoxFuture<'static, Result<u32, String>> + Clone + use<> {
+) -> impl Fn(SharedCx) -> futures_util::future::BoxFuture<'static, Result<u32, String>> + Clone + use<> {
     let calls = Arc::clone(calls);
     move |cx| {
         let calls = Arc::clone(&calls);
@@ -143,7 +143,7 @@ async fn an_old_answer_is_served_when_the_call_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn errors_and_degraded_answers_are_not_kept_unless_told() {
-    let degraded = |cx: Arc<Cx>| async move {
+    let degraded = |cx: SharedCx| async move {
         cx.mark_degraded();
         Ok::<_, String>(1)
     };
@@ -188,7 +188,7 @@ struct Slow(Duration);
 impl Step<u32> for Slow {
     type Out = u32;
     type Err = Fail<String>;
-    async fn call(&self, cx: &Cx, input: u32) -> Result<u32, Fail<String>> {
+    async fn call(&self, cx: &Cx<'_>, input: u32) -> Result<u32, Fail<String>> {
         cx.sleep(self.0).await;
         Ok(input)
     }
@@ -217,7 +217,7 @@ async fn a_panic_of_one_callers_call_does_not_hang_the_others() {
     let cache = CacheHandle::<_, u32, String>::new(CachePolicy::ttl(secs(60)));
     let bad = cache.clone();
     let first = tokio::task::spawn(async move {
-        let boom = |cx: Arc<Cx>| async move {
+        let boom = |cx: SharedCx| async move {
             cx.sleep(secs(1)).await;
             panic!("on purpose")
         };

@@ -46,7 +46,7 @@ where
     type Out = S::Out;
     type Err = Fail<E>;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<S::Out, Fail<E>> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, Fail<E>> {
         let started = cx.now();
         let (admission, moved) = self.breaker.admit(started);
         self.note_move(cx, moved);
@@ -93,7 +93,7 @@ where
 }
 
 impl<S, C> BreakerStep<S, C> {
-    fn note_move(&self, cx: &Cx, moved: Moved) {
+    fn note_move(&self, cx: &Cx<'_>, moved: Moved) {
         if let Some((_, to)) = moved {
             let decision = match to {
                 BreakerState::Closed => Decision::BreakerClosed,

@@ -28,3 +28,30 @@ mod window;
 pub use handle::{BreakerHandle, Change};
 pub use layer::BreakerStep;
 pub use settings::{Breaker, BreakerMode, BreakerState, Window};
+
+/// What the models need of the shell, in words that do not leave this module otherwise.
+#[cfg(all(test, longhaul_loom))]
+pub(crate) mod shell {
+    use super::{
+        BreakerHandle,
+        decision::{Admission, Permit, Verdict},
+    };
+    use crate::clock::Tick;
+    use std::time::Duration;
+
+    pub(crate) fn admit(breaker: &BreakerHandle, now: Tick) -> Option<Permit> {
+        match breaker.admit(now).0 {
+            Admission::Go(permit) => Some(permit),
+            Admission::WouldReject(_) | Admission::Reject { .. } => None,
+        }
+    }
+
+    pub(crate) fn settle(breaker: &BreakerHandle, permit: Permit, well: bool, now: Tick) {
+        let verdict = if well { Verdict::Success } else { Verdict::Failure };
+        breaker.settle(permit, verdict, Duration::ZERO, now);
+    }
+
+    pub(crate) fn release(breaker: &BreakerHandle, permit: Permit) {
+        breaker.settle(permit, Verdict::Nothing, Duration::ZERO, Tick::ZERO);
+    }
+}

@@ -112,7 +112,7 @@ where
     type Out = S::Out;
     type Err = Fail<E>;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<S::Out, Fail<E>> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, Fail<E>> {
         let started = cx.now();
         let Some(place) = self.bulkhead.enter(cx, &self.site).await else {
             self.site.note(cx, Decision::BulkheadRejected, 0);

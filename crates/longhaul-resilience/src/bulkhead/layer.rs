@@ -68,7 +68,7 @@ impl Bulkhead {
 
     /// A place, waiting for it if need be.
     #[inline]
-    pub(super) async fn enter<C>(&self, cx: &Cx, site: &Site<C>) -> Option<Place<'_>> {
+    pub(super) async fn enter<C>(&self, cx: &Cx<'_>, site: &Site<C>) -> Option<Place<'_>> {
         let id = match self.gate.come() {
             Came::Inside => return Some(Place { gate: &self.gate }),
             Came::Full => return None,
@@ -112,7 +112,7 @@ where
     type Out = S::Out;
     type Err = Fail<E>;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<S::Out, Fail<E>> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, Fail<E>> {
         let started = cx.now();
         let Some(_place) = self.bulkhead.enter(cx, &self.site).await else {
             self.site.note(cx, Decision::BulkheadRejected, 0);

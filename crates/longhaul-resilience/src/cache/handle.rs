@@ -9,8 +9,7 @@ use crate::{
         policy::CachePolicy,
         store::{Found, Lifetime, Store},
     },
-    clock::Tick,
-    cx::{Cx, flag},
+    cx::{Cx, SharedCx, flag, mark},
     label::Label,
     step::BoxFuture,
     sync::{Mutex, lock},
@@ -97,7 +96,7 @@ struct Landed<V, E> {
     /// Whether the call was made; the store may have had the answer in the meantime.
     called: bool,
     /// The record of the call, which goes to the caller who began it.
-    cx: Arc<Cx>,
+    cx: SharedCx,
 }
 
 impl<V: Clone, E: Clone> Clone for Landed<V, E> {
@@ -194,21 +193,21 @@ where
     ///
     /// # Panics
     /// If the call panics: in this caller if it began the call; the others make the call again themselves.
-    pub async fn get_or_run<W, F>(&self, cx: &Cx, key: K, work: W) -> Got<V, E>
+    pub async fn get_or_run<W, F>(&self, cx: &Cx<'_>, key: K, work: W) -> Got<V, E>
     where
-        W: FnOnce(Arc<Cx>) -> F + Send,
+        W: FnOnce(SharedCx) -> F + Send,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         self.get_or_run_ref(cx, &key, work).await
     }
 
     /// [`get_or_run`](Self::get_or_run) for those who want their key back: it is cloned only on a miss.
-    pub async fn get_or_run_ref<W, F>(&self, cx: &Cx, key: &K, work: W) -> Got<V, E>
+    pub async fn get_or_run_ref<W, F>(&self, cx: &Cx<'_>, key: &K, work: W) -> Got<V, E>
     where
-        W: FnOnce(Arc<Cx>) -> F + Send,
+        W: FnOnce(SharedCx) -> F + Send,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
-        if cx.has(flag::SKIP_CACHE) {
+        if cx.is_marked(mark::SKIP_CACHE) {
             return self.run_fresh(cx, key, work).await;
         }
         let mut work = Some(work);
@@ -230,12 +229,12 @@ where
         }
     }
 
-    async fn run_fresh<W, F>(&self, cx: &Cx, key: &K, work: W) -> Got<V, E>
+    async fn run_fresh<W, F>(&self, cx: &Cx<'_>, key: &K, work: W) -> Got<V, E>
     where
-        W: FnOnce(Arc<Cx>) -> F + Send,
+        W: FnOnce(SharedCx) -> F + Send,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
-        let own = Arc::new(cx.detached(Tick::NEVER));
+        let own = Arc::new(cx.detached());
         let result = work(Arc::clone(&own)).await;
         if let Ok(value) = &result {
             self.cell.keep(key, value, &own).await;
@@ -245,13 +244,13 @@ where
     }
 
     /// Makes the call or waits for the one that is in the air.
-    async fn fly<W, F>(&self, cx: &Cx, key: &K, work: &mut Option<W>) -> Got<V, E>
+    async fn fly<W, F>(&self, cx: &Cx<'_>, key: &K, work: &mut Option<W>) -> Got<V, E>
     where
-        W: FnOnce(Arc<Cx>) -> F + Send,
+        W: FnOnce(SharedCx) -> F + Send,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         loop {
-            let own = || Arc::new(cx.detached(Tick::NEVER));
+            let own = || Arc::new(cx.detached());
             let (ticket, begun) = self.board(key, work, own);
             let landed = match ticket.land().await {
                 End::Landed(landed) => landed,
@@ -278,9 +277,9 @@ where
     }
 
     /// Makes sure that a refresh is running, if there is anything to run it on.
-    fn refresh<W, F>(&self, cx: &Cx, key: &K, work: &mut Option<W>) -> bool
+    fn refresh<W, F>(&self, cx: &Cx<'_>, key: &K, work: &mut Option<W>) -> bool
     where
-        W: FnOnce(Arc<Cx>) -> F + Send,
+        W: FnOnce(SharedCx) -> F + Send,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         let spawn = lock(&self.cell.spawn).clone();
@@ -308,10 +307,10 @@ where
         &self,
         key: &K,
         work: &mut Option<W>,
-        own_cx: impl FnOnce() -> Arc<Cx>,
+        own_cx: impl FnOnce() -> SharedCx,
     ) -> (Ticket<K, V, E, St>, bool)
     where
-        W: FnOnce(Arc<Cx>) -> F + Send,
+        W: FnOnce(SharedCx) -> F + Send,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         let (ticket, work) = {
@@ -353,7 +352,7 @@ where
     }
 }
 
-fn served<V, E>(cx: &Cx, found: Found<V>, how: How) -> Got<V, E> {
+fn served<V, E>(cx: &Cx<'_>, found: Found<V>, how: How) -> Got<V, E> {
     cx.raise(if how == How::Hit { flag::HIT } else { flag::STALE });
     if found.degraded {
         cx.mark_degraded();
@@ -362,7 +361,7 @@ fn served<V, E>(cx: &Cx, found: Found<V>, how: How) -> Got<V, E> {
 }
 
 impl<K: Clone, V: Clone, E, St: Store<Key = K, Value = V>> Cell<K, V, E, St> {
-    async fn keep(&self, key: &K, value: &V, cx: &Cx) {
+    async fn keep(&self, key: &K, value: &V, cx: &Cx<'_>) {
         let policy = *lock(&self.policy);
         let degraded = cx.is_degraded();
         let fresh = if degraded { policy.degraded_ttl.unwrap_or_default() } else { policy.ttl };

@@ -11,7 +11,7 @@ use crate::{
     },
     clock::Tick,
     cut::Cut,
-    cx::Cx,
+    cx::{Cx, SharedCx},
     fail::{Failure, Why},
     inspect::Inspection,
     label::Label,
@@ -172,7 +172,7 @@ where
     type Out = V;
     type Err = E;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<V, E> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<V, E> {
         let started = cx.now();
         let key = (self.key)(&input);
         let mut input = Some(input);
@@ -208,7 +208,7 @@ where
     St: Store<Key = K, Value = V> + 'static,
 {
     /// Asks the cache, which takes the input only if it makes the call.
-    async fn get<I>(&self, cx: &Cx, key: &K, input: &mut Option<I>) -> Got<V, E>
+    async fn get<I>(&self, cx: &Cx<'_>, key: &K, input: &mut Option<I>) -> Got<V, E>
     where
         I: Send + 'static,
         S: Step<I, Out = V, Err = E> + 'static,
@@ -216,7 +216,7 @@ where
         C: Sync,
     {
         let inner = &self.inner;
-        let work = |own: Arc<Cx>| {
+        let work = |own: SharedCx| {
             let (inner, input) = (Arc::clone(inner), input.take());
             async move {
                 match input {
@@ -239,7 +239,7 @@ where
         E::local(Why::Deadline, self.site.env.stack, Label::CACHE)
     }
 
-    fn record(&self, cx: &Cx, started: Tick, got: &Got<V, E>) {
+    fn record(&self, cx: &Cx<'_>, started: Tick, got: &Got<V, E>) {
         let decision = match got.how {
             How::Hit => Decision::CacheHit,
             How::Stale => Decision::CacheStale,

@@ -10,6 +10,9 @@
 /// assert_eq!(normalised("naïve_Façade — Ω"), "naïve_façade ω");
 /// ```
 pub fn normalised(text: &str) -> String {
+    if text.is_ascii() {
+        return normalised_ascii(text);
+    }
     let mut key = String::with_capacity(text.len());
     let mut gap = false;
     for c in text.chars() {
@@ -30,6 +33,25 @@ pub fn normalised(text: &str) -> String {
     key
 }
 
+/// The same for the usual case, several times as fast.
+fn normalised_ascii(text: &str) -> String {
+    let mut key = String::with_capacity(text.len());
+    let mut gap = false;
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'_' {
+            if gap && !key.is_empty() {
+                key.push(' ');
+            }
+            gap = false;
+            key.push(char::from(byte.to_ascii_lowercase()));
+        } else {
+            // The vertical tab is white space to Unicode, though not to `is_ascii_whitespace`.
+            gap |= byte.is_ascii_whitespace() || byte == 0x0B;
+        }
+    }
+    key
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -45,6 +67,14 @@ mod tests {
                 prop_assert_eq!(normalised(&once), once.clone());
             }
             prop_assert!(!once.starts_with(' ') && !once.ends_with(' ') && !once.contains("  "));
+        }
+
+        #[test]
+        fn plain_text_is_treated_as_all_text_is(text in "[ -~\\s]{0,60}") {
+            // A letter beyond ASCII at the end sends the text the general way.
+            let general = normalised(&format!("{text} ö"));
+            let expected = general.trim_end_matches('ö').trim_end();
+            prop_assert_eq!(normalised(&text), expected);
         }
 
         #[test]

@@ -76,7 +76,7 @@ impl LimitHandle {
 
     /// Reserves, waiting if need be. `Err` with the time after which there will be room.
     #[inline]
-    pub(super) fn reserve(&self, cx: &Cx, cost: Cost) -> Result<Entry<'_>, Duration> {
+    pub(super) fn reserve(&self, cx: &Cx<'_>, cost: Cost) -> Result<Entry<'_>, Duration> {
         let (answer, latest) = {
             let queue = &mut lock(&self.shared).queue;
             let latest = cx.now().after(queue.rates().max_wait).min(cx.deadline_tick());
@@ -131,12 +131,12 @@ pub(super) struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     /// Waits until it is our turn. `Err` with the time after which there will be room, if that is too late.
-    pub(super) async fn come(mut self, cx: &Cx) -> Result<Reservation<'a>, Duration> {
+    pub(super) async fn come(mut self, cx: &Cx<'_>) -> Result<Reservation<'a>, Duration> {
         let stamp = std::future::poll_fn(|task| Pin::new(&mut self).poll_turn(cx, task)).await?;
         Ok(Reservation { limit: self.limit, cost: self.cost, stamp, settled: false })
     }
 
-    fn poll_turn(mut self: Pin<&mut Self>, cx: &Cx, task: &mut Context<'_>) -> Poll<Result<Stamp, Duration>> {
+    fn poll_turn(mut self: Pin<&mut Self>, cx: &Cx<'_>, task: &mut Context<'_>) -> Poll<Result<Stamp, Duration>> {
         loop {
             let now = cx.renew();
             self.last = now;

@@ -191,7 +191,7 @@ where
     type Out = S::Out;
     type Err = Fail<Err>;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<S::Out, Fail<Err>> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, Fail<Err>> {
         let started = cx.now();
         let cost = Cost { tokens: self.limit.estimate.tokens(&input) };
         let held = match self.limit.handle.reserve(cx, cost) {

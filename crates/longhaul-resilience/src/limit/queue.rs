@@ -36,8 +36,8 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    fn bucket(self, returnable: u64) -> Bucket {
-        Bucket::new(self.per_minute, self.burst, returnable)
+    fn bucket(self) -> Bucket {
+        Bucket::new(self.per_minute, self.burst)
     }
 }
 
@@ -80,8 +80,8 @@ impl Queue {
     pub(super) fn new(rates: Rates) -> Self {
         Self {
             rates,
-            requests: rates.requests.map(|rate| rate.bucket(1)),
-            tokens: rates.tokens.map(|rate| rate.bucket(rate.burst / 2)),
+            requests: rates.requests.map(|rate| rate.bucket()),
+            tokens: rates.tokens.map(|rate| rate.bucket()),
             hold_until: Tick::ZERO,
             waiting: VecDeque::new(),
             tokens_wanted: 0,
@@ -193,12 +193,12 @@ impl Queue {
     }
 
     pub(super) fn reload(&mut self, rates: Rates) {
-        let renew = |bucket: &mut Option<Bucket>, rate: Option<Rate>, returnable| match (bucket.as_mut(), rate) {
-            (Some(bucket), Some(rate)) => bucket.resize(rate.per_minute, rate.burst, returnable),
-            (_, rate) => *bucket = rate.map(|rate| rate.bucket(returnable)),
+        let renew = |bucket: &mut Option<Bucket>, rate: Option<Rate>| match (bucket.as_mut(), rate) {
+            (Some(bucket), Some(rate)) => bucket.resize(rate.per_minute, rate.burst),
+            (_, rate) => *bucket = rate.map(Rate::bucket),
         };
-        renew(&mut self.requests, rates.requests, 1);
-        renew(&mut self.tokens, rates.tokens, rates.tokens.map_or(1, |rate| rate.burst / 2));
+        renew(&mut self.requests, rates.requests);
+        renew(&mut self.tokens, rates.tokens);
         self.rates = rates;
     }
 

@@ -6,7 +6,7 @@ use crate::{
     class::{Class, Classify},
     clock::Tick,
     cut::{Cut, TooLate},
-    cx::{Cx, flag},
+    cx::{Cx, mark},
     fail::{Fail, Why},
     inspect::Inspection,
     label::Label,
@@ -74,9 +74,9 @@ where
     type Out = S::Out;
     type Err = Fail<E>;
 
-    async fn call(&self, cx: &Cx, input: I) -> Result<S::Out, Fail<E>> {
+    async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, Fail<E>> {
         let started = cx.now();
-        let owned_further_out = cx.has(flag::RETRY_OWNED);
+        let owned_further_out = cx.is_marked(mark::RETRY_OWNED);
         if owned_further_out && !lock(&self.handle.settings).even_nested {
             let result = self.inner.call(cx, input).await;
             self.site.passed(cx, started, &result);
@@ -132,14 +132,14 @@ enum Verdict {
 
 impl<S, C> RetryStep<S, C> {
     /// Once there is an error to lose, the deadline is watched here too: cut off further out, it would be lost.
-    async fn attempt<I, E>(&self, cx: &Cx, input: I, watch: bool) -> Result<S::Out, Fail<E>>
+    async fn attempt<I, E>(&self, cx: &Cx<'_>, input: I, watch: bool) -> Result<S::Out, Fail<E>>
     where
         I: Send,
         S: Step<I, Err = Fail<E>>,
         E: Send,
         C: Sync,
     {
-        let child = cx.child_with(Tick::NEVER, flag::RETRY_OWNED);
+        let child = cx.child_with(Tick::NEVER, mark::RETRY_OWNED);
         let work = pin!(self.inner.call(&child, input));
         let until = if watch { cx.deadline_tick() } else { Tick::NEVER };
         match Cut::new(&child, until, work).await {
@@ -150,7 +150,7 @@ impl<S, C> RetryStep<S, C> {
 
     fn judge<Out, E>(
         &self,
-        cx: &Cx,
+        cx: &Cx<'_>,
         result: &Result<Out, Fail<E>>,
         attempts: u32,
         schedule: &mut Option<Schedule>,
