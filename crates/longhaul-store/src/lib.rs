@@ -4,7 +4,7 @@
 //! may; it numbers events, issues leases and alone judges whether one still holds. Everything that a caller is told has
 //! been committed before.
 //!
-//! Two stores share one [`ledger`]: SQLite in a directory, and memory for tests. Both pass the suite in `conformance`
+//! Two stores share one ledger: SQLite in a directory, and memory for tests. Both pass the suite in `conformance`
 //! (behind the feature of that name), which is written against the port, so that another store can be held to it.
 //!
 //! Only this crate knows SQL.
