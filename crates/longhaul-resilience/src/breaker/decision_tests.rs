@@ -1,3 +1,5 @@
+//! The breaker's decisions against a naive model of them.
+
 use proptest::prelude::*;
 
 use super::*;

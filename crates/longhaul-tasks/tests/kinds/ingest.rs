@@ -1,3 +1,5 @@
+//! The kind `document.ingest` under the real dispatcher.
+
 use std::sync::{
     Arc, Condvar, Mutex,
     atomic::{AtomicUsize, Ordering},
