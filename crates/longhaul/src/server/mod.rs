@@ -52,7 +52,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let store = open_store(settings, &clock, &ids, &hub)?;
     let keys = open_keys(settings, &*store, &*clock).await?;
     refuse_if_exposed(settings.server.listen, !keys.is_empty())?;
-    let (executors, tasks) = wiring::tasks(settings, &store, &clock);
+    let (executors, tasks) = wiring::tasks(settings, &store, &clock)?;
     let options = wiring::engine_options(settings)?;
     let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;
     let listener = Listener::bind(settings.server.listen, wiring::listener_options(settings, LISTENER_DRAIN)?)?;

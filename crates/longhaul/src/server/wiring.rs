@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use longhaul_core::{Clock, DocumentId, KindName, Payload, QueueName, Span, Tenant};
 use longhaul_engine::{EngineOptions, Executor, KindOverride, store::StoreError};
+use longhaul_gateway::Models;
 use longhaul_server::{
     Limits, MetadataLimits, Tasks,
     cors::CorsOptions,
@@ -93,7 +94,7 @@ pub(super) fn tasks(
     settings: &Settings,
     store: &Arc<dyn JobStore>,
     clock: &Arc<dyn Clock>,
-) -> (Vec<Arc<dyn Executor>>, Arc<dyn Tasks>) {
+) -> anyhow::Result<(Vec<Arc<dyn Executor>>, Arc<dyn Tasks>)> {
     let model_of = |kind: &str| {
         settings.kinds.get(kind).and_then(|kind| kind.model.as_ref()).map(|model| model.as_str().to_owned())
     };
@@ -104,9 +105,11 @@ pub(super) fn tasks(
         clock: clock.clone(),
         ..TaskSettings::default()
     };
-    let built_in = built_in(Arc::default(), settings);
+    let models = Arc::new(Models::default());
+    settings.validate(&models)?;
+    let built_in = built_in(models, settings);
     let executors = built_in.executors.clone();
-    (executors, Arc::new(Direct { store: store.clone(), built_in }))
+    Ok((executors, Arc::new(Direct { store: store.clone(), built_in })))
 }
 
 /// Answers routes without a job.
