@@ -19,6 +19,8 @@ mod normalise;
 mod policy;
 mod store;
 
+#[cfg(all(test, longhaul_loom))]
+pub(crate) use flight::{FlightForModels, flight_for_models};
 pub use handle::{CacheHandle, Got, How};
 pub use layer::{Cache, CachedStep};
 pub use memory::Memory;
