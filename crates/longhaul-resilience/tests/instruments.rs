@@ -1,7 +1,7 @@
 //! What stands around the layers: chaos, recorders, holds by the service, adaptive limits, names.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -60,11 +60,11 @@ struct Keeps {
 
 impl Recorder for Keeps {
     fn call(&self, _stack: Label, layer: Label, outcome: Outcome, _latency: Duration) {
-        self.calls.lock().unwrap().push((layer, outcome));
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push((layer, outcome));
     }
 
     fn note(&self, note: &Note) {
-        self.notes.lock().unwrap().push(note.decision);
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note.decision);
     }
 }
 
