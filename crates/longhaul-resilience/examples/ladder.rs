@@ -4,7 +4,8 @@
 //!
 //! A hundred minutes of traffic, ten requests a second, in virtual time: the run takes seconds. The provider is right
 //! nine times in ten: 4 % of the calls fail at once, 2 % hang, and for 4 % of the time it is down altogether, because
-//! real failures come in bursts, which is what retries alone cannot bridge. Everything replays from a seed.
+//! real failures come in bursts, which is what retries alone cannot bridge. All but which entries the cache evicts
+//! replays from a seed.
 
 #![allow(clippy::print_stdout, reason = "an example to be read on a terminal")]
 

@@ -39,8 +39,9 @@ impl CorrelationId {
     pub const NONE: CorrelationId = CorrelationId { len: 0, bytes: [0; Self::MAX_BYTES] };
 
     /// Takes the first 48 bytes of `text`, cut between characters.
+    #[inline]
     pub fn new(text: &str) -> Self {
-        let len = text.floor_char_boundary(Self::MAX_BYTES.min(text.len()));
+        let len = if text.len() <= Self::MAX_BYTES { text.len() } else { text.floor_char_boundary(Self::MAX_BYTES) };
         let mut id = Self::NONE;
         id.bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
         id.len = u8::try_from(len).unwrap_or_default();
@@ -54,6 +55,7 @@ impl CorrelationId {
 }
 
 impl From<&str> for CorrelationId {
+    #[inline]
     fn from(text: &str) -> Self {
         Self::new(text)
     }
@@ -136,6 +138,7 @@ struct Call {
 }
 
 impl Call {
+    #[inline]
     fn new(id: CorrelationId, time: Time, data: Option<Arc<Data>>, now: Tick) -> Self {
         Self {
             id,
@@ -157,10 +160,12 @@ impl Default for Cx<'_> {
 
 impl<'a> Cx<'a> {
     /// A context without deadline, on the machine's clock.
+    #[inline]
     pub fn new(id: impl Into<CorrelationId>) -> Self {
         Self::from_id(id.into())
     }
 
+    #[inline]
     fn from_id(id: CorrelationId) -> Self {
         Self { deadline: Tick::NEVER, marks: 0, shared: Shared::Own(Call::new(id, Time::System, None, Tick::ZERO)) }
     }

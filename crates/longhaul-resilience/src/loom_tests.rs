@@ -12,6 +12,7 @@ use loom::thread;
 use crate::{
     breaker::{Breaker, BreakerHandle, BreakerState, shell},
     bulkhead::{BulkheadHandle, gate_for_models},
+    cache::{FlightForModels, flight_for_models},
     clock::Tick,
     label::Label,
     retry::RetryBudget,
@@ -93,6 +94,37 @@ fn loom_a_place_is_never_lost_and_never_given_twice() {
         other.join().unwrap();
         assert_eq!((gate.in_use(), gate.waiting()), (0, 0));
         assert!(matches!(gate_for_models::come(&gate), gate_for_models::Came::Inside), "the place is free again");
+    });
+}
+
+#[test]
+fn loom_whoever_waits_is_woken() {
+    loom::model(|| {
+        let gate = BulkheadHandle::new(1, 4);
+        let run = |gate: BulkheadHandle| {
+            move || {
+                if let gate_for_models::Came::Waits(id) = gate_for_models::come(&gate) {
+                    // A wake-up that is lost is a deadlock, which the checker reports.
+                    loom::future::block_on(std::future::poll_fn(|task| gate_for_models::poll(&gate, id, task)));
+                }
+                gate_for_models::leave(&gate);
+            }
+        };
+        let other = thread::spawn(run(gate.clone()));
+        run(gate.clone())();
+        other.join().unwrap();
+        assert_eq!((gate.in_use(), gate.waiting()), (0, 0));
+    });
+}
+
+#[test]
+fn loom_a_flight_lands_for_all_who_wait() {
+    loom::model(|| {
+        let flight = flight_for_models(7);
+        let wait = |flight: FlightForModels| move || loom::future::block_on(flight.wait());
+        let other = thread::spawn(wait(flight.clone()));
+        assert_eq!(wait(flight)(), Some(7));
+        assert_eq!(other.join().unwrap(), Some(7));
     });
 }
 

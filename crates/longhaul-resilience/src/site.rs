@@ -61,7 +61,7 @@ impl<C> Site<C> {
     }
 
     /// Counts a call of this layer that began at `started`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn done(&self, cx: &Cx<'_>, started: Tick, outcome: Outcome) {
         let latency = cx.now().since(started);
         self.meter.done(outcome, latency);
@@ -71,7 +71,7 @@ impl<C> Site<C> {
     }
 
     /// Counts a call that went through this layer unchanged.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn passed<T, E>(&self, cx: &Cx<'_>, started: Tick, result: &Result<T, E>) {
         self.done(cx, started, if result.is_ok() { Outcome::Ok } else { Outcome::Failed });
     }

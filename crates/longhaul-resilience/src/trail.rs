@@ -189,6 +189,7 @@ pub(crate) struct Trail {
 }
 
 impl Default for Trail {
+    #[inline]
     fn default() -> Self {
         Self { next: AtomicU32::new(0), slots: Default::default(), spilled: Mutex::new(Vec::new()) }
     }

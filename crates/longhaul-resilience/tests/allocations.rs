@@ -21,11 +21,17 @@ async fn allocations(step: &impl Step<u64, Out = u64>, calls: u64) -> usize {
     for n in 0..10 {
         assert!(step.call(&Cx::new("warm"), n).await.is_ok());
     }
-    let region = Region::new(ALLOCATOR);
-    for n in 0..calls {
-        assert!(step.call(&Cx::new("00000000-0000-4000-8000-000000000000"), n % 10).await.is_ok());
+    // Counts are those of the whole process, and the test harness has a thread of its own that may allocate at any
+    // moment. What the calls themselves allocate shows in every round.
+    let mut fewest = usize::MAX;
+    for _ in 0..5 {
+        let region = Region::new(ALLOCATOR);
+        for n in 0..calls {
+            assert!(step.call(&Cx::new("00000000-0000-4000-8000-000000000000"), n % 10).await.is_ok());
+        }
+        fewest = fewest.min(region.change().allocations);
     }
-    region.change().allocations
+    fewest
 }
 
 #[tokio::test]

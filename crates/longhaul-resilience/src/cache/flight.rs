@@ -171,6 +171,37 @@ impl<T: Clone + Send + 'static> Drop for LostOnPanic<'_, T> {
     }
 }
 
+/// What the models need of a flight, in words that do not leave this module otherwise.
+#[cfg(all(test, longhaul_loom))]
+#[derive(Clone)]
+pub(crate) struct FlightForModels(Flight<u32>);
+
+#[cfg(all(test, longhaul_loom))]
+pub(crate) fn flight_for_models(result: u32) -> FlightForModels {
+    let flight = Flight::new();
+    let mut first = true;
+    // Pending once, with a wake-up of its own, so that both drive it in turn.
+    flight.begin(Box::pin(std::future::poll_fn(move |task| {
+        if std::mem::take(&mut first) {
+            task.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(result)
+    })));
+    FlightForModels(flight)
+}
+
+#[cfg(all(test, longhaul_loom))]
+impl FlightForModels {
+    pub(crate) async fn wait(self) -> Option<u32> {
+        let id = self.0.join();
+        match std::future::poll_fn(|task| self.0.poll(id, task)).await {
+            End::Landed(result) => Some(result),
+            End::Lost => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -3,7 +3,7 @@
 //! - Only [`Class::Transient`](crate::Class::Transient) and [`Class::Throttled`](crate::Class::Throttled) results are
 //!   tried again; never what a layer further in turned away, and never once output has reached the caller
 //!   ([`Cx::commit`](crate::Cx::commit)).
-//! - Waits grow exponentially with jitter ([`schedule`]), and are never shorter than what the service asked for. If it
+//! - Waits grow exponentially with jitter, and are never shorter than what the service asked for. If it
 //!   asks for more than is sensible to sleep, or than the deadline leaves, the call ends with
 //!   [`Why::Park`](crate::Why::Park), and says until when.
 //! - A shared [`RetryBudget`] keeps a failing service from being hit harder than a healthy one.
