@@ -89,12 +89,11 @@ pub(super) fn cors(settings: &Settings) -> CorsOptions {
     CorsOptions { origins, credentials: false }
 }
 
-/// The built-in kinds, and what routes ask of them directly.
-pub(super) fn tasks(
-    settings: &Settings,
-    store: &Arc<dyn JobStore>,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<(Vec<Arc<dyn Executor>>, Arc<dyn Tasks>)> {
+/// The built-in kinds: for the engine, and for routes that ask them directly.
+type Kinds = (Vec<Arc<dyn Executor>>, Arc<dyn Tasks>);
+
+/// Makes the built-in kinds as the configuration has them.
+pub(super) fn tasks(settings: &Settings, store: &Arc<dyn JobStore>, clock: &Arc<dyn Clock>) -> anyhow::Result<Kinds> {
     let model_of = |kind: &str| {
         settings.kinds.get(kind).and_then(|kind| kind.model.as_ref()).map(|model| model.as_str().to_owned())
     };
