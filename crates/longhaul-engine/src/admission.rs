@@ -142,30 +142,33 @@ pub(crate) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::StorageFull => Err(StoreError::StorageFull),
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
-            Err(StoreError::Corrupt(error.to_string()))
-        }
+        Ok(Err(error)) if is_damage(error.kind()) => Err(StoreError::Corrupt(error.to_string())),
         Ok(Err(error)) => Err(StoreError::Unavailable(error.to_string())),
         Err(error) => Err(StoreError::Unavailable(error.to_string())),
     }
 }
 
+/// Whether what was stored is not there any more, or is another.
+fn is_damage(kind: std::io::ErrorKind) -> bool {
+    matches!(kind, std::io::ErrorKind::InvalidData | std::io::ErrorKind::NotFound)
+}
+
 /// Counts bytes that wait to be written.
 #[derive(Debug, Default)]
-pub(crate) struct WaitingBytes(AtomicUsize);
+pub(crate) struct WaitingBytes(Arc<AtomicUsize>);
 
-pub(crate) struct Waiting<'a>(&'a AtomicUsize, usize);
+pub(crate) struct Waiting(Arc<AtomicUsize>, usize);
 
 impl WaitingBytes {
-    fn add(&self, bytes: usize) -> Result<Waiting<'_>, StoreError> {
+    fn add(&self, bytes: usize) -> Result<Waiting, StoreError> {
         let before = self.0.fetch_add(bytes, Ordering::Relaxed);
-        let waiting = Waiting(&self.0, bytes);
+        let waiting = Waiting(self.0.clone(), bytes);
         // A single request is never too large for an idle server: its own limit has let it pass.
         if before > 0 && before + bytes > WAITING_BYTES { Err(StoreError::Overloaded) } else { Ok(waiting) }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.fetch_sub(self.1, Ordering::Relaxed);
     }
@@ -179,33 +182,57 @@ impl Engine {
         requests: Vec<JobRequest>,
         idempotency: Option<Idempotency>,
     ) -> Result<Accepted, Rejected> {
-        self.submit_with(tenant, requests, idempotency, |_| None).await
+        self.submit_with(tenant, requests, idempotency, None, |_| None).await
     }
 
-    /// As [`Engine::submit`], together with a document that is made for the first job's id.
+    /// As [`Engine::submit`], together with a document that is made for the first job's id; `keep` holds the
+    /// document's bytes until the store has answered.
     pub async fn submit_with(
         &self,
         tenant: &Tenant,
         requests: Vec<JobRequest>,
         idempotency: Option<Idempotency>,
+        keep: Option<Arc<Pin>>,
         document: impl FnOnce(JobId) -> Option<Document>,
     ) -> Result<Accepted, Rejected> {
         if self.is_stopping() {
             return Err(Rejected::ShuttingDown);
         }
         let kinds = self.known_kinds(tenant, &requests).map_err(Rejected::Invalid)?;
-        let bytes = requests.iter().map(|request| request.input.len()).sum();
-        let _waiting = self.inner.waiting.add(bytes)?;
-        let mut jobs = Vec::with_capacity(requests.len());
+        let bytes: usize = requests.iter().map(|request| request.input.len()).sum();
+        let waiting = self.inner.waiting.add(bytes)?;
+        let specified = requests.into_iter().zip(kinds);
+        let specified: Vec<(JobSpec, Bytes)> =
+            specified.map(|(request, kind)| (self.specify(tenant, &request, &kind), request.input)).collect();
+        let document = specified.first().and_then(|(spec, _)| document(spec.id));
+        if bytes <= INLINE_LIMIT && keep.is_none() {
+            return self.take_in(specified, idempotency, document).await;
+        }
+        // Large inputs and uploads hold pins and count as waiting until the store has answered. A caller that goes away
+        // must not let go of them before, so the work is a task of the engine's and not the caller's.
+        let engine = self.clone();
+        let submitting = self.inner.tasks.spawn(async move {
+            let accepted = engine.take_in(specified, idempotency, document).await;
+            drop((waiting, keep));
+            accepted
+        });
+        submitting.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
+    }
+
+    async fn take_in(
+        &self,
+        specified: Vec<(JobSpec, Bytes)>,
+        idempotency: Option<Idempotency>,
+        document: Option<Document>,
+    ) -> Result<Accepted, Rejected> {
+        let mut jobs = Vec::with_capacity(specified.len());
         let mut pins = Vec::new();
-        for (request, kind) in requests.into_iter().zip(kinds) {
-            let spec = self.specify(tenant, &request, &kind);
-            let stored = self.inner.payloads.store(request.input).await?;
+        for (spec, input) in specified {
+            let stored = self.inner.payloads.store(input).await?;
             jobs.push(NewJob { spec: Arc::new(spec), input: stored.payload.clone() });
             pins.push(stored);
         }
         let ids: Vec<JobId> = jobs.iter().map(|job| job.spec.id).collect();
-        let document = ids.first().and_then(|id| document(*id));
         match self.inner.store.submit(Submit { jobs, idempotency, document }).await? {
             Submitted::Created => Ok(Accepted { jobs: ids, replayed: false }),
             Submitted::Replayed(jobs) => Ok(Accepted { jobs, replayed: true }),

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
-use longhaul_core::{JobError, Refused, RetryPlan, Span};
+use longhaul_core::{JobError, Refused, RetryPlan, Span, Status};
 use longhaul_store::{Claim, Leased, Outcome, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -18,7 +18,7 @@ const AFTER_ERROR: Span = Span::from_millis(500);
 impl Engine {
     pub(crate) fn start_dispatch(&self) {
         let engine = self.clone();
-        self.inner.tasks.spawn(async move { engine.dispatch().await });
+        self.inner.dispatcher.spawn(async move { engine.dispatch().await });
     }
 
     async fn dispatch(&self) {
@@ -30,7 +30,12 @@ impl Engine {
             return;
         }
         loop {
-            let Some(mut places) = take_places(&places, inner.options.concurrency).await else { return };
+            let taken = tokio::select! {
+                biased;
+                () = inner.stop_claiming.cancelled() => return,
+                taken = take_places(&places, inner.options.concurrency) => taken,
+            };
+            let Some(mut places) = taken else { return };
             let claim = Claim {
                 worker: worker.clone(),
                 in_process: true,
@@ -40,9 +45,11 @@ impl Engine {
                 limit: places.num_permits(),
                 lease_for: inner.options.lease_for,
             };
+            // A claim that is dropped gives back what it was granted.
             let claimed = tokio::select! {
-                claimed = inner.store.claim(claim) => claimed,
+                biased;
                 () = inner.stop_claiming.cancelled() => return,
+                claimed = inner.store.claim(claim) => claimed,
             };
             match claimed {
                 Ok(leased) => {
@@ -126,7 +133,7 @@ impl Engine {
             },
             Err(failure) => failed(failure),
         };
-        match inner.store.finish(held.clone(), outcome).await {
+        match self.finish(held, outcome).await {
             Ok(_) | Err(StoreError::Refused(Refused::LeaseLost)) => {}
             Err(StoreError::Refused(Refused::Cancelling)) => {
                 // It was cancelled while its result was on the way: giving the lease up makes it `cancelled`.
@@ -136,6 +143,26 @@ impl Engine {
             }
             // The lease runs out, and the job is tried again: its steps are not done twice.
             Err(error) => tracing::error!(job = %held.job, %error, "the end of an attempt could not be written"),
+        }
+    }
+}
+
+impl Engine {
+    /// Writes the end of an attempt; what the store cannot take now is tried again, under a lease that goes on being
+    /// kept, so that finished work is not done twice because a disk was full.
+    async fn finish(&self, held: &longhaul_store::Held, outcome: Outcome) -> Result<Status, StoreError> {
+        let inner = &*self.inner;
+        loop {
+            match inner.store.finish(held.clone(), outcome.clone()).await {
+                Err(error @ (StoreError::StorageFull | StoreError::Overloaded)) => {
+                    tracing::warn!(job = %held.job, %error, "the end of an attempt is written again");
+                    tokio::select! {
+                        () = inner.clock.sleep(AFTER_ERROR) => {}
+                        () = inner.stop.cancelled() => return Err(error),
+                    }
+                }
+                other => return other,
+            }
         }
     }
 }

@@ -88,6 +88,8 @@ pub(crate) struct Inner {
     pub(crate) waiting: WaitingBytes,
     pub(crate) tasks: TaskTracker,
     pub(crate) jobs: TaskTracker,
+    /// The one task that starts jobs: when it has ended, none is started any more.
+    pub(crate) dispatcher: TaskTracker,
     pub(crate) stop_claiming: CancellationToken,
     pub(crate) stop: CancellationToken,
     stopping: AtomicBool,
@@ -118,7 +120,8 @@ impl Engine {
             let known = kinds.override_spec(kind, |spec| {
                 spec.queue = change.queue.clone().or(spec.queue.take());
                 spec.max_attempts = change.max_attempts.or(spec.max_attempts);
-                spec.timeout_s = change.timeout.map(Span::as_secs).or(spec.timeout_s);
+                // Whole seconds, rounded up: a time-out of none would end every attempt.
+                spec.timeout_s = change.timeout.map(|span| span.as_millis().div_ceil(1_000).max(1)).or(spec.timeout_s);
             });
             if !known {
                 tracing::warn!(%kind, "the configuration names a kind that is not built in");
@@ -126,8 +129,9 @@ impl Engine {
         }
         for (tenant, spec) in store.kinds().await? {
             let name = spec.name.clone();
-            if let Err(why) = kinds.register(&tenant, spec) {
-                tracing::warn!(%tenant, kind = %name, why, "a registered kind is left out");
+            match kinds.prepare(&tenant, spec) {
+                Ok(known) => kinds.register(&tenant, known),
+                Err(why) => tracing::warn!(%tenant, kind = %name, why, "a registered kind is left out"),
             }
         }
         for (queue, concurrency) in &options.queues {
@@ -146,6 +150,7 @@ impl Engine {
                 waiting: WaitingBytes::default(),
                 tasks: TaskTracker::new(),
                 jobs: TaskTracker::new(),
+                dispatcher: TaskTracker::new(),
                 stop_claiming: CancellationToken::new(),
                 stop: CancellationToken::new(),
                 stopping: AtomicBool::new(false),
@@ -162,6 +167,8 @@ impl Engine {
         self.begin_shutdown();
         let inner = &*self.inner;
         inner.stop_claiming.cancel();
+        inner.dispatcher.close();
+        inner.dispatcher.wait().await;
         inner.jobs.close();
         let drained = tokio::select! {
             () = inner.jobs.wait() => true,
@@ -371,11 +378,21 @@ impl Engine {
 
     /// Registers a kind that workers serve. The inner error says what is wrong with it.
     pub async fn register_kind(&self, tenant: &Tenant, spec: KindSpec) -> Result<Result<(), String>, StoreError> {
-        if let Err(why) = self.inner.kinds.register(tenant, spec.clone()) {
-            return Ok(Err(why));
-        }
-        self.inner.store.put_kind(tenant, spec).await?;
-        Ok(Ok(()))
+        let (engine, owner, wanted) = (self.clone(), tenant.clone(), spec.clone());
+        // Compiling a schema that somebody sends may take a while.
+        let prepared = tokio::task::spawn_blocking(move || engine.inner.kinds.prepare(&owner, wanted)).await;
+        let known = match prepared.map_err(|error| StoreError::Unavailable(error.to_string()))? {
+            Ok(known) => known,
+            Err(why) => return Ok(Err(why)),
+        };
+        let (engine, owner) = (self.clone(), tenant.clone());
+        // Carried to its end whether or not the client stays: what is on disk is known here.
+        let stored = self.inner.tasks.spawn(async move {
+            engine.inner.store.put_kind(&owner, spec).await?;
+            engine.inner.kinds.register(&owner, known);
+            Ok(())
+        });
+        stored.await.map_err(|error| StoreError::Unavailable(error.to_string()))?.map(Ok)
     }
 
     // ── keys ──

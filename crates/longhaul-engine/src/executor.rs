@@ -84,9 +84,8 @@ impl From<JobError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Refused(_) | StoreError::NotFound(_) | StoreError::Gone(_) | StoreError::Unavailable(_) => {
-                Failure::Interrupted
-            }
+            StoreError::Refused(_) | StoreError::NotFound(_) | StoreError::Gone(_) => Failure::Interrupted,
+            StoreError::Unavailable(why) => Failure::transient("store_unavailable", why),
             StoreError::StorageFull => Failure::transient("storage_full", "the disk is full"),
             StoreError::Overloaded => Failure::transient("overloaded", "too many writes are waiting"),
             StoreError::IdempotencyMismatch | StoreError::StepExists | StoreError::Corrupt(_) => {

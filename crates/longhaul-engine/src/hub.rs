@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use longhaul_core::JobId;
@@ -25,6 +28,8 @@ pub struct Hub {
 #[derive(Default)]
 struct Cell {
     notify: Notify,
+    /// How many watch; changed only while the map is locked.
+    watched_by: AtomicUsize,
     /// The ended job, when the store had it at hand.
     ended: Mutex<Option<Arc<JobView>>>,
 }
@@ -39,7 +44,10 @@ impl Hub {
     }
 
     pub(crate) fn watch(self: &Arc<Self>, job: JobId) -> Watch {
-        let cell = self.lock().entry(job).or_default().clone();
+        let mut watchers = self.lock();
+        let cell = watchers.entry(job).or_default().clone();
+        cell.watched_by.fetch_add(1, Ordering::Relaxed);
+        drop(watchers);
         Watch { hub: self.clone(), job, cell }
     }
 }
@@ -84,8 +92,8 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut watchers = self.hub.lock();
-        // Two: the map's and this one's. Nobody else can come by another while the map is locked.
-        if Arc::strong_count(&self.cell) <= 2 {
+        // Counted apart from the reference counts: those fall only after this has returned.
+        if self.cell.watched_by.fetch_sub(1, Ordering::Relaxed) == 1 {
             watchers.remove(&self.job);
         }
     }

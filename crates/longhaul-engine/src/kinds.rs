@@ -62,6 +62,9 @@ impl Known {
     }
 }
 
+/// How many kinds a tenant can register: each holds a compiled schema in memory.
+const KINDS_MOST: usize = 1_000;
+
 /// All kinds: the built-in ones, and those that tenants have registered.
 pub(crate) struct Kinds {
     built_in: BTreeMap<KindName, (Arc<dyn Executor>, Arc<KindSpec>)>,
@@ -93,10 +96,18 @@ impl Kinds {
         self.built_in.keys().cloned().collect()
     }
 
-    /// Takes in what a tenant has registered.
-    pub(crate) fn register(&self, tenant: &Tenant, spec: KindSpec) -> Result<(), String> {
+    /// Checks what a tenant wants to register; nothing is known of it yet.
+    pub(crate) fn prepare(&self, tenant: &Tenant, spec: KindSpec) -> Result<Known, String> {
         if self.built_in.contains_key(&spec.name) {
             return Err(format!("the kind {} is built in and cannot be registered", spec.name));
+        }
+        {
+            let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
+            let own = registered.get(tenant);
+            let is_new = own.is_none_or(|own| !own.contains_key(&spec.name));
+            if is_new && own.is_some_and(|own| own.len() >= KINDS_MOST) {
+                return Err(format!("a tenant can register at most {KINDS_MOST} kinds"));
+            }
         }
         if let Some(schema) = &spec.output_schema {
             self.compiler.compile(schema).map_err(|why| format!("output_schema {why}"))?;
@@ -108,10 +119,13 @@ impl Kinds {
             }
             None => None,
         };
-        let known = Known { spec: Arc::new(spec), check };
+        Ok(Known { spec: Arc::new(spec), check })
+    }
+
+    /// From now on the kind can be submitted.
+    pub(crate) fn register(&self, tenant: &Tenant, known: Known) {
         let mut registered = self.registered.write().unwrap_or_else(PoisonError::into_inner);
         registered.entry(tenant.clone()).or_default().insert(known.spec.name.clone(), known);
-        Ok(())
     }
 
     pub(crate) fn find(&self, tenant: &Tenant, kind: &str) -> Option<Known> {

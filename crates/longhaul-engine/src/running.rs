@@ -40,7 +40,11 @@ impl Running {
         if !inner.cancelled_early.is_empty() && inner.cancelled_early.remove(&held.job) {
             interrupt.cancel();
         }
-        inner.jobs.insert(held.job, Entry { held, since, interrupt: interrupt.clone() });
+        let entry = Entry { held, since, interrupt: interrupt.clone() };
+        if let Some(before) = inner.jobs.insert(entry.held.job, entry) {
+            // It lost its lease and was claimed again within one commit: nobody else has told it.
+            before.interrupt.cancel();
+        }
         interrupt
     }
 

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use longhaul_core::{DocumentId, Tenant};
 use longhaul_engine::{Engine, store::StoreError};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     auth::KeyRing,
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) uploads: Uploads,
     pub(crate) tasks: Arc<dyn Tasks>,
+    /// Changes that are carried to their end whoever waits for them.
+    pub(crate) changes: TaskTracker,
     /// Origins that `server.cors` lets in.
     pub(crate) origins: Vec<String>,
 }
@@ -48,7 +51,15 @@ pub trait Tasks: Send + Sync + 'static {
 impl App {
     /// Over a running engine. `origins` are those that `server.cors` lets in.
     pub fn new(engine: Engine, keys: KeyRing, limits: Limits, tasks: Arc<dyn Tasks>, origins: Vec<String>) -> Self {
-        Self(Arc::new(Shared { engine, keys, limits, uploads: Uploads::default(), tasks, origins }))
+        Self(Arc::new(Shared {
+            engine,
+            keys,
+            limits,
+            uploads: Uploads::default(),
+            tasks,
+            changes: TaskTracker::new(),
+            origins,
+        }))
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -41,9 +41,15 @@ impl KeyRing {
         ring
     }
 
-    pub(crate) fn replace(&self, keys: Vec<ApiKey>) {
+    fn replace(&self, keys: Vec<ApiKey>) {
         let keys = keys.into_iter().map(|key| (key.id, key)).collect();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    /// Takes in a key as it has just been committed.
+    pub(crate) fn put(&self, key: ApiKey) {
+        let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut keys).insert(key.id, key);
     }
 
     /// Whether there is no key at all. Then everybody who can connect is the default tenant and may everything; the
@@ -95,7 +101,8 @@ fn refuse_foreign_page(parts: &Parts, origins: &[String]) -> Result<(), Problem>
         };
     };
     let is_own = origin.split_once("://").is_some_and(|(_, host)| Some(host) == authority);
-    let is_allowed = origins.iter().any(|allowed| allowed == origin || allowed == "*");
+    // `*` opens an installation with keys, whose pages must know one. Without keys it would open everything to all.
+    let is_allowed = origins.iter().any(|allowed| allowed == origin);
     if is_own || is_allowed { Ok(()) } else { Err(foreign_page()) }
 }
 
@@ -120,9 +127,11 @@ fn unauthorized(detail: &'static str) -> Problem {
 }
 
 fn shown(headers: &HeaderMap) -> Option<&str> {
-    if let Some(value) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) {
-        let (scheme, key) = value.split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then(|| key.trim());
+    let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some((scheme, key)) = authorization.and_then(|value| value.split_once(' '))
+        && scheme.eq_ignore_ascii_case("bearer")
+    {
+        return Some(key.trim());
     }
     headers.get("x-api-key").and_then(|value| value.to_str().ok())
 }
@@ -226,6 +235,15 @@ guard!(
 guard!(
     /// A caller who may run the installation.
     Admin, "`admin`", |caller| caller.may(&Scope::Admin)
+);
+guard!(
+    /// Whoever has a key at all.
+    AnyKey, "that this needs", |_| true
+);
+guard!(
+    /// A caller who runs the whole installation: an admin of the tenant `default`.
+    Operator, "`admin` of the tenant `default`",
+    |caller| caller.may(&Scope::Admin) && caller.tenant == Tenant::default_tenant()
 );
 guard!(
     /// A caller who submits jobs or serves them, and so may know the kinds.

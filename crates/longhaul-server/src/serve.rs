@@ -6,10 +6,10 @@ use http::{HeaderValue, StatusCode};
 
 use crate::{
     app::App,
-    auth::Read,
+    auth::AnyKey,
     cors::{CorsError, CorsOptions, cors_layer},
     docs_page,
-    problem::Problem,
+    problem::{Problem, no_such_method, no_such_route},
     request_id::{RequestId, RequestIdLayer},
     routes,
     security_headers::hardening_layer,
@@ -39,7 +39,8 @@ pub fn application(app: App, options: &ServeOptions) -> Result<Router, CorsError
     };
     let documents = Router::new().route("/openapi.json", get(show)).with_state(app);
     let request_ids = RequestIdLayer::new(move || RequestId::from_u128(ids.uuid(clock.now()).as_u128()));
-    let router = api.merge(documents).merge(docs_page::router()).layer(hardening_layer());
+    let router = api.merge(documents).merge(docs_page::router());
+    let router = router.fallback(no_such_route).method_not_allowed_fallback(no_such_method).layer(hardening_layer());
     let router = match cors_layer(&options.cors)? {
         Some(cors) => router.layer(cors),
         None => router,
@@ -54,8 +55,7 @@ async fn show_document(
     document: Bytes,
 ) -> Result<Response, Problem> {
     if !is_open {
-        // Any key will do: reading is the least that one can be allowed.
-        <Read as axum::extract::FromRequestParts<App>>::from_request_parts(&mut parts, &app).await?;
+        <AnyKey as axum::extract::FromRequestParts<App>>::from_request_parts(&mut parts, &app).await?;
     }
     let mut response = Response::new(axum::body::Body::from(document));
     *response.status_mut() = StatusCode::OK;

@@ -101,6 +101,11 @@ impl DirBlobs {
             fs::remove_dir_all(&incoming)?;
         }
         fs::create_dir_all(&incoming)?;
+        // All folders at once, and synced: a blob's name is durable when its folder is, and so is the folder's own.
+        for folder in 0..=u8::MAX {
+            fs::create_dir_all(root.join(hex::encode([folder])))?;
+        }
+        sync_dir(root)?;
         Ok(Self { root: root.to_owned(), pins: Arc::default(), counter: Default::default() })
     }
 
@@ -140,10 +145,7 @@ impl DirWriter {
         let pin = self.pins.pin(BlobRef { digest, size: self.size });
         let name = hex::encode(digest);
         let folder = self.root.join(&name[..2]);
-        if !folder.exists() {
-            fs::create_dir_all(&folder)?;
-            sync_dir(&self.root)?;
-        }
+
         fs::rename(&self.path, folder.join(name))?;
         sync_dir(&folder)?;
         Ok(pin)

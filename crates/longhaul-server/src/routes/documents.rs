@@ -3,13 +3,19 @@
 //! An upload is streamed to disk as it comes; its job is accepted only when the bytes are durable. The file's name is
 //! for people: files are named by what is in them.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use axum::{
     body::Body,
     extract::{FromRequest, Multipart, Request, State, multipart::Field},
     http::{HeaderMap, HeaderValue, StatusCode},
     response::Response,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
 use longhaul_core::{DocumentId, JobId, Tenant, Timestamp};
 use longhaul_engine::{
     JobRequest,
@@ -36,6 +42,13 @@ use crate::{
 
 /// The largest `options` part, in bytes.
 const OPTIONS_MOST: usize = 64 * 1024;
+
+/// How much of a document is gathered before it is written.
+const WRITTEN_AT_ONCE: usize = 256 * 1024;
+
+/// What a multipart body may bring besides the document: boundaries, part headers, options. A body that brings more
+/// without anything coming of it is no upload.
+const AROUND_MOST: usize = 256 * 1024;
 
 /// How long a file name may be; what is longer is cut.
 const NAME_MOST: usize = 255;
@@ -106,13 +119,18 @@ async fn take_in(
 ) -> Result<Response, Problem> {
     let key = prefer::idempotency_key(&headers)?;
     let _underway = key.map(|key| app.0.uploads.begin(caller.tenant.clone(), key)).transpose()?;
+    let useless = Arc::new(AtomicUsize::new(0));
+    let request = within_reason(request, useless.clone());
     let mut multipart = Multipart::from_request(request, &app).await.map_err(|rejection| {
         let code = Code::UnsupportedMediaType;
         Problem::new(code, format!("An upload is `multipart/form-data` with a part `file`: {}.", rejection.body_text()))
     })?;
-    let mut uploaded = Uploaded::default();
+    let mut uploaded = Uploaded { useless, ..Uploaded::default() };
     while let Some(field) = multipart.next_field().await.map_err(|error| broken(&error))? {
         uploaded.take(&app, field).await?;
+        if !uploaded.errors.is_empty() {
+            break;
+        }
     }
     let (file, options) = uploaded.complete()?;
     let engine = app.engine();
@@ -162,7 +180,7 @@ async fn submit(
             created_at: now,
         })
     };
-    let accepted = app.engine().submit_with(tenant, vec![request], idempotency, document).await;
+    let accepted = app.engine().submit_with(tenant, vec![request], idempotency, Some(file.pin.clone()), document).await;
     let accepted = accepted.map_err(|error| rejected(error, |_| String::new(), "/options"))?;
     match accepted.jobs.first() {
         Some(job) => Ok((*job, accepted.replayed)),
@@ -183,10 +201,23 @@ async fn document_of(app: &App, tenant: &Tenant, job: JobId) -> Result<DocumentI
     Ok(input.document_id)
 }
 
+/// Ends a body that brings more than [`AROUND_MOST`] while nothing comes of it: the parser keeps all of that in memory.
+fn within_reason(request: Request, useless: Arc<AtomicUsize>) -> Request {
+    let (parts, body) = request.into_parts();
+    let pieces = body.into_data_stream().map(move |piece| {
+        let piece = piece?;
+        if useless.fetch_add(piece.len(), Ordering::Relaxed) > AROUND_MOST {
+            return Err(axum::Error::new("more than 256 KiB came without a part's content"));
+        }
+        Ok(piece)
+    });
+    Request::from_parts(parts, Body::from_stream(pieces))
+}
+
 struct File {
     name: String,
     content_type: Option<String>,
-    pin: Pin,
+    pin: Arc<Pin>,
 }
 
 #[derive(Default)]
@@ -194,6 +225,8 @@ struct Uploaded {
     file: Option<File>,
     options: Option<Box<RawValue>>,
     errors: Vec<FieldError>,
+    /// Bytes that came since the last content of a part.
+    useless: Arc<AtomicUsize>,
 }
 
 impl Uploaded {
@@ -202,7 +235,7 @@ impl Uploaded {
         let mut wrong = |message: String| self.errors.push(FieldError::new(format!("/{part}"), message));
         match part.as_str() {
             "file" if self.file.is_some() => wrong("is given twice; upload one document at a time".into()),
-            "file" => match receive(app, field).await? {
+            "file" => match receive(app, field, &self.useless).await? {
                 Some(file) => self.file = Some(file),
                 None => wrong("is empty: the document has no bytes".into()),
             },
@@ -230,50 +263,49 @@ impl Uploaded {
     }
 }
 
-/// Streams a document to disk. None: there was nothing in it.
-async fn receive(app: &App, mut field: Field<'_>) -> Result<Option<File>, Problem> {
+/// Streams a document to disk, a buffer at a time. None: there was nothing in it.
+async fn receive(app: &App, mut field: Field<'_>, useless: &AtomicUsize) -> Result<Option<File>, Problem> {
     let name = plain_name(field.file_name().unwrap_or_default());
     let content_type = field.content_type().map(|text| text.chars().take(200).collect());
     let store = app.engine().store().clone();
-    // Bounded: a disk slower than the network holds the client back, not the memory.
-    let (pieces, mut received) = tokio::sync::mpsc::channel::<Bytes>(16);
-    let writing = tokio::task::spawn_blocking(move || -> std::io::Result<Option<Pin>> {
-        let mut writer = store.blobs().begin()?;
-        let mut size = 0;
-        loop {
-            match received.blocking_recv() {
-                // An empty piece says that the document is whole; without it, the upload broke off.
-                Some(piece) if piece.is_empty() => break,
-                Some(piece) => {
-                    size += piece.len();
-                    writer.write(&piece)?;
-                }
-                None => return Ok(None),
+    let mut writer = on_disk(move || store.blobs().begin()).await?;
+    let (mut size, mut buffer) = (0u64, BytesMut::with_capacity(WRITTEN_AT_ONCE));
+    loop {
+        let piece = field.chunk().await.map_err(|error| broken(&error))?;
+        let is_last = piece.is_none();
+        useless.store(0, Ordering::Relaxed);
+        if let Some(piece) = piece {
+            size += piece.len() as u64;
+            if size > app.0.limits.upload {
+                let limit = app.0.limits.upload;
+                return Err(Problem::new(Code::PayloadTooLarge, format!("The document is larger than {limit} bytes.")));
             }
+            buffer.extend_from_slice(&piece);
         }
-        if size == 0 { Ok(None) } else { writer.finish().map(Some) }
-    });
-    let mut size: u64 = 0;
-    while let Some(piece) = field.chunk().await.map_err(|error| broken(&error))? {
-        size += piece.len() as u64;
-        if size > app.0.limits.upload {
-            let limit = app.0.limits.upload;
-            return Err(Problem::new(Code::PayloadTooLarge, format!("The document is larger than {limit} bytes.")));
+        if buffer.len() >= WRITTEN_AT_ONCE || (is_last && !buffer.is_empty()) {
+            // A thread is taken for each buffer and not for the whole upload: a slow client holds none.
+            let full = std::mem::replace(&mut buffer, BytesMut::with_capacity(WRITTEN_AT_ONCE));
+            writer = on_disk(move || writer.write(&full).map(|()| writer)).await?;
         }
-        if !piece.is_empty() && pieces.send(piece).await.is_err() {
+        if is_last {
             break;
         }
     }
-    // When nobody receives any more, the writer has failed and says why.
-    let _ = pieces.send(Bytes::new()).await;
-    drop(pieces);
-    let pin = match writing.await {
-        Ok(Ok(pin)) => pin,
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::StorageFull => return Err(StoreError::StorageFull.into()),
-        Ok(Err(error)) => return Err(StoreError::Unavailable(error.to_string()).into()),
-        Err(error) => return Err(StoreError::Unavailable(error.to_string()).into()),
-    };
-    Ok(pin.map(|pin| File { name, content_type, pin }))
+    if size == 0 {
+        return Ok(None);
+    }
+    let pin = Arc::new(on_disk(move || writer.finish()).await?);
+    Ok(Some(File { name, content_type, pin }))
+}
+
+/// Work on the disk, on a thread that may block.
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::StorageFull => Err(StoreError::StorageFull.into()),
+        Ok(Err(error)) => Err(StoreError::Unavailable(error.to_string()).into()),
+        Err(error) => Err(StoreError::Unavailable(error.to_string()).into()),
+    }
 }
 
 async fn read_options(mut field: Field<'_>) -> Result<Vec<u8>, Problem> {

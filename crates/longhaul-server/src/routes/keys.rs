@@ -2,6 +2,7 @@
 
 use axum::{body::Body, extract::State, http::StatusCode, response::Response};
 use longhaul_core::{ApiKey, Caller, KeyId, Scope, Span, Tenant, Timestamp};
+use longhaul_engine::store::StoreError;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -12,6 +13,9 @@ use crate::{
     json::{ApiJson, ApiPath},
     problem::{Code, FieldError, Problem},
 };
+
+/// The longest that a key which expires at all may last: ten years.
+const EXPIRY_MOST_S: u64 = 10 * 366 * 86_400;
 
 /// A key, without its secret.
 #[derive(Serialize, ToSchema)]
@@ -103,6 +107,17 @@ pub(crate) async fn create(
             "must contain `admin`: this is the first key, and nobody else could make another".into(),
         );
     }
+    if app.0.keys.is_empty() {
+        if body.tenant.as_deref().is_some_and(|tenant| tenant != &*Tenant::default_tenant()) {
+            wrong("/tenant".into(), "must be `default`, or be left out: this is the first key".into());
+        }
+        if body.expires_in_s.is_some() {
+            wrong(
+                "/expires_in_s".into(),
+                "must be left out: this is the first key, and nobody could make another".into(),
+            );
+        }
+    }
     let tenant = match body.tenant.as_deref().map(Tenant::new) {
         None => Some(caller.tenant.clone()),
         Some(Ok(tenant)) => Some(tenant),
@@ -111,8 +126,8 @@ pub(crate) async fn create(
             None
         }
     };
-    if body.expires_in_s == Some(0) {
-        wrong("/expires_in_s".into(), "must be at least 1 second".into());
+    if body.expires_in_s.is_some_and(|seconds| !(1..=EXPIRY_MOST_S).contains(&seconds)) {
+        wrong("/expires_in_s".into(), format!("must be from 1 to {EXPIRY_MOST_S} seconds (ten years)"));
     }
     let (Some(tenant), true) = (tenant, errors.is_empty()) else {
         return Err(Problem::invalid(Code::InvalidRequest, errors));
@@ -122,11 +137,34 @@ pub(crate) async fn create(
     let now = engine.clock().now();
     let expires_at = body.expires_in_s.map(|seconds| now + Span::from_secs(seconds));
     let (key, shown) = auth::mint(&**engine.ids(), now, tenant, body.name, scopes, expires_at);
-    engine.put_key(key.clone()).await?;
-    app.0.keys.replace(engine.keys().await?);
+    put(&app, key.clone()).await?;
     let json = serde_json::to_vec(&KeyBody::of(key, Some(shown)));
     let json = json.map_err(|_| Problem::new(Code::Internal, "The key could not be shown."))?;
     Ok(json_answer(StatusCode::CREATED, json))
+}
+
+async fn put(app: &App, key: ApiKey) -> Result<(), Problem> {
+    let changing = app.clone();
+    in_full(app, async move {
+        changing.engine().put_key(key.clone()).await?;
+        changing.0.keys.put(key);
+        Ok(())
+    })
+    .await
+}
+
+/// Does a change to its end, whether or not the client stays for the answer: what is on disk is in force.
+async fn in_full(
+    app: &App,
+    change: impl Future<Output = Result<(), StoreError>> + Send + 'static,
+) -> Result<(), Problem> {
+    match app.0.changes.spawn(change).await {
+        Ok(changed) => changed.map_err(Problem::from),
+        Err(error) => {
+            tracing::error!(%error, "a change of the keys did not end");
+            Err(Problem::new(Code::Internal, "The change did not end."))
+        }
+    }
 }
 
 fn errors_free(read: &[Scope], given: &[String]) -> bool {
@@ -184,8 +222,13 @@ pub(crate) async fn revoke(
     let engine = app.engine();
     let found = engine.keys().await?.into_iter().find(|key| key.id == id).ok_or_else(unknown)?;
     may_manage(&caller, &found.tenant).map_err(|_| unknown())?;
-    engine.revoke_key(&found.tenant, id).await?;
-    app.0.keys.replace(engine.keys().await?);
+    let changing = app.clone();
+    in_full(&app, async move {
+        let revoked = changing.engine().revoke_key(&found.tenant, id).await?;
+        changing.0.keys.put(revoked);
+        Ok(())
+    })
+    .await?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)

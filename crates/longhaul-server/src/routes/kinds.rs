@@ -1,7 +1,7 @@
 //! `/v1/kinds`: what can be submitted, and what workers serve.
 
 use axum::{extract::State, response::Response};
-use longhaul_core::{Backoff, KindName, KindSpec, QueueName};
+use longhaul_core::{Backoff, Caller, KindName, KindSpec, QueueName, Scope};
 use longhaul_engine::KindInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +14,9 @@ use crate::{
     json::{ApiJson, ApiPath},
     problem::{Code, FieldError, Problem},
 };
+
+/// What lasts longer is a mistake of units.
+const YEAR_S: u64 = 366 * 86_400;
 
 /// A kind of job.
 #[derive(Serialize, ToSchema)]
@@ -141,11 +144,16 @@ pub(crate) async fn register(
     if body.max_attempts.is_some_and(|attempts| !(1..=100).contains(&attempts)) {
         wrong("/max_attempts", "must be from 1 to 100".into());
     }
-    if body.timeout_s == Some(0) {
-        wrong("/timeout_s", "must be at least 1 second".into());
+    if body.timeout_s.is_some_and(|seconds| !(1..=YEAR_S).contains(&seconds)) {
+        wrong("/timeout_s", "must be from 1 second to a year".into());
     }
-    if body.backoff.as_ref().is_some_and(|backoff| backoff.initial_ms > backoff.max_ms) {
-        wrong("/backoff/initial_ms", "must not be greater than `max_ms`".into());
+    if let Some(backoff) = &body.backoff {
+        if backoff.initial_ms == 0 || backoff.initial_ms > backoff.max_ms {
+            wrong("/backoff/initial_ms", "must be from 1 to `max_ms`".into());
+        }
+        if backoff.max_ms > YEAR_S * 1_000 {
+            wrong("/backoff/max_ms", "must not be longer than a year".into());
+        }
     }
     let (Some(name), true) = (name, errors.is_empty()) else {
         return Err(Problem::invalid(Code::InvalidRequest, errors));
@@ -160,8 +168,22 @@ pub(crate) async fn register(
         backoff: body.backoff.map(|BackoffBody { initial_ms, max_ms }| Backoff { initial_ms, max_ms }),
         timeout_s: body.timeout_s,
     };
+    may_serve(&app, &caller, &spec)?;
     match app.engine().register_kind(&caller.tenant, spec.clone()).await? {
         Ok(()) => to_json(&KindBody::from(KindInfo { spec, built_in: false })),
         Err(why) => Err(Problem::new(Code::InvalidRequest, format!("The kind cannot be registered: {why}."))),
     }
+}
+
+/// A worker of one queue registers kinds of that queue, and does not take over those of another.
+fn may_serve(app: &App, caller: &Caller, spec: &KindSpec) -> Result<(), Problem> {
+    let existing = app.engine().kinds(&caller.tenant).into_iter().find(|kind| kind.spec.name == spec.name);
+    let queues = [Some(spec.queue.clone()), existing.map(|kind| kind.spec.queue)];
+    for queue in queues.into_iter().flatten() {
+        let queue = queue.unwrap_or_else(QueueName::default_queue);
+        if !caller.may(&Scope::Worker(Some(queue.clone()))) {
+            return Err(Problem::new(Code::Forbidden, format!("The API key may not serve the queue `{queue}`.")));
+        }
+    }
+    Ok(())
 }

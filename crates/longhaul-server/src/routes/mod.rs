@@ -16,7 +16,6 @@ use crate::{
     app::{App, Limits},
     json::{BodyLimit, DepthLimit},
     openapi,
-    problem::{no_such_method, no_such_route},
 };
 
 /// Every route of the API with its description.
@@ -26,8 +25,8 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
     let uploads = OpenApiRouter::new()
         .routes(routes!(documents::upload))
         .routes(routes!(documents::upload_short))
-        // The route counts the bytes itself while it streams them.
-        .layer(DefaultBodyLimit::disable());
+        // The route counts the bytes of the document itself while it streams them; this bounds all of the body.
+        .layer(DefaultBodyLimit::max(usize::try_from(limits.upload).unwrap_or(usize::MAX).saturating_add(1 << 20)));
     let rest = OpenApiRouter::new()
         .routes(routes!(jobs::create::create, jobs::read::list))
         .routes(routes!(jobs::read::show, jobs::act::erase))
@@ -62,8 +61,7 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
 pub(crate) fn router(app: App) -> (Router, String) {
     let (router, document) = api(&app.0.limits).split_for_parts();
     let document = openapi::complete(document);
-    let router = router.fallback(no_such_route).method_not_allowed_fallback(no_such_method).with_state(app);
-    (router, document)
+    (router.with_state(app), document)
 }
 
 /// The OpenAPI document alone.

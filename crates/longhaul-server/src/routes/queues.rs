@@ -1,7 +1,7 @@
 //! `/v1/queues`: how queues stand, and holding them back.
 
 use axum::{extract::State, response::Response};
-use longhaul_core::QueueName;
+use longhaul_core::{QueueName, Tenant};
 use longhaul_engine::store::QueueState;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,9 +9,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::jobs::read::to_json;
 use crate::{
     app::App,
-    auth::{Admin, Read},
+    auth::{Operator, Read},
     json::ApiPath,
-    problem::Problem,
+    problem::{Code, Problem},
 };
 
 /// A queue.
@@ -49,7 +49,12 @@ pub(crate) struct QueueList {
     get, path = "/v1/queues", tag = "queues", operation_id = "list_queues",
     responses((status = 200, description = "How they stand.", body = QueueList))
 )]
-pub(crate) async fn list(State(app): State<App>, _caller: Read) -> Result<Response, Problem> {
+pub(crate) async fn list(State(app): State<App>, Read(caller): Read) -> Result<Response, Problem> {
+    // Queues are the installation's: what waits in them tells of everybody's work.
+    if caller.tenant != Tenant::default_tenant() {
+        let detail = "Queues belong to the installation; only keys of the tenant `default` may see them.";
+        return Err(Problem::new(Code::Forbidden, detail));
+    }
     to_json(&QueueList { data: app.engine().queues().await?.into_iter().map(QueueBody::from).collect() })
 }
 
@@ -70,7 +75,7 @@ pub(crate) struct QueuePath {
 )]
 pub(crate) async fn pause(
     State(app): State<App>,
-    _caller: Admin,
+    _caller: Operator,
     ApiPath(path): ApiPath<QueuePath>,
 ) -> Result<Response, Problem> {
     set(&app, path, true).await
@@ -83,7 +88,7 @@ pub(crate) async fn pause(
 )]
 pub(crate) async fn resume(
     State(app): State<App>,
-    _caller: Admin,
+    _caller: Operator,
     ApiPath(path): ApiPath<QueuePath>,
 ) -> Result<Response, Problem> {
     set(&app, path, false).await

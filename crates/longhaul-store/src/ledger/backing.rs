@@ -103,6 +103,8 @@ pub(crate) struct Erasure {
     pub(crate) no: i64,
     pub(crate) tenant: Tenant,
     pub(crate) tombstone: Tombstone,
+    /// When: from then on the tombstone is kept for its time.
+    pub(crate) gone_at: Timestamp,
 }
 
 #[derive(Debug, Clone)]

@@ -41,9 +41,25 @@ impl<B: Backing> Ledger<B> {
             if !self.queues.get(&key.queue).is_some_and(super::QueueTally::gives_out) {
                 continue;
             }
-            taken.extend(self.lease(claim, head)?);
-            if let Some(next) = self.first_of(key)? {
-                firsts.push(Reverse((next, index)));
+            match self.lease(claim, head) {
+                Ok(leased) => taken.extend(leased),
+                Err(StoreError::Corrupt(why)) => {
+                    // One row that cannot be read must not keep everybody else's from being worked on.
+                    tracing::error!(no = head.no, why, "a ready job cannot be leased and is passed over");
+                    self.lanes.remove(key, head);
+                }
+                // What has been leased already is given out: it is part of this batch.
+                Err(error) if !taken.is_empty() => {
+                    tracing::error!(%error, "a claim is served in part");
+                    return Ok(taken);
+                }
+                Err(error) => return Err(error),
+            }
+            match self.first_of(key) {
+                Ok(Some(next)) => firsts.push(Reverse((next, index))),
+                Ok(None) => {}
+                Err(error) if taken.is_empty() => return Err(error),
+                Err(error) => tracing::error!(%error, "a lane cannot be read"),
             }
         }
         Ok(taken)
@@ -87,6 +103,14 @@ impl<B: Backing> Ledger<B> {
 
     fn lease(&mut self, claim: &Claim, head: Head) -> Result<Option<Leased>, StoreError> {
         self.touch_ready(head.no)?;
+        // Read before anything is changed: what cannot be read is not leased.
+        let needs_input = self.touched.get(&head.no).is_some_and(|entry| entry.input.is_none());
+        let read = if needs_input { Some(self.backing.input(head.no)?) } else { None };
+        let deadline = self.touched.get(&head.no).and_then(|entry| entry.job.spec.deadline_at);
+        if deadline.is_some_and(|deadline| deadline <= self.now) {
+            self.apply(head.no, Step::DeadlinePassed)?;
+            return Ok(None);
+        }
         let random = self.time.ids.random();
         let step = Step::Claim {
             worker: claim.worker.clone(),
@@ -104,8 +128,6 @@ impl<B: Backing> Ledger<B> {
             }
             Err(other) => return Err(other),
         }
-        let needs_input = self.touched.get(&head.no).is_some_and(|entry| entry.input.is_none());
-        let read = if needs_input { Some(self.backing.input(head.no)?) } else { None };
         let Some(entry) = self.touched.get_mut(&head.no) else { return Ok(None) };
         let input = entry.input.get_or_insert_with(|| read.unwrap_or_else(|| longhaul_core::Payload::inline("null")));
         let (Some(token), input) = (entry.job.last_token, input.clone()) else { return Ok(None) };

@@ -193,7 +193,7 @@ impl<B: Backing> Ledger<B> {
         if self.writes.erasures.iter().any(|erasure| erasure.no == no) {
             return Ok(false);
         }
-        self.writes.erasures.push(Erasure { no, tenant: entry.job.spec.tenant.clone(), tombstone });
+        self.writes.erasures.push(Erasure { no, tenant: entry.job.spec.tenant.clone(), tombstone, gone_at: self.now });
         Ok(true)
     }
 

@@ -223,7 +223,16 @@ impl<B: Backing> JobStore for LedgerStore<B> {
     }
 
     async fn queues(&self) -> Result<Vec<QueueState>, StoreError> {
-        self.run(|ledger| Ok(ledger.queue_states())).await
+        // Answered at once: looking does not depend on whether the batch can be written.
+        let (answer, receive) = oneshot::channel();
+        let look = Message::Run(Box::new(move |ledger: &mut Ledger<B>| {
+            // Whoever asked may have stopped waiting.
+            let _ = answer.send(ledger.queue_states());
+            let settle: Settle = Box::new(|_| {});
+            settle
+        }));
+        self.writer.send(look).await.map_err(|_| closed())?;
+        receive.await.map_err(|_| closed())
     }
 
     async fn limit_queue(&self, queue: QueueName, concurrency: Option<u32>) -> Result<(), StoreError> {

@@ -49,7 +49,7 @@ struct Rows {
     ids: HashMap<(Tenant, JobId), i64>,
     next_no: i64,
     idempotency: BTreeMap<(Tenant, String, [u8; 32]), KeptKey>,
-    tombstones: HashMap<(Tenant, JobId), Tombstone>,
+    tombstones: HashMap<(Tenant, JobId), (Tombstone, Timestamp)>,
     expiry: BTreeMap<i64, (Timestamp, Vec<i64>)>,
     expiry_next: i64,
     paused: BTreeMap<QueueName, bool>,
@@ -87,7 +87,7 @@ impl Rows {
         match self.ids.get(&key).and_then(|no| self.jobs.get(no)) {
             Some(row) => Ok(row),
             None => Err(match self.tombstones.get(&key) {
-                Some(tombstone) => StoreError::Gone(Box::new(tombstone.clone())),
+                Some((tombstone, _)) => StoreError::Gone(Box::new(tombstone.clone())),
                 None => StoreError::NotFound("job"),
             }),
         }
@@ -191,7 +191,7 @@ impl Backing for MemoryBacking {
     }
 
     fn tombstone(&mut self, tenant: &Tenant, id: JobId) -> Result<Option<Tombstone>, StoreError> {
-        Ok(read(&self.rows).tombstones.get(&(tenant.clone(), id)).cloned())
+        Ok(read(&self.rows).tombstones.get(&(tenant.clone(), id)).map(|(tombstone, _)| tombstone.clone()))
     }
 
     fn exists(&mut self, tenant: &Tenant, id: JobId) -> Result<bool, StoreError> {
@@ -326,7 +326,7 @@ fn write_ends(rows: &mut Rows, writes: &WriteSet, released: &mut Vec<BlobRef>) {
             released.extend(steps.chain([&row.input]).chain(&row.output).filter_map(Payload::blob));
             let key = (erasure.tenant.clone(), erasure.tombstone.job);
             rows.ids.remove(&key);
-            rows.tombstones.insert(key, erasure.tombstone.clone());
+            rows.tombstones.insert(key, (erasure.tombstone.clone(), erasure.gone_at));
         }
     }
     for id in &writes.expiry_done {
@@ -376,7 +376,7 @@ fn write_documents(rows: &mut Rows, writes: &WriteSet, released: &mut Vec<BlobRe
 
 fn write_forgotten(rows: &mut Rows, forget: &Forget) {
     let Rows { jobs, ids, idempotency, tombstones, .. } = rows;
-    tombstones.retain(|_, tombstone| tombstone.finished_at >= forget.tombstones_before);
+    tombstones.retain(|_, (_, gone_at)| *gone_at >= forget.tombstones_before);
     idempotency.retain(|(tenant, ..), kept| {
         if kept.keep_until >= forget.now {
             return true;

@@ -269,16 +269,18 @@ fn erase(db: &Connection, erasures: &[Erasure], uses: &mut BlobUses) -> Result<(
     )?
     .execute([])?;
     let mut tombstone = db.prepare_cached(
-        "INSERT OR REPLACE INTO tombstone (tenant, id, status, finished_at, erased) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT OR REPLACE INTO tombstone (tenant, id, status, finished_at, erased, gone_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     let mut numbers = Vec::with_capacity(erasures.len());
-    for Erasure { no, tenant, tombstone: left } in erasures {
+    for Erasure { no, tenant, tombstone: left, gone_at } in erasures {
         tombstone.execute(params![
             tenant.as_str(),
             left.job.as_bytes(),
             crate::ledger::terminal_number(left.status),
             left.finished_at.as_micros(),
             left.erased,
+            gone_at.as_micros(),
         ])?;
         numbers.push(*no);
     }
@@ -415,19 +417,19 @@ fn forget_keys(db: &Connection, forget: &Forget) -> Result<(), StoreError> {
 }
 
 /// Ids hold the time of the submit, so a tenant's old tombstones stand first; those of jobs that were submitted long
-/// ago and ended lately wait for their own time.
+/// ago and went lately wait for their own time.
 fn forget_tombstones(db: &Connection, forget: &Forget) -> Result<(), StoreError> {
     let oldest_kept = JobId::floor(forget.tombstones_before);
     let mut next_tenant = db.prepare_cached("SELECT min(tenant) FROM tombstone WHERE tenant > ?1")?;
     let mut delete = db.prepare_cached(
-        "DELETE FROM tombstone WHERE tenant = ?1 AND finished_at < ?3 AND id IN (
+        "DELETE FROM tombstone WHERE tenant = ?1 AND gone_at < ?3 AND id IN (
            SELECT id FROM tombstone WHERE tenant = ?1 AND id < ?2 ORDER BY id LIMIT ?4)",
     )?;
     let mut tenant = String::new();
     while let Some(next) = next_tenant.query_row([&tenant], |row| row.get::<_, Option<String>>(0))? {
         tenant = next;
-        let ended_before = forget.tombstones_before.as_micros();
-        delete.execute(params![tenant, oldest_kept.as_bytes(), ended_before, forget.limit])?;
+        let gone_before = forget.tombstones_before.as_micros();
+        delete.execute(params![tenant, oldest_kept.as_bytes(), gone_before, forget.limit])?;
     }
     Ok(())
 }

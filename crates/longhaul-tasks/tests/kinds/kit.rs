@@ -146,7 +146,7 @@ impl Stage {
         let request =
             JobRequest { queue: Some(queue.clone()), ..JobRequest::of("document.ingest", options.to_string()) };
         let accepted =
-            self.engine.submit_with(&self.tenant, vec![request], None, |job| Some(document(job))).await.unwrap();
+            self.engine.submit_with(&self.tenant, vec![request], None, None, |job| Some(document(job))).await.unwrap();
         (id, accepted.jobs[0])
     }
 

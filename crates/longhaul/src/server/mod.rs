@@ -17,7 +17,7 @@ use longhaul_server::{
     listener::Listener,
 };
 use longhaul_store::{JobStore, SqliteOptions, SqliteStore, StoreClock};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::config::{Settings, refuse_if_exposed};
@@ -46,6 +46,7 @@ fn allow_open_files() {
 }
 
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let ids: Arc<dyn IdSource> = Arc::new(Ids::from_system());
     let hub = Arc::new(Hub::default());
@@ -64,15 +65,16 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
     let serving = tracker.spawn(listener.serve(router, stop.clone()));
-    announce(settings, address)?;
+    if let Err(error) = announce(settings, address) {
+        tracing::warn!(%error, "nobody reads the address");
+    }
 
-    until_told().await?;
+    signals.next().await;
     tracing::info!("stopping: no more work is taken in");
     let drain = Span::from(settings.server.drain);
     tokio::select! {
         () = engine.drain(drain) => {}
-        told = until_told() => {
-            told?;
+        () = signals.next() => {
             tracing::warn!("told twice: not waiting for what runs");
             engine.drain(Span::ZERO).await;
         }
@@ -107,9 +109,16 @@ async fn open_keys(settings: &Settings, store: &dyn JobStore, clock: &dyn Clock)
     if let Some(secret) = &settings.bootstrap_key {
         let key = auth::bootstrap(secret.expose(), clock.now())
             .map_err(|why| anyhow::anyhow!("the bootstrap key cannot be used: {why}"))?;
-        if keys.iter().all(|known| known.id != key.id) {
-            store.put_key(key.clone()).await?;
-            keys.push(key);
+        match keys.iter().find(|known| known.id == key.id) {
+            None => {
+                store.put_key(key.clone()).await?;
+                keys.push(key);
+            }
+            Some(known) if known.secret_hash != key.secret_hash || !known.is_valid(clock.now()) => anyhow::bail!(
+                "the bootstrap key names a key that exists with another secret, or was revoked; give it another id \
+                 (lh_<id>_<secret>), and revoke the old one"
+            ),
+            Some(_) => {}
         }
     }
     Ok(KeyRing::of(keys))
@@ -123,12 +132,25 @@ fn announce(settings: &Settings, address: std::net::SocketAddr) -> anyhow::Resul
     out.flush().context("writing to standard output")
 }
 
-async fn until_told() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that stop a server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on they stop the process in good order only.
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listening for SIGINT")?,
+        })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -194,7 +194,11 @@ pub(crate) async fn answer(
         return Err(Problem::new(Code::Internal, "Nothing was accepted."));
     };
     let mut response = match prefer::wait(headers) {
-        Some(wait) => waited(app, tenant, job, wait).await?,
+        // It is accepted, whatever becomes of the wait.
+        Some(wait) => match waited(app, tenant, job, wait).await {
+            Ok(response) => response,
+            Err(_) => receipt(job)?,
+        },
         None => receipt(job)?,
     };
     if accepted.replayed {

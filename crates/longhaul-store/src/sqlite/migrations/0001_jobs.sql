@@ -115,6 +115,7 @@ CREATE TABLE tombstone (
   status      INTEGER NOT NULL,
   finished_at INTEGER NOT NULL,
   erased      INTEGER NOT NULL,
+  gone_at     INTEGER NOT NULL,
   PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;
 
