@@ -148,8 +148,19 @@ where
             request.extensions_mut().insert(trace);
         }
         request.extensions_mut().insert(id.clone());
-        IdentifiedAnswer { inner: self.inner.call(request), id: Some(id), uri }
+        let closes_if_refused = may_stay_unread(&request);
+        IdentifiedAnswer { inner: self.inner.call(request), id: Some(id), uri, closes_if_refused }
     }
+}
+
+/// How much of an unread body is read and thrown away to keep a connection; above, closing it is cheaper for both.
+const DRAINED_MOST: u64 = 64 * 1024;
+
+/// Whether a refusal may leave so much of the body unread that the connection ends. The client must be told, or its next
+/// request goes into a connection that is closing. HTTP/2 has streams for this.
+fn may_stay_unread(request: &Request<Body>) -> bool {
+    let size = http_body::Body::size_hint(request.body());
+    request.version() <= http::Version::HTTP_11 && size.upper().is_none_or(|most| most > DRAINED_MOST)
 }
 
 pin_project! {
@@ -160,6 +171,7 @@ pin_project! {
         inner: F,
         id: Option<RequestId>,
         uri: Uri,
+        closes_if_refused: bool,
     }
 }
 
@@ -189,6 +201,9 @@ where
             if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
                 problem.identify(id.as_str(), this.uri);
                 response = rewritten(response, &problem);
+                if *this.closes_if_refused {
+                    response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+                }
             }
             response.headers_mut().insert(X_REQUEST_ID, id.0);
         }
