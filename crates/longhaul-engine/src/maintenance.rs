@@ -8,11 +8,12 @@ use crate::Engine;
 /// How often is looked for what has fallen due. A delay or a backoff ends at most this much too late.
 const SWEEP_EVERY: Span = Span::from_millis(100);
 
-/// How many jobs one pruning removes: its commit stays under some ten milliseconds, so that nobody waits long behind it.
-const PRUNE_AT_ONCE: usize = 512;
+/// How many jobs one pruning removes: it adds some three milliseconds to the commit that it shares, so that nobody waits
+/// long behind it.
+const PRUNE_AT_ONCE: usize = 128;
 
 /// How long to rest between prunings that left something.
-const PRUNE_REST: Span = Span::from_millis(5);
+const PRUNE_REST: Span = Span::from_millis(2);
 
 /// How often is looked for something to prune.
 const PRUNE_EVERY: Span = Span::from_secs(1);
