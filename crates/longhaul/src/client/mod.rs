@@ -6,6 +6,7 @@
 
 mod problem;
 mod retry;
+mod stream;
 pub mod types;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use reqwest::{Method, StatusCode, Url};
 
 pub use problem::{FieldError, Problem};
 pub use retry::Retries;
+pub use stream::{EventStream, StreamedEvent};
 
 use crate::config::Environment;
 use crate::exit::UsageError;

@@ -7,6 +7,7 @@ use super::Server;
 use super::listing::{self, Listing};
 use super::submit::pair;
 use super::waiting::{self, Waiting, took};
+use super::tailing;
 use crate::arguments::RemoteArguments;
 use crate::client::Request;
 use crate::client::types::{Attempt, Event, Job, Page, Receipt};
@@ -24,6 +25,7 @@ Examples:
   longhaul jobs list --status failed --kind analysis
   longhaul jobs list --metadata team=search --all --json | jq -r .job_id
   longhaul jobs show job_0192... --wait
+  longhaul jobs tail job_0192...
   longhaul jobs events job_0192...
   longhaul jobs cancel job_0192...")]
 #[command(after_long_help = crate::exit::HELP)]
@@ -53,6 +55,14 @@ enum JobsCommand {
     Result {
         /// The job
         job_id: String,
+    },
+    /// Follow a job's events and output as they come, to its end
+    Tail {
+        /// The job
+        job_id: String,
+        /// Only events after this number
+        #[arg(long, value_name = "SEQ", default_value_t = 0)]
+        after: u64,
     },
     /// Print the history of a job
     Events {
@@ -131,6 +141,7 @@ pub(crate) async fn run(arguments: JobsArguments, server: &Server, screen: &mut 
         }
         JobsCommand::Show { job_id, .. } => show(&job_id, server, screen).await,
         JobsCommand::Result { job_id } => result(&job_id, server, screen).await,
+        JobsCommand::Tail { job_id, after } => tailing::tail(&job_id, after, server, screen).await,
         JobsCommand::Events { job_id, after } => events(&job_id, after, server, screen).await,
         JobsCommand::Attempts { job_id } => attempts(&job_id, server, screen).await,
         JobsCommand::Cancel { job_id } => {

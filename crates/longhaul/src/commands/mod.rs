@@ -10,6 +10,7 @@ mod listing;
 pub(crate) mod queues;
 pub(crate) mod serve;
 pub(crate) mod submit;
+mod tailing;
 mod waiting;
 
 use std::future::Future;

@@ -109,7 +109,7 @@ async fn follow(job_id: &str, waiting: Waiting, server: &Server, bar: &Bar) -> a
 }
 
 /// Whether an error may be over soon.
-fn may_pass(error: &anyhow::Error) -> bool {
+pub(super) fn may_pass(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Unreachable { .. }) => true,
         Some(ClientError::Broken(problem)) => problem.status == 503,

@@ -63,6 +63,15 @@ impl Screen {
         self.out.flush()
     }
 
+    /// A part of a line of the result.
+    ///
+    /// # Errors
+    /// As [`Screen::line`].
+    pub fn part(&mut self, text: impl AsRef<str>) -> io::Result<()> {
+        write!(self.out, "{}", text.as_ref())?;
+        self.out.flush()
+    }
+
     /// Bytes of the result as they came, with a line end if they have none.
     ///
     /// # Errors

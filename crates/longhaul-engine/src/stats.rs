@@ -1,0 +1,343 @@
+//! Rolling figures of the last minutes: how many jobs came and went, and how long they took.
+//!
+//! Counted from commits as they happen, in slots of five seconds that are used again after five minutes. Asking costs
+//! the same however many jobs there are, and nothing is read from the store. After a restart they begin anew: what is
+//! durable is the jobs, not the figures.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use longhaul_core::{Span, Status, Timestamp};
+
+/// How long a slot lasts.
+const SLOT: Span = Span::from_secs(5);
+
+/// How many slots there are: five minutes.
+const SLOTS: usize = 60;
+
+/// A histogram has four buckets to each doubling of a microsecond, up to 2^40 (twelve days): no figure is off by more
+/// than a fifth.
+const BUCKETS: usize = 4 * 40;
+
+/// Rolling figures. One lock, taken once a commit and once a question.
+#[derive(Debug)]
+pub(crate) struct Stats(Mutex<Ring>);
+
+#[derive(Debug)]
+struct Ring {
+    slots: Box<[Slot]>,
+}
+
+#[derive(Debug, Clone)]
+struct Slot {
+    /// Which five seconds, counted from the epoch.
+    number: i64,
+    counts: Counts,
+    queued: Histogram,
+    ran: Histogram,
+    whole: Histogram,
+}
+
+/// What happened in a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Jobs taken in.
+    pub submitted: u64,
+    /// Jobs that ended with an output.
+    pub succeeded: u64,
+    /// Jobs that ended with an error.
+    pub failed: u64,
+    /// Jobs that were cancelled.
+    pub cancelled: u64,
+    /// Of those that succeeded: not by their first choice.
+    pub degraded: u64,
+    /// Of those that succeeded: from a cache.
+    pub cached: u64,
+    /// Tokens read by models.
+    pub input_tokens: u64,
+    /// Tokens written by models.
+    pub output_tokens: u64,
+    /// What models cost, in millionths of a US dollar.
+    pub cost_microusd: u64,
+}
+
+impl Counts {
+    fn add(&mut self, other: &Counts) {
+        self.submitted += other.submitted;
+        self.succeeded += other.succeeded;
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
+        self.degraded += other.degraded;
+        self.cached += other.cached;
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.cost_microusd += other.cost_microusd;
+    }
+}
+
+/// Percentiles of a duration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Percentiles {
+    /// Half took no longer.
+    pub p50: Span,
+    /// 95 of 100 took no longer.
+    pub p95: Span,
+    /// 99 of 100 took no longer.
+    pub p99: Span,
+    /// How many were measured.
+    pub count: u64,
+}
+
+/// The figures of a window that ends now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Window {
+    /// How long it is; shorter than asked for when the process is younger.
+    pub span: Span,
+    /// What happened in it.
+    pub counts: Counts,
+    /// From the submit to the first attempt.
+    pub queued: Percentiles,
+    /// From the first attempt to the end.
+    pub ran: Percentiles,
+    /// From the submit to the end.
+    pub whole: Percentiles,
+}
+
+/// A job that has ended, as far as it counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EndedJob {
+    pub(crate) status: Status,
+    pub(crate) created_at: Timestamp,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) finished_at: Timestamp,
+    pub(crate) degraded: bool,
+    pub(crate) cached: bool,
+    pub(crate) usage: longhaul_core::Usage,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        let empty = Slot {
+            number: i64::MIN,
+            counts: Counts::default(),
+            queued: Histogram::default(),
+            ran: Histogram::default(),
+            whole: Histogram::default(),
+        };
+        Self(Mutex::new(Ring { slots: vec![empty; SLOTS].into() }))
+    }
+}
+
+impl Stats {
+    fn lock(&self) -> MutexGuard<'_, Ring> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what one commit brought.
+    pub(crate) fn committed(&self, now: Timestamp, submitted: u64, ended: impl Iterator<Item = EndedJob>) {
+        let mut ring = self.lock();
+        let slot = ring.slot(now);
+        slot.counts.submitted += submitted;
+        for job in ended {
+            match job.status {
+                Status::Succeeded => slot.counts.succeeded += 1,
+                Status::Failed => slot.counts.failed += 1,
+                Status::Cancelled => slot.counts.cancelled += 1,
+                Status::Queued | Status::Running => continue,
+            }
+            slot.counts.degraded += u64::from(job.degraded);
+            slot.counts.cached += u64::from(job.cached);
+            slot.counts.input_tokens += job.usage.input_tokens;
+            slot.counts.output_tokens += job.usage.output_tokens;
+            slot.counts.cost_microusd += job.usage.cost_microusd;
+            if let Some(started_at) = job.started_at {
+                slot.queued.record(started_at.since(job.created_at));
+                slot.ran.record(job.finished_at.since(started_at));
+            }
+            slot.whole.record(job.finished_at.since(job.created_at));
+        }
+    }
+
+    /// The figures of about the last `span`: whole slots, and the one that is under way.
+    pub(crate) fn window(&self, now: Timestamp, span: Span) -> Window {
+        let most = usize::try_from(span.as_micros().div_ceil(SLOT.as_micros())).unwrap_or(SLOTS).clamp(1, SLOTS);
+        let newest = number_of(now);
+        let oldest = newest - i64::try_from(most).unwrap_or(0) + 1;
+        let (mut counts, mut queued, mut ran, mut whole) =
+            (Counts::default(), Histogram::default(), Histogram::default(), Histogram::default());
+        for slot in self.lock().slots.iter().filter(|slot| (oldest..=newest).contains(&slot.number)) {
+            counts.add(&slot.counts);
+            queued.add(&slot.queued);
+            ran.add(&slot.ran);
+            whole.add(&slot.whole);
+        }
+        let begun = Timestamp::from_micros(oldest.saturating_mul(SLOT.as_micros().cast_signed()));
+        Window {
+            span: now.since(begun).max(Span::from_millis(1)),
+            counts,
+            queued: queued.percentiles(),
+            ran: ran.percentiles(),
+            whole: whole.percentiles(),
+        }
+    }
+}
+
+fn number_of(now: Timestamp) -> i64 {
+    now.as_micros().div_euclid(SLOT.as_micros().cast_signed())
+}
+
+impl Ring {
+    /// The slot of this moment, emptied when it was last used five minutes ago.
+    fn slot(&mut self, now: Timestamp) -> &mut Slot {
+        let number = number_of(now);
+        let index = usize::try_from(number.rem_euclid(SLOTS as i64)).unwrap_or(0);
+        let slot = &mut self.slots[index];
+        if slot.number != number {
+            slot.number = number;
+            slot.counts = Counts::default();
+            slot.queued.clear();
+            slot.ran.clear();
+            slot.whole.clear();
+        }
+        slot
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Histogram {
+    count: u64,
+    buckets: [u32; BUCKETS],
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { count: 0, buckets: [0; BUCKETS] }
+    }
+}
+
+impl Histogram {
+    fn clear(&mut self) {
+        if self.count > 0 {
+            *self = Self::default();
+        }
+    }
+
+    fn record(&mut self, span: Span) {
+        let bucket = &mut self.buckets[bucket_of(span.as_micros())];
+        *bucket = bucket.saturating_add(1);
+        self.count += 1;
+    }
+
+    fn add(&mut self, other: &Histogram) {
+        if other.count == 0 {
+            return;
+        }
+        self.count += other.count;
+        for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
+            *mine = mine.saturating_add(*theirs);
+        }
+    }
+
+    fn percentiles(&self) -> Percentiles {
+        Percentiles {
+            p50: self.percentile(50),
+            p95: self.percentile(95),
+            p99: self.percentile(99),
+            count: self.count,
+        }
+    }
+
+    /// The upper edge of the bucket that so many of a hundred do not exceed.
+    fn percentile(&self, of_hundred: u64) -> Span {
+        let wanted = (self.count * of_hundred).div_ceil(100);
+        if wanted == 0 {
+            return Span::ZERO;
+        }
+        let mut seen = 0;
+        for (index, count) in self.buckets.iter().enumerate() {
+            seen += u64::from(*count);
+            if seen >= wanted {
+                return Span::from_micros(upper_edge(index));
+            }
+        }
+        Span::from_micros(upper_edge(BUCKETS - 1))
+    }
+}
+
+/// Four buckets to each doubling; the first eight are exact.
+fn bucket_of(micros: u64) -> usize {
+    if micros < 8 {
+        return usize::try_from(micros).unwrap_or(0);
+    }
+    let doubling = micros.ilog2();
+    let quarter = (micros >> (doubling - 2)) & 3;
+    let index = 8 + 4 * (doubling as usize - 3) + usize::try_from(quarter).unwrap_or(0);
+    index.min(BUCKETS - 1)
+}
+
+fn upper_edge(index: usize) -> u64 {
+    if index < 8 {
+        return index as u64;
+    }
+    let (doubling, quarter) = ((index - 8) / 4 + 3, (index - 8) % 4);
+    // The last value before the next bucket begins.
+    ((4 + quarter as u64 + 1) << (doubling - 2)) - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(1_000_000_000) + Span::from_secs(seconds)
+    }
+
+    fn ended(now: Timestamp, took: Span) -> EndedJob {
+        EndedJob {
+            status: Status::Succeeded,
+            created_at: now - took,
+            started_at: Some(now - took),
+            finished_at: now,
+            degraded: false,
+            cached: true,
+            usage: longhaul_core::Usage::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_the_window_no_longer_counts() {
+        let stats = Stats::default();
+        stats.committed(at(0), 7, std::iter::empty());
+        stats.committed(at(58), 2, std::iter::once(ended(at(58), Span::from_millis(40))));
+        assert_eq!(stats.window(at(59), Span::from_secs(60)).counts.submitted, 9);
+        let later = stats.window(at(70), Span::from_secs(60));
+        assert_eq!((later.counts.submitted, later.counts.succeeded, later.counts.cached), (2, 1, 1));
+        // Five minutes later the slots are used again, and what stood in them is gone.
+        stats.committed(at(300), 1, std::iter::empty());
+        assert_eq!(stats.window(at(300), Span::from_secs(300)).counts.submitted, 3);
+        assert_eq!(stats.window(at(900), Span::from_secs(300)).counts, Counts::default());
+    }
+
+    #[test]
+    fn percentiles_of_a_known_spread_are_within_a_fifth() {
+        let stats = Stats::default();
+        let spread = (1..=1_000).map(|ms| ended(at(10), Span::from_millis(ms)));
+        stats.committed(at(10), 0, spread);
+        let whole = stats.window(at(10), Span::from_secs(60)).whole;
+        for (found, right) in [(whole.p50, 500), (whole.p95, 950), (whole.p99, 990)] {
+            let ms = found.as_millis();
+            assert!((right..=right * 6 / 5).contains(&ms), "{ms} ms instead of {right}");
+        }
+        assert_eq!(whole.count, 1_000);
+    }
+
+    proptest! {
+        #[test]
+        fn a_duration_is_in_the_bucket_whose_edges_enclose_it(micros in 0_u64..1 << 40) {
+            let index = bucket_of(micros);
+            prop_assert!(micros <= upper_edge(index));
+            prop_assert!(index == 0 || micros > upper_edge(index - 1));
+        }
+    }
+}
