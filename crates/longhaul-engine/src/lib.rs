@@ -21,10 +21,12 @@ mod context;
 mod dispatch;
 mod engine;
 mod executor;
+mod follow;
 mod hub;
 mod kinds;
 mod maintenance;
 mod running;
+mod stats;
 
 /// What the engine's calls take and give in the words of the store, for those above who do not know the store itself.
 pub mod store {
@@ -39,5 +41,7 @@ pub use clock::SystemClock;
 pub use context::JobContext;
 pub use engine::{Engine, EngineOptions, KindOverride, Waited};
 pub use executor::{Completed, Executor, Failure};
-pub use hub::Hub;
+pub use follow::{Followed, Follower};
+pub use hub::{Hub, QueueFeed};
 pub use kinds::{Check, FieldError, KindInfo, SchemaCompiler};
+pub use stats::{Counts, Percentiles, Window};

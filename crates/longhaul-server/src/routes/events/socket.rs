@@ -233,7 +233,8 @@ impl Connection {
         let tenant = self.caller.tenant.clone();
         let feed: Feed = match &topic {
             Topic::Job(job) => match self.app.engine().follow(&tenant, *job, after.unwrap_or(0)).await {
-                Ok(follower) => Box::pin(of_job(*job, follower)),
+                Ok(Some(follower)) => Box::pin(of_job(*job, follower)),
+                Ok(None) => return with_topic(json!({ "type": "stream.end" }), &topic),
                 Err(why) => return store_error(&why, &topic),
             },
             Topic::Queue(_) | Topic::Stats if after.is_some() => {
@@ -348,6 +349,8 @@ fn of_job(job: JobId, follower: Follower) -> impl Stream<Item = Out> + Send {
                 let word = json!({ "type": "stream.lagged", "job_id": job, "after": after });
                 return Some((vec![word], None));
             }
+            // The connection is closed for the same reason, with a word of its own.
+            Ok(Followed::Stopping) => return None,
             Err(why) => return Some((vec![store_error(&why, &Topic::Job(job))], None)),
         };
         Some((out, Some(follower)))

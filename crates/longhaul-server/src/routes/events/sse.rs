@@ -93,6 +93,8 @@ fn lines(job: JobId, follower: Follower) -> impl Stream<Item = Result<Bytes, std
                 // Cut off: whoever comes again reads on from storage.
                 Some((Ok(word("stream.lagged", &data)), None))
             }
+            // A clean end before the job's own: the client comes again.
+            Ok(Some(Ok(Followed::Stopping))) => None,
             Ok(Some(Err(error))) => {
                 tracing::warn!(%job, %error, "a stream of events broke off");
                 // A broken body tells the client to come again; a clean end would say that all was sent.
