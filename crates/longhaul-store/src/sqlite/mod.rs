@@ -6,6 +6,7 @@
 //!
 //! - [`open`] makes the directory, takes the lock, migrates.
 //! - [`backing`] finds rows for the ledger, [`write`] stores its batches, [`reads`] answers everybody else.
+//! - [`verify`] audits a directory that nobody uses.
 //! - [`rows`] turns rows into jobs and events and back.
 
 mod backing;
@@ -14,12 +15,14 @@ mod open;
 mod plans;
 mod reads;
 mod rows;
+mod verify;
 mod write;
 
 use std::{path::PathBuf, sync::Arc};
 
 use longhaul_core::Span;
 pub use open::OpenError;
+pub use verify::{Fault, Verified, verify};
 use rusqlite::ffi::ErrorCode;
 
 use crate::{JobStore, Observer, StoreClock, StoreError, blob::DirBlobs, ledger::LedgerStore};
