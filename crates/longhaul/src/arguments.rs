@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::DEFAULT_URL;
-use crate::commands::{bench, config, documents, jobs, keys, kinds, queues, serve, submit};
+use crate::commands::{bench, config, documents, jobs, keys, kinds, queues, serve, submit, verify};
 use crate::exit;
 
 /// `longhaul`.
@@ -14,7 +14,7 @@ use crate::exit;
 Durable, resumable, cancellable asynchronous AI work in one binary.
 
 `longhaul serve` takes work over HTTP, answers with a job id once the work is on disk, and runs it. \
-`serve`, `config` and `bench` act on this machine; every other command talks to a running server.
+`serve`, `config`, `verify` and `bench` act on this machine; every other command talks to a running server.
 
 A first look, in two terminals:
 
@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Keys(keys::KeysArguments),
     #[command(about = "Show uploaded documents")]
     Documents(documents::DocumentsArguments),
+    #[command(about = "Audit a data directory on this machine")]
+    Verify(verify::VerifyArguments),
     #[command(about = "Measure a server on this machine")]
     Bench(bench::BenchArguments),
 }

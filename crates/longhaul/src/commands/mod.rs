@@ -11,6 +11,7 @@ pub(crate) mod queues;
 pub(crate) mod serve;
 pub(crate) mod submit;
 mod tailing;
+pub(crate) mod verify;
 mod waiting;
 
 use std::future::Future;
@@ -27,6 +28,7 @@ pub(crate) fn run(command: Command, environment: Environment, screen: &mut Scree
         Command::Serve(arguments) => serve::start(&arguments, environment, screen),
         Command::Config(arguments) => config::run(&arguments, environment, screen),
         Command::Bench(arguments) => bench::run(arguments, &environment, screen),
+        Command::Verify(arguments) => verify::run(&arguments, &environment, screen),
         Command::Submit(arguments) => remote(&arguments.remote.clone(), &environment, async |server| {
             submit::run(*arguments, &server, screen).await
         }),
