@@ -258,7 +258,7 @@ pub struct Idempotency {
 pub enum Submitted {
     /// The jobs are new.
     Created,
-    /// The call was made before: these are the first one's jobs, in its order.
+    /// The call was made before: these are the first one's jobs, in its order, without the children among them.
     Replayed(Vec<JobId>),
 }
 
@@ -360,6 +360,8 @@ pub struct Swept {
 pub struct Pruned {
     /// How many jobs were removed.
     pub jobs: usize,
+    /// Of how many jobs the deltas were removed.
+    pub streams: usize,
     /// Whether there is more to remove now.
     pub more: bool,
 }
