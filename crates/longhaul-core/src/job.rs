@@ -86,6 +86,8 @@ impl OnChildFailure {
 pub struct ChildCounts {
     /// How many there are.
     pub total: u32,
+    /// How many of them came with its submit; they have the first places.
+    pub submitted: u32,
     /// How many have succeeded.
     pub succeeded: u32,
     /// How many have failed.
@@ -125,8 +127,10 @@ pub struct Job {
     pub last_seq: u64,
     /// The `seq` of its newest `job.step` event; 0 without one. What was told before it stands.
     pub last_step_seq: u64,
-    /// The `seq` of its newest delta; after a reset, the `seq` through which deltas were kept. 0 without any.
+    /// The `seq` of its newest delta; 0 without one.
     pub last_delta_seq: u64,
+    /// The `seq` of the newest event that made deltas void; 0 without one.
+    pub last_reset_seq: u64,
     /// How its children stand.
     pub children: ChildCounts,
     /// How many answers it keeps that it has not asked for yet.
@@ -399,7 +403,8 @@ impl Job {
             last_seq: 1,
             last_step_seq: 0,
             last_delta_seq: 0,
-            children: ChildCounts { total: children, ..ChildCounts::default() },
+            last_reset_seq: 0,
+            children: ChildCounts { total: children, submitted: children, ..ChildCounts::default() },
             answers: 0,
             started_at: None,
             finished_at: None,

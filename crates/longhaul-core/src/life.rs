@@ -243,7 +243,7 @@ impl Job {
             match event {
                 EventKind::Step { .. } => self.last_step_seq = self.last_seq,
                 EventKind::OutputDelta { .. } => self.last_delta_seq = self.last_seq,
-                EventKind::OutputReset { keep_through } => self.last_delta_seq = *keep_through,
+                EventKind::OutputReset { .. } => self.last_reset_seq = self.last_seq,
                 _ => {}
             }
         }
@@ -266,7 +266,7 @@ impl Job {
 
     /// What streamed after the last step is void now.
     fn reset(&self) -> Option<EventKind> {
-        let is_void = self.last_delta_seq > self.last_step_seq;
+        let is_void = self.last_delta_seq > self.last_step_seq.max(self.last_reset_seq);
         is_void.then_some(EventKind::OutputReset { keep_through: self.last_step_seq })
     }
 

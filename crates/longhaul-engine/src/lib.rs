@@ -13,26 +13,34 @@
 //!
 //! - [`Engine`] is the handle that everybody clones; [`EngineOptions`] starts one.
 //! - [`Executor`] is what a built-in kind implements; [`JobContext`] is what it gets.
-//! - [`hub`] wakes whoever waits for a job.
+//! - [`hub`] wakes whoever waits for a job, and keeps what those who follow one are about to read; [`Follow`] is such a
+//!   reader.
+//! - [`family`] is about parents and children, [`emit`] about output while it comes into being.
+//! - [`stats`] counts what comes and goes, [`feed`] tells all of a queue's events to whoever asks.
+//! - [`remote`] is what a worker elsewhere asks for.
 
 mod admission;
 mod clock;
 mod context;
 mod dispatch;
+mod emit;
 mod engine;
 mod executor;
+mod family;
+mod feed;
 mod follow;
 mod hub;
 mod kinds;
 mod maintenance;
+mod remote;
 mod running;
 mod stats;
 
 /// What the engine's calls take and give in the words of the store, for those above who do not know the store itself.
 pub mod store {
     pub use longhaul_store::{
-        Document, Idempotency, JobPage, JobQuery, JobStore, JobView, QueueState, StoreError, StoredStep, Tombstone,
-        blob,
+        Beat, BeatAnswer, Blocker, Child, Document, Held, Idempotency, JobPage, JobQuery, JobStore, JobView, Partial,
+        QueueState, StoreError, StoredStep, Tombstone, blob,
     };
 }
 
@@ -41,7 +49,9 @@ pub use clock::SystemClock;
 pub use context::JobContext;
 pub use engine::{Engine, EngineOptions, KindOverride, Waited};
 pub use executor::{Completed, Executor, Failure};
-pub use follow::{Followed, Follower};
-pub use hub::{Hub, QueueFeed};
+pub use feed::QueueFeed;
+pub use follow::{Follow, Followed};
+pub use hub::Hub;
 pub use kinds::{Check, FieldError, KindInfo, SchemaCompiler};
 pub use stats::{Counts, Percentiles, Window};
+pub use remote::{Completion, RemoteClaim, RemoteJob};

@@ -7,6 +7,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use longhaul_core::{Span, Status, Timestamp};
+use longhaul_store::{Change, EndFigures};
 
 /// How long a slot lasts.
 const SLOT: Span = Span::from_secs(5);
@@ -17,6 +18,13 @@ const SLOTS: usize = 60;
 /// A histogram has four buckets to each doubling of a microsecond, up to 2^40 (twelve days): no figure is off by more
 /// than a fifth.
 const BUCKETS: usize = 4 * 40;
+
+impl crate::Engine {
+    /// The figures of about the last `span`, at most five minutes, of this process.
+    pub fn window(&self, span: Span) -> Window {
+        self.inner.hub.stats().window(self.inner.clock.now(), span)
+    }
+}
 
 /// Rolling figures. One lock, taken once a commit and once a question.
 #[derive(Debug)]
@@ -102,18 +110,6 @@ pub struct Window {
     pub whole: Percentiles,
 }
 
-/// A job that has ended, as far as it counts.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct EndedJob {
-    pub(crate) status: Status,
-    pub(crate) created_at: Timestamp,
-    pub(crate) started_at: Option<Timestamp>,
-    pub(crate) finished_at: Timestamp,
-    pub(crate) degraded: bool,
-    pub(crate) cached: bool,
-    pub(crate) usage: longhaul_core::Usage,
-}
-
 impl Default for Stats {
     fn default() -> Self {
         let empty = Slot {
@@ -133,27 +129,15 @@ impl Stats {
     }
 
     /// Counts what one commit brought.
-    pub(crate) fn committed(&self, now: Timestamp, submitted: u64, ended: impl Iterator<Item = EndedJob>) {
+    pub(crate) fn committed(&self, changes: &[Change]) {
+        let submitted = changes.iter().filter_map(|change| change.fresh.then_some(change.at)).fold(None, later);
+        let ended = changes.iter().filter_map(|change| change.ended.as_ref());
+        let Some(now) = ended.clone().map(|ended| ended.finished_at).fold(submitted, later) else { return };
         let mut ring = self.lock();
         let slot = ring.slot(now);
-        slot.counts.submitted += submitted;
-        for job in ended {
-            match job.status {
-                Status::Succeeded => slot.counts.succeeded += 1,
-                Status::Failed => slot.counts.failed += 1,
-                Status::Cancelled => slot.counts.cancelled += 1,
-                Status::Queued | Status::Running => continue,
-            }
-            slot.counts.degraded += u64::from(job.degraded);
-            slot.counts.cached += u64::from(job.cached);
-            slot.counts.input_tokens += job.usage.input_tokens;
-            slot.counts.output_tokens += job.usage.output_tokens;
-            slot.counts.cost_microusd += job.usage.cost_microusd;
-            if let Some(started_at) = job.started_at {
-                slot.queued.record(started_at.since(job.created_at));
-                slot.ran.record(job.finished_at.since(started_at));
-            }
-            slot.whole.record(job.finished_at.since(job.created_at));
+        slot.counts.submitted += changes.iter().filter(|change| change.fresh).count() as u64;
+        for (change, ended) in changes.iter().filter_map(|change| Some((change, change.ended.as_ref()?))) {
+            slot.count(change.status, ended);
         }
     }
 
@@ -178,6 +162,31 @@ impl Stats {
             ran: ran.percentiles(),
             whole: whole.percentiles(),
         }
+    }
+}
+
+fn later(newest: Option<Timestamp>, at: Timestamp) -> Option<Timestamp> {
+    newest.max(Some(at))
+}
+
+impl Slot {
+    fn count(&mut self, status: Status, job: &EndFigures) {
+        match status {
+            Status::Succeeded => self.counts.succeeded += 1,
+            Status::Failed => self.counts.failed += 1,
+            Status::Cancelled => self.counts.cancelled += 1,
+            Status::Queued | Status::Running => return,
+        }
+        self.counts.degraded += u64::from(job.degraded);
+        self.counts.cached += u64::from(job.cached);
+        self.counts.input_tokens += job.usage.input_tokens;
+        self.counts.output_tokens += job.usage.output_tokens;
+        self.counts.cost_microusd += job.usage.cost_microusd;
+        if let Some(started_at) = job.started_at {
+            self.queued.record(started_at.since(job.created_at));
+            self.ran.record(job.finished_at.since(started_at));
+        }
+        self.whole.record(job.finished_at.since(job.created_at));
     }
 }
 
@@ -293,28 +302,43 @@ mod tests {
         Timestamp::from_micros(1_000_000_000) + Span::from_secs(seconds)
     }
 
-    fn ended(now: Timestamp, took: Span) -> EndedJob {
-        EndedJob {
-            status: Status::Succeeded,
-            created_at: now - took,
-            started_at: Some(now - took),
-            finished_at: now,
-            degraded: false,
-            cached: true,
-            usage: longhaul_core::Usage::default(),
+    fn change(at: Timestamp, ended: Option<EndFigures>) -> Change {
+        Change {
+            tenant: longhaul_core::Tenant::default_tenant(),
+            job: longhaul_core::JobId::fresh(&longhaul_core::Ids::seeded(1), at),
+            queue: longhaul_core::QueueName::default_queue(),
+            status: if ended.is_some() { Status::Succeeded } else { Status::Queued },
+            version: 1,
+            view: None,
+            cancelling: false,
+            fresh: ended.is_none(),
+            at,
+            ended,
+            events: None,
         }
+    }
+
+    fn submitted(at: Timestamp, jobs: usize) -> Vec<Change> {
+        vec![change(at, None); jobs]
+    }
+
+    fn ended(now: Timestamp, took: Span) -> Change {
+        let usage = longhaul_core::Usage::default();
+        let (created_at, started_at) = (now - took, Some(now - took));
+        change(now, Some(EndFigures { created_at, started_at, finished_at: now, degraded: false, cached: true, usage }))
     }
 
     #[test]
     fn what_is_older_than_the_window_no_longer_counts() {
         let stats = Stats::default();
-        stats.committed(at(0), 7, std::iter::empty());
-        stats.committed(at(58), 2, std::iter::once(ended(at(58), Span::from_millis(40))));
+        stats.committed(&submitted(at(0), 7));
+        stats.committed(&submitted(at(58), 2));
+        stats.committed(&[ended(at(58), Span::from_millis(40))]);
         assert_eq!(stats.window(at(59), Span::from_secs(60)).counts.submitted, 9);
         let later = stats.window(at(70), Span::from_secs(60));
         assert_eq!((later.counts.submitted, later.counts.succeeded, later.counts.cached), (2, 1, 1));
         // Five minutes later the slots are used again, and what stood in them is gone.
-        stats.committed(at(300), 1, std::iter::empty());
+        stats.committed(&submitted(at(300), 1));
         assert_eq!(stats.window(at(300), Span::from_secs(300)).counts.submitted, 3);
         assert_eq!(stats.window(at(900), Span::from_secs(300)).counts, Counts::default());
     }
@@ -322,8 +346,7 @@ mod tests {
     #[test]
     fn percentiles_of_a_known_spread_are_within_a_fifth() {
         let stats = Stats::default();
-        let spread = (1..=1_000).map(|ms| ended(at(10), Span::from_millis(ms)));
-        stats.committed(at(10), 0, spread);
+        stats.committed(&(1..=1_000).map(|ms| ended(at(10), Span::from_millis(ms))).collect::<Vec<_>>());
         let whole = stats.window(at(10), Span::from_secs(60)).whole;
         for (found, right) in [(whole.p50, 500), (whole.p95, 950), (whole.p99, 990)] {
             let ms = found.as_millis();

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use longhaul_core::{DocumentId, Tenant};
 use longhaul_engine::{Engine, store::StoreError};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::KeyRing,
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) changes: TaskTracker,
     /// Origins that `server.cors` lets in.
     pub(crate) origins: Vec<String>,
+    /// Set when the server stops: connections that have no end of their own are closed.
+    pub(crate) stopping: CancellationToken,
 }
 
 /// What routes ask of the built-in kinds besides submitting their jobs.
@@ -59,7 +61,13 @@ impl App {
             tasks,
             changes: TaskTracker::new(),
             origins,
+            stopping: CancellationToken::new(),
         }))
+    }
+
+    /// Cancelled when the server begins to stop.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.0.stopping
     }
 
     pub(crate) fn engine(&self) -> &Engine {

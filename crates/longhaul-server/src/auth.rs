@@ -84,6 +84,22 @@ impl KeyRing {
     }
 }
 
+impl App {
+    /// Refuses a page of another origin, unless `server.cors` lets it in. Browsers let any page open a WebSocket to
+    /// anywhere; the server alone can say no.
+    pub(crate) fn check_origin(&self, parts: &Parts) -> Result<(), Problem> {
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let Some(origin) = header("origin") else { return Ok(()) };
+        let host = header("host").or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
+        let is_own = origin.split_once("://").is_some_and(|(_, theirs)| Some(theirs) == host);
+        let is_allowed = self.0.origins.iter().any(|allowed| allowed == origin || allowed == "*");
+        if is_own || is_allowed {
+            return Ok(());
+        }
+        Err(Problem::new(Code::Forbidden, "Pages of this origin may not connect; see `server.cors`."))
+    }
+}
+
 /// Without keys the address is the only lock, and a browser on this machine is inside it. So a page of another site may
 /// not ask (cross-site request forgery), nor one that made its own name point here (DNS rebinding).
 fn refuse_foreign_page(parts: &Parts, origins: &[String]) -> Result<(), Problem> {

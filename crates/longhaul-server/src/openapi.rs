@@ -18,6 +18,7 @@ const INTRODUCTION: &str = include_str!("../assets/openapi-introduction.md");
     servers((url = "/", description = "This server")),
     tags(
         (name = "jobs", description = "Durable units of work: submit, follow, cancel."),
+        (name = "events", description = "What jobs tell while they run, and the figures behind the dashboard."),
         (name = "documents", description = "Uploads that become `document.ingest` jobs, and what was read out of them."),
         (name = "process", description = "Many small items at once, cached, answered in one call."),
         (name = "analysis", description = "Analyses of a text behind a camelCase façade: pending, in_progress, completed, failed."),

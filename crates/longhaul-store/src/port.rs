@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use longhaul_core::{
     ApiKey, Attempt, BlobRef, DocumentId, Event, EventKind, Job, JobError, JobId, JobSpec, KeyId, KindName, KindSpec,
     LeaseToken, OutputData, Payload, Progress, QueueName, Report, RetryPlan, Span, Stage, Status, StepName, Tenant,
-    Timestamp, Wait,
+    Timestamp, Usage, Wait,
 };
 
 use crate::StoreError;
@@ -207,6 +207,8 @@ pub struct Change {
     pub tenant: Tenant,
     /// Which.
     pub job: JobId,
+    /// In which queue.
+    pub queue: QueueName,
     /// Where it stands now.
     pub status: Status,
     /// Its version now.
@@ -215,9 +217,46 @@ pub struct Change {
     pub view: Option<Arc<JobView>>,
     /// Whether it is running and has been asked to stop.
     pub cancelling: bool,
+    /// Whether it was taken in by this commit.
+    pub fresh: bool,
+    /// When the commit was made, by the store's clock.
+    pub at: Timestamp,
+    /// What its life came to, when this commit ended it.
+    pub ended: Option<EndFigures>,
     /// The events that came with the change, in order and without a gap, when the observer wants them; none: whoever
     /// needs them reads.
     pub events: Option<Arc<[Event]>>,
+}
+
+/// What the life of a job came to, in figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndFigures {
+    /// When it was submitted.
+    pub created_at: Timestamp,
+    /// When its first attempt began, when one did.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// The answer did not come from the first target.
+    pub degraded: bool,
+    /// The answer came from a cache.
+    pub cached: bool,
+    /// What the answer took.
+    pub usage: Usage,
+}
+
+impl EndFigures {
+    /// None while the job lives.
+    pub fn of(job: &Job) -> Option<Self> {
+        job.finished_at.map(|finished_at| Self {
+            created_at: job.spec.created_at,
+            started_at: job.started_at,
+            finished_at,
+            degraded: job.report.degraded,
+            cached: job.report.cached,
+            usage: job.report.usage,
+        })
+    }
 }
 
 /// Jobs to take in.
@@ -258,7 +297,7 @@ pub struct Idempotency {
 pub enum Submitted {
     /// The jobs are new.
     Created,
-    /// The call was made before: these are the first one's jobs, in its order.
+    /// The call was made before: these are the first one's jobs, in its order, without the children among them.
     Replayed(Vec<JobId>),
 }
 
@@ -360,6 +399,8 @@ pub struct Swept {
 pub struct Pruned {
     /// How many jobs were removed.
     pub jobs: usize,
+    /// Of how many jobs the deltas were removed.
+    pub streams: usize,
     /// Whether there is more to remove now.
     pub more: bool,
 }

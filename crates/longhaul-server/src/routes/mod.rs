@@ -1,8 +1,9 @@
 //! All routes, in one list that is also the OpenAPI document's.
 
 mod documents;
+mod events;
 mod health;
-mod jobs;
+pub(crate) mod jobs;
 mod keys;
 mod kinds;
 mod presets;
@@ -35,6 +36,10 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(jobs::read::attempts))
         .routes(routes!(jobs::act::cancel))
         .routes(routes!(jobs::act::retry))
+        .routes(routes!(jobs::act::answer))
+        .routes(routes!(jobs::read::children))
+        .routes(routes!(events::socket::connect))
+        .routes(routes!(events::stats::show))
         .routes(routes!(kinds::list))
         .routes(routes!(kinds::register))
         .routes(routes!(queues::list))

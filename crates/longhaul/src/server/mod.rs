@@ -61,6 +61,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let cors = wiring::cors(settings);
     let app = App::new(engine.clone(), keys, wiring::limits(settings), tasks, cors.origins.clone());
     let serve_options = ServeOptions { open_documents: address.ip().is_loopback(), cors };
+    let stopping = app.stopping().clone();
     let router = application(app, &serve_options)?;
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
@@ -71,6 +72,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
 
     signals.next().await;
     tracing::info!("stopping: no more work is taken in");
+    stopping.cancel();
     let drain = Span::from(settings.server.drain);
     tokio::select! {
         () = engine.drain(drain) => {}

@@ -1,5 +1,5 @@
 //! What jobs tell while they run: as a stream, over a WebSocket, as figures.
 
 pub(super) mod socket;
-pub(super) mod sse;
+pub(crate) mod sse;
 pub(super) mod stats;

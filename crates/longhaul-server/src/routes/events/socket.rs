@@ -17,11 +17,11 @@ use axum::{
 };
 use futures::{FutureExt as _, Stream, StreamExt as _, stream::SelectAll};
 use longhaul_core::{Caller, JobId, QueueName, Scope, Tenant};
-use longhaul_engine::{Followed, Follower, store::StoreError};
+use longhaul_engine::{Follow, Followed, store::StoreError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::stats;
+use super::{sse, stats};
 use crate::{
     app::App,
     auth::Read,
@@ -233,8 +233,8 @@ impl Connection {
         let tenant = self.caller.tenant.clone();
         let feed: Feed = match &topic {
             Topic::Job(job) => match self.app.engine().follow(&tenant, *job, after.unwrap_or(0)).await {
-                Ok(Some(follower)) => Box::pin(of_job(*job, follower)),
-                Ok(None) => return with_topic(json!({ "type": "stream.end" }), &topic),
+                Ok(follow) if follow.is_over() => return with_topic(json!({ "type": "stream.end" }), &topic),
+                Ok(follow) => Box::pin(of_job(*job, follow)),
                 Err(why) => return store_error(&why, &topic),
             },
             Topic::Queue(_) | Topic::Stats if after.is_some() => {
@@ -334,18 +334,16 @@ fn with_topic(mut value: Value, topic: &Topic) -> Value {
 }
 
 /// One job's events, and a last word when nothing can follow.
-fn of_job(job: JobId, follower: Follower) -> impl Stream<Item = Out> + Send {
-    let events = futures::stream::unfold(Some(follower), move |follower| async move {
-        let mut follower = follower?;
-        let out: Vec<Value> = match follower.next().await? {
+fn of_job(job: JobId, follow: Follow) -> impl Stream<Item = Out> + Send {
+    let events = futures::stream::unfold(Some(follow), move |follow| async move {
+        let mut follow = follow?;
+        let out: Vec<Value> = match follow.next().await? {
             Ok(Followed::Events(events)) => (events.iter())
                 .map(|event| serde_json::to_value(EventBody::of(job, event.clone())).unwrap_or_default())
                 .collect(),
-            Ok(Followed::Trimmed { from, to }) => {
-                vec![json!({ "type": "stream.trimmed", "job_id": job, "from": from, "to": to })]
-            }
+            Ok(Followed::Trimmed(before, after)) => vec![sse::trimmed(job, before, after)],
             Ok(Followed::Lagged) => {
-                let after = follower.position();
+                let after = follow.at();
                 let word = json!({ "type": "stream.lagged", "job_id": job, "after": after });
                 return Some((vec![word], None));
             }
@@ -353,7 +351,7 @@ fn of_job(job: JobId, follower: Follower) -> impl Stream<Item = Out> + Send {
             Ok(Followed::Stopping) => return None,
             Err(why) => return Some((vec![store_error(&why, &Topic::Job(job))], None)),
         };
-        Some((out, Some(follower)))
+        Some((out, Some(follow)))
     });
     let events = events.flat_map(futures::stream::iter).map(Out::Send);
     let end = futures::stream::iter([
@@ -369,7 +367,7 @@ fn of_queue(app: App, tenant: Tenant, queue: QueueName) -> impl Stream<Item = Ou
     futures::stream::unfold(feed, move |mut feed| {
         let queue = queue.clone();
         async move {
-            let out: Vec<Value> = match feed.next().await? {
+            let out: Vec<Value> = match feed.next().await {
                 Some((job, events)) => (events.iter())
                     .map(|event| serde_json::to_value(EventBody::of(job, event.clone())).unwrap_or_default())
                     .collect(),

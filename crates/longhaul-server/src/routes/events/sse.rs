@@ -13,7 +13,7 @@ use axum::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
 use longhaul_core::{Event, JobId};
-use longhaul_engine::{Followed, Follower};
+use longhaul_engine::{Follow, Followed};
 
 use crate::{problem::Problem, routes::jobs::view::EventBody};
 
@@ -57,9 +57,9 @@ pub(crate) fn nothing_left() -> Response {
     response
 }
 
-/// The answer that streams what `follower` gives, until the job's end.
-pub(crate) fn answer(job: JobId, follower: Follower) -> Response {
-    let mut response = Response::new(Body::from_stream(lines(job, follower)));
+/// The answer that streams what `follow` gives, until the job's end.
+pub(crate) fn answer(job: JobId, follow: Follow) -> Response {
+    let mut response = Response::new(Body::from_stream(lines(job, follow)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
@@ -68,27 +68,27 @@ pub(crate) fn answer(job: JobId, follower: Follower) -> Response {
     response
 }
 
-fn lines(job: JobId, follower: Follower) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+fn lines(job: JobId, follow: Follow) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
     let greeting = futures::stream::once(async { Ok(Bytes::from(format!("retry: {RETRY_MS}\n\n"))) });
-    let rest = futures::stream::unfold(Some(follower), move |follower| async move {
-        let mut follower = follower?;
-        match tokio::time::timeout(PING_EVERY, follower.next()).await {
-            Err(_) => Some((Ok(Bytes::from_static(b": ping\n\n")), Some(follower))),
+    let rest = futures::stream::unfold(Some(follow), move |follow| async move {
+        let mut follow = follow?;
+        match tokio::time::timeout(PING_EVERY, follow.next()).await {
+            Err(_) => Some((Ok(Bytes::from_static(b": ping\n\n")), Some(follow))),
             Ok(None) => None,
             Ok(Some(Ok(Followed::Events(events)))) => {
                 let mut out = BytesMut::with_capacity(events.len() * 192);
                 for event in events.iter() {
                     write_event(&mut out, job, event);
                 }
-                Some((Ok(out.freeze()), Some(follower)))
+                Some((Ok(out.freeze()), Some(follow)))
             }
-            Ok(Some(Ok(Followed::Trimmed { from, to }))) => {
-                let data = serde_json::json!({ "type": "stream.trimmed", "job_id": job, "from": from, "to": to });
-                Some((Ok(word("stream.trimmed", &data)), Some(follower)))
+            Ok(Some(Ok(Followed::Trimmed(before, after)))) => {
+                let data = trimmed(job, before, after);
+                Some((Ok(word("stream.trimmed", &data)), Some(follow)))
             }
             Ok(Some(Ok(Followed::Lagged))) => {
                 let data = serde_json::json!({
-                    "type": "stream.lagged", "job_id": job, "last_event_id": follower.position(),
+                    "type": "stream.lagged", "job_id": job, "last_event_id": follow.at(),
                 });
                 // Cut off: whoever comes again reads on from storage.
                 Some((Ok(word("stream.lagged", &data)), None))
@@ -114,6 +114,11 @@ fn write_event(out: &mut BytesMut, job: JobId, event: &Event) {
         tracing::error!(%error, %job, seq = event.seq, "an event could not be written");
     }
     out.put_slice(b"\n\n");
+}
+
+/// The word for events that are not kept any more: those between two that are.
+pub(super) fn trimmed(job: JobId, before: u64, after: u64) -> serde_json::Value {
+    serde_json::json!({ "type": "stream.trimmed", "job_id": job, "from": before + 1, "to": after - 1 })
 }
 
 /// A word of the stream itself: it has no `id`, because it is no part of the job's history.

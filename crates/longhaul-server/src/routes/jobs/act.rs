@@ -7,6 +7,8 @@ use axum::{
     response::Response,
 };
 
+use serde_json::Value;
+
 use super::{
     JobPath, create,
     view::{JobBody, Receipt, job_json, json_answer},
@@ -14,7 +16,7 @@ use super::{
 use crate::{
     app::App,
     auth::Write,
-    json::ApiPath,
+    json::{ApiJsonBytes, ApiPath},
     problem::{Code, Problem},
     refusal::rejected,
 };
@@ -40,6 +42,27 @@ pub(crate) async fn cancel(
     let view = app.engine().job(&caller.tenant, id).await.map_err(|error| path.missing(error))?;
     let code = if status.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(json_answer(code, job_json(&app, &view).await?))
+}
+
+/// Answer a job that waits for a person
+///
+/// Any JSON; an agent's approval takes `{"approve": true, "comment": "…"}`. The answer becomes the output of the step that
+/// the job waits with, and it goes on. One that comes before the job asks is kept for it, up to 16.
+#[utoipa::path(
+    post, path = "/v1/jobs/{job_id}/input", tag = "jobs", operation_id = "answer_job", params(JobPath),
+    request_body = Value,
+    responses((status = 202, description = "It is on disk.", body = JobBody))
+)]
+pub(crate) async fn answer(
+    State(app): State<App>,
+    Write(caller): Write,
+    ApiPath(path): ApiPath<JobPath>,
+    ApiJsonBytes { value: _, bytes }: ApiJsonBytes<Value>,
+) -> Result<Response, Problem> {
+    let id = path.id()?;
+    app.engine().answer(&caller.tenant, id, bytes).await.map_err(|error| path.missing(error))?;
+    let view = app.engine().job(&caller.tenant, id).await.map_err(|error| path.missing(error))?;
+    Ok(json_answer(StatusCode::ACCEPTED, job_json(&app, &view).await?))
 }
 
 /// Submit an ended job again

@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use longhaul_core::{JobId, QueueName, Span, Tenant, Timestamp};
+use longhaul_core::{JobId, OnChildFailure, QueueName, Span, Tenant, Timestamp};
 use longhaul_engine::{Accepted, JobRequest, Waited};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -64,6 +64,25 @@ pub(crate) struct CreateJob {
     /// How many seconds after its end its payloads are kept.
     #[schema(minimum = 0)]
     retention_s: Option<u64>,
+    /// Jobs that come first: it runs when they have ended, with their outputs as `input.children`. They may have children
+    /// of their own, eight deep and 10,000 in all.
+    #[serde(default)]
+    #[schema(no_recursion, max_items = 10_000)]
+    children: Vec<CreateJob>,
+    /// What it means when a child does not succeed: `fail` ends this job too, at once; `partial` lets it go on with what
+    /// there is.
+    #[schema(inline, default = "fail")]
+    on_child_failure: Option<OnChildFailureBody>,
+}
+
+/// `fail` or `partial`.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnChildFailureBody {
+    /// The parent fails at once, and its other children are cancelled.
+    Fail,
+    /// The parent goes on when all have ended.
+    Partial,
 }
 
 impl CreateJob {
@@ -110,10 +129,16 @@ impl CreateJob {
         if self.retention_s.is_some_and(|seconds| seconds > RETENTION_MOST) {
             wrong("retention_s", format!("must be at most {RETENTION_MOST} seconds (ten years)"));
         }
+        if self.on_child_failure.is_some() && self.children.is_empty() {
+            wrong("on_child_failure", "goes with `children`, and there are none".into());
+        }
         let metadata = self.metadata.filter(|pairs| !pairs.is_empty());
         if let Some(pairs) = &metadata {
             check_metadata(pairs, limits, &mut wrong);
         }
+        let children = self.children.into_iter().enumerate();
+        let children =
+            children.map(|(index, child)| child.check(&format!("{at}/children/{index}"), now, limits, errors)).collect();
         JobRequest {
             kind: self.kind,
             input: Bytes::from(Box::<str>::from(self.input).into_string()),
@@ -125,6 +150,11 @@ impl CreateJob {
             metadata: metadata.and_then(|pairs| serde_json::to_string(&pairs).ok()).map(String::into_boxed_str),
             retention: self.retention_s.map(Span::from_secs),
             retry_of: None,
+            children,
+            on_child_failure: self.on_child_failure.map(|policy| match policy {
+                OnChildFailureBody::Fail => OnChildFailure::Fail,
+                OnChildFailureBody::Partial => OnChildFailure::Partial,
+            }),
         }
     }
 }

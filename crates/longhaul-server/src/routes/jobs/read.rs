@@ -9,7 +9,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use longhaul_core::{JobId, KindName, QueueName, Span, Status, Timestamp};
 use longhaul_engine::Waited;
-use longhaul_engine::store::{JobQuery, JobView};
+use longhaul_engine::store::{Child, JobQuery, JobView};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -23,6 +23,7 @@ use crate::{
     json::{ApiPath, ApiQuery},
     prefer,
     problem::{Code, FieldError, Problem},
+    routes::events::sse,
 };
 
 /// How long to wait for a job.
@@ -177,18 +178,31 @@ pub(crate) struct EventPage {
 /// Read a job's history
 ///
 /// Events are numbered 1, 2, 3 … without gaps, are on disk before they are shown, and never change.
+///
+/// With `Accept: text/event-stream` they are streamed as they come, from behind `Last-Event-ID` (or `after`), until the
+/// job's last; 204 when that has been seen. Words of the stream itself have no `id`: `stream.trimmed` (output that is no
+/// longer kept) and `stream.lagged` (come again: you are too slow).
 #[utoipa::path(
     get, path = "/v1/jobs/{job_id}/events", tag = "jobs", operation_id = "get_job_events",
     params(JobPath, EventsQuery),
-    responses((status = 200, description = "Events in order.", body = EventPage))
+    responses(
+        (status = 200, description = "Events in order.", content((EventPage = "application/json"), (String = "text/event-stream"))),
+        (status = 204, description = "A stream was asked for, and nothing is left to come."),
+    )
 )]
 pub(crate) async fn events(
     State(app): State<App>,
     Read(caller): Read,
     ApiPath(path): ApiPath<JobPath>,
     ApiQuery(query): ApiQuery<EventsQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = path.id()?;
+    if sse::is_wanted(&headers) {
+        let after = sse::last_event_id(&headers)?.or(query.after).unwrap_or(0);
+        let follow = app.engine().follow(&caller.tenant, id, after).await.map_err(|error| path.missing(error))?;
+        return Ok(if follow.is_over() { sse::nothing_left() } else { sse::answer(id, follow) });
+    }
     let limit = page_size("?limit", query.limit, 200, 1_000)?;
     let after = query.after.unwrap_or(0);
     let found = app.engine().events(&caller.tenant, id, after, limit + 1).await;
@@ -217,6 +231,70 @@ pub(crate) async fn attempts(
 ) -> Result<Response, Problem> {
     let found = app.engine().attempts(&caller.tenant, path.id()?).await.map_err(|error| path.missing(error))?;
     to_json(&AttemptList { data: found.into_iter().map(AttemptBody::from).collect() })
+}
+
+/// Which children to read.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ChildrenQuery {
+    /// Only those after this `index`.
+    after: Option<u32>,
+    /// At most so many, 1 to 200.
+    #[param(minimum = 1, maximum = 200, default = 100)]
+    limit: Option<usize>,
+}
+
+/// A child, as its parent sees it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Child)]
+pub(crate) struct ChildBody {
+    /// Its place among its siblings, from 0.
+    index: u32,
+    #[schema(value_type = String)]
+    job_id: JobId,
+    kind: String,
+    #[schema(inline)]
+    status: super::view::StatusBody,
+    /// Why it failed.
+    #[schema(value_type = Option<super::view::ErrorBody>)]
+    error: Option<longhaul_core::JobError>,
+}
+
+/// A page of children.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ChildPage {
+    data: Vec<ChildBody>,
+    /// Whether there are more: go on with `after` = the last `index`.
+    has_more: bool,
+}
+
+/// List a job's children
+#[utoipa::path(
+    get, path = "/v1/jobs/{job_id}/children", tag = "jobs", operation_id = "get_job_children",
+    params(JobPath, ChildrenQuery),
+    responses((status = 200, description = "Children in their order, without their outputs.", body = ChildPage))
+)]
+pub(crate) async fn children(
+    State(app): State<App>,
+    Read(caller): Read,
+    ApiPath(path): ApiPath<JobPath>,
+    ApiQuery(query): ApiQuery<ChildrenQuery>,
+) -> Result<Response, Problem> {
+    let id = path.id()?;
+    let limit = page_size("?limit", query.limit, 100, 200)?;
+    let found = app.engine().children(&caller.tenant, id, query.after, limit + 1).await;
+    let mut found = found.map_err(|error| path.missing(error))?;
+    let has_more = found.len() > limit;
+    found.truncate(limit);
+    let body = |child: Child| ChildBody {
+        index: child.index,
+        job_id: child.job,
+        kind: child.kind.to_string(),
+        status: child.status.into(),
+        error: child.error,
+    };
+    to_json(&ChildPage { data: found.into_iter().map(body).collect(), has_more })
 }
 
 /// Which jobs to list.

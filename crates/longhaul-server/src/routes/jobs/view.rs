@@ -6,10 +6,12 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use longhaul_core::{Attempt, Event, EventKind, Job, JobError, JobId, QueuedFor, Status, StatusReason, Timestamp};
-use longhaul_engine::store::JobView;
+use longhaul_core::{
+    Attempt, ChildCounts, Event, EventKind, Job, JobError, JobId, OutputData, QueuedFor, Status, StatusReason, Timestamp, Wait,
+};
+use longhaul_engine::store::{Blocker, JobView, Partial};
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use utoipa::ToSchema;
 
 use crate::{app::App, problem::Problem};
@@ -57,6 +59,14 @@ pub(crate) struct JobBody<'a> {
     #[serde(skip_serializing_if = "is_spliced")]
     #[schema(value_type = Value)]
     output: (),
+    /// What it has given so far, when it streams its output; kept when it fails, null once it has succeeded. Not in lists.
+    #[serde(skip_serializing_if = "is_spliced")]
+    #[schema(value_type = Option<PartialBody>)]
+    partial: (),
+    /// Why it is not running, in words and figures; null when it runs or has ended. Not in lists.
+    #[serde(skip_serializing_if = "is_spliced")]
+    #[schema(value_type = Option<BlockerBody>)]
+    waiting_for: (),
     /// Why it failed, or why its last attempt did.
     #[schema(required, value_type = Option<ErrorBody>)]
     error: Option<&'a JobError>,
@@ -68,6 +78,11 @@ pub(crate) struct JobBody<'a> {
     model: Option<&'a str>,
     #[schema(value_type = UsageBody)]
     usage: longhaul_core::Usage,
+    /// The job that it is a part of.
+    #[schema(value_type = Option<String>)]
+    parent_id: Option<JobId>,
+    #[schema(inline)]
+    children: ChildCountsBody,
     /// The job that this one is another try of.
     #[schema(value_type = Option<String>)]
     retry_of: Option<JobId>,
@@ -120,6 +135,134 @@ impl From<Status> for StatusBody {
             Status::Failed => StatusBody::Failed,
             Status::Cancelled => StatusBody::Cancelled,
         }
+    }
+}
+
+/// How a job's children stand.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ChildCountsBody {
+    /// How many there are.
+    total: u32,
+    succeeded: u32,
+    /// Cancelled ones included.
+    failed: u32,
+}
+
+impl From<ChildCounts> for ChildCountsBody {
+    fn from(counts: ChildCounts) -> Self {
+        Self { total: counts.total, succeeded: counts.succeeded, failed: counts.unhappy() }
+    }
+}
+
+/// What a job has given of its output so far.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Partial)]
+pub(crate) struct PartialBody {
+    /// When it gives text.
+    text: Option<String>,
+    /// When it gives items.
+    #[schema(value_type = Option<Vec<Value>>)]
+    items: Option<Vec<Box<RawValue>>>,
+    /// The `seq` of the last event in it.
+    through_seq: u64,
+    /// There is more than 8 MiB: this is the beginning.
+    cut: bool,
+}
+
+impl From<Partial> for PartialBody {
+    fn from(partial: Partial) -> Self {
+        let Partial { text, items, through_seq, cut } = partial;
+        let raw = |item: Box<str>| RawValue::from_string(item.into_string()).ok();
+        let items = items.map(|items| items.into_iter().filter_map(raw).collect());
+        Self { text, items, through_seq, cut }
+    }
+}
+
+/// Why a job is not running.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = WaitingFor)]
+pub(crate) struct BlockerBody {
+    /// `time`, `backoff`, `provider`, `queue_paused`, `queue_full`, `worker`, `turn`, `children` or `input`.
+    what: &'static str,
+    /// The same for a person.
+    message: String,
+    /// Until when, when that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<String>,
+    /// How many of the queue run, when as many run as may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    running: Option<u64>,
+    /// How many of the queue may run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u32>,
+    /// How many stand before it, when there are fewer than 1,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ahead: Option<u32>,
+    /// How many children have not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending: Option<u32>,
+    /// The step that an answer becomes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<String>,
+    /// What is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt: Option<String>,
+}
+
+impl From<&Blocker> for BlockerBody {
+    fn from(blocker: &Blocker) -> Self {
+        let body = |what, message| Self { what, message, ..Self::default() };
+        match blocker {
+            Blocker::Scheduled { until } => {
+                Self { until: Some(*until), ..body("time", format!("It was submitted for {until}.")) }
+            }
+            Blocker::Backoff { until } => Self {
+                until: Some(*until),
+                ..body("backoff", format!("Its last attempt failed; the next one may begin at {until}."))
+            },
+            Blocker::Parked { until } => {
+                Self { until: Some(*until), ..body("provider", format!("It was asked to come back at {until}.")) }
+            }
+            Blocker::QueuePaused { queue } => Self {
+                queue: Some(queue.to_string()),
+                ..body("queue_paused", format!("Its queue {queue} is paused: somebody has to resume it."))
+            },
+            Blocker::QueueFull { queue, running, limit } => Self {
+                queue: Some(queue.to_string()),
+                running: Some(*running),
+                limit: Some(*limit),
+                ..body("queue_full", format!("As many jobs of its queue {queue} run as may: {running} of {limit}."))
+            },
+            Blocker::NobodyClaims { kind } => body(
+                "worker",
+                format!("Nobody who serves {kind} has asked for jobs in the last minute: start a worker for it."),
+            ),
+            Blocker::Turn { queue, ahead, queued } => Self {
+                queue: Some(queue.to_string()),
+                ahead: *ahead,
+                ..body("turn", turn(&queue.to_string(), *ahead, *queued))
+            },
+            Blocker::Children { pending, total } => Self {
+                pending: Some(*pending),
+                ..body("children", format!("{pending} of its {total} children have not ended."))
+            },
+            Blocker::Input { step, prompt } => Self {
+                step: Some(step.to_string()),
+                prompt: prompt.clone(),
+                ..body("input", "Somebody has to answer it: POST …/input.".to_owned())
+            },
+        }
+    }
+}
+
+fn turn(queue: &str, ahead: Option<u32>, queued: u64) -> String {
+    match ahead {
+        Some(0) => "It is the next of its kind: it starts when a worker is free.".to_owned(),
+        Some(ahead) => format!("{ahead} jobs of its kind stand before it in the queue {queue}."),
+        None => format!("A thousand jobs or more stand before it in the queue {queue}, which holds {queued}."),
     }
 }
 
@@ -255,11 +398,15 @@ impl<'a> JobBody<'a> {
             max_attempts: spec.max_attempts,
             input: (),
             output: (),
+            partial: (),
+            waiting_for: (),
             error: job.error.as_ref(),
             degraded: job.report.degraded,
             cached: job.report.cached,
             model: job.report.model.as_deref(),
             usage: job.report.usage,
+            parent_id: spec.parent,
+            children: job.children.into(),
             retry_of: spec.retry_of,
             metadata: Raw(spec.metadata.as_deref()),
             last_event_seq: job.last_seq,
@@ -278,14 +425,25 @@ impl<'a> JobBody<'a> {
 /// The job as JSON, payloads included.
 pub(crate) async fn job_json(app: &App, view: &JobView) -> Result<Vec<u8>, Problem> {
     let job = &view.job;
-    let reason = job.status_reason(app.engine().clock().now());
-    let standing = match reason {
-        Some(StatusReason::Ready) => {
-            let (reason, position) = app.engine().standing(job).await?;
-            Standing { reason, position }
-        }
-        reason => Standing { reason, position: None },
+    let engine = app.engine();
+    let reason = job.status_reason(engine.clock().now());
+    let blocker = match reason {
+        None | Some(StatusReason::Executing | StatusReason::Validating | StatusReason::Cancelling) => None,
+        Some(_) => engine.explain(&job.spec.tenant, job.spec.id).await?,
     };
+    let standing = Standing {
+        reason: match &blocker {
+            Some(Blocker::QueuePaused { .. }) => Some(StatusReason::Paused),
+            Some(Blocker::QueueFull { .. }) => Some(StatusReason::Blocked),
+            _ => reason,
+        },
+        position: match &blocker {
+            Some(Blocker::Turn { ahead, .. }) => *ahead,
+            _ => None,
+        },
+    };
+    let streamed = job.last_delta_seq > 0 && job.status() != Status::Succeeded;
+    let partial = if streamed { engine.partial(&job.spec.tenant, job.spec.id).await? } else { None };
     let input = app.engine().payload(&view.input).await?;
     let output = match &view.output {
         Some(output) => app.engine().payload(output).await?,
@@ -301,8 +459,20 @@ pub(crate) async fn job_json(app: &App, view: &JobView) -> Result<Vec<u8>, Probl
     json.extend_from_slice(&input);
     json.extend_from_slice(b",\"output\":");
     json.extend_from_slice(&output);
+    json.extend_from_slice(b",\"partial\":");
+    splice(&mut json, partial.map(PartialBody::from).as_ref());
+    json.extend_from_slice(b",\"waiting_for\":");
+    splice(&mut json, blocker.as_ref().map(BlockerBody::from).as_ref());
     json.push(b'}');
     Ok(json)
+}
+
+fn splice<T: Serialize>(json: &mut Vec<u8>, value: Option<&T>) {
+    let from = json.len();
+    if serde_json::to_writer(&mut *json, &value).is_err() {
+        json.truncate(from);
+        json.extend_from_slice(b"null");
+    }
 }
 
 /// An answer whose body is JSON already.
@@ -353,8 +523,8 @@ impl Receipt {
 pub(crate) struct EventBody {
     /// 1, 2, 3 … per job, without gaps.
     seq: u64,
-    /// `job.queued`, `job.running`, `job.progress`, `job.step`, `job.log`, `job.succeeded`, `job.failed` or
-    /// `job.cancelled`.
+    /// `job.queued`, `job.running`, `job.progress`, `job.step`, `job.log`, `job.layer`, `job.waiting`,
+    /// `job.output.delta`, `job.output.reset`, `job.succeeded`, `job.failed` or `job.cancelled`.
     #[serde(rename = "type")]
     kind: &'static str,
     #[schema(value_type = String)]
@@ -378,6 +548,7 @@ impl EventBody {
                     QueuedFor::Schedule => "scheduled",
                     QueuedFor::Retry => "retry_wait",
                     QueuedFor::Park => "parked",
+                    QueuedFor::Resume => "resumed",
                 };
                 json!({ "status_reason": reason, "due_at": due_at, "error": error })
             }
@@ -386,6 +557,17 @@ impl EventBody {
             EventKind::Step { name } => json!({ "step": name }),
             EventKind::Log { level, message } => json!({ "level": level.as_str(), "message": message }),
             EventKind::Failed { error } => json!({ "error": error }),
+            EventKind::Waiting { wait: Wait::Children } => json!({ "for": "children" }),
+            EventKind::Waiting { wait: Wait::Input { step, prompt } } => {
+                json!({ "for": "input", "step": step, "prompt": prompt })
+            }
+            EventKind::OutputDelta { data: OutputData::Text(text) } => json!({ "text": text }),
+            EventKind::OutputDelta { data: OutputData::Items(items) } => {
+                let items = items.iter().map(|item| serde_json::from_str::<Value>(item).unwrap_or_default());
+                json!({ "items": items.collect::<Vec<_>>() })
+            }
+            EventKind::OutputReset { keep_through } => json!({ "keep_through": keep_through }),
+            EventKind::Layer { data } => serde_json::from_str(&data).unwrap_or_default(),
             EventKind::Succeeded | EventKind::Cancelled => json!({}),
         };
         Self { seq: event.seq, kind, job_id, attempt: event.attempt, time: event.time, data }
