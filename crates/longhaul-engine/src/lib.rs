@@ -53,5 +53,5 @@ pub use feed::QueueFeed;
 pub use follow::{Follow, Followed};
 pub use hub::Hub;
 pub use kinds::{Check, FieldError, KindInfo, SchemaCompiler};
-pub use stats::{Counts, Percentiles, Window};
 pub use remote::{Completion, RemoteClaim, RemoteJob};
+pub use stats::{Counts, Percentiles, Window};

@@ -247,12 +247,7 @@ impl Histogram {
     }
 
     fn percentiles(&self) -> Percentiles {
-        Percentiles {
-            p50: self.percentile(50),
-            p95: self.percentile(95),
-            p99: self.percentile(99),
-            count: self.count,
-        }
+        Percentiles { p50: self.percentile(50), p95: self.percentile(95), p99: self.percentile(99), count: self.count }
     }
 
     /// The upper edge of the bucket that so many of a hundred do not exceed.

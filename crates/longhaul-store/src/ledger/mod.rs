@@ -46,7 +46,7 @@ pub(crate) use backing::{
 pub(crate) use store::{LedgerStore, Retention};
 pub(crate) use stream::partial_of;
 
-use crate::{Change, JobView, Observer, StoreError};
+use crate::{Change, EndFigures, JobView, Observer, StoreError};
 use explain::Seen;
 pub(crate) use hash::NumberMap;
 use kept::Kept;

@@ -22,8 +22,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use longhaul_core::Span;
 pub use open::OpenError;
-pub use verify::{Fault, Verified, verify};
 use rusqlite::ffi::ErrorCode;
+pub use verify::{Fault, Verified, verify};
 
 use crate::{
     JobStore, Observer, StoreClock, StoreError,

@@ -79,9 +79,7 @@ impl EventStream {
         let lost = |url: &str, reason: String| ClientError::Unreachable { url: url.to_owned(), reason };
         loop {
             if let Some(event) = self.lines.next_event() {
-                return event
-                    .map(Some)
-                    .map_err(|reason| ClientError::NotUnderstood { url: self.url.clone(), reason });
+                return event.map(Some).map_err(|reason| ClientError::NotUnderstood { url: self.url.clone(), reason });
             }
             let chunk = match tokio::time::timeout(SILENT_AT_MOST, self.response.chunk()).await {
                 Err(_) => return Err(lost(&self.url, "the stream fell silent".to_owned())),
@@ -159,7 +157,8 @@ mod tests {
 
     #[test]
     fn events_are_read_wherever_the_stream_is_cut() {
-        let text = "retry: 1000\n\n: ping\n\nid: 7\nevent: job.log\ndata: {\"é\":1}\n\nevent: stream.lagged\ndata: {}\n\n";
+        let text =
+            "retry: 1000\n\n: ping\n\nid: 7\nevent: job.log\ndata: {\"é\":1}\n\nevent: stream.lagged\ndata: {}\n\n";
         let whole = read(&[text]);
         assert_eq!(whole[0], (Some(7), "job.log".to_owned(), "{\"é\":1}".to_owned()));
         assert_eq!(whole[1], (None, "stream.lagged".to_owned(), "{}".to_owned()));

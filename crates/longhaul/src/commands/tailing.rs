@@ -130,7 +130,8 @@ impl Tail<'_> {
         }
         self.end_output()?;
         let data = event.data.as_deref().map(RawValue::get).filter(|data| *data != "{}").unwrap_or_default();
-        let name = self.screen.tinted(Tint::of_status(event.event.strip_prefix("job.").unwrap_or_default()), &event.event);
+        let name =
+            self.screen.tinted(Tint::of_status(event.event.strip_prefix("job.").unwrap_or_default()), &event.event);
         let time = self.screen.tinted(Tint::Dim, &clean(&event.time));
         self.screen.line(format!("{seq:>6}  {time}  {name}  {}", clean(data)).trim_end())?;
         Ok(())

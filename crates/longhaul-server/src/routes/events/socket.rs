@@ -15,7 +15,7 @@ use axum::{
     http::request::Parts,
     response::Response,
 };
-use futures::{FutureExt as _, Stream, StreamExt as _, stream::SelectAll};
+use futures::{Stream, StreamExt as _, stream::SelectAll};
 use longhaul_core::{Caller, JobId, QueueName, Scope, Tenant};
 use longhaul_engine::{Follow, Followed, store::StoreError};
 use serde::Deserialize;
@@ -48,20 +48,9 @@ const SUBSCRIPTIONS_MOST: usize = 1_000;
 #[derive(Debug, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 enum Said {
-    Subscribe {
-        job_id: Option<String>,
-        queue: Option<String>,
-        topic: Option<String>,
-        after: Option<u64>,
-    },
-    Unsubscribe {
-        job_id: Option<String>,
-        queue: Option<String>,
-        topic: Option<String>,
-    },
-    Cancel {
-        job_id: String,
-    },
+    Subscribe { job_id: Option<String>, queue: Option<String>, topic: Option<String>, after: Option<u64> },
+    Unsubscribe { job_id: Option<String>, queue: Option<String>, topic: Option<String> },
+    Cancel { job_id: String },
 }
 
 /// What somebody follows.
@@ -238,7 +227,11 @@ impl Connection {
                 Err(why) => return store_error(&why, &topic),
             },
             Topic::Queue(_) | Topic::Stats if after.is_some() => {
-                return error("invalid_request", "`after` goes with `job_id`: only a job's events are numbered", &topic);
+                return error(
+                    "invalid_request",
+                    "`after` goes with `job_id`: only a job's events are numbered",
+                    &topic,
+                );
             }
             Topic::Queue(queue) => Box::pin(of_queue(self.app.clone(), tenant, queue.clone())),
             Topic::Stats => {
@@ -339,7 +332,7 @@ fn of_job(job: JobId, follow: Follow) -> impl Stream<Item = Out> + Send {
         let mut follow = follow?;
         let out: Vec<Value> = match follow.next().await? {
             Ok(Followed::Events(events)) => (events.iter())
-                .map(|event| serde_json::to_value(EventBody::of(job, event.clone())).unwrap_or_default())
+                .map(|event| serde_json::to_value(EventBody::of(job, event)).unwrap_or_default())
                 .collect(),
             Ok(Followed::Trimmed(before, after)) => vec![sse::trimmed(job, before, after)],
             Ok(Followed::Lagged) => {
@@ -354,10 +347,8 @@ fn of_job(job: JobId, follow: Follow) -> impl Stream<Item = Out> + Send {
         Some((out, Some(follow)))
     });
     let events = events.flat_map(futures::stream::iter).map(Out::Send);
-    let end = futures::stream::iter([
-        Out::Send(json!({ "type": "stream.end", "job_id": job })),
-        Out::Ended(Topic::Job(job)),
-    ]);
+    let end =
+        futures::stream::iter([Out::Send(json!({ "type": "stream.end", "job_id": job })), Out::Ended(Topic::Job(job))]);
     events.chain(end)
 }
 
@@ -369,7 +360,7 @@ fn of_queue(app: App, tenant: Tenant, queue: QueueName) -> impl Stream<Item = Ou
         async move {
             let out: Vec<Value> = match feed.next().await {
                 Some((job, events)) => (events.iter())
-                    .map(|event| serde_json::to_value(EventBody::of(job, event.clone())).unwrap_or_default())
+                    .map(|event| serde_json::to_value(EventBody::of(job, event)).unwrap_or_default())
                     .collect(),
                 // More happened than was kept for us.
                 None => vec![json!({ "type": "stream.lagged", "queue": queue.to_string() })],

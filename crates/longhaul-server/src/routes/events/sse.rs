@@ -109,7 +109,7 @@ fn lines(job: JobId, follow: Follow) -> impl Stream<Item = Result<Bytes, std::io
 fn write_event(out: &mut BytesMut, job: JobId, event: &Event) {
     let name = event.kind.name();
     out.put_slice(format!("id: {}\nevent: {name}\ndata: ", event.seq).as_bytes());
-    let body = EventBody::of(job, event.clone());
+    let body = EventBody::of(job, event);
     if let Err(error) = serde_json::to_writer((&mut *out).writer(), &body) {
         tracing::error!(%error, %job, seq = event.seq, "an event could not be written");
     }

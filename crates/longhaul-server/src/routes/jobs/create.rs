@@ -137,8 +137,9 @@ impl CreateJob {
             check_metadata(pairs, limits, &mut wrong);
         }
         let children = self.children.into_iter().enumerate();
-        let children =
-            children.map(|(index, child)| child.check(&format!("{at}/children/{index}"), now, limits, errors)).collect();
+        let children = children
+            .map(|(index, child)| child.check(&format!("{at}/children/{index}"), now, limits, errors))
+            .collect();
         JobRequest {
             kind: self.kind,
             input: Bytes::from(Box::<str>::from(self.input).into_string()),

@@ -209,7 +209,7 @@ pub(crate) async fn events(
     let mut events = found.map_err(|error| path.missing(error))?;
     let has_more = events.len() > limit;
     events.truncate(limit);
-    let data = events.into_iter().map(|event| EventBody::of(id, event)).collect();
+    let data = events.iter().map(|event| EventBody::of(id, event)).collect();
     to_json(&EventPage { data, has_more })
 }
 

@@ -7,7 +7,8 @@ use axum::{
 };
 use bytes::Bytes;
 use longhaul_core::{
-    Attempt, ChildCounts, Event, EventKind, Job, JobError, JobId, OutputData, QueuedFor, Status, StatusReason, Timestamp, Wait,
+    Attempt, ChildCounts, Event, EventKind, Job, JobError, JobId, OutputData, QueuedFor, Status, StatusReason,
+    Timestamp, Wait,
 };
 use longhaul_engine::store::{Blocker, JobView, Partial};
 use serde::{Serialize, Serializer};
@@ -539,9 +540,9 @@ pub(crate) struct EventBody {
 }
 
 impl EventBody {
-    pub(crate) fn of(job_id: JobId, event: Event) -> Self {
+    pub(crate) fn of(job_id: JobId, event: &Event) -> Self {
         let kind = event.kind.name();
-        let data = match event.kind {
+        let data = match &event.kind {
             EventKind::Queued { why, due_at, error } => {
                 let reason = match why {
                     QueuedFor::Turn => "ready",
@@ -567,7 +568,7 @@ impl EventBody {
                 json!({ "items": items.collect::<Vec<_>>() })
             }
             EventKind::OutputReset { keep_through } => json!({ "keep_through": keep_through }),
-            EventKind::Layer { data } => serde_json::from_str(&data).unwrap_or_default(),
+            EventKind::Layer { data } => serde_json::from_str(data).unwrap_or_default(),
             EventKind::Succeeded | EventKind::Cancelled => json!({}),
         };
         Self { seq: event.seq, kind, job_id, attempt: event.attempt, time: event.time, data }

@@ -179,7 +179,8 @@ fn blobs_are_there(
     }
     for (digest, uses) in &counted {
         if !used.contains_key(digest) && *uses > 0 {
-            let what = format!("blob {} is counted as used {uses} times, and nothing refers to it", hex::encode(digest));
+            let what =
+                format!("blob {} is counted as used {uses} times, and nothing refers to it", hex::encode(digest));
             verified.faults.push(fault("blobs", what));
         }
     }
