@@ -25,7 +25,7 @@ use crate::{
 /// How an engine runs.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// How many jobs run in this process at once, over all queues.
+    /// How many jobs run in this process at once, over all queues. None at all: it takes jobs in, and others run them.
     pub concurrency: usize,
     /// How long a lease holds unless it is extended.
     pub lease_for: Span,

@@ -24,12 +24,13 @@ mod executor;
 mod hub;
 mod kinds;
 mod maintenance;
+mod outside;
 mod running;
 
 /// What the engine's calls take and give in the words of the store, for those above who do not know the store itself.
 pub mod store {
     pub use longhaul_store::{
-        Document, Idempotency, JobPage, JobQuery, JobStore, JobView, QueueState, StoreError, StoredStep, Tombstone,
+        BeatAnswer, Document, Held, Idempotency, JobPage, JobQuery, JobStore, JobView, QueueState, StoreError, StoredStep, Tombstone,
         blob,
     };
 }
@@ -41,3 +42,4 @@ pub use engine::{Engine, EngineOptions, KindOverride, Waited};
 pub use executor::{Completed, Executor, Failure};
 pub use hub::Hub;
 pub use kinds::{Check, FieldError, KindInfo, SchemaCompiler};
+pub use outside::{Assignment, Granted, WorkerClaim};
