@@ -30,8 +30,8 @@ mod running;
 /// What the engine's calls take and give in the words of the store, for those above who do not know the store itself.
 pub mod store {
     pub use longhaul_store::{
-        BeatAnswer, Document, Held, Idempotency, JobPage, JobQuery, JobStore, JobView, QueueState, StoreError, StoredStep, Tombstone,
-        blob,
+        BeatAnswer, Document, Held, Idempotency, JobPage, JobQuery, JobStore, JobView, QueueState, StoreError,
+        StoredStep, Tombstone, blob,
     };
 }
 

@@ -97,9 +97,16 @@ mod tests {
 
     #[test]
     fn what_no_claim_gave_is_refused() {
-        for text in ["", "lease_", "lease_0000000000000001", "lease_0000000000000001-", "lease_0000000000000001-4",
-            "lease_0000000000000001-30-", "lease_0000000000000001-30-x", "lease_0000000000000001-30-9223372036854775807"]
-        {
+        for text in [
+            "",
+            "lease_",
+            "lease_0000000000000001",
+            "lease_0000000000000001-",
+            "lease_0000000000000001-4",
+            "lease_0000000000000001-30-",
+            "lease_0000000000000001-30-x",
+            "lease_0000000000000001-30-9223372036854775807",
+        ] {
             let refused = text.parse::<Lease>().unwrap_err();
             assert_eq!(refused.code(), Code::MalformedRequest, "{text}");
         }
