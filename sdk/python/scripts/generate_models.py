@@ -117,8 +117,8 @@ def annotation(schema: dict[str, Any]) -> str:
         return str(schema["$ref"].rsplit("/", 1)[1])
     for word in ("oneOf", "anyOf"):
         if word in schema:
-            kinds = list(dict.fromkeys(annotation(item) for item in schema[word]))
-            return " | ".join(sorted(kinds, key=lambda kind: kind == "None"))
+            found = dict.fromkeys(annotation(item) for item in schema[word])
+            return " | ".join(sorted(found, key=lambda kind: kind == "None"))
     if "allOf" in schema:
         return annotation(schema["allOf"][0])
     if "enum" in schema:
@@ -126,7 +126,7 @@ def annotation(schema: dict[str, Any]) -> str:
         if len(values) > CLOSED_ENUM_MOST:
             return "str"
         return "Literal[" + ", ".join(json.dumps(value) for value in values) + "]"
-    kinds = schema.get("type")
+    kinds: Any = schema.get("type")
     if kinds is None:
         return "JsonValue"
     if isinstance(kinds, list):

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from longhaul import Context, Fail, Worker
@@ -14,7 +15,7 @@ worker = Worker(lease=int(os.environ.get("TEST_LEASE", "30")), drain=float(os.en
 
 
 def effect(line: str) -> None:
-    with open(os.environ["LONGHAUL_EFFECTS"], "a") as file:
+    with Path(os.environ["LONGHAUL_EFFECTS"]).open("a") as file:
         file.write(line + "\n")
         file.flush()
 

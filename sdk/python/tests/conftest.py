@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from program import Server
 
 from longhaul import Longhaul
+from program import Server
 
 
 @pytest.fixture

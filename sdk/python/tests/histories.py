@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from longhaul.models import Attempt, Event, Job
 
 TERMINAL = {"job.succeeded": "succeeded", "job.failed": "failed", "job.cancelled": "cancelled"}
@@ -20,7 +22,7 @@ def check(job: Job, events: list[Event], attempts: list[Attempt]) -> None:
         assert not ends, "a job that lives has no end"
     starts = [event for event in events if event.type == "job.running"]
     assert len(starts) == len(attempts), "each lease begins with one job.running"
-    for before, after in zip(attempts, attempts[1:], strict=False):
+    for before, after in itertools.pairwise(attempts):
         assert before.ended_at is not None and before.ended_at <= after.started_at, "attempts do not overlap"
         again = before.outcome in ("released", "parked", "waiting")
         assert after.attempt == before.attempt + (0 if again else 1), "attempts are counted"

@@ -56,7 +56,14 @@ class Server:
 
     def start(self) -> Server:
         env = {name: value for name, value in os.environ.items() if not name.startswith("LONGHAUL")} | self._env
-        command = [str(longhaul()), "serve", "--listen", f"127.0.0.1:{self.port}", "--data-dir", str(self.home / "data")]
+        command = [
+            str(longhaul()),
+            "serve",
+            "--listen",
+            f"127.0.0.1:{self.port}",
+            "--data-dir",
+            str(self.home / "data"),
+        ]
         with (self.home / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *self._arguments], stdout=subprocess.PIPE, stderr=log, cwd=self.home, env=env

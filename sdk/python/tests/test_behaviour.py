@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import histories
 import pytest
-from program import HERE, ROOT, Server, WorkerProcess, until
 
+import histories
 from longhaul import Event, JobHandle, Longhaul
+from program import HERE, ROOT, Server, WorkerProcess, until
 
 CASES = sorted((ROOT / "tests" / "behaviour" / "cases").glob("*.json"))
 assert CASES, "the cases of the behaviour suite are missing"
@@ -137,7 +137,7 @@ class Stage:
     def wait(self, job: str, timeout_s: float = 60) -> dict[str, Any]:
         return shown(self.jobs[job].wait(timeout_s, check=False))
 
-    def until(self, job: str, matches: dict[str, Any]) -> None:  # noqa: A002
+    def until(self, job: str, matches: dict[str, Any]) -> None:
         wanted = matches
 
         def is_so() -> bool:

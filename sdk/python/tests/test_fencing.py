@@ -7,13 +7,14 @@ import json
 import signal
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 
-import histories
 import pytest
-from program import HERE, Server, WorkerProcess, until
 
+import histories
 from longhaul import Longhaul
+from program import HERE, Server, WorkerProcess, until
 
 VICTIMS = 5
 
@@ -38,7 +39,7 @@ def cycles(server: Server, lh: Longhaul, home: Path, victims: int, rounds: int) 
         until(lambda: any(kind.kind == "test.fenced" for kind in lh.kinds()), 30, "no worker has registered")
         for _ in range(rounds):
             jobs = [lh.submit("test.fenced", {}) for _ in paused]
-            holders = until(lambda jobs=jobs: held(effects, [job.id for job in jobs]), 60, "a job was not begun")
+            holders = until(partial(held, effects, [job.id for job in jobs]), 60, "a job was not begun")
             for victim in paused:
                 victim.signal(signal.SIGSTOP)
             rivals = [start(server, home, f"rival-{number}") for number in range(min(3, victims))]
@@ -73,7 +74,7 @@ def start(server: Server, home: Path, name: str) -> WorkerProcess:
 
 def held(effects: Path, jobs: list[str]) -> dict[str, tuple[str, str]]:
     """Who began which job, once all have been begun."""
-    begun = {}
+    begun: dict[str, tuple[str, str]] = {}
     for line in effects.read_text().splitlines():
         job, name, lease = line.split()
         if job in jobs:

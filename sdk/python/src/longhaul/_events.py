@@ -77,7 +77,8 @@ async def _pushed(transport: Transport, job_id: str, after: int) -> AsyncIterato
 
 
 async def _sse(response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
-    kind, data = "", []
+    kind = ""
+    data: list[str] = []
     # Lines of any length: a delta may be longer than a stream reader's limit.
     rest = b""
     async for piece in response.content.iter_any():

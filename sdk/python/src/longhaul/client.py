@@ -321,13 +321,13 @@ class AsyncJobs:
                 return
             params["cursor"] = page["next_cursor"]
 
-    async def events(self, job_id: str, *, after: int = 0, limit: int = 200) -> list[Event]:
+    async def events(self, job_id: str, *, after: int = 0, limit: int = 200) -> Sequence[Event]:
         """A page of a job's history, as far as it goes now."""
         params = {"after": str(after), "limit": str(limit)}
         answer = await self._transport.request("GET", f"/v1/jobs/{job_id}/events", params=params)
         return _EVENTS.validate_python(answer.json()["data"])
 
-    async def attempts(self, job_id: str) -> list[Attempt]:
+    async def attempts(self, job_id: str) -> Sequence[Attempt]:
         """Every try at a job."""
         answer = await self._transport.request("GET", f"/v1/jobs/{job_id}/attempts")
         return _ATTEMPTS.validate_python(answer.json()["data"])

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from .._settings import Settings
@@ -225,12 +226,9 @@ class Runner:
         self._start(attempts)
 
     def freed(self, attempt: Attempt) -> None:
-        """Its function has returned: another may run. From any thread."""
-        self.io.loop.call_soon_threadsafe(self._freed, attempt)
-
-    def freed_many(self, attempts: list[Attempt]) -> None:
-        """As `freed`, for many at once."""
-        self.io.loop.call_soon_threadsafe(lambda: [self._freed(attempt) for attempt in attempts])
+        """Its function has returned: another may run. From any thread, also from one that outlived the worker."""
+        with contextlib.suppress(RuntimeError):
+            self.io.loop.call_soon_threadsafe(self._freed, attempt)
 
     def _freed(self, attempt: Attempt) -> None:
         for lane in self._lanes:
@@ -259,7 +257,7 @@ class Runner:
                     continue
                 task = loop.create_task(self._beat_once(attempt, progress))
                 beating[attempt.lease] = task
-                task.add_done_callback(lambda _, lease=attempt.lease: beating.pop(lease, None))
+                task.add_done_callback(partial(_forget, beating, attempt.lease))
 
     async def _beat_once(self, attempt: Attempt, progress: dict[str, Any] | None) -> None:
         body = json.dumps({"progress": progress}).encode() if progress else b"{}"
@@ -471,3 +469,7 @@ class Runner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._transport.close()
+
+
+def _forget(beating: dict[str, asyncio.Task[None]], lease: str, _: asyncio.Task[None]) -> None:
+    beating.pop(lease, None)

@@ -107,7 +107,7 @@ class Task(Generic[P, R]):
         """What it has done in this process."""
         return self._metrics.snapshot()
 
-    def input_of(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def input_of(self, *args: Any, **kwargs: Any) -> Any:
         """The job's input for these arguments: what `AsyncLonghaul.submit` takes beside the task's name."""
         return self._input.from_arguments(args, kwargs)
 
@@ -269,7 +269,9 @@ def _output_adapter(name: str, returns: Any) -> TypeAdapter[Any] | None:
         ) from error
 
 
-def _schema_of(adapter: TypeAdapter[Any] | None, mode: typing.Literal["validation", "serialization"]) -> Any:
+def _schema_of(
+    adapter: TypeAdapter[Any] | None, mode: typing.Literal["validation", "serialization"]
+) -> dict[str, Any] | None:
     return None if adapter is None else adapter.json_schema(mode=mode, by_alias=True)
 
 

@@ -127,7 +127,7 @@ class Worker:
 
         return register
 
-    async def submit(self, task: Task[P, Any], *args: P.args, **kwargs: P.kwargs) -> AsyncJob:
+    async def submit(self, task: Task[..., Any], *args: Any, **kwargs: Any) -> AsyncJob:
         """Submits a job of one of the tasks, with these arguments; some worker runs it."""
         if self._client is None:
             self._client = AsyncLonghaul(self._settings.url, self._settings.api_key)
@@ -173,9 +173,10 @@ class Worker:
         failed = asyncio.wrap_future(runner.failed)
         stopped = self._loop.create_task(self._stop.wait())
         log.info("%s serves %s at %s", self.name, ", ".join(self.tasks), self._settings.url)
+        ends: set[asyncio.Future[Any]] = {failed, stopped}
         runner.begin()
         try:
-            await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
             await self._shut_down(runner)
