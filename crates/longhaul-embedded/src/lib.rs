@@ -173,6 +173,7 @@ impl From<Rejected> for Error {
                 for finding in findings {
                     match finding.flaw {
                         longhaul_engine::Flaw::UnknownKind { kind, .. } => return Error::UnknownKind(kind),
+                        longhaul_engine::Flaw::Field(error) => fields.push(error),
                         longhaul_engine::Flaw::Input(errors) => fields.extend(errors),
                     }
                 }

@@ -58,6 +58,8 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(presets::analysis_result))
         .routes(routes!(worker::claims::claim))
         .routes(routes!(worker::attempt::heartbeat))
+        .routes(routes!(worker::stream::output))
+        .routes(routes!(worker::stream::wait))
         .routes(routes!(worker::attempt::fail))
         .routes(routes!(worker::attempt::release))
         .routes(routes!(health::live))

@@ -2,7 +2,7 @@
 
 use axum::{body::Bytes, extract::State, response::Response};
 use longhaul_core::{JobError, Progress, RetryPlan, Span, StepName, Timestamp};
-use longhaul_engine::store::Held;
+use longhaul_engine::{Completion, store::Held};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -76,7 +76,7 @@ pub(crate) async fn heartbeat(
     let held = lease.over(&caller.tenant, path.id()?);
     end_if_timed_out(&app, &path, &held, lease).await?;
     let progress = progress.map(ProgressReport::check).transpose()?;
-    let answer = app.engine().worker_beat(held, lease.holds_for, progress).await;
+    let answer = app.engine().beat(held, lease.holds_for, progress).await;
     let answer = answer.map_err(|error| refused(&path, error))?;
     to_json(&HeartbeatAnswer {
         lease_expires_at: answer.lease_expires_at,
@@ -92,7 +92,7 @@ async fn end_if_timed_out(app: &App, path: &JobPath, held: &Held, lease: Lease) 
         return Ok(());
     }
     let error = JobError::transient("attempt_timeout", "the attempt took longer than its kind allows");
-    let ended = app.engine().worker_fail(held.clone(), error, RetryPlan::Backoff).await;
+    let ended = app.engine().complete(held.clone(), Completion::Failed(error, RetryPlan::Backoff)).await;
     ended.map_err(|error| refused(path, error))?;
     Err(lease_lost())
 }
@@ -137,7 +137,7 @@ pub(crate) async fn checkpoint(
 ) -> Result<Response, Problem> {
     let held = lease.over(&caller.tenant, path.id()?);
     let step = StepName::new(&body.step).map_err(|why| Problem::invalid_field("/step", why.to_string()))?;
-    let stored = app.engine().worker_checkpoint(held, step, raw(body.output)).await;
+    let stored = app.engine().checkpoint(held, step, raw(body.output)).await;
     stored.map_err(|error| refused(&path, error))?;
     to_json(&WorkerAnswer::of(&path.job_id, longhaul_core::Status::Running))
 }
@@ -186,7 +186,7 @@ pub(crate) async fn hand_in(
         let errors = errors.map(|flaw| FieldError::new(format!("/output{}", flaw.pointer), flaw.message));
         return Err(Problem::invalid(Code::InvalidRequest, errors.collect()));
     }
-    let status = app.engine().worker_complete(held, raw(output)).await;
+    let status = app.engine().complete(held, Completion::Succeeded(raw(output), Box::default())).await;
     Ok(WorkerAnswer::of(&path.job_id, status.map_err(|error| refused(path, error))?))
 }
 
@@ -246,7 +246,8 @@ pub(crate) async fn fail(
         Some(millis) => RetryPlan::After(Span::from_millis(millis)),
         None => RetryPlan::Backoff,
     };
-    let status = app.engine().worker_fail(held, error, plan).await.map_err(|error| refused(&path, error))?;
+    let status =
+        app.engine().complete(held, Completion::Failed(error, plan)).await.map_err(|error| refused(&path, error))?;
     to_json(&WorkerAnswer::of(&path.job_id, status))
 }
 
@@ -266,7 +267,7 @@ pub(crate) async fn release(
     lease: Lease,
 ) -> Result<Response, Problem> {
     let held = lease.over(&caller.tenant, path.id()?);
-    let status = app.engine().worker_release(held).await.map_err(|error| refused(&path, error))?;
+    let status = app.engine().complete(held, Completion::Released).await.map_err(|error| refused(&path, error))?;
     to_json(&WorkerAnswer::of(&path.job_id, status))
 }
 

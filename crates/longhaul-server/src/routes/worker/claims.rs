@@ -15,7 +15,7 @@ use axum::{
 };
 use http_body::{Frame, SizeHint};
 use longhaul_core::{Caller, KindName, QueueName, Scope, Span, Timestamp};
-use longhaul_engine::{Assignment, Granted, WorkerClaim};
+use longhaul_engine::{Granted, RemoteClaim, RemoteJob};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -133,7 +133,7 @@ pub(crate) async fn claim(
     let wait = Span::from_secs(body.wait_s.unwrap_or(WAIT_MOST_S));
     let claim = body.check(&app, &caller)?;
     let holds_for = claim.lease_for;
-    let granted = app.engine().claim(claim, wait).await?;
+    let granted = app.engine().lend(claim, wait).await?;
     if granted.jobs.is_empty() {
         let mut nothing = Response::new(Body::empty());
         *nothing.status_mut() = StatusCode::NO_CONTENT;
@@ -149,7 +149,7 @@ pub(crate) async fn claim(
 }
 
 impl ClaimJobs {
-    fn check(self, app: &App, caller: &Caller) -> Result<WorkerClaim, Problem> {
+    fn check(self, app: &App, caller: &Caller) -> Result<RemoteClaim, Problem> {
         let mut errors = Vec::new();
         let mut wrong = |pointer: String, message: String| errors.push(FieldError::new(pointer, message));
         if self.worker_id.trim().is_empty() || self.worker_id.chars().count() > WORKER_ID_MOST {
@@ -186,7 +186,7 @@ impl ClaimJobs {
         if !errors.is_empty() {
             return Err(Problem::invalid(Code::InvalidRequest, errors));
         }
-        Ok(WorkerClaim {
+        Ok(RemoteClaim {
             tenant: caller.tenant.clone(),
             worker: self.worker_id.trim().into(),
             kinds: kinds.into(),
@@ -250,7 +250,7 @@ fn allowed_queues(caller: &Caller, asked: Option<Vec<QueueName>>) -> Result<Opti
     Ok(Some(queues.collect()))
 }
 
-fn written(jobs: &[Assignment], holds_for: Span) -> serde_json::Result<Vec<u8>> {
+fn written(jobs: &[RemoteJob], holds_for: Span) -> serde_json::Result<Vec<u8>> {
     let payloads: usize = jobs.iter().map(|job| job.input.len()).sum();
     let mut json = Vec::with_capacity(payloads + jobs.len() * 512);
     json.extend_from_slice(b"{\"jobs\":[");
@@ -277,7 +277,7 @@ fn written(jobs: &[Assignment], holds_for: Span) -> serde_json::Result<Vec<u8>> 
 }
 
 impl ClaimedJob {
-    fn of(assignment: &Assignment, holds_for: Span) -> serde_json::Result<Self> {
+    fn of(assignment: &RemoteJob, holds_for: Span) -> serde_json::Result<Self> {
         let job = &assignment.view.job;
         let spec = &job.spec;
         let since = job.lease().map_or(spec.created_at, |lease| lease.since);

@@ -8,6 +8,7 @@ pub(crate) mod attempt;
 pub(crate) mod claims;
 pub(crate) mod lease;
 pub(crate) mod many;
+pub(crate) mod stream;
 
 use axum::extract::{FromRequest, Request};
 use longhaul_core::{Refused, Status};
