@@ -26,7 +26,7 @@ impl Engine {
         let places = Arc::new(Semaphore::new(inner.options.concurrency));
         let worker: Arc<str> = inner.options.worker.as_str().into();
         let kinds = inner.kinds.built_in();
-        if kinds.is_empty() {
+        if kinds.is_empty() || inner.options.concurrency == 0 {
             return;
         }
         loop {

@@ -21,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Accepted, Executor, Hub, JobRequest, KindInfo, Rejected, SchemaCompiler,
     admission::{Payloads, WaitingBytes},
+    chunks::Streams,
     family::Flow,
     kinds::Kinds,
 };
@@ -28,7 +29,7 @@ use crate::{
 /// How an engine runs.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// How many jobs run in this process at once, over all queues.
+    /// How many jobs run in this process at once, over all queues. None at all: it takes jobs in, and others run them.
     pub concurrency: usize,
     /// How long a lease holds unless it is extended.
     pub lease_for: Span,
@@ -92,6 +93,7 @@ pub(crate) struct Inner {
     pub(crate) default_queue: QueueName,
     pub(crate) payloads: Payloads,
     pub(crate) waiting: WaitingBytes,
+    pub(crate) streams: Streams,
     pub(crate) tasks: TaskTracker,
     pub(crate) jobs: TaskTracker,
     /// The one task that starts jobs: when it has ended, none is started any more.
@@ -158,6 +160,7 @@ impl Engine {
                 options,
                 default_queue: QueueName::default_queue(),
                 waiting: WaitingBytes::default(),
+                streams: Streams::default(),
                 tasks: TaskTracker::new(),
                 jobs: TaskTracker::new(),
                 dispatcher: TaskTracker::new(),

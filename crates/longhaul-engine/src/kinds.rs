@@ -44,6 +44,7 @@ pub struct KindInfo {
 pub(crate) struct Known {
     pub(crate) spec: Arc<KindSpec>,
     check: Option<CheckBy>,
+    output: Option<Arc<dyn Check>>,
 }
 
 #[derive(Clone)]
@@ -59,6 +60,11 @@ impl Known {
             Some(CheckBy::Schema(check)) => check.check(input),
             None => Vec::new(),
         }
+    }
+
+    /// What is wrong with an output by the registered schema.
+    pub(crate) fn check_output(&self, output: &str) -> Vec<FieldError> {
+        self.output.as_ref().map(|check| check.check(output)).unwrap_or_default()
     }
 }
 
@@ -109,9 +115,10 @@ impl Kinds {
                 return Err(format!("a tenant can register at most {KINDS_MOST} kinds"));
             }
         }
-        if let Some(schema) = &spec.output_schema {
-            self.compiler.compile(schema).map_err(|why| format!("output_schema {why}"))?;
-        }
+        let output = match &spec.output_schema {
+            Some(schema) => Some(self.compiler.compile(schema).map_err(|why| format!("output_schema {why}"))?),
+            None => None,
+        };
         let check = match &spec.input_schema {
             Some(schema) => {
                 let check = self.compiler.compile(schema).map_err(|why| format!("input_schema {why}"))?;
@@ -119,7 +126,7 @@ impl Kinds {
             }
             None => None,
         };
-        Ok(Known { spec: Arc::new(spec), check })
+        Ok(Known { spec: Arc::new(spec), check, output })
     }
 
     /// From now on the kind can be submitted.
@@ -132,10 +139,16 @@ impl Kinds {
         let name = KindName::new(kind).ok()?;
         if let Some((executor, spec)) = self.built_in.get(&name) {
             let check = executor.check().is_some().then(|| CheckBy::Executor(executor.clone()));
-            return Some(Known { spec: spec.clone(), check });
+            return Some(Known { spec: spec.clone(), check, output: None });
         }
         let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
         registered.get(tenant)?.get(&name).cloned()
+    }
+
+    /// Whether any kind of the tenant was registered with a schema of its outputs.
+    pub(crate) fn checks_outputs(&self, tenant: &Tenant) -> bool {
+        let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
+        registered.get(tenant).is_some_and(|own| own.values().any(|known| known.output.is_some()))
     }
 
     /// What a tenant can submit, built-in kinds first, each part in the order of its names.

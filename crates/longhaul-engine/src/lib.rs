@@ -17,9 +17,10 @@
 //!   reader.
 //! - [`family`] is about parents and children, [`emit`] about output while it comes into being.
 //! - [`stats`] counts what comes and goes, [`feed`] tells all of a queue's events to whoever asks.
-//! - [`remote`] is what a worker elsewhere asks for.
+//! - [`remote`] is what a worker elsewhere asks for, [`outside`] how that gets there or comes back.
 
 mod admission;
+mod chunks;
 mod clock;
 mod context;
 mod dispatch;
@@ -32,6 +33,7 @@ mod follow;
 mod hub;
 mod kinds;
 mod maintenance;
+mod outside;
 mod remote;
 mod running;
 mod stats;
@@ -45,6 +47,7 @@ pub mod store {
 }
 
 pub use admission::{Accepted, Finding, Flaw, JobRequest, Rejected};
+pub use chunks::Chunk;
 pub use clock::SystemClock;
 pub use context::JobContext;
 pub use engine::{Engine, EngineOptions, KindOverride, Waited};
@@ -53,5 +56,6 @@ pub use feed::QueueFeed;
 pub use follow::{Follow, Followed};
 pub use hub::Hub;
 pub use kinds::{Check, FieldError, KindInfo, SchemaCompiler};
+pub use outside::Granted;
 pub use remote::{Completion, RemoteClaim, RemoteJob};
 pub use stats::{Counts, Percentiles, Window};

@@ -7,11 +7,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use longhaul_core::{
-    JobError, KindName, OutputData, Progress, QueueName, Report, RetryPlan, Span, Stage, Status, StepName, Tenant, Wait,
+    INLINE_LIMIT, JobError, KindName, OutputData, Payload, Progress, QueueName, Report, RetryPlan, Span, Stage, Status,
+    StepName, Tenant, Wait,
 };
-use longhaul_store::{Beat, BeatAnswer, Claim, Held, JobView, Leased, Outcome, StoreError};
+use longhaul_store::{Beat, BeatAnswer, Claim, Held, JobStore, JobView, Leased, Outcome, StoreError};
 
 use crate::{Engine, Failure};
+
+/// How many bytes of inputs and steps one claim brings, its first job apart: bounds the memory of an answer.
+const CLAIM_BYTES: usize = 32 << 20;
 
 /// Who wants jobs, and which.
 #[derive(Debug, Clone)]
@@ -64,16 +68,7 @@ struct Untold {
 
 impl Drop for Untold {
     fn drop(&mut self) {
-        let (engine, held) = (self.engine.clone(), std::mem::take(&mut self.held));
-        if held.is_empty() {
-            return;
-        }
-        self.engine.inner.tasks.spawn(async move {
-            for held in held {
-                // A lease that is lost needs no release.
-                let _ = engine.inner.store.finish(held, Outcome::Released).await;
-            }
-        });
+        self.engine.give_back(std::mem::take(&mut self.held));
     }
 }
 
@@ -93,11 +88,18 @@ impl Engine {
         };
         let mut untold =
             Untold { engine: self.clone(), held: leased.iter().map(|leased| leased.held.clone()).collect() };
-        let mut jobs = Vec::with_capacity(leased.len());
+        let mut jobs: Vec<RemoteJob> = Vec::with_capacity(leased.len());
+        let mut bytes = 0;
         for leased in leased {
             let held = leased.held.clone();
             match self.handed_out(leased).await {
-                Ok(job) => jobs.push(job),
+                Ok(job) => {
+                    bytes += job.input.len() + job.steps.iter().map(|(_, output)| output.len()).sum::<usize>();
+                    if bytes > CLAIM_BYTES && !jobs.is_empty() {
+                        break;
+                    }
+                    jobs.push(job);
+                }
                 Err(failure) => {
                     // What cannot be read for this one must not keep the others.
                     tracing::error!(job = %held.job, "a leased job could not be handed out");
@@ -106,8 +108,22 @@ impl Engine {
                 }
             }
         }
-        untold.held.clear();
+        untold.held.retain(|held| jobs.iter().all(|job| job.held.job != held.job));
         Ok(jobs)
+    }
+
+    /// Gives leases back that nobody will use.
+    pub(crate) fn give_back(&self, leases: Vec<Held>) {
+        if leases.is_empty() {
+            return;
+        }
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            for held in leases {
+                // A lease that is lost needs no release.
+                let _ = engine.inner.store.finish(held, Outcome::Released).await;
+            }
+        });
     }
 
     async fn handed_out(&self, leased: Leased) -> Result<RemoteJob, Failure> {
@@ -162,24 +178,43 @@ impl Engine {
 
     /// Stores a step's output, a JSON text, once.
     pub async fn checkpoint(&self, held: Held, step: StepName, output: Bytes) -> Result<(), StoreError> {
-        let stored = self.inner.payloads.store(output).await?;
-        self.inner.store.checkpoint(held, step, stored.payload.clone()).await
+        self.with_stored(output, |store, payload| async move { store.checkpoint(held, step, payload).await }).await
     }
 
     /// Ends an attempt.
     pub async fn complete(&self, held: Held, completion: Completion) -> Result<Status, StoreError> {
-        let mut _pinned = None;
         let outcome = match completion {
             Completion::Succeeded(output, report) => {
-                let stored = self.inner.payloads.store(output).await?;
-                let output = stored.payload.clone();
-                _pinned = Some(stored);
-                Outcome::Succeeded { output, report }
+                let finish = |store: Arc<dyn JobStore>, output| async move {
+                    store.finish(held, Outcome::Succeeded { output, report }).await
+                };
+                return self.with_stored(output, finish).await;
             }
             Completion::Failed(error, plan) => Outcome::Failed { error, plan, ambiguous: false },
             Completion::Released => Outcome::Released,
             Completion::Waiting(wait) => Outcome::Waiting(wait),
         };
         self.inner.store.finish(held, outcome).await
+    }
+
+    /// Writes something that refers to `output`. A large one is pinned in the blob store until the write is committed,
+    /// also when the caller does not wait for that: then the work is a task of the engine's.
+    async fn with_stored<T, W, F>(&self, output: Bytes, write: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: FnOnce(Arc<dyn JobStore>, Payload) -> F + Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send,
+    {
+        let (store, payloads) = (self.inner.store.clone(), self.inner.payloads.clone());
+        if output.len() <= INLINE_LIMIT {
+            return write(store, Payload::Inline(output)).await;
+        }
+        let writing = self.inner.tasks.spawn(async move {
+            let stored = payloads.store(output).await?;
+            let written = write(store, stored.payload.clone()).await;
+            drop(stored);
+            written
+        });
+        writing.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
     }
 }

@@ -24,6 +24,7 @@ const INTRODUCTION: &str = include_str!("../assets/openapi-introduction.md");
         (name = "analysis", description = "Analyses of a text behind a camelCase façade: pending, in_progress, completed, failed."),
         (name = "kinds", description = "What jobs can do, and registering what your workers do."),
         (name = "queues", description = "How queues stand, and holding them back."),
+        (name = "worker", description = "How your own processes run jobs: claim, heartbeat, checkpoint, complete or fail."),
         (name = "api keys", description = "Who may do what."),
         (name = "presets", description = "Short routes for the same things."),
         (name = "operation", description = "Health."),

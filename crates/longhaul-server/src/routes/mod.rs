@@ -8,6 +8,7 @@ mod keys;
 mod kinds;
 mod presets;
 mod queues;
+mod worker;
 
 use axum::{Extension, Router, extract::DefaultBodyLimit};
 use utoipa::OpenApi as _;
@@ -21,8 +22,13 @@ use crate::{
 
 /// Every route of the API with its description.
 fn api(limits: &Limits) -> OpenApiRouter<App> {
-    let bulk =
-        OpenApiRouter::new().routes(routes!(jobs::create::create_many)).layer(Extension(BodyLimit(limits.bulk_body)));
+    // What comes in bulk: many jobs at once, and what workers hand in.
+    let bulk = OpenApiRouter::new()
+        .routes(routes!(jobs::create::create_many))
+        .routes(routes!(worker::attempt::checkpoint))
+        .routes(routes!(worker::attempt::complete))
+        .routes(routes!(worker::many::complete_many))
+        .layer(Extension(BodyLimit(limits.bulk_body)));
     let uploads = OpenApiRouter::new()
         .routes(routes!(documents::upload))
         .routes(routes!(documents::upload_short))
@@ -55,6 +61,12 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(presets::create_analysis))
         .routes(routes!(presets::analysis_status))
         .routes(routes!(presets::analysis_result))
+        .routes(routes!(worker::claims::claim))
+        .routes(routes!(worker::attempt::heartbeat))
+        .routes(routes!(worker::stream::output))
+        .routes(routes!(worker::stream::wait))
+        .routes(routes!(worker::attempt::fail))
+        .routes(routes!(worker::attempt::release))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .layer(Extension(BodyLimit(limits.json_body)));

@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("longhaul-testkit", &[]),
     ("longhaul-store", &["longhaul-core", "longhaul-resilience"]),
     ("longhaul-engine", &["longhaul-core", "longhaul-store"]),
+    ("longhaul-embedded", &["longhaul-core", "longhaul-store", "longhaul-engine"]),
     ("longhaul-gateway", &["longhaul-resilience", "longhaul-providers"]),
     (
         "longhaul-tasks",

@@ -14,11 +14,13 @@ mod process;
 mod report;
 mod target;
 mod wire;
+mod workers;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use report::{Depth, Latency, Report};
+pub use workers::{Workers, WorkersPlan};
 
 use crate::screen::Screen;
 
@@ -80,6 +82,14 @@ pub fn jobs(plan: &Plan, screen: &mut Screen) -> anyhow::Result<Report> {
 /// As [`jobs`].
 pub fn depth(many: u64, plan: &Plan, screen: &mut Screen) -> anyhow::Result<Depth> {
     runtime()?.block_on(unless_interrupted(depth::run(many, plan, screen)))
+}
+
+/// Measures how fast jobs get to workers and back.
+///
+/// # Errors
+/// As [`jobs`]; and when the worker that was to be started ends by itself.
+pub fn workers(plan: &WorkersPlan, screen: &mut Screen) -> anyhow::Result<Workers> {
+    runtime()?.block_on(unless_interrupted(workers::run(plan, screen)))
 }
 
 /// Ends with an error at Ctrl-C or SIGTERM, so that the server and its directory are cleared away.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::bench::{self, Plan, Target, Until};
+use crate::bench::{self, Plan, Target, Until, WorkersPlan};
 use crate::config::{Environment, parse_duration};
 use crate::exit::{Exit, UsageError};
 use crate::screen::{Screen, Table};
@@ -22,6 +22,44 @@ pub(crate) struct BenchArguments {
 enum BenchCommand {
     #[command(about = "Submit echo jobs over HTTP, follow each to its result, report rates and latencies")]
     Jobs(Box<JobsArguments>),
+    #[command(about = "Measure how fast jobs get to workers and back over HTTP")]
+    Workers(Box<WorkersArguments>),
+}
+
+#[derive(Debug, Args)]
+#[command(long_about = "\
+Measure how fast jobs get to workers and back over HTTP.
+
+A server is started for the purpose, in a temporary directory. First a claim waits and one job at a time is submitted: \
+the time from sending the submission to the claim's answer is what a worker adds to an idle server. Then raw clients \
+work off a backlog in batches of 64. With --command a worker in any language is started, which serves the kind \
+`bench.noop` and finds the server through LONGHAUL_URL, and works off a backlog of its own.
+
+Examples:
+  longhaul bench workers
+  longhaul bench workers --command 'python sdk/python/bench/noop_worker.py'")]
+struct WorkersArguments {
+    /// Rounds of one job against an idle server
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..))]
+    rounds: u64,
+    /// Jobs that the raw clients work off
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    jobs: u64,
+    /// How many raw clients there are, each with a connection of its own
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    clients: u16,
+    /// A command that starts a worker; its words are separated by blanks
+    #[arg(long, value_name = "COMMAND")]
+    command: Option<String>,
+    /// Jobs that this worker works off
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    command_jobs: u64,
+    /// Where the server's temporary directory is made; a sync means nothing on tmpfs [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -88,7 +126,10 @@ struct JobsArguments {
 }
 
 pub(crate) fn run(arguments: BenchArguments, _: &Environment, screen: &mut Screen) -> anyhow::Result<Exit> {
-    let BenchCommand::Jobs(arguments) = arguments.command;
+    let arguments = match arguments.command {
+        BenchCommand::Jobs(arguments) => arguments,
+        BenchCommand::Workers(arguments) => return workers(*arguments, screen),
+    };
     let plan = plan(&arguments)?;
     if let Some(many) = arguments.preload {
         let depth = bench::depth(many, &plan, screen)?;
@@ -101,6 +142,22 @@ pub(crate) fn run(arguments: BenchArguments, _: &Environment, screen: &mut Scree
         screen.note(format!("wrong: {mismatch}"));
     }
     Ok(if report.mismatches.is_empty() && report.errors == 0 { Exit::Ok } else { Exit::Failed })
+}
+
+fn workers(arguments: WorkersArguments, screen: &mut Screen) -> anyhow::Result<Exit> {
+    let found = bench::workers(
+        &WorkersPlan {
+            rounds: arguments.rounds,
+            jobs: arguments.jobs,
+            clients: usize::from(arguments.clients),
+            command: arguments.command.map(|line| line.split_whitespace().map(str::to_owned).collect()),
+            command_jobs: arguments.command_jobs,
+            directory: arguments.directory.unwrap_or_else(std::env::temp_dir),
+        },
+        screen,
+    )?;
+    print(&found, &found.tables(), arguments.json, screen)?;
+    Ok(Exit::Ok)
 }
 
 fn plan(arguments: &JobsArguments) -> Result<Plan, UsageError> {

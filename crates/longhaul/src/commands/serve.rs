@@ -23,6 +23,7 @@ Examples:
   longhaul serve
   longhaul serve --config /etc/longhaul.toml
   longhaul serve --listen 127.0.0.1:0 --data-dir /tmp/try
+  longhaul serve --no-builtin
   LONGHAUL__STORE__RETENTION=1d longhaul serve")]
 pub(crate) struct ServeArguments {
     /// Configuration file [default: longhaul.toml in the working directory, if it is there]
@@ -34,6 +35,9 @@ pub(crate) struct ServeArguments {
     /// Directory for the data; the same as store.url = "sqlite:DIR"
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
+    /// Take jobs in and keep them, but run none here: workers do
+    #[arg(long, env = "LONGHAUL_NO_BUILTIN", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_builtin: bool,
 }
 
 impl ServeArguments {
@@ -59,6 +63,6 @@ impl ServeArguments {
 /// Loads the settings and runs the server.
 pub(crate) fn start(arguments: &ServeArguments, environment: Environment, _: &mut Screen) -> anyhow::Result<Exit> {
     let settings = load(arguments.sources(environment)).into_settings()?;
-    crate::server::run(&settings)?;
+    crate::server::run(&settings, !arguments.no_builtin)?;
     Ok(Exit::Ok)
 }

@@ -25,15 +25,16 @@ use crate::config::{Settings, refuse_if_exposed};
 /// How long connections may take to end after the engine has.
 const LISTENER_DRAIN: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// Runs the server until it is told to stop, then drains it.
+/// Runs the server until it is told to stop, then drains it. Unless it `runs_built_in` kinds, it only takes jobs in and
+/// keeps them: workers run them.
 ///
 /// # Errors
 /// When the store cannot be opened, the address cannot be bound or must not be, or a setting cannot be used.
-pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) fn run(settings: &Settings, runs_built_in: bool) -> anyhow::Result<()> {
     telemetry::start(&settings.telemetry)?;
     allow_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(serve(settings))
+    runtime.block_on(serve(settings, runs_built_in))
 }
 
 /// Every connection is an open file: takes as many as the system lets this process have.
@@ -45,7 +46,7 @@ fn allow_open_files() {
     }
 }
 
-async fn serve(settings: &Settings) -> anyhow::Result<()> {
+async fn serve(settings: &Settings, runs_built_in: bool) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let ids: Arc<dyn IdSource> = Arc::new(Ids::from_system());
@@ -54,7 +55,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let keys = open_keys(settings, &*store, &*clock).await?;
     refuse_if_exposed(settings.server.listen, !keys.is_empty())?;
     let (executors, tasks) = wiring::tasks(settings, &store, &clock)?;
-    let options = wiring::engine_options(settings)?;
+    let options = wiring::engine_options(settings, runs_built_in)?;
     let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;
     let listener = Listener::bind(settings.server.listen, wiring::listener_options(settings, LISTENER_DRAIN)?)?;
     let address = listener.local_addr();

@@ -21,7 +21,7 @@ use crate::config::Settings;
 /// How many jobs run in this process at once when the queues' limits add up to less.
 const CONCURRENCY_LEAST: usize = 256;
 
-pub(super) fn engine_options(settings: &Settings) -> anyhow::Result<EngineOptions> {
+pub(super) fn engine_options(settings: &Settings, runs_built_in: bool) -> anyhow::Result<EngineOptions> {
     let queues = settings.queues.iter().map(|(name, queue)| {
         let name = QueueName::new(name).with_context(|| format!("queue {name:?}"))?;
         Ok((name, queue.concurrency.get()))
@@ -35,7 +35,7 @@ pub(super) fn engine_options(settings: &Settings) -> anyhow::Result<EngineOption
     });
     let all_queues: usize = queues.values().map(|concurrency| *concurrency as usize).sum();
     Ok(EngineOptions {
-        concurrency: all_queues.max(CONCURRENCY_LEAST),
+        concurrency: if runs_built_in { all_queues.max(CONCURRENCY_LEAST) } else { 0 },
         retention: settings.store.retention.into(),
         kinds: kinds.collect::<anyhow::Result<_>>()?,
         queues,

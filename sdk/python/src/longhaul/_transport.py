@@ -1,0 +1,165 @@
+"""Requests over HTTP: connections that are kept, repeats that are safe, refusals as exceptions.
+
+A transport belongs to the event loop that first uses it. aiohttp was chosen over httpx by measurement: 220 to 270 µs
+of processor time a request against 1,080 to 1,950 µs, on the machine that the benchmarks name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import aiohttp
+from pydantic_core import to_json
+
+from ._settings import Settings
+from .errors import APIError, ConnectionFailed, error_of
+
+try:
+    _VERSION = version("longhaul")
+except PackageNotFoundError:  # run from a source tree
+    _VERSION = "0"
+
+RETRIED = frozenset({408, 429, 500, 502, 503, 504, 507})
+"""Statuses after which the same request may succeed."""
+
+LONGEST_WAIT = 30.0
+"""The longest pause between two tries, in seconds, unless the server asks for a longer one."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the server."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as a value."""
+        return json.loads(self.body)
+
+
+def encode(value: Any) -> bytes:
+    """Any value that pydantic can write, as JSON. What JSON has no word for (NaN, infinity) becomes null."""
+    return to_json(value, inf_nan_mode="null")
+
+
+def backoff(attempt: int, longest: float = LONGEST_WAIT) -> float:
+    """Full jitter: anything up to 0.2 s, 0.4 s, 0.8 s … after try number 0, 1, 2 …."""
+    return random.uniform(0.05, max(0.1, min(longest, 0.2 * 2.0 ** min(attempt, 16))))
+
+
+class Transport:
+    """Talks to one server from one event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._session: aiohttp.ClientSession | None = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            headers = {"user-agent": f"longhaul-python/{_VERSION}"}
+            if self.settings.api_key:
+                headers["authorization"] = f"Bearer {self.settings.api_key}"
+            self._session = aiohttp.ClientSession(
+                headers=headers,
+                # As many as there are waiting requests: a long poll keeps its connection.
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=55),
+                auto_decompress=True,
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def once(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        waits: float = 0.0,
+    ) -> Answer:
+        """One try. Raises `ConnectionFailed` when there was no answer; refusals are answers here."""
+        sent = dict(headers or {})
+        # A form knows its own content type.
+        if isinstance(body, bytes):
+            sent.setdefault("content-type", "application/json")
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=self.settings.timeout + waits)
+        try:
+            request = self._open().request(
+                method, self.settings.url + path, data=body, params=params, headers=sent, timeout=timeout
+            )
+            async with request as response:
+                return Answer(response.status, response.headers, await response.read())
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            why = str(error) or type(error).__name__
+            raise ConnectionFailed(f"{method} {self.settings.url}{path}: {why}") from error
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        waits: float = 0.0,
+        repeatable: bool = True,
+    ) -> Answer:
+        """Tries until there is an answer that stands. Raises `APIError` for one that says no.
+
+        What is not `repeatable` is sent again only when the server said that it did not take it.
+        """
+        attempt = 0
+        while True:
+            pause: float | None
+            try:
+                answer = await self.once(method, path, body=body, params=params, headers=headers, waits=waits)
+            except ConnectionFailed:
+                if not repeatable or attempt >= self.settings.max_retries:
+                    raise
+                pause = backoff(attempt)
+            else:
+                if answer.status < 400:
+                    return answer
+                error = refusal(answer)
+                again = answer.status in RETRIED and (repeatable or answer.status in (429, 503))
+                if not again or attempt >= self.settings.max_retries:
+                    raise error
+                pause = max(backoff(attempt), error.retry_after or 0.0)
+            attempt += 1
+            await asyncio.sleep(pause)
+
+    @asynccontextmanager
+    async def streaming(
+        self, path: str, *, params: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer whose body is read as it comes. The server pings every 15 s: silence for longer is an end."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=45)
+        try:
+            url = self.settings.url + path
+            async with self._open().get(url, params=params, headers=headers, timeout=timeout) as response:
+                yield response
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            raise ConnectionFailed(f"GET {path}: {str(error) or type(error).__name__}") from error
+
+
+def refusal(answer: Answer) -> APIError:
+    """The exception for an answer that says no."""
+    try:
+        retry_after: float | None = float(answer.headers.get("retry-after", ""))
+    except ValueError:
+        retry_after = None
+    return error_of(answer.status, answer.body, retry_after)

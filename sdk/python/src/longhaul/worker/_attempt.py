@@ -1,0 +1,212 @@
+"""One attempt at a job in this process: its lease, its steps, and the writes that are made under it.
+
+The user's code runs in its own event loop or thread; everything that goes over the network runs in the worker's IO
+thread. Methods whose names end in ``_io`` run there; the others run where the user's code does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Coroutine
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .._transport import encode
+from ..errors import APIError, LeaseLostError
+from ._context import Cancelled, StepError
+
+if TYPE_CHECKING:
+    from ._runner import Runner
+    from ._task import Task
+
+T = TypeVar("T")
+
+FLUSH_AFTER = 0.05
+"""Seconds that a piece of output may wait for others to be sent with."""
+
+FLUSH_BYTES = 4 * 1024
+"""So much output is sent at once."""
+
+UNSENT_BYTES = 256 * 1024
+"""A task that streams faster than the server takes it waits above this."""
+
+PROGRESS_EVERY = 0.5
+"""Seconds between two reports of progress."""
+
+
+class Attempt:
+    """A job that this worker holds."""
+
+    def __init__(self, runner: Runner, task: Task[Any, Any], job: dict[str, Any]) -> None:
+        self._runner = runner
+        self.task = task
+        self.job_id: str = job["job_id"]
+        self.number: int = job["attempt"]
+        self.max_attempts: int = job["max_attempts"]
+        self.metadata: dict[str, str] = job["metadata"]
+        self.input: Any = job["input"]
+        self.lease: str = job["lease_token"]
+        self.steps: dict[str, Any] = {step["step"]: step["output"] for step in job["steps"]}
+        deadline = job.get("deadline_at")
+        self.deadline = datetime.fromisoformat(deadline.replace("Z", "+00:00")) if deadline else None
+        self.timeout: float | None = task.options.timeout or job.get("timeout_s")
+        self.began = time.monotonic()
+        self.renewed = self.began
+        # Why it should stop, if it should.
+        self.is_cancelled = False
+        self.is_lost = False
+        self.is_released = False
+        self.is_timed_out = False
+        # Whether its end was handed to the outbox: what comes later is not said.
+        self.is_over = False
+        self.is_suspended = False
+        self.running: asyncio.Task[None] | None = None
+        self._lock = threading.Lock()
+        self._progress: tuple[float | None, str | None] | None = None
+        self._progress_at = 0.0
+        self._used: set[str] = set()
+        self._unsent: list[Any] = []
+        self._unsent_bytes = 0
+        self._flushing: asyncio.Task[None] | None = None
+        self._chunk = 0
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether what it does is of no use any more."""
+        return self.is_cancelled or self.is_lost or self.is_released or self.is_timed_out
+
+    # ── from the user's code ──
+
+    def report(self, fraction: float | None, message: str | None) -> None:
+        """Keeps the newest progress for the next beat, which comes soon."""
+        with self._lock:
+            self._progress = (fraction, message)
+        self._runner.wake_beats()
+
+    def begin_step(self, name: str) -> tuple[bool, bytes]:
+        """Whether the step is stored, and its JSON text when it is."""
+        with self._lock:
+            if name in self._used:
+                raise StepError(
+                    f"the step {name!r} stands for two things in one attempt; give each its own name, "
+                    f'such as f"{name}:{{number}}"'
+                )
+            self._used.add(name)
+        if self.should_stop:
+            raise Cancelled
+        return (True, encode(self.steps[name])) if name in self.steps else (False, b"")
+
+    async def checkpoint(self, name: str, output: bytes) -> None:
+        """Stores a step."""
+        await self._over_there(self.checkpoint_io(name, output))
+
+    async def stream(self, data: Any) -> None:
+        """Sends a piece of output."""
+        await self._over_there(self.stream_io(data))
+
+    async def wait_for_input(self, step: str, prompt: str) -> None:
+        """Gives the lease up until a person answers."""
+        await self._over_there(self.wait_io(step, prompt))
+
+    async def _over_there(self, work: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(self._runner.io.start(work))
+
+    def in_io(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs in the IO thread and waits: for plain functions."""
+        return self._runner.io.run(work)
+
+    # ── in the IO thread ──
+
+    def take_progress(self, now: float) -> dict[str, Any] | None:
+        """Progress that was not told yet, unless the last was told just now."""
+        with self._lock:
+            if self._progress is None or now - self._progress_at < PROGRESS_EVERY:
+                return None
+            fraction, message = self._progress
+            self._progress, self._progress_at = None, now
+        return {"fraction": fraction, "message": message}
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether there is progress that was not told yet."""
+        return self._progress is not None
+
+    async def call_io(self, verb: str, body: bytes) -> None:
+        """A write under the lease; tried until it is answered. A lease that is lost ends the attempt."""
+        try:
+            await self._runner.deliver(self, verb, body)
+        except LeaseLostError:
+            self._runner.lose(self)
+            raise Cancelled from None
+        except APIError as error:
+            if error.code == "job_cancelled":
+                self._runner.cancel(self)
+                raise Cancelled from None
+            raise
+
+    async def checkpoint_io(self, name: str, output: bytes) -> None:
+        """Stores a step."""
+        await self.flush_io()
+        await self.call_io("checkpoint", b'{"step":' + encode(name) + b',"output":' + output + b"}")
+
+    async def stream_io(self, data: Any) -> None:
+        """Takes a piece of output; sends what has come together soon."""
+        if self.should_stop:
+            raise Cancelled
+        self._unsent.append(data)
+        self._unsent_bytes += len(data) if isinstance(data, str) else len(encode(data))
+        if self._unsent_bytes >= UNSENT_BYTES:
+            await self.flush_io()
+        elif self._flushing is None or self._flushing.done():
+            wait = 0.0 if self._unsent_bytes >= FLUSH_BYTES else FLUSH_AFTER
+            self._flushing = asyncio.get_running_loop().create_task(self._flush_soon(wait))
+
+    async def _flush_soon(self, wait: float) -> None:
+        await asyncio.sleep(wait)
+        while self._unsent and not self.should_stop:
+            try:
+                await self._send_unsent()
+            except Cancelled:
+                return
+            except APIError as error:
+                self._runner.log.error("output of %s was refused: %s", self.job_id, error)
+                return
+
+    async def flush_io(self) -> None:
+        """Sends what is left of the output."""
+        if self._flushing is not None and self._flushing is not asyncio.current_task():
+            await asyncio.gather(self._flushing, return_exceptions=True)
+        while self._unsent:
+            await self._send_unsent()
+
+    async def _send_unsent(self) -> None:
+        """One chunk: texts that follow each other are one text."""
+        first = self._unsent[0]
+        if isinstance(first, str):
+            count = next((i for i, data in enumerate(self._unsent) if not isinstance(data, str)), len(self._unsent))
+            data: Any = "".join(self._unsent[:count])
+        else:
+            count, data = 1, first
+        del self._unsent[:count]
+        if not self._unsent:
+            self._unsent_bytes = 0
+        self._chunk += 1
+        await self.call_io("output", encode({"chunk_seq": self._chunk, "data": data}))
+
+    async def wait_io(self, step: str, prompt: str) -> None:
+        """Gives the lease up until a person answers."""
+        await self.flush_io()
+        await self.call_io("wait", encode({"for": "input", "step": step, "prompt": prompt}))
+        self.is_suspended = True
+
+
+def failure_json(code: str, message: str, retryable: bool, retry_after: float | None) -> bytes:
+    """The body of ``fail``."""
+    word = "".join(c if c.isascii() and c.isprintable() and c != " " else "_" for c in code)[:100] or "task_failed"
+    body: dict[str, Any] = {"error": {"code": word, "message": message[:8_000]}, "retryable": retryable}
+    if retry_after is not None:
+        body["retry_after_ms"] = int(retry_after * 1000)
+    return json.dumps(body).encode()

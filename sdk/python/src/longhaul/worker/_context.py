@@ -1,0 +1,180 @@
+"""What a task can say and ask while it runs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from pydantic import TypeAdapter
+from typing_extensions import ParamSpec
+
+from .._transport import encode
+
+if TYPE_CHECKING:
+    from ._attempt import Attempt
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Suspended(BaseException):
+    """The job waits; its lease was given up. Not an error: let it through."""
+
+
+class Cancelled(Exception):
+    """Somebody asked the job to stop. Let it through: the job is then cancelled."""
+
+
+class StepError(Exception):
+    """A step was used in a way that a later attempt could not repeat."""
+
+
+class _Base:
+    """What both faces share."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    @property
+    def job_id(self) -> str:
+        """Names the job."""
+        return self._attempt.job_id
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+        return self._attempt.number
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Whether no further attempt follows when this one fails."""
+        return self._attempt.number >= self._attempt.max_attempts
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The submitter's pairs."""
+        return self._attempt.metadata
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the job has to be over, if it has to."""
+        return self._attempt.deadline
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job shall stop: somebody asked, another worker has it by now, or this one is shutting down."""
+        return self._attempt.should_stop
+
+    def raise_if_cancelled(self) -> None:
+        """For long computations: raises `Cancelled` when the job shall stop."""
+        if self._attempt.should_stop:
+            raise Cancelled
+
+    def effect_key(self, step: str) -> str:
+        """The key that a side effect outside carries so that it happens once: the same on every attempt."""
+        return f"{self.job_id}:{step}"
+
+    def progress(self, fraction: float | None = None, message: str | None = None) -> None:
+        """Says how far the work is: 0 to 1, and in words. Cheap: what comes too fast is left out."""
+        if fraction is not None:
+            fraction = min(1.0, max(0.0, float(fraction)))
+        self._attempt.report(fraction, message)
+
+    def has_step(self, name: str) -> bool:
+        """Whether an earlier attempt has stored the step."""
+        return name in self._attempt.steps
+
+
+class Context(_Base):
+    """What an async task can say and ask."""
+
+    @overload
+    async def step(self, name: str, work: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    async def step(self, name: str, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    async def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Does something once: what it gave is stored, and a later attempt gets that instead of doing it again.
+
+        A name stands for one thing within its job, the same on every attempt: in a loop, ``f"page:{number}"``.
+        """
+        adapter = _returns(work)
+        stored, json_text = self._attempt.begin_step(name)
+        if stored:
+            return _restored(adapter, json_text)
+        value = work(*args, **kwargs)
+        if inspect.isawaitable(value):
+            value = await value
+        output = _written(adapter, value)
+        await self._attempt.checkpoint(name, output)
+        return _restored(adapter, output)
+
+    async def stream(self, data: Any) -> None:
+        """Sends a piece of output to whoever follows the job: text, or any JSON. Waits when too much is under way."""
+        await self._attempt.stream(data)
+
+    async def ask(self, prompt: str, *, step: str = "ask") -> Any:
+        """Asks a person, and gives what they answer.
+
+        The job waits without a worker; when the answer comes the function is run again from its beginning, and gets
+        here with the answer at hand. So everything before it that must not happen twice is a `step`.
+        """
+        stored, json_text = self._attempt.begin_step(step)
+        if stored:
+            return json.loads(json_text)
+        await self._attempt.wait_for_input(step, prompt)
+        raise Suspended
+
+
+class SyncContext(_Base):
+    """What a plain task can say and ask."""
+
+    def step(self, name: str, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `Context.step`."""
+        adapter = _returns(work)
+        stored, json_text = self._attempt.begin_step(name)
+        if stored:
+            return _restored(adapter, json_text)  # type: ignore[no-any-return]
+        output = _written(adapter, work(*args, **kwargs))
+        self._attempt.in_io(self._attempt.checkpoint_io(name, output))
+        return _restored(adapter, output)  # type: ignore[no-any-return]
+
+    def stream(self, data: Any) -> None:
+        """As `Context.stream`."""
+        self._attempt.in_io(self._attempt.stream_io(data))
+
+    def ask(self, prompt: str, *, step: str = "ask") -> Any:
+        """As `Context.ask`."""
+        stored, json_text = self._attempt.begin_step(step)
+        if stored:
+            return json.loads(json_text)
+        self._attempt.in_io(self._attempt.wait_io(step, prompt))
+        raise Suspended
+
+
+def _returns(work: Callable[..., Any]) -> TypeAdapter[Any] | None:
+    """The type that a stored output is read back as: what the function says that it returns."""
+    try:
+        returns = inspect.signature(work, eval_str=True).return_annotation
+    except (NameError, TypeError, ValueError):
+        return None
+    if returns in (inspect.Signature.empty, Any, object):
+        return None
+    try:
+        return TypeAdapter(returns)
+    except Exception:
+        # A type that pydantic does not know is read back as plain JSON.
+        return None
+
+
+def _written(adapter: TypeAdapter[Any] | None, value: Any) -> bytes:
+    return encode(value) if adapter is None else adapter.dump_json(value, by_alias=True)
+
+
+def _restored(adapter: TypeAdapter[Any] | None, output: bytes) -> Any:
+    """On the first attempt as on every later one: what is seen of a step is always what was stored."""
+    return json.loads(output) if adapter is None else adapter.validate_json(output)

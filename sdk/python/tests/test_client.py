@@ -1,0 +1,127 @@
+"""The client against the built program."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from longhaul import (
+    AsyncLonghaul,
+    ConfigurationError,
+    ConnectionFailed,
+    InvalidRequestError,
+    JobCancelled,
+    Longhaul,
+    NotFoundError,
+    WaitTimeout,
+)
+from longhaul._progress import ProgressBar
+from longhaul.models import Job
+from program import Server, free_port
+
+TEXT = "Longhaul keeps jobs on disk. The keeper of the lighthouse was very happy with it, and the storm was terrible."
+
+
+def test_a_job_goes_out_and_comes_back_in_both_faces(server: Server, lh: Longhaul) -> None:
+    assert lh.run("echo", {"hello": "world"}) == {"hello": "world"}
+
+    async def again() -> object:
+        async with AsyncLonghaul(server.url) as client:
+            return await client.run("echo", [1, None])
+
+    assert asyncio.run(again()) == [1, None]
+
+
+def test_options_of_a_submit_reach_the_job(lh: Longhaul) -> None:
+    at = datetime.now(timezone.utc) + timedelta(hours=1)
+    job = lh.submit(
+        "echo", 1, run_at=at, priority=7, metadata={"a": "b"}, max_attempts=2, queue="later", deadline=9_000
+    )
+    seen = job.get()
+    assert (seen.status, seen.status_reason, seen.priority, seen.metadata) == ("queued", "scheduled", 7, {"a": "b"})
+    assert seen.run_at is not None and abs(seen.run_at - at) < timedelta(milliseconds=1)
+    assert (seen.queue, seen.max_attempts) == ("later", 2)
+    with pytest.raises(JobCancelled):
+        job.cancel()
+        job.wait()
+    assert [found.job_id for found in lh.jobs.list(metadata={"a": "b"})] == [job.id]
+    assert lh.jobs.retry(job.id).get().retry_of == job.id
+    lh.jobs.delete(job.id)
+    with pytest.raises(Exception, match="erased"):
+        job.get()
+
+
+def test_a_key_of_ones_own_finds_the_first_job(lh: Longhaul) -> None:
+    first, second = (lh.submit("echo", 1, idempotency_key="once") for _ in range(2))
+    assert first.id == second.id
+    with pytest.raises(InvalidRequestError) as refused:
+        lh.submit("echo", 2, idempotency_key="once")
+    assert refused.value.code == "idempotency_mismatch"
+    assert refused.value.request_id
+
+
+def test_lists_go_on_over_pages(lh: Longhaul) -> None:
+    ids = [job.id for job in lh.submit_many([{"kind": "echo", "input": number} for number in range(7)])]
+    assert [job.job_id for job in lh.jobs.list(page_size=3)] == sorted(ids, reverse=True)
+
+
+def test_refusals_are_typed_and_name_each_field(lh: Longhaul) -> None:
+    with pytest.raises(NotFoundError):
+        lh.jobs.get("job_unknown")
+    with pytest.raises(InvalidRequestError) as refused:
+        lh.submit("ecko", 1, priority=1_000)
+    assert {error["pointer"] for error in refused.value.errors} == {"/kind", "/priority"}
+    assert "/priority" in str(refused.value)
+
+
+def test_waiting_ends_when_it_was_told_to(lh: Longhaul) -> None:
+    job = lh.submit("echo", 1, delay=3600)
+    began = time.monotonic()
+    with pytest.raises(WaitTimeout):
+        job.wait(1.2)
+    assert 1.0 < time.monotonic() - began < 4
+
+
+def test_a_server_that_is_not_there_is_said_so() -> None:
+    with Longhaul(f"http://127.0.0.1:{free_port()}", max_retries=1) as lh, pytest.raises(ConnectionFailed):
+        lh.submit("echo", 1)
+    with pytest.raises(ConfigurationError):
+        Longhaul("127.0.0.1:8080")
+
+
+def test_documents_analysis_and_process(lh: Longhaul, tmp_path: Path) -> None:
+    path = tmp_path / "story.txt"
+    path.write_text(TEXT)
+    document = lh.documents.upload(path, embed=False)
+    document.job.wait(30)
+    seen = document.get()
+    assert seen.file_name == "story.txt"
+    assert seen.chunks
+    assert "lighthouse" in document.search("who was happy in the lighthouse")[0]["text"]
+    assert set(lh.analysis(TEXT)["results"]) == {"summary", "keywords", "sentiment"}
+    done = lh.process([{"task": "keywords", "input": TEXT}, {"task": "language", "input": TEXT}])
+    assert (done["succeeded"], done["failed"]) == (2, 0)
+    lh.documents.delete(document.id)
+
+
+def test_a_stream_of_an_ended_job_is_its_history(lh: Longhaul) -> None:
+    job = lh.submit("echo", 1)
+    job.wait()
+    assert [event.type for event in job.stream()] == ["job.queued", "job.running", "job.succeeded"]
+    assert [event.seq for event in job.stream(after=2)] == [3]
+
+
+def test_a_bar_shows_how_far_a_job_is(lh: Longhaul) -> None:
+    out = io.StringIO()
+    bar = ProgressBar(True, out)
+    job = lh.submit("echo", 1, delay=3600).get()
+    assert "scheduled" in bar.line(job)
+    running = Job.model_validate(job.model_dump() | {"progress": {"fraction": 0.5, "message": "page 8/16"}})
+    assert "━━━━━━━━━━━━────────────  50% 0:00 page 8/16" in bar.line(running)
+    bar.show(running)
+    assert out.getvalue().startswith("\r")

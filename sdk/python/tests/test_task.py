@@ -1,0 +1,154 @@
+"""What a function says about its kind of job, and what becomes of inputs and results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from longhaul import ConfigurationError, Context, Fail, SyncContext, Worker
+from longhaul.worker._limits import Cache, Rate
+
+worker = Worker("http://127.0.0.1:1")
+
+
+class Image(BaseModel):
+    path: str
+    width: int = 800
+
+
+@dataclass
+class Size:
+    width: int
+    height: int
+
+
+@worker.task("resize", retries=3, timeout=60, rate_limit="100/min", cache_ttl=300, concurrency=8, queue="gpu")
+async def resize(image: Image) -> Size:
+    """Resizes an image.
+
+    And more about it.
+    """
+    return Size(image.width, 1)
+
+
+@worker.task("add")
+def add(a: int, ctx: SyncContext, b: int = 1) -> int:
+    return a + b
+
+
+def context() -> Any:
+    return object()
+
+
+def test_a_model_is_the_whole_input_and_describes_it() -> None:
+    said = resize.registration()
+    assert said["description"] == "Resizes an image."
+    assert (said["max_attempts"], said["timeout_s"], said["queue"]) == (4, 60, "gpu")
+    assert set(said["input_schema"]["properties"]) == {"path", "width"}
+    assert set(said["output_schema"]["properties"]) == {"width", "height"}
+    assert resize.arguments({"path": "a.png"}, context()) == {"image": Image(path="a.png")}
+    assert resize.input_of(Image(path="b")) == Image(path="b")
+
+
+def test_parameters_are_the_fields_of_the_input() -> None:
+    schema = add.registration()["input_schema"]
+    assert schema["required"] == ["a"]
+    assert schema["additionalProperties"] is False
+    ctx = context()
+    assert add.arguments({"a": "2"}, ctx) == {"a": 2, "b": 1, "ctx": ctx}
+    assert add.input_of(1, b=2) == {"a": 1, "b": 2}
+
+
+def test_a_task_is_still_the_function() -> None:
+    assert add(1, None, 4) == 5  # type: ignore[arg-type]
+    assert add.__name__ == "add"
+
+
+def test_an_input_that_does_not_fit_fails_for_good() -> None:
+    with pytest.raises(Fail) as failed:
+        add.arguments({"a": "x"}, context())
+    assert (failed.value.code, failed.value.retryable) == ("input_invalid", False)
+    assert "a: Input should be a valid integer" in failed.value.message
+
+
+def test_a_result_that_is_not_what_was_promised_fails_for_good() -> None:
+    assert add.dump(3) == b"3"
+    with pytest.raises(Fail) as failed:
+        add.dump("three")
+    assert (failed.value.code, failed.value.retryable) == ("output_invalid", False)
+
+    @worker.task("anything")
+    def anything() -> Any: ...
+
+    assert anything.dump(float("nan")) == b"null"
+    with pytest.raises(Fail, match="no JSON"):
+        anything.dump(object())
+
+
+def test_an_error_of_an_http_library_says_whether_to_try_again() -> None:
+    class Response:
+        status_code = 429
+
+        def __init__(self) -> None:
+            self.headers = {"retry-after": "7"}
+
+    class StatusError(Exception):
+        def __init__(self, status: int) -> None:
+            super().__init__(f"status {status}")
+            self.status_code = status
+            self.response = Response()
+
+    limited, unknown = add.failure_of(StatusError(429)), add.failure_of(StatusError(404))
+    assert (limited.retryable, limited.retry_after) == (True, 7.0)
+    assert unknown.retryable is False
+    assert add.failure_of(ValueError("x")).message == "ValueError: x"
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"rate_limit": "often"}, "no rate"),
+        ({"rate_limit": "0/s"}, "no rate"),
+        ({"timeout": 0}, "more than zero"),
+        ({"retries": -1}, "at least 0"),
+        ({"concurrency": 0}, "at least 1"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        worker.task("never", **options)
+
+
+def test_functions_that_cannot_be_tasks_are_refused() -> None:
+    def positional(*names: str) -> None: ...
+
+    def wrong_context(ctx: Context) -> None: ...
+
+    def not_json(socket: Worker) -> None: ...
+
+    for function, why in ((positional, "by position"), (wrong_context, "SyncContext"), (not_json, "as JSON")):
+        with pytest.raises(ConfigurationError, match=why):
+            worker.task("refused")(function)
+    with pytest.raises(ConfigurationError, match="two tasks"):
+        worker.task("add")(lambda: None)
+
+
+def test_a_rate_slides() -> None:
+    rate = Rate.parse("2/s")
+    rate.take(1, now=10.0)
+    rate.take(1, now=10.9)
+    assert rate.free(10.95) == 0
+    assert rate.wait(10.95) == pytest.approx(0.05)
+    assert rate.free(11.01) == 1
+    assert (Rate.parse("10/30s").most, Rate.parse("10 / 30 s").seconds) == (10, 30.0)
+
+
+def test_a_cache_is_bounded_and_forgets() -> None:
+    cache = Cache(ttl=60, max_entries=2)
+    for key in (b"a", b"b", b"c"):
+        cache.put(key, key)
+    assert (cache.get(b"a"), cache.get(b"b"), cache.get(b"c")) == (None, b"b", b"c")
+    assert Cache(ttl=-1).get(b"a") is None
