@@ -1,7 +1,7 @@
 //! The body of an answer: read part by part, or whole up to a bound.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Incoming};
@@ -64,6 +64,26 @@ impl AnswerBody {
     /// The next part; `None` at the end.
     pub(crate) async fn part(&mut self, cx: &Cx<'_>) -> Option<Result<Bytes, HttpError>> {
         std::future::poll_fn(|task| self.poll_part(cx, task)).await
+    }
+
+    /// The rest is not wanted, and is not much: if it comes soon the connection can be used again.
+    pub(crate) fn drain(mut self, cx: &Cx<'_>) {
+        let end = self.poll_part(cx, &mut Context::from_waker(Waker::noop()));
+        // At its end, or broken, the body holds nothing any more.
+        if let (Poll::Pending | Poll::Ready(Some(Ok(_))), Some(held)) = (end, &self.held) {
+            let pool = Arc::clone(&held.pool);
+            pool.drain_later(self);
+        }
+    }
+
+    /// The body, or as much of it as fits: of an answer that is an error, whose first words are enough.
+    pub(crate) async fn beginning(mut self, cx: &Cx<'_>, limit_bytes: usize) -> Bytes {
+        let mut read = BytesMut::new();
+        while read.len() < limit_bytes {
+            let Some(Ok(part)) = self.part(cx).await else { break };
+            read.extend_from_slice(&part[..part.len().min(limit_bytes - read.len())]);
+        }
+        read.freeze()
     }
 
     /// The whole body, if it is no longer than `limit_bytes`. One that says beforehand that it is longer is not read.

@@ -45,12 +45,9 @@ pub(super) struct Failed {
 
 impl Wire {
     pub(super) async fn open(stream: Stream) -> Result<Self, HttpError> {
-        let opened = Builder::new()
-            .max_buf_size(MAX_BUFFER_BYTES)
-            .max_headers(MAX_HEADERS)
-            .to_owned()
-            .handshake(TokioIo::new(stream))
-            .await;
+        let mut builder = Builder::new();
+        builder.max_buf_size(MAX_BUFFER_BYTES).max_headers(MAX_HEADERS);
+        let opened = builder.handshake(TokioIo::new(stream)).await;
         let (sender, driver) = opened.map_err(|error| HttpError::of_hyper(&error, false))?;
         Ok(Self { sender, driver, ended: false, idle_since: Tick::ZERO })
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use longhaul_providers::{ErrorCode, ProviderError};
+
 /// What went wrong on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HttpError {
@@ -28,19 +30,6 @@ impl HttpError {
         match self {
             Self::Connect(_) | Self::Tls(_) | Self::ConnectTimeout(_) | Self::BadRequest(_) => false,
             Self::Cut { .. } | Self::NotHttp(_) | Self::TooLarge { .. } => true,
-        }
-    }
-
-    /// The stable name of it.
-    pub(crate) fn code(&self) -> &'static str {
-        match self {
-            Self::Connect(_) => "provider_unreachable",
-            Self::Tls(_) => "provider_tls",
-            Self::ConnectTimeout(_) => "provider_connect_timeout",
-            Self::Cut { .. } => "provider_connection_lost",
-            Self::NotHttp(_) => "provider_malformed_answer",
-            Self::TooLarge { .. } => "provider_answer_too_large",
-            Self::BadRequest(_) => "bad_request",
         }
     }
 
@@ -71,3 +60,16 @@ impl fmt::Display for HttpError {
 }
 
 impl std::error::Error for HttpError {}
+
+impl From<HttpError> for ProviderError {
+    fn from(error: HttpError) -> Self {
+        let code = match error {
+            HttpError::Connect(_) | HttpError::Tls(_) | HttpError::ConnectTimeout(_) => ErrorCode::ConnectFailed,
+            HttpError::Cut { .. } => ErrorCode::ConnectionLost,
+            HttpError::NotHttp(_) => ErrorCode::MalformedResponse,
+            HttpError::TooLarge { .. } => ErrorCode::ResponseTooLarge,
+            HttpError::BadRequest(_) => ErrorCode::InvalidRequest,
+        };
+        Self::new(code, error.to_string())
+    }
+}

@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::{HeaderMap, Method, Request, Version};
+use http::header::{ACCEPT_ENCODING, HOST};
+use http::{HeaderValue, Request, Version};
 use http_body_util::Full;
+use longhaul_providers::exchange::HttpRequest;
 use longhaul_resilience::{Cx, Tick};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::either::Either;
+use tokio_util::task::TaskTracker;
 
 use super::body::AnswerBody;
 use super::connection::{Failed, Wire};
@@ -27,6 +29,10 @@ use super::tls::Tls;
 const IDLE_FOR: Duration = Duration::from_secs(60);
 /// How many idle connections may turn out dead before a new one is opened: a server that restarts kills all of them.
 const MAX_STALE: usize = 8;
+
+/// How long the last bytes of an answer are waited for when nobody wants them, and how many parts there may be.
+const DRAIN_FOR: Duration = Duration::from_secs(1);
+const MAX_DRAINED_PARTS: usize = 16;
 
 /// The settings of the connections to one provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,16 +59,6 @@ impl Default for PoolSettings {
     }
 }
 
-/// A request, relative to the base URL.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) method: Method,
-    /// Begins with a slash.
-    pub(crate) path: String,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
-
 /// An answer whose body is still to be read.
 pub(crate) struct Incoming {
     pub(crate) head: http::response::Parts,
@@ -76,6 +72,7 @@ pub(crate) struct Pool {
     tls: Option<Tls>,
     places: Arc<Semaphore>,
     idle: Mutex<Vec<Wire>>,
+    tracker: TaskTracker,
 }
 
 impl Pool {
@@ -83,11 +80,15 @@ impl Pool {
     ///
     /// # Errors
     /// When the certificates cannot be used.
-    pub(crate) fn new(endpoint: Endpoint, settings: PoolSettings) -> Result<Arc<Self>, HttpError> {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        settings: PoolSettings,
+        tracker: TaskTracker,
+    ) -> Result<Arc<Self>, HttpError> {
         let tls =
             endpoint.is_secure().then(|| Tls::to(endpoint.host(), settings.extra_roots.as_deref())).transpose()?;
         let places = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-        Ok(Arc::new(Self { endpoint, settings, tls, places, idle: Mutex::new(Vec::new()) }))
+        Ok(Arc::new(Self { endpoint, settings, tls, places, idle: Mutex::new(Vec::new()), tracker }))
     }
 
     pub(crate) fn max_answer_bytes(&self) -> usize {
@@ -105,7 +106,7 @@ impl Pool {
     }
 
     /// Sends a request and waits for the head of the answer. Waits for a place if all connections are in use.
-    pub(crate) async fn send(self: &Arc<Self>, cx: &Cx<'_>, outgoing: Outgoing) -> Result<Incoming, HttpError> {
+    pub(crate) async fn send(self: &Arc<Self>, cx: &Cx<'_>, outgoing: HttpRequest) -> Result<Incoming, HttpError> {
         let place = self.place().await;
         let mut request = self.request(outgoing)?;
         for _ in 0..MAX_STALE {
@@ -130,15 +131,17 @@ impl Pool {
         }
     }
 
-    fn request(&self, outgoing: Outgoing) -> Result<Request<Full<Bytes>>, HttpError> {
-        let Outgoing { method, path, headers, body } = outgoing;
+    fn request(&self, outgoing: HttpRequest) -> Result<Request<Full<Bytes>>, HttpError> {
+        let HttpRequest { method, path, headers, body } = outgoing;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.version_mut() = Version::HTTP_11;
         *request.uri_mut() =
             self.endpoint.target(&path).map_err(|error| HttpError::BadRequest(error.to_string()))?;
         *request.headers_mut() = headers;
-        request.headers_mut().insert(HOST, self.endpoint.authority().clone());
+        let headers = request.headers_mut();
+        headers.insert(HOST, self.endpoint.authority().clone());
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Ok(request)
     }
 
@@ -181,6 +184,19 @@ impl Pool {
         };
         // Closing may talk to the socket: not under the lock.
         drop(old);
+    }
+
+    /// Reads on in the background for a little while, so that a connection whose answer is all but read is not lost.
+    pub(super) fn drain_later(&self, mut body: AnswerBody) {
+        self.tracker.spawn(async move {
+            let cx = Cx::default();
+            let mut parts = 0;
+            tokio::select! {
+                biased;
+                () = async { while parts < MAX_DRAINED_PARTS && body.part(&cx).await.is_some() { parts += 1; } } => {}
+                () = cx.sleep(DRAIN_FOR) => {}
+            }
+        });
     }
 
     async fn connect(&self, cx: &Cx<'_>) -> Result<Wire, HttpError> {

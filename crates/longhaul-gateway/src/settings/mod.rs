@@ -11,12 +11,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use longhaul_resilience::{Breaker, CachePolicy, Jitter, Retry};
+use longhaul_resilience::cache::Lifetime;
+use longhaul_resilience::{Breaker, CachePolicy, Jitter, Retry, Scenario};
 
 use crate::http::{Endpoint, PoolSettings};
 
 pub use preset::Preset;
 pub use price::Price;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Providers and models, by their names.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -189,12 +192,54 @@ impl KeyOf {
 /// The cache of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// How long, how many, and what is served when it is old.
-    pub policy: CachePolicy,
-    /// As in the policy: a change of it makes a new cache.
+    /// How long an answer is fresh.
+    pub ttl: Duration,
+    /// How many there are; a change of it makes a new cache.
     pub max_entries: usize,
     /// What is the same.
     pub key: KeyOf,
+    /// How long past its time an answer is given while a fresh one is fetched.
+    pub stale_while_revalidate: Duration,
+    /// How long past its time an answer is given when the call fails.
+    pub stale_if_error: Duration,
+    /// How long a degraded answer is kept; not at all if unset.
+    pub degraded_ttl: Option<Duration>,
+}
+
+impl CacheSettings {
+    /// The cache recommended for a kind of traffic.
+    pub fn of(scenario: Scenario) -> Self {
+        let (ttl, max_entries) = match scenario {
+            Scenario::Faq => (24 * HOUR, 1_000),
+            Scenario::ProductInfo => (4 * HOUR, 5_000),
+            Scenario::UserQuery => (HOUR, 10_000),
+            Scenario::RealTime => (Duration::from_secs(300), 20_000),
+        };
+        Self {
+            ttl,
+            max_entries,
+            key: KeyOf::Exact,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            degraded_ttl: None,
+        }
+    }
+
+    pub(crate) fn policy(&self) -> CachePolicy {
+        let policy = CachePolicy::ttl(self.ttl)
+            .max_entries(self.max_entries)
+            .stale_while_revalidate(self.stale_while_revalidate)
+            .stale_if_error(self.stale_if_error);
+        match self.degraded_ttl {
+            Some(ttl) => policy.degraded_ttl(ttl),
+            None => policy,
+        }
+    }
+
+    /// How long an entry is worth keeping, and how long past its time.
+    pub(crate) fn lifetime(&self) -> Lifetime {
+        Lifetime { fresh: self.ttl, grace: self.stale_while_revalidate.max(self.stale_if_error) }
+    }
 }
 
 /// What follows when a stream breaks after the client has seen a part of it.
@@ -442,6 +487,13 @@ mod tests {
         assert_eq!(canned.reply("Help me open it"), Some("ask"));
         assert_eq!(canned.reply(""), Some("later"));
         assert_eq!(Canned { otherwise: None, ..canned }.reply("x"), None);
+    }
+
+    #[test]
+    fn the_scenarios_are_those_of_the_library() {
+        for scenario in Scenario::ALL {
+            assert_eq!(CacheSettings::of(scenario).policy(), scenario.policy(), "{scenario:?}");
+        }
     }
 
     #[test]
