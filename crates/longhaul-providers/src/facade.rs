@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use crate::chat::{ChatRequest, StreamEvent};
+use crate::error::{ErrorCode, ProviderError};
 use crate::protocol::Delivery;
 
 /// A request for an answer, as it came in.
@@ -75,6 +76,16 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// A frame without a name. What is not UTF-8 (which no writer here makes) is replaced.
+    pub(crate) fn data(data: Vec<u8>) -> Self {
+        Self { event: None, sequence: None, data: text(data) }
+    }
+
+    /// A frame with a name.
+    pub(crate) fn named(event: &'static str, sequence: Option<u64>, data: Vec<u8>) -> Self {
+        Self { event: Some(Cow::Borrowed(event)), sequence, data: text(data) }
+    }
+
     /// Appends the frame as server-sent events have it.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         if let Some(event) = &self.event {
@@ -118,4 +129,45 @@ impl From<&RequestError> for Failure {
             param: error.param.clone(),
         }
     }
+}
+
+/// What a client gets to hear of an upstream's error. Where the request is to blame, it is a 4xx with the upstream's
+/// words; where the upstream or its account is, a 5xx, since the client can do nothing about it.
+impl From<&ProviderError> for Failure {
+    fn from(error: &ProviderError) -> Self {
+        use ErrorCode as E;
+        let (status, code) = match error.code {
+            E::InvalidRequest => (400, error.upstream_code.as_deref().unwrap_or("invalid_request")),
+            E::Unsupported => (400, "unsupported_parameter"),
+            E::ContextLengthExceeded => (400, "context_length_exceeded"),
+            E::ContentFiltered => (400, "content_filter"),
+            E::RequestTooLarge => (413, "request_too_large"),
+            E::RateLimited => (429, "rate_limit_exceeded"),
+            E::Overloaded => (503, "overloaded"),
+            E::Timeout => (504, "timeout"),
+            E::Authentication
+            | E::Permission
+            | E::NotFound
+            | E::QuotaExhausted
+            | E::ServerError
+            | E::Conflict
+            | E::ConnectFailed
+            | E::ConnectionLost
+            | E::StreamInterrupted
+            | E::MalformedResponse
+            | E::ResponseTooLarge => (502, error.code.as_str()),
+        };
+        // What a provider says of our account is not for our clients.
+        let message = match error.code {
+            E::Authentication | E::Permission | E::QuotaExhausted => {
+                "the provider behind this model does not serve this gateway's account at present".to_owned()
+            }
+            _ => error.message.clone(),
+        };
+        Self { status, code: Some(code.to_owned()), message, param: error.param.clone() }
+    }
+}
+
+fn text(data: Vec<u8>) -> String {
+    String::from_utf8(data).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

@@ -26,7 +26,9 @@ pub mod facade;
 pub mod json;
 pub mod local;
 mod operation;
+pub mod openai;
 pub mod protocol;
+pub mod sse;
 
 pub use error::{ErrorClass, ErrorCode, ProviderError};
 pub use operation::Operation;

@@ -4,6 +4,10 @@
 //! `encode_*` gives the HTTP parts to send, `decode_*` reads a reply, and a [`StreamDecoder`] takes a streamed body
 //! as it comes, in whatever pieces.
 
+mod gaps;
+
+pub(crate) use gaps::Gaps;
+
 use std::fmt::Debug;
 
 use crate::chat::{ChatRequest, ChatResponse, StreamEvent};
@@ -59,6 +63,11 @@ impl From<EncodeError> for ProviderError {
         Self::new(code, error.to_string())
     }
 }
+
+/// Why a protocol cannot be made from its settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingsError(pub String);
 
 /// One wire protocol, with one provider's settings.
 pub trait Protocol: Debug + Send + Sync {

@@ -202,8 +202,10 @@ pub enum ImageDetail {
     Auto,
     /// Cheaply.
     Low,
-    /// In full.
+    /// In detail.
     High,
+    /// Without scaling it down.
+    Original,
 }
 
 /// A call of a tool by the model.
@@ -339,8 +341,10 @@ pub enum Effort {
     Medium,
     /// Much.
     High,
-    /// As much as can be.
+    /// More than much.
     XHigh,
+    /// As much as can be.
+    Max,
 }
 
 impl Effort {
@@ -353,12 +357,13 @@ impl Effort {
             Self::Medium => "medium",
             Self::High => "high",
             Self::XHigh => "xhigh",
+            Self::Max => "max",
         }
     }
 
     /// The effort of a word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::None, Self::Minimal, Self::Low, Self::Medium, Self::High, Self::XHigh]
+        [Self::None, Self::Minimal, Self::Low, Self::Medium, Self::High, Self::XHigh, Self::Max]
             .into_iter()
             .find(|effort| effort.name() == word)
     }

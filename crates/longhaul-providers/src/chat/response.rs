@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Content, Part, StreamEvent, ToolCall};
+use super::{Content, Dialect, Part, StreamEvent, ToolCall};
 use crate::json::{Extra, Json};
 
 /// A whole answer.
@@ -22,6 +22,8 @@ pub struct ChatResponse {
     pub usage: Option<Usage>,
     /// Log probabilities in OpenAI's form, if asked for.
     pub logprobs: Option<Json>,
+    /// Whose words `extra` and native parts are in.
+    pub dialect: Dialect,
     /// Fields that the provider alone has.
     pub extra: Extra,
 }
@@ -37,6 +39,7 @@ impl ChatResponse {
             finish: Finish::of(FinishReason::Stop),
             usage: None,
             logprobs: None,
+            dialect: Dialect::Neutral,
             extra: Extra::new(),
         }
     }
@@ -66,6 +69,7 @@ impl ChatResponse {
             id: self.id.clone(),
             model: self.model.clone(),
             created: self.created,
+            dialect: self.dialect,
             extra: self.extra.clone(),
         }];
         let mut calls = 0;
@@ -92,7 +96,9 @@ impl ChatResponse {
                     events.push(StreamEvent::ToolCallArguments { index: calls, delta: call.arguments.clone() });
                     calls += 1;
                 }
-                Content::Native(value) => events.push(StreamEvent::Native { value: value.clone() }),
+                Content::Native(value) => {
+                    events.push(StreamEvent::Native { dialect: self.dialect, value: value.clone() });
+                }
                 // A model answers with neither pictures nor results of tools in any protocol known here.
                 Content::Image(_) | Content::ToolResult(_) => {}
             }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{ChatResponse, Content, Finish, FinishReason, Part, ReasoningContent, ToolCall, Usage};
+use super::{ChatResponse, Content, Dialect, Finish, FinishReason, Part, ReasoningContent, ToolCall, Usage};
 use crate::error::ProviderError;
 use crate::json::{Extra, Json};
 
@@ -21,6 +21,8 @@ pub enum StreamEvent {
         model: Option<String>,
         /// When, in seconds since the Unix epoch.
         created: Option<i64>,
+        /// Whose words `extra` is in.
+        dialect: Dialect,
         /// Fields that the provider alone has.
         extra: Extra,
     },
@@ -64,8 +66,10 @@ pub enum StreamEvent {
         /// JSON text, cut anywhere.
         delta: String,
     },
-    /// Something that the provider's dialect alone knows, as it was written.
+    /// Something that one dialect alone knows, as it was written.
     Native {
+        /// Which.
+        dialect: Dialect,
         /// The part.
         value: Json,
     },
@@ -119,6 +123,7 @@ pub struct Accumulator {
     id: Option<String>,
     model: Option<String>,
     created: Option<i64>,
+    dialect: Dialect,
     extra: Extra,
     parts: Vec<Part>,
     calls: Vec<(u32, usize)>,
@@ -137,7 +142,8 @@ impl Accumulator {
     /// Takes one piece in.
     pub fn push(&mut self, event: &StreamEvent) {
         match event {
-            StreamEvent::Started { id, model, created, extra } => {
+            StreamEvent::Started { id, model, created, dialect, extra } => {
+                self.dialect = *dialect;
                 self.id.clone_from(id);
                 self.model.clone_from(model);
                 self.created = *created;
@@ -171,7 +177,7 @@ impl Accumulator {
                     call.arguments.push_str(delta);
                 }
             }
-            StreamEvent::Native { value } => self.part(Content::Native(value.clone())),
+            StreamEvent::Native { value, .. } => self.part(Content::Native(value.clone())),
             StreamEvent::Logprobs { value } => self.logprobs.push(value.clone()),
             StreamEvent::Usage(usage) => self.usage = Some(*usage),
             StreamEvent::Finished(finish) => self.finish = Some(finish.clone()),
@@ -204,6 +210,7 @@ impl Accumulator {
             finish: self.finish.unwrap_or_else(|| Finish::of(FinishReason::Other)),
             usage: self.usage,
             logprobs: join_logprobs(self.logprobs),
+            dialect: self.dialect,
             extra: self.extra,
         }
     }

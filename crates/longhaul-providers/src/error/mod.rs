@@ -8,7 +8,8 @@ mod limits;
 mod sort;
 
 pub use limits::{RateLimit, RateLimits, retry_after};
-pub(crate) use sort::{VendorError, bounded_message, sort};
+pub(crate) use limits::{wait, with_units};
+pub(crate) use sort::{VendorError, bounded_message, request_id, sort};
 
 use std::time::Duration;
 

@@ -164,7 +164,8 @@ fn describe(status: Option<u16>, message: &str) -> String {
     }
 }
 
-fn request_id(head: Head<'_>) -> Option<String> {
+/// The provider's name for a call.
+pub(crate) fn request_id(head: Head<'_>) -> Option<String> {
     ["x-request-id", "request-id", "apim-request-id", "x-goog-request-id", "cf-ray"]
         .into_iter()
         .find_map(|name| head.header(name))

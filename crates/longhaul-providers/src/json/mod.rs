@@ -3,6 +3,12 @@
 //! Carried JSON keeps its bytes. The order of a schema's properties is the order in which models write them, so a tree
 //! that sorts its keys would change answers.
 
+mod read;
+mod write;
+
+pub(crate) use read::{Fields, Integer, list, one_or_many};
+pub(crate) use write::{List, Object, object, to_bytes, write};
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -37,6 +43,11 @@ impl Json {
     /// Reads it as a type.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.as_str())
+    }
+
+    /// Its fields, if it is an object; none otherwise.
+    pub(crate) fn read_fields(&self) -> Vec<(String, Json)> {
+        read::owned_fields(self.as_str())
     }
 
     /// True if it is an object.

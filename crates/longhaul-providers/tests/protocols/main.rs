@@ -1,0 +1,6 @@
+//! The wire protocols, both sides, against fixtures written from the vendors' published specifications.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod openai;
+mod support;
