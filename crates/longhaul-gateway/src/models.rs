@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use longhaul_providers::Operation;
+use longhaul_providers::{ErrorClass, Operation};
 
 use crate::local::{LOCAL_MODEL, LocalModel};
-use crate::model::{ErrorClass, Model, ModelError};
+use crate::port::{Model, ModelError};
 use crate::nearest::nearest;
 
 /// Names that an error lists.
@@ -40,6 +40,16 @@ pub struct UnknownModel {
     pub nearest: Option<String>,
 }
 
+impl UnknownModel {
+    pub(crate) fn among<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Self {
+        Self {
+            name: name.chars().take(MAX_QUOTED).collect(),
+            known: known.clone().take(MAX_LISTED).map(str::to_owned).collect(),
+            nearest: nearest(name, known).map(str::to_owned),
+        }
+    }
+}
+
 fn hint(nearest: Option<&str>) -> String {
     nearest.map(|name| format!(" did you mean `{name}`?")).unwrap_or_default()
 }
@@ -68,11 +78,8 @@ impl Models {
     /// The model of this name, or the default.
     pub fn get(&self, name: Option<&str>) -> Result<Arc<dyn Model>, UnknownModel> {
         let Some(name) = name else { return Ok(Arc::clone(&self.default)) };
-        self.by_name.get(name).map(Arc::clone).ok_or_else(|| UnknownModel {
-            name: name.chars().take(MAX_QUOTED).collect(),
-            known: self.names().take(MAX_LISTED).map(str::to_owned).collect(),
-            nearest: nearest(name, self.names()).map(str::to_owned),
-        })
+        let found = self.by_name.get(name).map(Arc::clone);
+        found.ok_or_else(|| UnknownModel::among(name, self.by_name.keys().map(String::as_str)))
     }
 
     /// The model of this name, or the default, if it can do this. Else the error names the models that can, or says

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 
-use longhaul_providers::Operation;
+use longhaul_providers::{ErrorClass, Operation};
 use serde::Serialize;
 
 use crate::analysis::{Analysis, AnalysisResult};
@@ -80,32 +80,6 @@ pub struct ModelError {
     pub class: ErrorClass,
     /// What happened, for people.
     pub message: String,
-}
-
-/// Whose fault an error is, and so what to do about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorClass {
-    /// The request is wrong; the same request fails again.
-    Caller,
-    /// The provider stumbled; the same request may succeed later.
-    Transient,
-    /// The provider asks for patience; the same request may succeed when it says.
-    Throttled,
-    /// The provider refuses for good: a bad key, a model that is gone.
-    Permanent,
-    /// This model cannot do it; another may.
-    Unsupported,
-}
-
-impl ErrorClass {
-    /// True if the same request may succeed later.
-    pub fn is_retryable(self) -> bool {
-        match self {
-            Self::Transient | Self::Throttled => true,
-            Self::Caller | Self::Permanent | Self::Unsupported => false,
-        }
-    }
 }
 
 impl ModelError {

@@ -1,0 +1,118 @@
+//! A provider as the gateway holds it: its protocol and its connections.
+
+use std::fmt;
+use std::sync::Arc;
+
+use longhaul_providers::Protocol;
+use longhaul_providers::chat::Usage;
+use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsResponse};
+use longhaul_providers::local::{EMBEDDING_MODEL, Local};
+use longhaul_providers::{ErrorCode, ProviderError};
+use tokio_util::task::TaskTracker;
+
+use crate::call::{Answered, Question, Reply, ReplyNotes};
+use crate::error::CallError;
+use crate::http::{Endpoint, HttpError, Pool};
+use crate::served::Served;
+use crate::settings::{ProviderSettings, Wire};
+
+/// Someone who can be asked.
+pub(crate) struct Provider {
+    pub(crate) name: Arc<str>,
+    pub(crate) settings: ProviderSettings,
+    pub(crate) link: Link,
+}
+
+/// What is between us and the model.
+pub(crate) enum Link {
+    /// A network.
+    Remote { protocol: Arc<dyn Protocol>, pool: Arc<Pool> },
+    /// Nothing.
+    Local(LocalLink),
+}
+
+/// Why a provider cannot be made of its settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("provider `{provider}` {message}")]
+pub struct BadProvider {
+    /// Its name.
+    pub provider: String,
+    /// What is wrong, to be read after its name.
+    pub message: String,
+}
+
+impl Provider {
+    /// Opens no connection.
+    pub(crate) fn new(name: &str, settings: ProviderSettings, tracker: &TaskTracker) -> Result<Arc<Self>, BadProvider> {
+        let bad = |message: String| BadProvider { provider: name.to_owned(), message };
+        let link = match protocol(&settings).map_err(bad)? {
+            None => Link::Local(LocalLink(Arc::new(Local::default()))),
+            Some(protocol) => {
+                let default = || protocol.default_base_url().map(Endpoint::parse);
+                let endpoint = match settings.base_url.clone().map(Ok).or_else(default) {
+                    Some(Ok(endpoint)) => endpoint,
+                    Some(Err(error)) => return Err(bad(format!("has a base URL that {error}"))),
+                    None => return Err(bad("needs a `base_url`: its protocol has none of its own".to_owned())),
+                };
+                let pool = Pool::new(endpoint, settings.pool.clone(), tracker.clone())
+                    .map_err(|error: HttpError| bad(format!("cannot be connected to: {error}")))?;
+                Link::Remote { protocol, pool }
+            }
+        };
+        Ok(Arc::new(Self { name: name.into(), settings, link }))
+    }
+}
+
+/// The wire protocol of a provider with its settings; `None` for the built-in algorithms.
+fn protocol(settings: &ProviderSettings) -> Result<Option<Arc<dyn Protocol>>, String> {
+    match settings.wire {
+        Wire::Local => Ok(None),
+        wire => Err(format!("speaks `{}`, which is not served yet", wire.name())),
+    }
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provider").field("name", &self.name).field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// The built-in algorithms: vectors only.
+pub(crate) struct LocalLink(Arc<Local>);
+
+impl LocalLink {
+    pub(crate) async fn whole(&self, by: &Arc<Served>, question: &Question) -> Result<Answered, CallError> {
+        let failed = |code, message: String| CallError::answered(ProviderError::new(code, message), by);
+        let Question::Embeddings(request) = question else {
+            let message = "the local provider cannot chat: it has no language model";
+            return Err(failed(ErrorCode::Unsupported, message.to_owned()));
+        };
+        let EmbeddingsInput::Texts(_) = &request.input else {
+            let message = "the local provider takes texts, not tokens of another model";
+            return Err(failed(ErrorCode::Unsupported, message.to_owned()));
+        };
+        if request.dimensions.is_some_and(|wanted| wanted as usize != self.0.dimensions()) {
+            let message = format!("the local provider makes vectors of {} numbers, no others", self.0.dimensions());
+            return Err(failed(ErrorCode::Unsupported, message));
+        }
+        let (local, request) = (Arc::clone(&self.0), Arc::clone(request));
+        // It computes without yielding, so not on a thread that others wait for.
+        let computed = tokio::task::spawn_blocking(move || match &request.input {
+            EmbeddingsInput::Texts(texts) => local.embed(texts),
+            EmbeddingsInput::Tokens(_) => Ok(Vec::new()),
+        });
+        let vectors = match computed.await {
+            Ok(Ok(vectors)) => vectors,
+            Ok(Err(error)) => return Err(failed(ErrorCode::InvalidRequest, error.to_string())),
+            Err(_) => return Err(failed(ErrorCode::ServerError, "the local provider failed".to_owned())),
+        };
+        let response = EmbeddingsResponse {
+            model: Some(EMBEDDING_MODEL.to_owned()),
+            vectors,
+            usage: Some(Usage::default()),
+        };
+        let usage = response.usage;
+        let reply = Reply::Embeddings(Arc::new(response));
+        Ok(Answered { reply, by: Arc::clone(by), usage, notes: Arc::new(ReplyNotes::default()) })
+    }
+}
