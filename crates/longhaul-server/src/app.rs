@@ -7,8 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use longhaul_core::{DocumentId, Tenant};
+use longhaul_core::{DocumentId, Tenant, Timestamp};
 use longhaul_engine::{Engine, store::StoreError};
+use longhaul_gateway::Gateway;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -22,6 +23,8 @@ pub struct App(pub(crate) Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
+    pub(crate) gateway: Gateway,
+    pub(crate) started_at: Timestamp,
     pub(crate) keys: KeyRing,
     pub(crate) limits: Limits,
     pub(crate) uploads: Uploads,
@@ -49,10 +52,19 @@ pub trait Tasks: Send + Sync + 'static {
 }
 
 impl App {
-    /// Over a running engine. `origins` are those that `server.cors` lets in.
-    pub fn new(engine: Engine, keys: KeyRing, limits: Limits, tasks: Arc<dyn Tasks>, origins: Vec<String>) -> Self {
+    /// Over a running engine and the models of `gateway`. `origins` are those that `server.cors` lets in.
+    pub fn new(
+        engine: Engine,
+        gateway: Gateway,
+        keys: KeyRing,
+        limits: Limits,
+        tasks: Arc<dyn Tasks>,
+        origins: Vec<String>,
+    ) -> Self {
         Self(Arc::new(Shared {
+            started_at: engine.clock().now(),
             engine,
+            gateway,
             keys,
             limits,
             uploads: Uploads::default(),
@@ -65,6 +77,10 @@ impl App {
     pub(crate) fn engine(&self) -> &Engine {
         &self.0.engine
     }
+
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.0.gateway
+    }
 }
 
 /// How much a request may bring.
@@ -74,6 +90,8 @@ pub struct Limits {
     pub json_body: usize,
     /// Bytes of a bulk submit.
     pub bulk_body: usize,
+    /// Bytes of a request to an API of another vendor's shape: pictures travel in it.
+    pub facade_body: usize,
     /// Bytes of an uploaded document.
     pub upload: u64,
     /// How deep JSON may nest.
@@ -94,11 +112,12 @@ pub struct MetadataLimits {
 }
 
 impl Default for Limits {
-    /// 1 MiB, 32 MiB, 512 MiB; 64 levels; 16 pairs of 64 and 512 characters.
+    /// 1 MiB, 32 MiB, 32 MiB, 512 MiB; 64 levels; 16 pairs of 64 and 512 characters.
     fn default() -> Self {
         Self {
             json_body: 1 << 20,
             bulk_body: 32 << 20,
+            facade_body: 32 << 20,
             upload: 512 << 20,
             json_depth: crate::json::MAX_DEPTH,
             metadata: MetadataLimits { pairs: 16, key_chars: 64, value_chars: 512 },

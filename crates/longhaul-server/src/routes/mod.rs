@@ -2,9 +2,10 @@
 
 mod documents;
 mod health;
-mod jobs;
+pub(crate) mod jobs;
 mod keys;
 mod kinds;
+pub(crate) mod openai;
 mod presets;
 mod queues;
 
@@ -50,10 +51,20 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(presets::create_analysis))
         .routes(routes!(presets::analysis_status))
         .routes(routes!(presets::analysis_result))
+        .routes(routes!(openai::models::stack))
+        .routes(routes!(openai::models::set_breaker))
+        .routes(routes!(openai::models::purge))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .layer(Extension(BodyLimit(limits.json_body)));
-    let all = OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(rest).merge(bulk).merge(uploads);
+    let openai = OpenApiRouter::new()
+        .routes(routes!(openai::chat::create))
+        .routes(routes!(openai::embeddings::create))
+        .routes(routes!(openai::models::list))
+        .routes(routes!(openai::models::show))
+        .layer(axum::middleware::from_fn(openai::words));
+    let ours = rest.merge(bulk).merge(uploads);
+    let all = OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(ours).merge(openai);
     all.layer(Extension(DepthLimit(limits.json_depth)))
 }
 

@@ -221,6 +221,7 @@ fn check(settings: &Settings, reader: &mut Reader<'_>) {
     for (key, size) in [
         ("limits.json_body", limits.json_body),
         ("limits.bulk_body", limits.bulk_body),
+        ("limits.facade_body", limits.facade_body),
         ("limits.upload", limits.upload),
     ] {
         if size.bytes() == 0 {

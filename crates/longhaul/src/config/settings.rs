@@ -89,6 +89,8 @@ section! {
         json_body("json_body"): ByteSize = ByteSize::mib(1);
         /// The largest body of a bulk submission.
         bulk_body("bulk_body"): ByteSize = ByteSize::mib(32);
+        /// The largest body of a request to the APIs of OpenAI's and Anthropic's shape; pictures travel in it.
+        facade_body("facade_body"): ByteSize = ByteSize::mib(32);
         /// The largest uploaded file.
         upload("upload"): ByteSize = ByteSize::mib(512);
         /// How deep arrays and objects of a JSON body may nest.

@@ -74,6 +74,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
     Limits {
         json_body: bytes(limits.json_body),
         bulk_body: bytes(limits.bulk_body),
+        facade_body: bytes(limits.facade_body),
         upload: limits.upload.bytes(),
         json_depth: limits.json_depth.get() as usize,
         metadata: MetadataLimits {
