@@ -43,7 +43,7 @@ pub use analysis::{Analysis, AnalysisProblem, AnalysisResult};
 pub use call::CallOptions;
 pub use error::{Failure, GatewayError};
 pub use gateway::{
-    BadGateway, BreakerHand, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LimitView, ModelView,
+    BadGateway, BreakerHand, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LayerView, LimitView, ModelView,
     PlacesView, Reloaded, RetryView, StackView, TargetCheck, TargetView, UnknownTarget,
 };
 pub use http::{BadBaseUrl, Endpoint, PoolSettings};

@@ -7,6 +7,7 @@ use longhaul_providers::Protocol;
 use longhaul_providers::chat::Usage;
 use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsResponse};
 use longhaul_providers::local::{EMBEDDING_MODEL, Local};
+use longhaul_providers::openai::{self, OpenAi};
 use longhaul_providers::{ErrorCode, ProviderError};
 use tokio_util::task::TaskTracker;
 
@@ -67,6 +68,12 @@ impl Provider {
 fn protocol(settings: &ProviderSettings) -> Result<Option<Arc<dyn Protocol>>, String> {
     match settings.wire {
         Wire::Local => Ok(None),
+        Wire::OpenAi => {
+            let mut wire = openai::Settings::of(settings.flavor, settings.access.clone());
+            wire.azure_api_version.clone_from(&settings.api_version);
+            let protocol = OpenAi::new(wire).map_err(|error| format!("cannot be spoken to: {error}"))?;
+            Ok(Some(Arc::new(protocol)))
+        }
         wire => Err(format!("speaks `{}`, which is not served yet", wire.name())),
     }
 }

@@ -65,7 +65,7 @@ impl StreamStep {
         };
         let mut pace = Pace::new(cx, self.exchange.state.attempt_timeout.get(), self.settings.total);
         let judged = {
-            let mut asked = pin!(self.exchange.streamed(cx, &**protocol, pool, &stream.ask.question));
+            let mut asked = pin!(self.exchange.streamed(cx, &**protocol, pool, &stream.ask));
             std::future::poll_fn(|task| match asked.as_mut().poll(task) {
                 Poll::Ready(judged) => Poll::Ready(Ok(judged)),
                 Poll::Pending => pace.poll_late(task).map(Err),

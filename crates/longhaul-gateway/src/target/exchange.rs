@@ -40,7 +40,7 @@ impl Exchange {
     /// Asks for a whole answer.
     pub(crate) async fn whole(&self, cx: &Cx<'_>, ask: &Ask) -> Result<Answered, CallError> {
         match &self.provider.link {
-            Link::Remote { protocol, pool } => self.whole_remote(cx, &**protocol, pool, &ask.question).await,
+            Link::Remote { protocol, pool } => self.whole_remote(cx, &**protocol, pool, ask).await,
             Link::Local(local) => local.whole(&self.served, &ask.question).await,
         }
     }
@@ -50,16 +50,16 @@ impl Exchange {
         cx: &Cx<'_>,
         protocol: &dyn Protocol,
         pool: &Arc<Pool>,
-        question: &Question,
+        ask: &Ask,
     ) -> Result<Answered, CallError> {
         let model = &self.served.upstream;
-        let encoded = match question {
+        let encoded = match &ask.question {
             Question::Chat(request) => protocol.encode_chat(model, request, Delivery::Whole),
             Question::Embeddings(request) => protocol.encode_embeddings(model, request),
         };
         let Encoded { http, ignored } = encoded.map_err(|error| CallError::unfit(error, &self.served))?;
-        let incoming = self.send(cx, pool, http).await?;
-        self.read(cx, protocol, pool, question, incoming, ignored).await
+        let incoming = self.send(cx, pool, ask, http).await?;
+        self.read(cx, protocol, pool, &ask.question, incoming, ignored).await
     }
 
     /// Asks for a streamed answer and judges its head.
@@ -68,12 +68,12 @@ impl Exchange {
         cx: &Cx<'_>,
         protocol: &dyn Protocol,
         pool: &Arc<Pool>,
-        question: &Question,
+        ask: &Ask,
     ) -> Result<Judged, CallError> {
-        let Question::Chat(request) = question else { unreachable!("only conversations are streamed") };
+        let Question::Chat(request) = &ask.question else { unreachable!("only conversations are streamed") };
         let encoded = protocol.encode_chat(&self.served.upstream, request, Delivery::Streamed);
         let Encoded { http, ignored } = encoded.map_err(|error| CallError::unfit(error, &self.served))?;
-        let incoming = self.send(cx, pool, http).await?;
+        let incoming = self.send(cx, pool, ask, http).await?;
         let head = head(cx, &incoming.head);
         self.heed(cx, protocol, head);
         if let Some(error) = compressed(head) {
@@ -85,13 +85,20 @@ impl Exchange {
                 Ok(Judged::Events { body: incoming.body, notes })
             }
             StreamHead::Whole => {
-                self.read(cx, protocol, pool, question, incoming, ignored).await.map(Judged::Whole)
+                self.read(cx, protocol, pool, &ask.question, incoming, ignored).await.map(Judged::Whole)
             }
             StreamHead::Error => Err(self.error(cx, protocol, incoming).await),
         }
     }
 
-    async fn send(&self, cx: &Cx<'_>, pool: &Arc<Pool>, http: HttpRequest) -> Result<Incoming, CallError> {
+    async fn send(
+        &self,
+        cx: &Cx<'_>,
+        pool: &Arc<Pool>,
+        ask: &Ask,
+        http: HttpRequest,
+    ) -> Result<Incoming, CallError> {
+        ask.count_attempt();
         pool.send(cx, http).await.map_err(|error| CallError::lost(error, &self.served))
     }
 
