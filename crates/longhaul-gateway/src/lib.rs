@@ -23,6 +23,7 @@
 
 mod analysis;
 mod call;
+mod configured;
 mod error;
 mod gateway;
 mod http;
@@ -55,7 +56,7 @@ pub use longhaul_providers::local::{Bm25, Hit};
 pub use longhaul_providers::{ErrorClass, Operation};
 pub use models::{Models, UnknownModel};
 pub use nearest::nearest;
-pub use port::{Capabilities, Embeddings, Model, ModelError, ModelFuture};
+pub use port::{Capabilities, Embeddings, Model, ModelError, ModelFuture, Said};
 pub use provider::BadProvider;
 pub use record::{CacheUse, CallRecord, LayerNote, RecordedError};
 pub use settings::GatewaySettings;

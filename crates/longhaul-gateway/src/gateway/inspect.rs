@@ -324,7 +324,7 @@ impl Gateway {
         Ok(futures_util::future::join_all(checks).await)
     }
 
-    pub(super) fn find(&self, name: &str) -> Result<Arc<ConfiguredModel>, UnknownModel> {
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<ConfiguredModel>, UnknownModel> {
         let snapshot = self.snapshot();
         let found = snapshot.models.get(name).map(Arc::clone);
         found.ok_or_else(|| UnknownModel::among(name, snapshot.models.keys().map(String::as_str)))
