@@ -28,7 +28,9 @@ pub mod local;
 mod operation;
 pub mod openai;
 pub mod protocol;
+pub mod sim;
 pub mod sse;
+pub mod tokens;
 
 pub use error::{ErrorClass, ErrorCode, ProviderError};
 pub use operation::Operation;

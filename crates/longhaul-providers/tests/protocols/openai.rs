@@ -233,10 +233,10 @@ fn a_stream_cut_anywhere_is_no_whole_answer() {
 
 #[test]
 fn an_error_inside_a_good_stream_is_an_error() {
-    let events = streamed(&openai(), "openai/error_stream.sse");
-    let Some(StreamEvent::Error(error)) = events.last() else { panic!("{events:?}") };
+    let told = streamed(&openai(), "openai/error_stream.sse");
+    let Some(StreamEvent::Error(error)) = told.last() else { panic!("{told:?}") };
     assert_eq!((error.code, error.class()), (ErrorCode::ServerError, ErrorClass::Transient));
-    assert!(events.contains(&StreamEvent::TextDelta { text: "Half".to_owned() }));
+    assert!(told.contains(&StreamEvent::TextDelta { text: "Half".to_owned() }));
     for (data, code) in [
         (r#"{"object":"error","message":"too long","type":"BadRequestError","code":400}"#, ErrorCode::InvalidRequest),
         (r#"{"error":{"message":"Rate limit reached. Please try again in 1.5s.","type":"tokens","code":"rate_limit_exceeded"}}"#, ErrorCode::RateLimited),
