@@ -36,6 +36,7 @@ mod provider;
 mod record;
 mod served;
 pub mod settings;
+mod simulated;
 mod stats;
 mod stream;
 mod target;

@@ -13,7 +13,7 @@ use super::Gateway;
 use crate::call::{Ask, Question, Reply};
 use crate::model::ConfiguredModel;
 use crate::models::UnknownModel;
-use crate::provider::Link;
+use crate::provider::{Channel, Link};
 use crate::settings::{LimitSettings, Serves};
 use crate::stats::{ModelStats, TargetStats};
 use crate::target::Target;
@@ -411,8 +411,8 @@ fn view_of(target: &Target) -> TargetView {
         limit: LimitView { rpm, tpm, waiting: state.limit.waiting() },
         places: PlacesView { limit: concurrency, in_use: state.places.in_use(), waiting: state.places.waiting() },
         connections: match &target.exchange.provider.link {
-            Link::Remote { pool, .. } => Some((pool.in_use(), pool.idle())),
-            Link::Local(_) => None,
+            Link::Spoken { channel: Channel::Net(pool), .. } => Some((pool.in_use(), pool.idle())),
+            Link::Spoken { channel: Channel::Sim(_), .. } | Link::Local(_) => None,
         },
         layers: layers_of(&whole),
         stream_layers: layers_of(&stream),

@@ -17,6 +17,7 @@ use crate::http::{Endpoint, PoolSettings};
 
 pub use longhaul_providers::exchange::{Access, Secret};
 pub use longhaul_providers::openai::Flavor;
+pub use longhaul_providers::sim::SimSettings;
 pub use longhaul_resilience::{Jitter, Scenario};
 pub use preset::Preset;
 pub use price::Price;
@@ -95,6 +96,8 @@ pub struct ProviderSettings {
     pub pool: PoolSettings,
     /// Azure's API version: makes the model a deployment in the path.
     pub api_version: Option<String>,
+    /// What the simulated provider is like.
+    pub sim: SimSettings,
 }
 
 impl ProviderSettings {
@@ -107,6 +110,7 @@ impl ProviderSettings {
             access: Access::default(),
             pool: PoolSettings::default(),
             api_version: None,
+            sim: SimSettings::default(),
         }
     }
 }
