@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use longhaul_providers::chat::{ChatRequest, ChatResponse, Content, Message, Part, Role, Usage};
@@ -79,13 +80,15 @@ pub(crate) enum Question {
 pub(crate) type Key = [u8; 32];
 
 /// A question with what the layers want to know of it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Ask {
     pub(crate) question: Question,
     /// Zeros where nothing is cached.
     pub(crate) key: Key,
     /// Tokens of the request and the answer together, guessed, to be reserved and set right afterwards.
     pub(crate) tokens: u64,
+    /// How often a provider was asked.
+    attempts: AtomicU32,
 }
 
 /// What an answer may cost when the request does not say: most are shorter, and what was too much is given back.
@@ -99,7 +102,21 @@ impl Ask {
     pub(crate) fn new(question: Question, cached: Option<KeyOf>, tenant: &str) -> Self {
         let key = cached.map_or([0; 32], |of| question.key(of, tenant));
         let tokens = question.tokens();
-        Self { question, key, tokens }
+        Self { question, key, tokens, attempts: AtomicU32::new(0) }
+    }
+
+    /// The same call with another question.
+    pub(crate) fn going_on(&self, question: Question) -> Self {
+        Self { attempts: AtomicU32::new(self.attempts()), ..Self::new(question, None, "") }
+    }
+
+    /// A provider is being asked.
+    pub(crate) fn count_attempt(&self) {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
     }
 }
 

@@ -23,6 +23,7 @@
 
 mod analysis;
 mod call;
+mod configured;
 mod error;
 mod gateway;
 mod http;
@@ -35,6 +36,7 @@ mod provider;
 mod record;
 mod served;
 pub mod settings;
+mod simulated;
 mod stats;
 mod stream;
 mod target;
@@ -43,7 +45,7 @@ pub use analysis::{Analysis, AnalysisProblem, AnalysisResult};
 pub use call::CallOptions;
 pub use error::{Failure, GatewayError};
 pub use gateway::{
-    BadGateway, BreakerHand, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LimitView, ModelView,
+    BadGateway, BreakerHand, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LayerView, LimitView, ModelView,
     PlacesView, Reloaded, RetryView, StackView, TargetCheck, TargetView, UnknownTarget,
 };
 pub use http::{BadBaseUrl, Endpoint, PoolSettings};
@@ -55,7 +57,7 @@ pub use longhaul_providers::local::{Bm25, Hit};
 pub use longhaul_providers::{ErrorClass, Operation};
 pub use models::{Models, UnknownModel};
 pub use nearest::nearest;
-pub use port::{Capabilities, Embeddings, Model, ModelError, ModelFuture};
+pub use port::{Capabilities, Embeddings, Model, ModelError, ModelFuture, Said};
 pub use provider::BadProvider;
 pub use record::{CacheUse, CallRecord, LayerNote, RecordedError};
 pub use settings::GatewaySettings;

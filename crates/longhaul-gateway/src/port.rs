@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
+use longhaul_providers::chat::ChatRequest;
 use longhaul_providers::{ErrorClass, Operation};
 use serde::Serialize;
 
@@ -29,6 +31,14 @@ pub trait Model: fmt::Debug + Send + Sync {
 
     /// One analysis of a text.
     fn analyse<'a>(&'a self, text: &'a str, analysis: &'a Analysis) -> ModelFuture<'a, AnalysisResult>;
+
+    /// An answer to a conversation, in words. Models that cannot chat refuse.
+    fn chat(&self, request: Arc<ChatRequest>) -> ModelFuture<'_, Said> {
+        let _ = request;
+        let refused = self.require(Operation::Chat).err();
+        let refused = refused.unwrap_or_else(|| ModelError::unsupported(format!("the model `{}` cannot chat", self.name())));
+        Box::pin(std::future::ready(Err(refused)))
+    }
 
     /// Refuses at once what this model cannot do, saying why; lets a request be turned down before it is queued.
     fn require(&self, operation: Operation) -> Result<(), ModelError> {
@@ -68,6 +78,17 @@ pub struct Embeddings {
     pub dimensions: usize,
     /// One vector for each text, in their order.
     pub vectors: Vec<Vec<f32>>,
+}
+
+/// What a model said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Said {
+    /// The words.
+    pub text: String,
+    /// What said them.
+    pub model: String,
+    /// It was not the first choice.
+    pub degraded: bool,
 }
 
 /// Why a model did not answer.

@@ -6,15 +6,20 @@ use std::sync::Arc;
 use longhaul_providers::Protocol;
 use longhaul_providers::chat::Usage;
 use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsResponse};
+use longhaul_providers::exchange::HttpRequest;
 use longhaul_providers::local::{EMBEDDING_MODEL, Local};
+use longhaul_providers::openai::{self, OpenAi};
+use longhaul_providers::protocol::Delivery;
 use longhaul_providers::{ErrorCode, ProviderError};
+use longhaul_resilience::Cx;
 use tokio_util::task::TaskTracker;
 
 use crate::call::{Answered, Question, Reply, ReplyNotes};
 use crate::error::CallError;
-use crate::http::{Endpoint, HttpError, Pool};
+use crate::http::{Endpoint, HttpError, Incoming, Pool};
 use crate::served::Served;
-use crate::settings::{ProviderSettings, Wire};
+use crate::settings::{Access, Flavor, ProviderSettings, Wire};
+use crate::simulated::SimLink;
 
 /// Someone who can be asked.
 pub(crate) struct Provider {
@@ -25,10 +30,45 @@ pub(crate) struct Provider {
 
 /// What is between us and the model.
 pub(crate) enum Link {
-    /// A network.
-    Remote { protocol: Arc<dyn Protocol>, pool: Arc<Pool> },
+    /// A protocol, over something that carries it.
+    Spoken { protocol: Arc<dyn Protocol>, channel: Channel },
     /// Nothing.
     Local(LocalLink),
+}
+
+/// What carries a protocol.
+pub(crate) enum Channel {
+    /// A network.
+    Net(Arc<Pool>),
+    /// Make-believe.
+    Sim(Arc<SimLink>),
+}
+
+/// The longest whole answer of the simulated provider.
+const MAX_SIMULATED_BYTES: usize = 64 << 20;
+
+impl Channel {
+    /// Sends a request and waits for the head of the answer.
+    pub(crate) async fn send(
+        &self,
+        cx: &Cx<'_>,
+        http: HttpRequest,
+        model: &str,
+        question: &Question,
+        delivery: Delivery,
+    ) -> Result<Incoming, HttpError> {
+        match self {
+            Self::Net(pool) => pool.send(cx, http).await,
+            Self::Sim(sim) => sim.send(cx, model, question, delivery).await,
+        }
+    }
+
+    pub(crate) fn max_answer_bytes(&self) -> usize {
+        match self {
+            Self::Net(pool) => pool.max_answer_bytes(),
+            Self::Sim(_) => MAX_SIMULATED_BYTES,
+        }
+    }
 }
 
 /// Why a provider cannot be made of its settings.
@@ -47,6 +87,9 @@ impl Provider {
         let bad = |message: String| BadProvider { provider: name.to_owned(), message };
         let link = match protocol(&settings).map_err(bad)? {
             None => Link::Local(LocalLink(Arc::new(Local::default()))),
+            Some(protocol) if settings.wire == Wire::Sim => {
+                Link::Spoken { protocol, channel: Channel::Sim(Arc::new(SimLink::new(settings.sim.clone()))) }
+            }
             Some(protocol) => {
                 let default = || protocol.default_base_url().map(Endpoint::parse);
                 let endpoint = match settings.base_url.clone().map(Ok).or_else(default) {
@@ -56,7 +99,7 @@ impl Provider {
                 };
                 let pool = Pool::new(endpoint, settings.pool.clone(), tracker.clone())
                     .map_err(|error: HttpError| bad(format!("cannot be connected to: {error}")))?;
-                Link::Remote { protocol, pool }
+                Link::Spoken { protocol, channel: Channel::Net(pool) }
             }
         };
         Ok(Arc::new(Self { name: name.into(), settings, link }))
@@ -65,8 +108,16 @@ impl Provider {
 
 /// The wire protocol of a provider with its settings; `None` for the built-in algorithms.
 fn protocol(settings: &ProviderSettings) -> Result<Option<Arc<dyn Protocol>>, String> {
+    let openai = |flavor, access: Access| -> Result<Option<Arc<dyn Protocol>>, String> {
+        let mut wire = openai::Settings::of(flavor, access);
+        wire.azure_api_version.clone_from(&settings.api_version);
+        let protocol = OpenAi::new(wire).map_err(|error| format!("cannot be spoken to: {error}"))?;
+        Ok(Some(Arc::new(protocol)))
+    };
     match settings.wire {
         Wire::Local => Ok(None),
+        Wire::OpenAi => openai(settings.flavor, settings.access.clone()),
+        Wire::Sim => openai(Flavor::Compatible, Access::default()),
         wire => Err(format!("speaks `{}`, which is not served yet", wire.name())),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_providers::chat::Usage;
-use longhaul_resilience::{Decision, Label, Note, Report, Tick};
+use longhaul_resilience::{Decision, Note, Report, Tick};
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
@@ -140,7 +140,7 @@ pub struct CallRecord {
 
 impl CallRecord {
     pub(crate) fn new(model: &Arc<str>, began: Tick, now: Tick, report: Report) -> Self {
-        let mut record = Self {
+        Self {
             model: Arc::clone(model),
             cache: CacheUse::of(&report),
             degraded: report.degraded,
@@ -150,9 +150,7 @@ impl CallRecord {
             notes: report.notes,
             notes_lost: report.notes_lost,
             ..Self::default()
-        };
-        record.count_attempts();
-        record
+        }
     }
 
     /// Adds what was taken down elsewhere, such as in the part of a stream after its first token.
@@ -160,7 +158,6 @@ impl CallRecord {
         self.notes.extend(report.notes);
         self.notes.sort_by_key(|note| note.at);
         self.notes_lost += report.notes_lost;
-        self.count_attempts();
     }
 
     /// Who answered.
@@ -182,14 +179,6 @@ impl CallRecord {
             self.request_id.clone_from(&last.error().request_id);
         }
         self.error = Some(RecordedError { code, message, http_status });
-    }
-
-    fn count_attempts(&mut self) {
-        let own = Label::new(&self.model);
-        let attempts = self.notes.iter().filter(|note| {
-            note.stack != own && matches!(note.decision, Decision::CallOk | Decision::CallFailed | Decision::AttemptTimedOut)
-        });
-        self.attempts = u32::try_from(attempts.count()).unwrap_or(u32::MAX);
     }
 
     /// What the layers decided, in order.

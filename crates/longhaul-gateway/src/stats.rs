@@ -167,6 +167,8 @@ pub(crate) struct TargetMeter {
 
 /// How much one attempt moves the smoothed latency: an eighth, as TCP does with round trips.
 const SMOOTHING_SHIFT: u32 = 3;
+/// No target looks slower than this, however long it has been failing.
+const WORST_NANOS: u64 = 600_000_000_000;
 /// In this time half of what is known is forgotten, so that a target that was slow is tried again.
 const HALF_LIFE: Duration = Duration::from_secs(10);
 
@@ -187,7 +189,8 @@ impl TargetMeter {
         }
         // A quick failure must not look like a quick target.
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let seen = if ended == AttemptEnd::Ok { nanos } else { nanos.max(self.smoothed.load(Ordering::Relaxed)) * 2 };
+        let as_slow = || nanos.max(self.smoothed.load(Ordering::Relaxed)).saturating_mul(2).min(WORST_NANOS);
+        let seen = if ended == AttemptEnd::Ok { nanos } else { as_slow() };
         let smooth = |old: u64| {
             let step = (old >> SMOOTHING_SHIFT).max(1);
             Some(if old == 0 { seen } else { old.saturating_sub(step).saturating_add(seen >> SMOOTHING_SHIFT) })

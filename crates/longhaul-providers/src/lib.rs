@@ -17,7 +17,9 @@
 //! Nothing here opens a socket, reads a clock, draws a random number or knows of jobs: a provider turns a request into
 //! an answer, and the gateway decides when, how often and for whom.
 
+
 pub mod analysis;
+pub mod anthropic;
 pub mod chat;
 pub mod embeddings;
 pub mod error;

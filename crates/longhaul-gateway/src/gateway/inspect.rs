@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use longhaul_providers::chat::{ChatRequest, Message, Role};
 use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsRequest};
-use longhaul_resilience::{BreakerMode, BreakerState, Cx};
+use longhaul_resilience::{BreakerMode, BreakerState, Cx, LayerMetrics, Outcome, StackMetrics};
 use serde::Serialize;
 
 use super::Gateway;
 use crate::call::{Ask, Question, Reply};
 use crate::model::ConfiguredModel;
 use crate::models::UnknownModel;
-use crate::provider::Link;
+use crate::provider::{Channel, Link};
 use crate::settings::{LimitSettings, Serves};
 use crate::stats::{ModelStats, TargetStats};
 use crate::target::Target;
@@ -94,8 +94,35 @@ pub struct TargetView {
     pub places: PlacesView,
     /// Connections in use and idle, of all that ask this provider.
     pub connections: Option<(usize, usize)>,
+    /// What each layer did with whole calls, the outermost first.
+    pub layers: Vec<LayerView>,
+    /// What each layer did with streams, the outermost first.
+    pub stream_layers: Vec<LayerView>,
     /// What it did.
     pub stats: TargetStats,
+}
+
+/// What one layer counted.
+#[derive(Debug, Clone, Serialize)]
+pub struct LayerView {
+    /// The layer.
+    pub layer: &'static str,
+    /// Calls of it that ended.
+    pub calls: u64,
+    /// That failed further in.
+    pub failed: u64,
+    /// That it turned away.
+    pub rejected: u64,
+    /// That it cut off.
+    pub timed_out: u64,
+    /// That were given up.
+    pub cancelled: u64,
+    /// Attempts after the first, of a retry layer.
+    pub extra: u64,
+    /// Half took no longer, in microseconds.
+    pub p50_us: Option<u64>,
+    /// 99 % took no longer.
+    pub p99_us: Option<u64>,
 }
 
 /// When a target is tried again.
@@ -297,7 +324,7 @@ impl Gateway {
         Ok(futures_util::future::join_all(checks).await)
     }
 
-    pub(super) fn find(&self, name: &str) -> Result<Arc<ConfiguredModel>, UnknownModel> {
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<ConfiguredModel>, UnknownModel> {
         let snapshot = self.snapshot();
         let found = snapshot.models.get(name).map(Arc::clone);
         found.ok_or_else(|| UnknownModel::among(name, snapshot.models.keys().map(String::as_str)))
@@ -357,6 +384,7 @@ async fn check(gateway: &Gateway, model: &ConfiguredModel, target: &Target, ques
 fn view_of(target: &Target) -> TargetView {
     let (settings, state) = (&target.settings, &target.state);
     let LimitSettings { rpm, tpm, concurrency } = settings.limit;
+    let [whole, stream] = target.metrics();
     TargetView {
         name: settings.name.clone(),
         provider: settings.provider.clone(),
@@ -383,11 +411,29 @@ fn view_of(target: &Target) -> TargetView {
         limit: LimitView { rpm, tpm, waiting: state.limit.waiting() },
         places: PlacesView { limit: concurrency, in_use: state.places.in_use(), waiting: state.places.waiting() },
         connections: match &target.exchange.provider.link {
-            Link::Remote { pool, .. } => Some((pool.in_use(), pool.idle())),
-            Link::Local(_) => None,
+            Link::Spoken { channel: Channel::Net(pool), .. } => Some((pool.in_use(), pool.idle())),
+            Link::Spoken { channel: Channel::Sim(_), .. } | Link::Local(_) => None,
         },
+        layers: layers_of(&whole),
+        stream_layers: layers_of(&stream),
         stats: state.meter.snapshot(),
     }
+}
+
+fn layers_of(metrics: &StackMetrics) -> Vec<LayerView> {
+    let micros = |duration: Option<Duration>| duration.map(|d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX));
+    let view = |layer: &LayerMetrics| LayerView {
+        layer: layer.layer.as_str(),
+        calls: layer.calls,
+        failed: layer.count(Outcome::Failed),
+        rejected: layer.count(Outcome::Rejected),
+        timed_out: layer.count(Outcome::TimedOut),
+        cancelled: layer.count(Outcome::Cancelled),
+        extra: layer.extra,
+        p50_us: micros(layer.p50),
+        p99_us: micros(layer.p99),
+    };
+    metrics.layers.iter().map(view).collect()
 }
 
 fn millis(duration: Duration) -> u64 {

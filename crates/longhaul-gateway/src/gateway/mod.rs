@@ -18,7 +18,7 @@ use longhaul_resilience::{Clock, Cx, Decision, Label, Tick};
 use tokio_util::task::TaskTracker;
 
 pub use inspect::{
-    BreakerHand, CacheView, LimitView, ModelView, PlacesView, RetryView, StackView, TargetCheck, TargetView,
+    BreakerHand, CacheView, LayerView, LimitView, ModelView, PlacesView, RetryView, StackView, TargetCheck, TargetView,
     UnknownTarget,
 };
 pub use snapshot::{BadGateway, Reloaded};
@@ -177,10 +177,11 @@ impl Gateway {
             Ok(Streamed::Canned { events, answered }) => {
                 let mut record = answered_record(&model, &cx, began, &answered);
                 record.streamed = true;
+                record.attempts = ask.attempts();
                 model.meter().observe(&record);
                 Ok(ChatStream::replay(events, record))
             }
-            Err(fail) => Err(failed(&model, &cx, began, &fail, true)),
+            Err(fail) => Err(failed(&model, &cx, began, &fail, &ask, true)),
         }
     }
 
@@ -214,15 +215,16 @@ impl Gateway {
         let model = self.model_for(model, question.serves(), &cx, began)?;
         let ask = ask(&model, question, options);
         let mut guard = Cancelled { meter: model.meter(), armed: true };
-        let result = model.whole(&cx, ask).await;
+        let result = model.whole(&cx, Arc::clone(&ask)).await;
         guard.armed = false;
         match result {
             Ok(answered) => {
-                let record = answered_record(&model, &cx, began, &answered);
+                let mut record = answered_record(&model, &cx, began, &answered);
+                record.attempts = ask.attempts();
                 model.meter().observe(&record);
                 Ok((answered.reply, record))
             }
-            Err(fail) => Err(failed(&model, &cx, began, &fail, false)),
+            Err(fail) => Err(failed(&model, &cx, began, &fail, &ask, false)),
         }
     }
 
@@ -322,11 +324,19 @@ fn answered_record(model: &ConfiguredModel, cx: &Cx<'_>, began: Tick, answered: 
     record
 }
 
-fn failed(model: &ConfiguredModel, cx: &Cx<'_>, began: Tick, fail: &CallFail, streamed: bool) -> GatewayError {
+fn failed(
+    model: &ConfiguredModel,
+    cx: &Cx<'_>,
+    began: Tick,
+    fail: &CallFail,
+    ask: &Ask,
+    streamed: bool,
+) -> GatewayError {
     let failure = failure_of(fail, cx);
     let last = fail.error();
     let mut record = CallRecord::new(&model.name, began, cx.renew(), cx.report());
     record.streamed = streamed;
+    record.attempts = ask.attempts();
     // What was cut off by the clock was under way: nobody knows how far it got.
     let cut = record.layers().any(|note| matches!(note.decision, "attempt_timeout.cut" | "deadline.cut"));
     record.ambiguous = cut || last.is_some_and(crate::error::CallError::is_ambiguous);

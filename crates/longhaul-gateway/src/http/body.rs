@@ -11,14 +11,20 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::connection::Wire;
 use super::error::HttpError;
 use super::pool::Pool;
+use crate::simulated::PlanBody;
 
 /// An answer's body, with the connection that it comes over.
 ///
 /// Read to its end it gives the connection back. Dropped before, it closes it, which is how the provider learns that
 /// nobody wants the rest.
 pub(crate) struct AnswerBody {
-    body: Incoming,
-    held: Option<Held>,
+    from: From,
+}
+
+#[allow(clippy::large_enum_variant, reason = "the large one is the usual one")]
+enum From {
+    Wire { body: Incoming, held: Option<Held> },
+    Plan(PlanBody),
 }
 
 struct Held {
@@ -29,14 +35,23 @@ struct Held {
 
 impl AnswerBody {
     pub(super) fn new(pool: Arc<Pool>, wire: Wire, place: OwnedSemaphorePermit, body: Incoming) -> Self {
-        Self { body, held: Some(Held { wire, pool, _place: place }) }
+        Self { from: From::Wire { body, held: Some(Held { wire, pool, _place: place }) } }
+    }
+
+    /// A body that nobody sent.
+    pub(crate) fn simulated(plan: PlanBody) -> Self {
+        Self { from: From::Plan(plan) }
     }
 
     /// The next part; `None` at the end.
     pub(crate) fn poll_part(&mut self, cx: &Cx<'_>, task: &mut Context<'_>) -> Poll<Option<Result<Bytes, HttpError>>> {
+        let (body, held) = match &mut self.from {
+            From::Plan(plan) => return plan.poll_part(task),
+            From::Wire { body, held } => (body, held),
+        };
         loop {
-            let Some(held) = &mut self.held else { return Poll::Ready(None) };
-            let frame = match held.wire.poll_body(&mut self.body, task) {
+            let Some(using) = held else { return Poll::Ready(None) };
+            let frame = match using.wire.poll_body(body, task) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(frame) => frame,
             };
@@ -48,11 +63,11 @@ impl AnswerBody {
                     Err(_) => {}
                 },
                 Some(Err(error)) => {
-                    self.held = None;
+                    *held = None;
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => {
-                    if let Some(Held { wire, pool, .. }) = self.held.take() {
+                    if let Some(Held { wire, pool, .. }) = held.take() {
                         pool.give_back(wire, cx.now());
                     }
                     return Poll::Ready(None);
@@ -70,7 +85,8 @@ impl AnswerBody {
     pub(crate) fn drain(mut self, cx: &Cx<'_>) {
         let end = self.poll_part(cx, &mut Context::from_waker(Waker::noop()));
         // At its end, or broken, the body holds nothing any more.
-        if let (Poll::Pending | Poll::Ready(Some(Ok(_))), Some(held)) = (end, &self.held) {
+        let From::Wire { held, .. } = &self.from else { return };
+        if let (Poll::Pending | Poll::Ready(Some(Ok(_))), Some(held)) = (end, held) {
             let pool = Arc::clone(&held.pool);
             pool.drain_later(self);
         }
@@ -89,7 +105,11 @@ impl AnswerBody {
     /// The whole body, if it is no longer than `limit_bytes`. One that says beforehand that it is longer is not read.
     pub(crate) async fn whole(mut self, cx: &Cx<'_>, limit_bytes: usize) -> Result<Bytes, HttpError> {
         let too_large = HttpError::TooLarge { limit_bytes };
-        let announced = self.body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let announced = match &self.from {
+            From::Wire { body, .. } => body.size_hint().exact(),
+            From::Plan(_) => None,
+        };
+        let announced = announced.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         if announced.is_some_and(|bytes| bytes > limit_bytes) {
             return Err(too_large);
         }

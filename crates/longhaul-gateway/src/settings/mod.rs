@@ -8,14 +8,17 @@ mod preset;
 mod price;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use longhaul_resilience::cache::Lifetime;
-use longhaul_resilience::{Breaker, CachePolicy, Jitter, Retry, Scenario};
+use longhaul_resilience::{Breaker, CachePolicy, Retry};
 
 use crate::http::{Endpoint, PoolSettings};
 
+pub use longhaul_providers::exchange::{Access, Secret};
+pub use longhaul_providers::openai::Flavor;
+pub use longhaul_providers::sim::SimSettings;
+pub use longhaul_resilience::{Jitter, Scenario};
 pub use preset::Preset;
 pub use price::Price;
 
@@ -78,49 +81,37 @@ impl Wire {
     }
 }
 
-/// A key for a provider. Never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    /// Keeps a key.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The key itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(not shown)")
-    }
-}
-
 /// Who can be called, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProviderSettings {
     /// What it speaks.
     pub wire: Wire,
+    /// The product, where several speak one protocol in ways of their own.
+    pub flavor: Flavor,
     /// Where it is; the protocol's own default if unset.
     pub base_url: Option<Endpoint>,
-    /// Its key.
-    pub api_key: Option<ApiKey>,
+    /// Its key, headers that go with every request, what may be left out.
+    pub access: Access,
     /// Its connections.
     pub pool: PoolSettings,
-    /// Azure's API version; makes paths and the key's header Azure's.
+    /// Azure's API version: makes the model a deployment in the path.
     pub api_version: Option<String>,
-    /// What the simulated provider does; its own defaults if unset.
-    pub sim: Option<String>,
+    /// What the simulated provider is like.
+    pub sim: SimSettings,
 }
 
 impl ProviderSettings {
     /// A provider of this protocol with everything else left to its defaults.
     pub fn new(wire: Wire) -> Self {
-        Self { wire, base_url: None, api_key: None, pool: PoolSettings::default(), api_version: None, sim: None }
+        Self {
+            wire,
+            flavor: Flavor::default(),
+            base_url: None,
+            access: Access::default(),
+            pool: PoolSettings::default(),
+            api_version: None,
+            sim: SimSettings::default(),
+        }
     }
 }
 
@@ -329,6 +320,23 @@ pub struct ModelSettings {
     pub canned: Option<Canned>,
 }
 
+impl ModelSettings {
+    /// A model over these targets with the defaults of a preset and without a cache.
+    pub fn of(preset: Preset, targets: Vec<TargetSettings>) -> Self {
+        Self {
+            serves: Serves::Chat,
+            timeout: preset.timeout(),
+            cache: None,
+            choose: Choose::First,
+            stream: StreamSettings::default(),
+            on_interrupt: OnInterrupt::default(),
+            dimensions: None,
+            targets,
+            canned: None,
+        }
+    }
+}
+
 /// One provider + upstream model, with its own layers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetSettings {
@@ -352,6 +360,25 @@ pub struct TargetSettings {
     pub limit: LimitSettings,
     /// What tokens cost.
     pub price: Option<Price>,
+}
+
+impl TargetSettings {
+    /// A target with the defaults of a preset, called as its upstream model is.
+    pub fn of(preset: Preset, provider: impl Into<String>, model: impl Into<String>) -> Self {
+        let model = model.into();
+        Self {
+            name: model.clone(),
+            provider: provider.into(),
+            model,
+            rank: 0,
+            weight: 1,
+            attempt_timeout: preset.attempt_timeout(),
+            retry: RetrySettings::default(),
+            breaker: BreakerSettings::default(),
+            limit: LimitSettings::default(),
+            price: None,
+        }
+    }
 }
 
 /// When a target is tried again.
@@ -498,7 +525,8 @@ mod tests {
 
     #[test]
     fn a_key_is_not_shown() {
-        let provider = ProviderSettings { api_key: Some(ApiKey::new("hunter2")), ..ProviderSettings::new(Wire::OpenAi) };
+        let access = Access { api_key: Some(Secret::new("hunter2")), ..Access::default() };
+        let provider = ProviderSettings { access, ..ProviderSettings::new(Wire::OpenAi) };
         assert!(!format!("{provider:?}").contains("hunter2"));
     }
 }

@@ -248,13 +248,14 @@ impl Live {
     }
 
     fn record_so_far(&self) -> CallRecord {
-        let Session { model, cx, began, .. } = &self.session;
+        let Session { model, cx, ask, began, .. } = &self.session;
         let mut record = CallRecord::new(&model.name, *began, cx.renew(), cx.report());
         for report in self.reports.iter().cloned().chain([self.opened.report()]) {
             record.add_notes(report);
         }
         record.served_by(&self.opened.by, &self.opened.notes);
         record.streamed = true;
+        record.attempts = ask.attempts();
         record.first_token = Some(self.first_token);
         record
     }
@@ -267,9 +268,10 @@ impl Live {
         let Some(request) = self.told.as_ref().and_then(|told| self.continuation(told)) else { return false };
         self.reports.push(self.opened.report());
         self.broken = Some(fail.clone());
-        let Session { model, cx, .. } = &self.session;
-        let (model, cx, used) = (Arc::clone(model), Arc::clone(cx), self.used.clone());
-        let ask = Arc::new(Ask::new(Question::Chat(Arc::new(request)), None, ""));
+        let (model, cx) = (Arc::clone(&self.session.model), Arc::clone(&self.session.cx));
+        let used = self.used.clone();
+        let ask = Arc::new(self.session.ask.going_on(Question::Chat(Arc::new(request))));
+        self.session.ask = Arc::clone(&ask);
         self.reopening = Some(Box::pin(async move { model.reopen(&cx, ask, &used).await }));
         true
     }

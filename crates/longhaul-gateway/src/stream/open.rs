@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use longhaul_providers::chat::StreamEvent;
-use longhaul_resilience::{BoxFuture, BoxStep, Cx, Report, SharedCx, Step};
+use longhaul_resilience::{BoxFuture, BoxStep, Cx, Inspection, Report, SharedCx, Step};
 
 use super::{Pipe, StreamAsk, StreamEnd};
 use crate::call::{Ask, ReplyNotes};
@@ -64,6 +64,10 @@ impl Step<Arc<Ask>> for OpenStep {
 
     fn longest(&self, limit: std::time::Duration) -> Option<std::time::Duration> {
         Some(self.settings.total.min(limit))
+    }
+
+    fn inspect(&self, into: &mut Inspection) {
+        self.inner.inspect(into);
     }
 }
 

@@ -90,7 +90,7 @@ mod tests {
         let clock = VirtualClock::new();
         let cx = Cx::default().clock(Arc::new(clock.clone()));
         let mut pace = Pace::new(&cx, 5 * SECOND, 8 * SECOND);
-        let mut look = |pace: &mut Pace<'_>| pace.poll_late(&mut Context::from_waker(Waker::noop()));
+        let look = |pace: &mut Pace<'_>| pace.poll_late(&mut Context::from_waker(Waker::noop()));
         assert!(look(&mut pace).is_pending());
         clock.advance(4 * SECOND);
         pace.piece(2 * SECOND);
@@ -109,7 +109,7 @@ mod tests {
         let clock = VirtualClock::new();
         let cx = Cx::default().clock(Arc::new(clock.clone()));
         let mut pace = Pace::new(&cx, 60 * SECOND, 600 * SECOND);
-        let mut look = |pace: &mut Pace<'_>| pace.poll_late(&mut Context::from_waker(Waker::noop()));
+        let look = |pace: &mut Pace<'_>| pace.poll_late(&mut Context::from_waker(Waker::noop()));
         assert!(look(&mut pace).is_pending());
         pace.piece(2 * SECOND);
         assert!(look(&mut pace).is_pending());

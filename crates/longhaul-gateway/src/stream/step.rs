@@ -56,8 +56,8 @@ impl Step<StreamAsk> for StreamStep {
 impl StreamStep {
     async fn run(&self, cx: &Cx<'_>, stream: &StreamAsk) -> Result<StreamEnd, CallFail> {
         let by = &self.exchange.served;
-        let (protocol, pool) = match &self.exchange.provider.link {
-            Link::Remote { protocol, pool } => (protocol, pool),
+        let (protocol, channel) = match &self.exchange.provider.link {
+            Link::Spoken { protocol, channel } => (protocol, channel),
             Link::Local(_) => {
                 let message = "the local provider cannot chat: it has no language model";
                 return Err(Fail::inner(CallError::answered(ProviderError::new(ErrorCode::Unsupported, message), by)));
@@ -65,7 +65,7 @@ impl StreamStep {
         };
         let mut pace = Pace::new(cx, self.exchange.state.attempt_timeout.get(), self.settings.total);
         let judged = {
-            let mut asked = pin!(self.exchange.streamed(cx, &**protocol, pool, &stream.ask.question));
+            let mut asked = pin!(self.exchange.streamed(cx, &**protocol, channel, &stream.ask));
             std::future::poll_fn(|task| match asked.as_mut().poll(task) {
                 Poll::Ready(judged) => Poll::Ready(Ok(judged)),
                 Poll::Pending => pace.poll_late(task).map(Err),

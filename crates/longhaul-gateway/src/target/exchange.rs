@@ -13,8 +13,8 @@ use longhaul_resilience::Cx;
 use super::state::TargetState;
 use crate::call::{Answered, Ask, Question, Reply, ReplyNotes};
 use crate::error::CallError;
-use crate::http::{AnswerBody, Incoming, Pool};
-use crate::provider::{Link, Provider};
+use crate::http::{AnswerBody, Incoming};
+use crate::provider::{Channel, Link, Provider};
 use crate::served::Served;
 
 /// Of an answer that is an error, so much is read: enough for every vendor's words.
@@ -40,26 +40,26 @@ impl Exchange {
     /// Asks for a whole answer.
     pub(crate) async fn whole(&self, cx: &Cx<'_>, ask: &Ask) -> Result<Answered, CallError> {
         match &self.provider.link {
-            Link::Remote { protocol, pool } => self.whole_remote(cx, &**protocol, pool, &ask.question).await,
+            Link::Spoken { protocol, channel } => self.whole_spoken(cx, &**protocol, channel, ask).await,
             Link::Local(local) => local.whole(&self.served, &ask.question).await,
         }
     }
 
-    async fn whole_remote(
+    async fn whole_spoken(
         &self,
         cx: &Cx<'_>,
         protocol: &dyn Protocol,
-        pool: &Arc<Pool>,
-        question: &Question,
+        channel: &Channel,
+        ask: &Ask,
     ) -> Result<Answered, CallError> {
         let model = &self.served.upstream;
-        let encoded = match question {
+        let encoded = match &ask.question {
             Question::Chat(request) => protocol.encode_chat(model, request, Delivery::Whole),
             Question::Embeddings(request) => protocol.encode_embeddings(model, request),
         };
         let Encoded { http, ignored } = encoded.map_err(|error| CallError::unfit(error, &self.served))?;
-        let incoming = self.send(cx, pool, http).await?;
-        self.read(cx, protocol, pool, question, incoming, ignored).await
+        let incoming = self.send(cx, channel, ask, http, Delivery::Whole).await?;
+        self.read(cx, protocol, channel, &ask.question, incoming, ignored).await
     }
 
     /// Asks for a streamed answer and judges its head.
@@ -67,13 +67,13 @@ impl Exchange {
         &self,
         cx: &Cx<'_>,
         protocol: &dyn Protocol,
-        pool: &Arc<Pool>,
-        question: &Question,
+        channel: &Channel,
+        ask: &Ask,
     ) -> Result<Judged, CallError> {
-        let Question::Chat(request) = question else { unreachable!("only conversations are streamed") };
+        let Question::Chat(request) = &ask.question else { unreachable!("only conversations are streamed") };
         let encoded = protocol.encode_chat(&self.served.upstream, request, Delivery::Streamed);
         let Encoded { http, ignored } = encoded.map_err(|error| CallError::unfit(error, &self.served))?;
-        let incoming = self.send(cx, pool, http).await?;
+        let incoming = self.send(cx, channel, ask, http, Delivery::Streamed).await?;
         let head = head(cx, &incoming.head);
         self.heed(cx, protocol, head);
         if let Some(error) = compressed(head) {
@@ -85,21 +85,30 @@ impl Exchange {
                 Ok(Judged::Events { body: incoming.body, notes })
             }
             StreamHead::Whole => {
-                self.read(cx, protocol, pool, question, incoming, ignored).await.map(Judged::Whole)
+                self.read(cx, protocol, channel, &ask.question, incoming, ignored).await.map(Judged::Whole)
             }
             StreamHead::Error => Err(self.error(cx, protocol, incoming).await),
         }
     }
 
-    async fn send(&self, cx: &Cx<'_>, pool: &Arc<Pool>, http: HttpRequest) -> Result<Incoming, CallError> {
-        pool.send(cx, http).await.map_err(|error| CallError::lost(error, &self.served))
+    async fn send(
+        &self,
+        cx: &Cx<'_>,
+        channel: &Channel,
+        ask: &Ask,
+        http: HttpRequest,
+        delivery: Delivery,
+    ) -> Result<Incoming, CallError> {
+        ask.count_attempt();
+        let sent = channel.send(cx, http, &self.served.upstream, &ask.question, delivery).await;
+        sent.map_err(|error| CallError::lost(error, &self.served))
     }
 
     async fn read(
         &self,
         cx: &Cx<'_>,
         protocol: &dyn Protocol,
-        pool: &Arc<Pool>,
+        channel: &Channel,
         question: &Question,
         incoming: Incoming,
         ignored: Vec<String>,
@@ -113,7 +122,7 @@ impl Exchange {
             return Err(self.error(cx, protocol, incoming).await);
         }
         let Incoming { head: parts, body } = incoming;
-        let body = body.whole(cx, pool.max_answer_bytes()).await;
+        let body = body.whole(cx, channel.max_answer_bytes()).await;
         let body: Bytes = body.map_err(|error| CallError::lost(error, &self.served))?;
         let reply = HttpReply { head: head(cx, &parts), body: &body };
         let notes = Arc::new(ReplyNotes { request_id: request_id(reply.head), ignored });

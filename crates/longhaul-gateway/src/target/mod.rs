@@ -42,7 +42,7 @@ pub(crate) struct Target {
     pub(crate) exchange: Arc<Exchange>,
     whole: WholeStack,
     stream: StreamStack,
-    metrics: Box<dyn Fn() -> StackMetrics + Send + Sync>,
+    metrics: [Box<dyn Fn() -> StackMetrics + Send + Sync>; 2],
 }
 
 impl Target {
@@ -59,12 +59,17 @@ impl Target {
         let label = Label::new(&format!("{model}/{}", settings.name));
         let exchange = Arc::new(Exchange { provider, served: Arc::clone(&served), state: Arc::clone(&state) });
         let whole = whole_stack(label, &exchange, seed);
-        let metrics = {
-            let whole = Arc::clone(&whole);
-            Box::new(move || whole.metrics())
-        };
         let stream = stream_stack(label, &exchange, stream, seed);
-        Self { served, settings, state, exchange, whole: BoxStep::new(whole), stream, metrics }
+        let (of_whole, of_stream) = (Arc::clone(&whole), Arc::clone(&stream));
+        Self {
+            served,
+            settings,
+            state,
+            exchange,
+            whole: BoxStep::new(whole),
+            stream: BoxStep::new(stream),
+            metrics: [Box::new(move || of_whole.metrics()), Box::new(move || of_stream.metrics())],
+        }
     }
 
     /// How likely it is to be slow; see [`crate::stats`].
@@ -72,9 +77,9 @@ impl Target {
         self.state.meter.load(now)
     }
 
-    /// What its layers counted, of whole calls.
-    pub(crate) fn metrics(&self) -> StackMetrics {
-        (self.metrics)()
+    /// What its layers counted: of whole calls, and of streams.
+    pub(crate) fn metrics(&self) -> [StackMetrics; 2] {
+        self.metrics.each_ref().map(|read| read())
     }
 
     pub(crate) fn whole(&self) -> &WholeStack {
@@ -121,7 +126,12 @@ fn whole_stack(
 }
 
 /// Around the opening of a stream, and within that around the stream itself.
-fn stream_stack(label: Label, exchange: &Arc<Exchange>, stream: StreamSettings, seed: u64) -> StreamStack {
+fn stream_stack(
+    label: Label,
+    exchange: &Arc<Exchange>,
+    stream: StreamSettings,
+    seed: u64,
+) -> Arc<Stacked<Arc<Ask>, impl Step<Arc<Ask>, Out = Opened, Err = CallFail> + 'static, impl Send + Sync + 'static>> {
     let state = &exchange.state;
     let limit = Limit::tokens_only()
         .tpm(1, |stream: &StreamAsk| stream.ask.tokens)
@@ -135,12 +145,12 @@ fn stream_stack(label: Label, exchange: &Arc<Exchange>, stream: StreamSettings, 
         .bulkhead(Bulkhead::new(1).shared(&state.places))
         .around(StreamStep { exchange: Arc::clone(exchange), settings: stream });
     let inner = BoxStep::new(inner);
-    Stack::named(label)
+    let outer = Stack::named(label)
         .classify(CallError::class)
         .seed(seed)
         .retry(state.retry.clone())
-        .around(OpenStep { inner, settings: stream })
-        .boxed()
+        .around(OpenStep { inner, settings: stream });
+    Arc::new(outer)
 }
 
 /// One whole exchange as a step.

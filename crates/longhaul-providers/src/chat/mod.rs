@@ -323,8 +323,24 @@ pub struct Reasoning {
     pub effort: Option<Effort>,
     /// In tokens.
     pub budget_tokens: Option<u64>,
+    /// Thinking is wanted, and the model decides how much.
+    pub adaptive: bool,
     /// Tell the thoughts, or a summary of them, as reasoning parts. The word is the dialect's (`auto`, `concise`, …).
     pub summary: Option<String>,
+}
+
+impl Reasoning {
+    /// The effort in words, also where it was given in tokens.
+    pub fn nearest_effort(&self) -> Option<Effort> {
+        self.effort.or_else(|| {
+            self.budget_tokens.map(|budget| match budget {
+                0 => Effort::None,
+                1..=2_048 => Effort::Low,
+                2_049..=12_288 => Effort::Medium,
+                _ => Effort::High,
+            })
+        })
+    }
 }
 
 /// How much to think, in words.
@@ -358,6 +374,19 @@ impl Effort {
             Self::High => "high",
             Self::XHigh => "xhigh",
             Self::Max => "max",
+        }
+    }
+
+    /// The effort in tokens, for models that want it so.
+    pub fn budget_tokens(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Minimal => 1_024,
+            Self::Low => 2_048,
+            Self::Medium => 8_192,
+            Self::High => 16_384,
+            Self::XHigh => 24_576,
+            Self::Max => 32_768,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Settings;
 use crate::chat::{
-    ChatRequest, Content, Dialect, Image, ImageDetail, ImageSource, Message, Part, ResponseFormat, Role, Tool,
+    ChatRequest, Content, Dialect, Image, ImageDetail, ImageSource, Message, Part, Reasoning, ResponseFormat, Role, Tool,
     ToolChoice, ToolResult,
 };
 use crate::json::{List, Object, to_bytes};
@@ -22,9 +22,8 @@ pub(super) fn body(
     gaps.refuse("parallel_tool_calls", request.parallel_tool_calls == Some(false) && !quirks.parallel_tool_calls)?;
     gaps.hint("user", request.user.is_some() && !quirks.user);
     let reasoning = request.reasoning.as_ref();
-    let effort = reasoning.and_then(|reasoning| reasoning.effort);
+    let effort = reasoning.and_then(Reasoning::nearest_effort);
     gaps.refuse("reasoning_effort", effort.is_some() && !quirks.reasoning_effort)?;
-    gaps.refuse("reasoning.budget_tokens", reasoning.is_some_and(|reasoning| reasoning.budget_tokens.is_some()))?;
     gaps.hint("reasoning.summary", reasoning.is_some_and(|reasoning| reasoning.summary.is_some()));
     let carry_extra = gaps.extra(&request.extra)?;
 

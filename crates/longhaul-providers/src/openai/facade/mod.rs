@@ -16,4 +16,4 @@ pub use read::decode_request;
 pub use stream::ChatStreamEncoder;
 
 pub(crate) use failure::error_object;
-pub(crate) use read::{data_url, read_detail, read_effort};
+pub(crate) use read::{data_url, read_detail, read_effort, read_schema};
