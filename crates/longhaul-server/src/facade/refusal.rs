@@ -10,6 +10,7 @@ use axum::{
 use longhaul_engine::{Rejected, store::StoreError};
 use longhaul_gateway::{CallRecord, ErrorClass, GatewayError};
 use longhaul_providers::{
+    anthropic,
     facade::{Failure, RequestError},
     openai,
 };
@@ -83,7 +84,7 @@ impl Refusal {
     pub(crate) fn render(self, vendor: Vendor, request_id: &str) -> Response {
         let body = match vendor {
             Vendor::OpenAi => openai::facade::encode_failure(&self.failure),
-            Vendor::Anthropic => { let _ = request_id; openai::facade::encode_failure(&self.failure) },
+            Vendor::Anthropic => anthropic::facade::encode_failure(&self.failure, Some(request_id)),
         };
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = StatusCode::from_u16(self.failure.status).unwrap_or(StatusCode::BAD_GATEWAY);

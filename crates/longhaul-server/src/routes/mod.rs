@@ -1,5 +1,6 @@
 //! All routes, in one list that is also the OpenAPI document's.
 
+pub(crate) mod anthropic;
 mod documents;
 mod health;
 pub(crate) mod jobs;
@@ -63,8 +64,11 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(openai::models::list))
         .routes(routes!(openai::models::show))
         .layer(axum::middleware::from_fn(openai::words));
+    let anthropic = OpenApiRouter::new()
+        .routes(routes!(anthropic::create))
+        .layer(axum::middleware::from_fn(anthropic::words));
     let ours = rest.merge(bulk).merge(uploads);
-    let all = OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(ours).merge(openai);
+    let all = OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(ours).merge(openai).merge(anthropic);
     all.layer(Extension(DepthLimit(limits.json_depth)))
 }
 

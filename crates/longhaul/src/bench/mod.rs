@@ -9,6 +9,7 @@
 mod check;
 mod depth;
 mod files;
+pub(crate) mod gateway;
 mod load;
 mod process;
 mod report;
@@ -18,6 +19,7 @@ mod wire;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use gateway::{GatewayPlan, GatewayReport, gateway};
 pub use report::{Depth, Latency, Report};
 
 use crate::screen::Screen;

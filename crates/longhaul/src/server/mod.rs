@@ -53,13 +53,15 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let store = open_store(settings, &clock, &ids, &hub)?;
     let keys = open_keys(settings, &*store, &*clock).await?;
     refuse_if_exposed(settings.server.listen, !keys.is_empty())?;
-    let (executors, tasks) = wiring::tasks(settings, &store, &clock)?;
+    let gateway = longhaul_gateway::Gateway::new(longhaul_gateway::GatewaySettings::default(), longhaul_gateway::GatewayOptions::default())?;
+    let (mut executors, tasks) = wiring::tasks(settings, &store, &clock)?;
+    executors.extend(longhaul_tasks::llm::executors(&gateway));
     let options = wiring::engine_options(settings)?;
     let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;
     let listener = Listener::bind(settings.server.listen, wiring::listener_options(settings, LISTENER_DRAIN)?)?;
     let address = listener.local_addr();
     let cors = wiring::cors(settings);
-    let app = App::new(engine.clone(), keys, wiring::limits(settings), tasks, cors.origins.clone());
+    let app = App::new(engine.clone(), gateway, keys, wiring::limits(settings), tasks, cors.origins.clone());
     let serve_options = ServeOptions { open_documents: address.ip().is_loopback(), cors };
     let router = application(app, &serve_options)?;
     let stop = CancellationToken::new();

@@ -88,7 +88,7 @@ impl GatewayReport {
     #[must_use]
     pub fn tables(&self) -> Vec<Table> {
         let of = |subjects: &'static [&'static str]| self.rows.iter().filter(|row| subjects.contains(&row.subject));
-        let mut throughput = Table::new(["calls/s", "direct", "nginx", "longhaul", "longhaul / nginx", "CPU us a call"]);
+        let mut throughput = Table::new(&["THROUGHPUT, calls/s", ">direct", ">nginx", ">longhaul", ">longhaul / nginx", ">CPU, µs a call"]);
         for row in of(&["throughput"]) {
             let rate = |way| row.median(way, |turn| turn.calls_per_s);
             let ratio = rate("longhaul").zip(rate("nginx")).map(|(ours, theirs)| ours / theirs);
@@ -102,7 +102,7 @@ impl GatewayReport {
                 shown(cpu, 0),
             ]);
         }
-        let mut latency = Table::new(["p50, ms", "direct", "nginx adds", "longhaul adds", "p99 added"]);
+        let mut latency = Table::new(&["ONE CONNECTION, ms", ">direct p50", ">nginx adds", ">longhaul adds", ">and at p99"]);
         for row in of(&["latency", "cache hit"]) {
             let (p50, p99) = (|way| row.median(way, |turn| turn.p50_ms), |way| row.median(way, |turn| turn.p99_ms));
             let added = |way| p50(way).zip(p50("direct")).map(|(way, direct)| way - direct);
@@ -118,7 +118,7 @@ impl GatewayReport {
                 shown(added_p99, 3),
             ]);
         }
-        let mut pieces = Table::new(["delay of a piece, ms", "p50", "p99", "p99 added"]);
+        let mut pieces = Table::new(&["DELAY OF A PIECE, ms", ">p50", ">p99", ">added at p99"]);
         for row in of(&["pieces"]) {
             let direct = row.median("direct", |turn| turn.piece_p99_ms.unwrap_or(0.0));
             for (way, _) in &row.turns {
@@ -131,7 +131,7 @@ impl GatewayReport {
                 ]);
             }
         }
-        let mut memory = Table::new(["memory", "MB"]);
+        let mut memory = Table::new(&["MEMORY", ">MB"]);
         #[allow(clippy::cast_precision_loss, reason = "bytes shown as megabytes")]
         memory.row(["longhaul, the most".to_owned(), shown(Some(self.longhaul_peak_bytes as f64 / 1e6), 0)]);
         vec![throughput, latency, pieces, memory]
