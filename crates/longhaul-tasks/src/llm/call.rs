@@ -1,7 +1,7 @@
 //! What every call of a job has in common: its options before, its record afterwards.
 
-use longhaul_core::{Report, Timestamp, Usage};
-use longhaul_engine::JobContext;
+use longhaul_core::{LAYER_MOST, Report, Timestamp, Usage};
+use longhaul_engine::{Failure, JobContext};
 use longhaul_gateway::{CallOptions, CallRecord};
 use longhaul_providers::facade::Stamp;
 
@@ -31,8 +31,26 @@ pub(super) fn created(id: &[u8; 16]) -> i64 {
     millis / 1_000
 }
 
+/// The second that it is.
+pub(super) fn now(job: &JobContext) -> i64 {
+    job.clock().now().as_millis() / 1_000
+}
+
+/// Tells in the job's history what the layers decided, and how long each took.
+pub(super) async fn tell(job: &JobContext, record: &CallRecord) -> Result<(), Failure> {
+    let Ok(mut note) = serde_json::to_value(record) else { return Ok(()) };
+    // A note for people is cut rather than left out: the last decisions say most.
+    while note.to_string().len() > LAYER_MOST {
+        let Some(layers) = note["layers"].as_array_mut().filter(|layers| !layers.is_empty()) else { break };
+        let half = layers.len().div_ceil(2);
+        layers.drain(..half);
+        note["layers_lost"] = (note["layers_lost"].as_u64().unwrap_or(0) + half as u64).into();
+    }
+    job.layer(&note).await
+}
+
 /// What the job says of its answer.
-pub(super) fn report(record: &CallRecord) -> Report {
+pub fn report(record: &CallRecord) -> Report {
     let usage = record.usage.unwrap_or_default();
     let is_free = record.cache.is_free();
     Report {

@@ -14,7 +14,7 @@ use longhaul_providers::{
 };
 use serde_json::json;
 
-use super::{call, failure::failure, pointer::field_error};
+use super::{call, failure, pointer::field_error};
 use crate::spec;
 
 /// The executor of `llm.chat`.
@@ -61,15 +61,17 @@ impl Executor for Chat {
         let (response, record) = match delivery {
             Delivery::Whole => match self.gateway.chat(&model, request, &options).await {
                 Ok(answered) => (answered.response, answered.record),
-                Err(error) => return Err(failure(job, &error)),
+                Err(error) => return Err(failure::of_call(job, &error).await),
             },
-            Delivery::Streamed => {
-                let opened = self.gateway.chat_stream(&model, request, &options).await;
-                let stream = opened.map_err(|error| failure(job, &error))?;
-                let (response, record) = told(job, stream).await?;
-                (Arc::new(response), record)
-            }
+            Delivery::Streamed => match self.gateway.chat_stream(&model, request, &options).await {
+                Ok(stream) => {
+                    let (response, record) = told(job, stream).await?;
+                    (Arc::new(response), record)
+                }
+                Err(error) => return Err(failure::of_call(job, &error).await),
+            },
         };
+        call::tell(job, &record).await?;
         let model = response.model.clone().unwrap_or(model);
         let output = encode_response(&response, &call::stamp(job, "chatcmpl-", model));
         Ok(Completed { output: output.into(), report: call::report(&record) })
@@ -78,13 +80,20 @@ impl Executor for Chat {
 
 /// Tells the text as it comes, and gives the whole answer in the end.
 async fn told(
-    _job: &JobContext,
+    job: &JobContext,
     mut stream: longhaul_gateway::ChatStream,
 ) -> Result<(ChatResponse, CallRecord), Failure> {
     let mut whole = Accumulator::new();
     while let Some(event) = stream.next().await {
-        if let StreamEvent::Error(error) = &event {
-            return Err(Failure::permanent(error.code.as_str(), error.message.clone()));
+        match &event {
+            StreamEvent::TextDelta { text } => job.emit_text(text).await?,
+            StreamEvent::Error(error) => {
+                if let Some(record) = stream.record() {
+                    call::tell(job, record).await?;
+                }
+                return Err(failure::of_stream(stream.record(), error));
+            }
+            _ => {}
         }
         whole.push(&event);
     }

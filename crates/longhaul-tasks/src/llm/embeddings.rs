@@ -9,7 +9,7 @@ use longhaul_gateway::Gateway;
 use longhaul_providers::openai::facade::{EmbeddingsCall, decode_embeddings_request, encode_embeddings};
 use serde_json::json;
 
-use super::{call, failure::failure, pointer::field_error};
+use super::{call, failure, pointer::field_error};
 use crate::spec;
 
 /// The executor of `llm.embeddings`.
@@ -52,8 +52,11 @@ impl Executor for Embeddings {
     async fn run(&self, job: &JobContext) -> Result<Completed, Failure> {
         let EmbeddingsCall { model, format, request } = decode_embeddings_request(job.input())
             .map_err(|error| Failure::permanent("input_unreadable", error.to_string()))?;
-        let answered = self.gateway.embed(&model, Arc::new(request), &call::options(job)).await;
-        let answered = answered.map_err(|error| failure(job, &error))?;
+        let answered = match self.gateway.embed(&model, Arc::new(request), &call::options(job)).await {
+            Ok(answered) => answered,
+            Err(error) => return Err(failure::of_call(job, &error).await),
+        };
+        call::tell(job, &answered.record).await?;
         let model = answered.response.model.as_deref().unwrap_or(&model);
         let output = encode_embeddings(&answered.response, model, format);
         Ok(Completed { output: output.into(), report: call::report(&answered.record) })

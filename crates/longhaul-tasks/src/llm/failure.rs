@@ -2,12 +2,16 @@
 
 use longhaul_core::{JobError, ProviderError, RetryPlan, Span, Timestamp};
 use longhaul_engine::{Failure, JobContext};
-use longhaul_gateway::{ErrorClass, Failure as Why, GatewayError};
+use longhaul_gateway::{CallRecord, ErrorClass, Failure as Why, GatewayError};
+use longhaul_providers::ProviderError as Said;
 
-use super::call::is_patient;
+use super::call::{is_patient, tell};
 
-/// The job's failure, or its park.
-pub(super) fn failure(job: &JobContext, error: &GatewayError) -> Failure {
+/// The job's failure, or its park; what the layers decided is told first.
+pub(super) async fn of_call(job: &JobContext, error: &GatewayError) -> Failure {
+    if let Err(lost) = tell(job, &error.record).await {
+        return lost;
+    }
     let now = job.clock().now();
     let plan = match &error.failure {
         Why::Park { until_unix, .. } => {
@@ -27,6 +31,23 @@ pub(super) fn failure(job: &JobContext, error: &GatewayError) -> Failure {
         | Why::BudgetSpent => RetryPlan::Backoff,
     };
     Failure::Job { error: Box::new(job_error(error)), plan, ambiguous: error.is_ambiguous() }
+}
+
+/// The failure of a stream that broke off after its first token: nothing repeats it unseen.
+pub(super) fn of_stream(record: Option<&CallRecord>, error: &Said) -> Failure {
+    let provider = record.and_then(|record| record.provider.as_deref()).map(|name| ProviderError {
+        name: name.to_owned(),
+        http_status: error.http_status,
+        request_id: error.request_id.clone(),
+    });
+    let error = JobError {
+        code: error.code.as_str().to_owned(),
+        message: error.message.clone(),
+        retryable: error.class().is_retryable(),
+        attempt: 0,
+        provider,
+    };
+    Failure::Job { error: Box::new(error), plan: RetryPlan::Backoff, ambiguous: true }
 }
 
 /// The error as the job keeps it.

@@ -7,25 +7,41 @@
 //!   a crash or a park, and retries never multiply.
 //! - **What says when to come again parks the job**, durably and without a worker: a provider's `Retry-After` that is
 //!   not worth sleeping for, our own limits, an open breaker.
-//! - **What the layers decided is told** as events of the job, and usage, cost and who answered stand in its report.
+//! - **What the layers decided is told** as an event of the job, and usage, cost and who answered stand in its report.
 //!
 //! Dropping an executor's future, as a cancel does, drops the call and closes the provider's connection.
+//!
+//! [`stored`] says how a response is a job, for those who look for one.
 
 mod call;
 mod chat;
 mod embeddings;
 mod failure;
+mod frames;
+mod kept;
 mod pointer;
+mod response;
+pub mod stored;
 
 use std::sync::Arc;
 
 use longhaul_engine::Executor;
 use longhaul_gateway::Gateway;
 
+pub use call::report;
 pub use chat::Chat;
 pub use embeddings::Embeddings;
+pub use frames::EventJoiner;
+pub use kept::Keeper;
+pub use response::Response;
+pub use stored::{KEPT, RESPONSE};
 
 /// The kinds that call the models of this gateway.
 pub fn executors(gateway: &Gateway) -> Vec<Arc<dyn Executor>> {
-    vec![Arc::new(Chat::new(gateway.clone())), Arc::new(Embeddings::new(gateway.clone()))]
+    vec![
+        Arc::new(Chat::new(gateway.clone())),
+        Arc::new(Embeddings::new(gateway.clone())),
+        Arc::new(Response::new(gateway.clone())),
+        Arc::new(Keeper::default()),
+    ]
 }

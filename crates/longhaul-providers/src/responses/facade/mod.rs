@@ -6,12 +6,14 @@
 //!
 //! The server keeps what was sent and decides when; here is only the form.
 
+mod ending;
 mod input;
 mod object;
 mod read;
 mod recover;
 mod stream;
 
+pub use ending::{encode_ending, read_event};
 pub use input::{Page, encode_input_items, read_items};
 pub use object::{Echo, Status, encode_deleted, encode_pending, encode_response};
 pub use read::{ResponsesCall, decode_request};
