@@ -30,6 +30,7 @@ pub mod local;
 mod operation;
 pub mod openai;
 pub mod protocol;
+pub mod responses;
 pub mod sim;
 pub mod sse;
 pub mod tokens;

@@ -89,11 +89,11 @@ fn check(request: &ChatRequest, gaps: &mut Gaps<'_>) -> Result<bool, EncodeError
             Tool::Function { extra, .. } => {
                 gaps.extra(extra)?;
             }
-            Tool::Native(_) => gaps.native("a tool of another protocol")?,
+            Tool::Native(tool) => gaps.native("a tool", tool)?,
         }
     }
-    if matches!(request.tool_choice, Some(ToolChoice::Native(_))) {
-        gaps.native("a tool choice of another protocol")?;
+    if let Some(ToolChoice::Native(choice)) = &request.tool_choice {
+        gaps.native("a tool choice", choice)?;
     }
     for message in &request.messages {
         gaps.extra(&message.extra)?;
@@ -127,7 +127,7 @@ fn check_part(part: &Part, role: Role, gaps: &mut Gaps<'_>) -> Result<(), Encode
             gaps.hint("reasoning of earlier answers", !gaps.same_dialect());
             Ok(())
         }
-        Content::Native(_) => gaps.native("a part of another protocol"),
+        Content::Native(part) => gaps.native("a part", part),
         Content::ToolCall(_) | Content::ToolResult(_) | Content::Refusal(_) => Err(EncodeError::Invalid {
             what: format!("a tool call, a tool result or a refusal cannot stand in a {} message", role.name()),
         }),
@@ -140,7 +140,7 @@ fn check_result(result: &ToolResult, gaps: &mut Gaps<'_>) -> Result<(), EncodeEr
         match &part.content {
             Content::Text(_) => {}
             Content::Image(image) => gaps.hint("detail of an image", image.detail.is_some()),
-            Content::Native(_) => gaps.native("a part of another protocol in a tool's result")?,
+            Content::Native(part) => gaps.native("a part in a tool's result", part)?,
             _ => return Err(gaps.cannot("anything but text and images in a tool's result")),
         }
     }

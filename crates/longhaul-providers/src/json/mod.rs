@@ -40,6 +40,11 @@ impl Json {
         self.0.get()
     }
 
+    /// The text as the reader wants it.
+    pub(crate) fn raw(&self) -> &RawValue {
+        &self.0
+    }
+
     /// Reads it as a type.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.as_str())
@@ -48,6 +53,16 @@ impl Json {
     /// Its fields, if it is an object; none otherwise.
     pub(crate) fn read_fields(&self) -> Vec<(String, Json)> {
         read::owned_fields(self.as_str())
+    }
+
+    /// Its `type`, if it is an object that has one.
+    pub(crate) fn kind(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Typed {
+            #[serde(rename = "type")]
+            kind: String,
+        }
+        self.read::<Typed>().ok().map(|typed| typed.kind)
     }
 
     /// True if it is an object.

@@ -16,6 +16,7 @@ use crate::facade::RequestError;
 pub(crate) struct Fields<'a> {
     path: String,
     entries: Vec<(Cow<'a, str>, &'a RawValue)>,
+    put_back: Extra,
 }
 
 impl<'a> Fields<'a> {
@@ -24,13 +25,13 @@ impl<'a> Fields<'a> {
         let text = std::str::from_utf8(body).map_err(|_| RequestError::body("the body is not UTF-8"))?;
         let entries = entries(text)
             .map_err(|error| RequestError::body(format!("the body is not a JSON object: {error}")))?;
-        Self { path: String::new(), entries }.checked()
+        Self { path: String::new(), entries, put_back: Extra::new() }.checked()
     }
 
     /// The object at a place.
     pub(crate) fn of(raw: &'a RawValue, path: String) -> Result<Self, RequestError> {
         match entries(raw.get()) {
-            Ok(entries) => Self { path, entries }.checked(),
+            Ok(entries) => Self { path, entries, put_back: Extra::new() }.checked(),
             Err(_) => Err(RequestError::at(path, "expected an object")),
         }
     }
@@ -50,11 +51,6 @@ impl<'a> Fields<'a> {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// Where this object is.
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
-
     /// Takes a field as it was written.
     pub(crate) fn raw(&mut self, name: &str) -> Option<&'a RawValue> {
         let at = self.entries.iter().position(|(known, _)| known == name)?;
@@ -66,6 +62,17 @@ impl<'a> Fields<'a> {
     pub(crate) fn peek(&self, name: &str) -> Option<Cow<'a, str>> {
         let (_, raw) = self.entries.iter().find(|(known, _)| known == name)?;
         serde_json::from_str::<Text<'a>>(raw.get()).ok().map(|text| text.0)
+    }
+
+    /// Looks at a field without taking it.
+    pub(crate) fn look(&self, name: &str) -> Option<&'a RawValue> {
+        let (_, raw) = self.entries.iter().find(|(known, _)| known == name)?;
+        (raw.get() != "null").then_some(raw)
+    }
+
+    /// Puts back a field that was read: it will be left over as it now is.
+    pub(crate) fn put(&mut self, name: &str, value: Json) {
+        self.put_back.insert(name, value);
     }
 
     /// True if the field is there.
@@ -114,7 +121,7 @@ impl<'a> Fields<'a> {
 
     /// What was not taken.
     pub(crate) fn into_extra(self) -> Extra {
-        let mut extra = Extra::new();
+        let mut extra = self.put_back;
         for (name, raw) in self.entries {
             if raw.get() != "null" {
                 extra.insert(name, Json::from(raw));

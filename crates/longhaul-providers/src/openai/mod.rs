@@ -21,8 +21,8 @@ use crate::exchange::{Access, Head, HttpRequest, Reply, path_segment, read_json}
 use crate::protocol::{Delivery, EncodeError, Encoded, Protocol, SettingsError, StreamDecoder};
 use crate::sse::SseStream;
 
-pub(crate) use errors::{stream_error, vendor_error};
-pub(crate) use wire::UsageWire;
+pub(crate) use errors::{from_error, malformed, vendor_error};
+pub(crate) use request::{detail_name, image_url};
 
 /// Products that speak this protocol, each in its own way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

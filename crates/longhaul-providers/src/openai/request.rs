@@ -25,7 +25,7 @@ pub(super) fn body(
     let effort = reasoning.and_then(Reasoning::nearest_effort);
     gaps.refuse("reasoning_effort", effort.is_some() && !quirks.reasoning_effort)?;
     gaps.hint("reasoning.summary", reasoning.is_some_and(|reasoning| reasoning.summary.is_some()));
-    let carry_extra = gaps.extra(&request.extra)?;
+    gaps.extra(&request.extra)?;
 
     // Writing cannot fail, so whatever cannot be written is looked for first.
     for message in &request.messages {
@@ -36,11 +36,11 @@ pub(super) fn body(
             Tool::Function { extra, .. } => {
                 gaps.extra(extra)?;
             }
-            Tool::Native(_) => gaps.native("a tool of another protocol")?,
+            Tool::Native(tool) => gaps.native("a tool", tool)?,
         }
     }
-    if matches!(request.tool_choice, Some(ToolChoice::Native(_))) {
-        gaps.native("a tool choice of another protocol")?;
+    if let Some(ToolChoice::Native(choice)) = &request.tool_choice {
+        gaps.native("a tool choice", choice)?;
     }
 
     let same = gaps.same_dialect();
@@ -93,8 +93,8 @@ pub(super) fn body(
                 });
             }
         }
-        if carry_extra {
-            body.extra(&request.extra);
+        for (name, value) in request.extra.iter().filter(|(name, _)| gaps.carries(name)) {
+            body.field(name, value);
         }
     });
     Ok((bytes, gaps.into_ignored()))
@@ -111,7 +111,7 @@ fn check(message: &Message, gaps: &mut Gaps<'_>) -> Result<(), EncodeError> {
             (Content::ToolCall(_) | Content::Refusal(_), Role::Assistant) | (Content::Text(_), _) => {}
             (Content::ToolResult(result), Role::User | Role::Tool) => check_result(result, gaps)?,
             (Content::Reasoning(_), _) => gaps.hint("reasoning of earlier answers", true),
-            (Content::Native(_), _) => gaps.native("a part of another protocol")?,
+            (Content::Native(part), _) => gaps.native("a part", part)?,
             (Content::ToolCall(_) | Content::Refusal(_) | Content::ToolResult(_), role) => {
                 return Err(EncodeError::Invalid {
                     what: format!("a tool call, a tool result or a refusal cannot stand in a {} message", role.name()),
@@ -127,9 +127,9 @@ fn check_result(result: &ToolResult, gaps: &mut Gaps<'_>) -> Result<(), EncodeEr
     gaps.hint("is_error of a tool's result", result.is_error);
     for part in &result.parts {
         gaps.extra(&part.extra)?;
-        match part.content {
+        match &part.content {
             Content::Text(_) => {}
-            Content::Native(_) => gaps.native("a part of another protocol in a tool's result")?,
+            Content::Native(part) => gaps.native("a part in a tool's result", part)?,
             _ => return Err(gaps.cannot("anything but text in a tool's result")),
         }
     }

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use super::EncodeError;
 use crate::chat::Dialect;
-use crate::json::Extra;
+use crate::json::{Extra, Json};
 
 /// Fields that change no answer: labels, caches, tiers, hints at speed. A target without a place for them may go without.
 const HINTS: &[&str] = &[
     "cache_control",
+    "include",
     "include_obfuscation",
+    "max_tool_calls",
     "metadata",
     "obfuscation",
     "prediction",
@@ -21,6 +23,16 @@ const HINTS: &[&str] = &[
     "service_tier",
     "store",
     "user_profile_id",
+];
+
+/// Fields that OpenAI's two protocols share.
+const SHARED: &[&str] = &[
+    "metadata",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "verbosity",
 ];
 
 /// What has been left out of one request so far.
@@ -63,13 +75,16 @@ impl<'a> Gaps<'a> {
         }
     }
 
-    /// Carried fields: true if they are in the target's own words and go along as they are. Otherwise each is a hint
-    /// or a refusal.
+    /// Carried fields: true if they are in the target's own words and go along as they are. Otherwise each that is not
+    /// [carried](Self::carries) all the same is a hint or a refusal.
     pub(crate) fn extra(&mut self, extra: &Extra) -> Result<bool, EncodeError> {
         if self.same_dialect() {
             return Ok(true);
         }
         for (field, _) in extra.iter() {
+            if self.carries(field) {
+                continue;
+            }
             if HINTS.contains(&field) {
                 self.leave_out(field);
             } else {
@@ -79,9 +94,21 @@ impl<'a> Gaps<'a> {
         Ok(false)
     }
 
+    /// True for a field of the request that the target knows under the same name.
+    pub(crate) fn carries(&self, field: &str) -> bool {
+        let of_openai = |dialect| matches!(dialect, Dialect::OpenAi | Dialect::Responses);
+        self.same_dialect() || (of_openai(self.own) && of_openai(self.from) && SHARED.contains(&field))
+    }
+
     /// Something of one dialect alone, as it was written: only a target of that dialect takes it.
-    pub(crate) fn native(&self, what: &str) -> Result<(), EncodeError> {
-        if self.same_dialect() { Ok(()) } else { Err(self.cannot(what)) }
+    pub(crate) fn native(&self, what: &str, value: &Json) -> Result<(), EncodeError> {
+        if self.same_dialect() {
+            return Ok(());
+        }
+        Err(match value.kind() {
+            Some(kind) => self.cannot(format!("{what} of type `{kind}`")),
+            None => self.cannot(format!("{what} of another protocol")),
+        })
     }
 
     /// True if the request is in the target's own words.

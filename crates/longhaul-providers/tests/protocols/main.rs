@@ -4,5 +4,6 @@
 
 mod anthropic;
 mod openai;
+mod responses;
 mod sim;
 mod support;
