@@ -18,8 +18,8 @@ const MAX_QUOTED: usize = 80;
 
 /// The models of a configuration. `local` is always among them, and the default until another is named.
 ///
-/// Those of a gateway are looked up when they are asked for, so a reload of the gateway is seen at once. They go before
-/// others of the same name.
+/// Those of a gateway are looked up when they are asked for, so a reload of the gateway is seen at once. `local` and what
+/// was inserted go before them.
 #[derive(Debug, Clone)]
 pub struct Models {
     by_name: BTreeMap<String, Arc<dyn Model>>,
@@ -87,11 +87,11 @@ impl Models {
     /// The model of this name, or the default.
     pub fn get(&self, name: Option<&str>) -> Result<Arc<dyn Model>, UnknownModel> {
         let name = name.unwrap_or(&self.default);
-        if let Some(model) = self.gateway.as_ref().and_then(|gateway| GatewayModel::find(gateway, name)) {
-            return Ok(Arc::new(model));
+        if let Some(model) = self.by_name.get(name) {
+            return Ok(Arc::clone(model));
         }
-        let found = self.by_name.get(name).map(Arc::clone);
-        found.ok_or_else(|| {
+        let configured = self.gateway.as_ref().and_then(|gateway| GatewayModel::find(gateway, name));
+        configured.map(|model| Arc::new(model) as Arc<dyn Model>).ok_or_else(|| {
             let names = self.names();
             UnknownModel::among(name, names.iter().map(String::as_str))
         })

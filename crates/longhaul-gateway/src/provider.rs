@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use longhaul_providers::Protocol;
+use longhaul_providers::anthropic::{self, Anthropic};
 use longhaul_providers::chat::Usage;
 use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsResponse};
 use longhaul_providers::exchange::HttpRequest;
@@ -118,6 +119,10 @@ fn protocol(settings: &ProviderSettings) -> Result<Option<Arc<dyn Protocol>>, St
         Wire::Local => Ok(None),
         Wire::OpenAi => openai(settings.flavor, settings.access.clone()),
         Wire::Sim => openai(Flavor::Compatible, Access::default()),
+        Wire::Anthropic => {
+            let protocol = Anthropic::new(anthropic::Settings::of(settings.access.clone()));
+            Ok(Some(Arc::new(protocol.map_err(|error| format!("cannot be spoken to: {error}"))?)))
+        }
         wire => Err(format!("speaks `{}`, which is not served yet", wire.name())),
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::secret::Secret;
 use super::section::section;
 use super::size::ByteSize;
-use super::values::{LogFilter, LogFormat, Name, Network, Origin, StoreUrl};
+use super::values::{LogFilter, LogFormat, ModelName, Name, Network, Origin, StoreUrl};
 
 /// Everything that `longhaul serve` needs to know, checked.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -27,6 +27,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// `[kinds."NAME"]`.
     pub kinds: BTreeMap<String, KindSettings>,
+    /// `[providers.NAME]` and `[models.NAME]`, with everything filled in that was left out.
+    pub gateway: longhaul_gateway::GatewaySettings,
     /// `[telemetry]`.
     pub telemetry: TelemetrySettings,
     /// The first administrator's key, from `LONGHAUL_BOOTSTRAP_KEY` or `LONGHAUL_BOOTSTRAP_KEY_FILE`.
@@ -124,7 +126,7 @@ section! {
         /// How long one attempt may run.
         timeout("timeout"): Option<Duration> = None;
         /// The model it uses when the request names none.
-        model("model"): Option<Name> = None;
+        model("model"): Option<ModelName> = None;
         /// How many attempts a job has when the request does not say.
         max_attempts("max_attempts"): Option<NonZeroU32> = None;
     }
