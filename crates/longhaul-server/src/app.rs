@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     auth::KeyRing,
     problem::{Code, Problem},
+    routes::openai::responses::RecentCreates,
 };
 
 /// What every handler shares. Cheap to clone.
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) keys: KeyRing,
     pub(crate) limits: Limits,
     pub(crate) uploads: Uploads,
+    pub(crate) recent: RecentCreates,
     pub(crate) tasks: Arc<dyn Tasks>,
     /// Changes that are carried to their end whoever waits for them.
     pub(crate) changes: TaskTracker,
@@ -68,6 +70,7 @@ impl App {
             keys,
             limits,
             uploads: Uploads::default(),
+            recent: RecentCreates::default(),
             tasks,
             changes: TaskTracker::new(),
             origins,

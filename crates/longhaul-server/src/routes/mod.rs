@@ -63,6 +63,10 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(openai::embeddings::create))
         .routes(routes!(openai::models::list))
         .routes(routes!(openai::models::show))
+        .routes(routes!(openai::responses::create::create))
+        .routes(routes!(openai::responses::stored::show, openai::responses::stored::remove))
+        .routes(routes!(openai::responses::stored::cancel))
+        .routes(routes!(openai::responses::stored::input_items))
         .layer(axum::middleware::from_fn(openai::words));
     let anthropic = OpenApiRouter::new()
         .routes(routes!(anthropic::create))

@@ -14,8 +14,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use longhaul_core::{EventKind, KindSpec, OutputData};
-use longhaul_engine::{Check, Completed, Executor, Failure, FieldError, JobContext};
+use bytes::Bytes;
+use longhaul_core::{EventKind, JobId, KindSpec, OutputData, Payload};
+use longhaul_engine::{
+    Check, Completed, Executor, Failure, FieldError, JobContext,
+    store::{JobView, StoreError},
+};
 use longhaul_gateway::{ChatStream, Gateway, settings::OnInterrupt};
 use longhaul_providers::{
     chat::{ChatRequest, Message, Part, Role, StreamEvent},
@@ -29,7 +33,7 @@ use super::{
     call, failure,
     frames::{EventJoiner, items_of},
     pointer::field_error,
-    stored::{HistoryError, find, go_on, stamp_of},
+    stored::{HistoryError, Shelf, go_on, stamp_of},
 };
 use crate::spec;
 
@@ -135,11 +139,7 @@ impl Executor for Response {
     async fn run(&self, job: &JobContext) -> Result<Completed, Failure> {
         let mut call = decode_request(job.input())
             .map_err(|error| Failure::permanent("input_unreadable", error.to_string()))?;
-        let found = async |id| {
-            let view = job.store().job(job.tenant(), id).await;
-            find::<Failure>(view, async |payload| job.read(payload).await).await
-        };
-        go_on(&mut call, found).await.map_err(|error| match error {
+        go_on(&mut call, &OwnShelf(job)).await.map_err(|error| match error {
             HistoryError::Request(error) => {
                 Failure::permanent(error.code.unwrap_or("invalid_request"), error.to_string())
             }
@@ -149,6 +149,22 @@ impl Executor for Response {
             Delivery::Whole => self.whole(job, call).await,
             Delivery::Streamed => self.streamed(job, call).await,
         }
+    }
+}
+
+/// The responses of the job's tenant.
+struct OwnShelf<'a>(&'a JobContext);
+
+#[async_trait]
+impl Shelf for OwnShelf<'_> {
+    type Error = Failure;
+
+    async fn job(&self, job: JobId) -> Result<Arc<JobView>, StoreError> {
+        self.0.store().job(self.0.tenant(), job).await
+    }
+
+    async fn read(&self, payload: &Payload) -> Result<Bytes, Failure> {
+        self.0.read(payload).await
     }
 }
 

@@ -3,6 +3,9 @@
 //! A response's id is its job's with another prefix. A background response is a job `llm.response`; an answer that was
 //! given at once is kept as a job `llm.kept`, whose input holds request and answer together. Both are found here.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use bytes::Bytes;
 use longhaul_core::{JobId, Payload, Status};
 use longhaul_engine::store::{JobView, StoreError};
@@ -100,18 +103,25 @@ impl StoredResponse {
 }
 
 
-/// Reads a response through whatever reads jobs and payloads.
+/// Where the responses of one tenant are found.
+#[async_trait]
+pub trait Shelf: Send + Sync {
+    /// How looking for one fails.
+    type Error: From<StoreError> + Send;
+
+    /// A job.
+    async fn job(&self, job: JobId) -> Result<Arc<JobView>, StoreError>;
+
+    /// The bytes of a payload.
+    async fn read(&self, payload: &Payload) -> Result<Bytes, Self::Error>;
+}
+
+/// The response of a job; none when there is none, or not any more.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn find<E>(
-    view: Result<std::sync::Arc<JobView>, StoreError>,
-    read: impl AsyncFn(&Payload) -> Result<Bytes, E>,
-) -> Result<Option<StoredResponse>, E>
-where
-    E: From<StoreError>,
-{
-    let view = match view {
+pub async fn find<S: Shelf>(shelf: &S, job: JobId) -> Result<Option<(Arc<JobView>, StoredResponse)>, S::Error> {
+    let view = match shelf.job(job).await {
         Ok(view) => view,
         Err(StoreError::NotFound(_) | StoreError::Gone(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -119,12 +129,12 @@ where
     if !matches!(view.job.spec.kind.as_str(), RESPONSE | KEPT) {
         return Ok(None);
     }
-    let input = read(&view.input).await?;
+    let input = shelf.read(&view.input).await?;
     let output = match &view.output {
-        Some(output) => Some(read(output).await?),
+        Some(output) => Some(shelf.read(output).await?),
         None => None,
     };
-    Ok(StoredResponse::of(&view, input, output))
+    Ok(StoredResponse::of(&view, input, output).map(|stored| (view, stored)))
 }
 
 /// Why a conversation cannot go on from a response. `E` is how looking for one fails.
@@ -136,16 +146,13 @@ pub enum HistoryError<E> {
     Search(E),
 }
 
-/// Puts the conversation that a call goes on from in front of its input. `find` gives a response by its job.
+/// Puts the conversation that a call goes on from in front of its input.
 ///
 /// # Errors
 /// When an earlier response is not there, has not been answered, or the conversation is too long.
-pub async fn go_on<F, E>(call: &mut ResponsesCall, find: F) -> Result<(), HistoryError<E>>
-where
-    F: AsyncFn(JobId) -> Result<Option<StoredResponse>, E>,
-{
+pub async fn go_on<S: Shelf>(call: &mut ResponsesCall, shelf: &S) -> Result<(), HistoryError<S::Error>> {
     let Some(previous) = call.previous_response_id.clone() else { return Ok(()) };
-    let items = conversation(&previous, find).await?;
+    let items = conversation(&previous, shelf).await?;
     call.go_on_from(&items).map_err(HistoryError::Request)
 }
 
@@ -153,22 +160,19 @@ where
 ///
 /// # Errors
 /// As [`go_on`].
-pub async fn conversation<F, E>(last: &str, find: F) -> Result<Vec<Json>, HistoryError<E>>
-where
-    F: AsyncFn(JobId) -> Result<Option<StoredResponse>, E>,
-{
+pub async fn conversation<S: Shelf>(last: &str, shelf: &S) -> Result<Vec<Json>, HistoryError<S::Error>> {
     let mut turns: Vec<Vec<Json>> = Vec::new();
     let mut bytes = 0;
     let mut next = Some(last.to_owned());
     while let Some(id) = next.take() {
         let found = match job_of(&id) {
-            Some(job) => find(job).await.map_err(HistoryError::Search)?,
+            Some(job) => find(shelf, job).await.map_err(HistoryError::Search)?,
             None => None,
         };
         let refuse = |why: String| {
             HistoryError::Request(RequestError::at("previous_response_id", why).code("previous_response_not_found"))
         };
-        let Some(found) = found else {
+        let Some((_, found)) = found else {
             let shown: String = id.chars().take(80).collect();
             return Err(refuse(format!("there is no response `{shown}`")));
         };

@@ -64,7 +64,7 @@ pub(crate) async fn create(
             let record = stream.opening_record();
             let model = record.upstream_model.as_deref().map_or(model, str::to_owned);
             let encoder = ChatStreamEncoder::new(Stamp { id, created, model }, include_usage);
-            let mut response = event_stream(EventStream::new(stream, Box::new(encoder)));
+            let mut response = event_stream(EventStream::new(stream, encoder));
             tell(&mut response, &record);
             Ok(response)
         }

@@ -6,6 +6,7 @@
 pub(crate) mod chat;
 pub(crate) mod embeddings;
 pub(crate) mod models;
+pub(crate) mod responses;
 
 use axum::{
     extract::Request,

@@ -111,7 +111,7 @@ fn configuration(upstream: SocketAddr, shapes: &[Shape]) -> String {
             "\n[models.{name}]\ntimeout = \"60s\"\ncache = {{ ttl = \"1h\", max_entries = 500 }}\n\n\
              [[models.{name}.targets]]\nprovider = \"bench\"\nmodel = \"{name}\"\nattempt_timeout = \"30s\"\n\
              retry = {{ max_retries = 2 }}\nbreaker = {{ failures = 5 }}\n\
-             limit = {{ rpm = 1_000_000_000, tpm = 1_000_000_000_000, concurrency = 512 }}\n\
+             limit = {{ rpm = 1_000_000_000, tpm = 4_000_000_000, concurrency = 512 }}\n\
              price = {{ input_per_mtok = 1.0, output_per_mtok = 2.0 }}\n"
         );
         known.push(name);
