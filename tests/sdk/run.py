@@ -41,7 +41,7 @@ class Longhaul:
         self.lock = threading.Lock()
 
     def start(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGHAUL")}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGHAUL")} | {"OPENAI_API_KEY": "unused"}
         log = open(self.home / "server.log", "ab")
         self.process = subprocess.Popen(
             [self.program, "serve", "--config", self.home / "longhaul.toml", "--listen", f"127.0.0.1:{self.port}", "--data-dir", self.home / "data"],

@@ -13,6 +13,22 @@ PIECE = 37
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "crates/longhaul-providers/tests/fixtures"
 
+# By base path: a whole answer, one that calls a tool, a stream, one that calls a tool.
+FILES = {
+    "/openai/v1/chat/completions": (
+        "openai/chat.json", "openai/chat_tools.json", "openai/chat_stream.sse", "openai/tools_stream.sse",
+    ),
+    "/openai/v1/responses": (
+        "responses/response.json", "responses/response.json", "responses/stream.sse", "responses/stream.sse",
+    ),
+    "/anthropic/v1/messages": (
+        "anthropic/message.json", "anthropic/message.json", "anthropic/stream.sse", "anthropic/tools_stream.sse",
+    ),
+    "/gemini/v1beta/models/": (
+        "gemini/answer.json", "gemini/answer.json", "gemini/stream.sse", "gemini/stream.sse",
+    ),
+}
+
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -33,16 +49,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def fixture(self, body: dict) -> str | None:
         path = self.path.split("?")[0]
         streamed = bool(body.get("stream")) or path.endswith(":streamGenerateContent")
-        tools = "tools" in body
-        kind = ("tools_stream.sse" if tools else "chat_stream.sse") if streamed else ("chat_tools.json" if tools else "chat.json")
-        if path == "/openai/v1/chat/completions":
-            return f"openai/{kind}"
-        if path == "/openai/v1/responses":
-            return f"responses/{kind}"
-        if path == "/anthropic/v1/messages":
-            return f"anthropic/{kind}"
-        if path.startswith("/gemini/") and path.endswith(("generateContent", "streamGenerateContent")):
-            return f"gemini/{kind}"
+        for base, files in FILES.items():
+            if path.startswith(base):
+                whole, whole_tools, stream, stream_tools = files
+                if streamed:
+                    return stream_tools if "tools" in body else stream
+                return whole_tools if "tools" in body else whole
         return None
 
     def reply(self, status: int, kind: str, body: bytes) -> None:

@@ -77,7 +77,7 @@ class Sync(unittest.TestCase):
             with self.subTest(model):
                 response = client.responses.create(model=model, input="Weather?", tools=[tool])
                 calls = [item for item in response.output if item.type == "function_call"]
-                self.assertIn("location", json.loads(calls[0].arguments))
+                self.assertTrue({"location", "city"} & set(json.loads(calls[0].arguments)))
 
     def test_a_conversation_goes_on_from_an_earlier_response(self) -> None:
         first = client.responses.create(model="sim", input="My name is Ada.")
