@@ -17,7 +17,6 @@
 //! Nothing here opens a socket, reads a clock, draws a random number or knows of jobs: a provider turns a request into
 //! an answer, and the gateway decides when, how often and for whom.
 
-
 pub mod analysis;
 pub mod anthropic;
 pub mod chat;
@@ -25,10 +24,11 @@ pub mod embeddings;
 pub mod error;
 pub mod exchange;
 pub mod facade;
+pub mod gemini;
 pub mod json;
 pub mod local;
-mod operation;
 pub mod openai;
+mod operation;
 pub mod protocol;
 pub mod responses;
 pub mod sim;

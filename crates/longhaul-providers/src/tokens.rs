@@ -29,12 +29,12 @@ pub fn estimate(text: &str) -> u64 {
     let mut run = Run::None;
     let mut length: u64 = 0;
     for c in text.chars() {
-        let next = Run::of(c);
+        let (next, weight) = Run::of(c);
         if next == run {
-            length += 1;
+            length += weight;
         } else {
             tokens += run.tokens(length);
-            (run, length) = (next, 1);
+            (run, length) = (next, weight);
         }
     }
     tokens + run.tokens(length)
@@ -92,10 +92,8 @@ fn estimate_tool(tool: &Tool) -> u64 {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Run {
     None,
-    Ascii,
+    Word,
     Digits,
-    /// Letters of other alphabets: shorter pieces.
-    Letters,
     /// Scripts without spaces.
     Dense,
     Line,
@@ -104,31 +102,29 @@ enum Run {
 }
 
 impl Run {
-    fn of(c: char) -> Self {
+    /// The run that a letter belongs to, and how much it weighs there.
+    fn of(c: char) -> (Self, u64) {
         match c {
-            'a'..='z' | 'A'..='Z' => Self::Ascii,
-            '0'..='9' => Self::Digits,
-            '\n' => Self::Line,
-            _ if c.is_whitespace() => Self::None,
-            _ if c.is_ascii() => Self::Mark(c),
+            'a'..='z' | 'A'..='Z' => (Self::Word, 1),
+            '0'..='9' => (Self::Digits, 1),
+            '\n' => (Self::Line, 1),
+            _ if c.is_whitespace() => (Self::None, 0),
+            _ if c.is_ascii() => (Self::Mark(c), 1),
             '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7ff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}' => {
-                Self::Dense
+                (Self::Dense, 1)
             }
-            _ if c.is_alphabetic() => Self::Letters,
-            _ => Self::Symbol,
+            // Letters beyond ASCII come in shorter pieces.
+            _ if c.is_alphabetic() => (Self::Word, 2),
+            _ => (Self::Symbol, 2),
         }
     }
 
     fn tokens(self, length: u64) -> u64 {
         match self {
             Self::None => 0,
-            Self::Ascii => length.div_ceil(4),
+            Self::Word | Self::Line | Self::Mark(_) => length.div_ceil(4),
             Self::Digits => length.div_ceil(3),
-            Self::Letters => length.div_ceil(2),
-            Self::Dense => length,
-            Self::Line => length.div_ceil(4),
-            Self::Mark(_) => length.div_ceil(4),
-            Self::Symbol => length * 2,
+            Self::Dense | Self::Symbol => length,
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use super::{JSON_TOOL, LateSystem, Settings, Structured, Thinking};
 use crate::chat::{
-    ChatRequest, Content, Dialect, Effort, Image, ImageSource, Part, ResponseFormat, Role, Tool, ToolChoice,
-    ToolResult,
+    ChatRequest, Content, Dialect, Effort, Image, ImageSource, Part, ResponseFormat, Role, Tool, ToolChoice, ToolResult,
 };
 use crate::json::{Json, List, Object, to_bytes};
 use crate::protocol::{Delivery, EncodeError, Gaps};

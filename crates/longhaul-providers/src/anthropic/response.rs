@@ -63,6 +63,7 @@ fn part(raw: &Json) -> Result<Part, ProviderError> {
             id: block.id.ok_or_else(|| malformed("a tool call without an id"))?,
             name: block.name.ok_or_else(|| malformed("a tool call without a name"))?,
             arguments: arguments(block.input.as_ref()),
+            signature: None,
         }),
         "thinking" => Content::Reasoning(ReasoningContent {
             text: block.thinking.unwrap_or_default(),

@@ -32,13 +32,22 @@ struct Open {
 enum What {
     Text,
     /// A call, with its number, the input that came with its start, and whether more came.
-    Call { number: u32, input: Option<String>, told: bool },
+    Call {
+        number: u32,
+        input: Option<String>,
+        told: bool,
+    },
     /// Our own way to ask for JSON: a call that is told as text.
     JsonAnswer,
-    Thought { signature: Option<String> },
+    Thought {
+        signature: Option<String>,
+    },
     Sealed,
     /// A block of a kind that only this protocol has: told when it is whole.
-    Native { block: Json, input: String },
+    Native {
+        block: Json,
+        input: String,
+    },
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -68,17 +77,12 @@ struct Delta {
 }
 
 impl Interpret for Events {
-    fn event(
-        &mut self,
-        name: Option<&str>,
-        data: &str,
-        out: &mut Vec<StreamEvent>,
-    ) -> Result<(), ProviderError> {
+    fn event(&mut self, name: Option<&str>, data: &str, out: &mut Vec<StreamEvent>) -> Result<(), ProviderError> {
         if name == Some("ping") {
             return Ok(());
         }
-        let event: Event = serde_json::from_str(data)
-            .map_err(|error| malformed(&format!("an event of its stream: {error}")))?;
+        let event: Event =
+            serde_json::from_str(data).map_err(|error| malformed(&format!("an event of its stream: {error}")))?;
         match event.kind.as_str() {
             "error" => return Err(sort(None, vendor_error(data.as_bytes()))),
             "message_start" => {
@@ -153,6 +157,7 @@ impl Events {
                         index: number,
                         id: block.id.ok_or_else(|| malformed("a tool call without an id"))?,
                         name: block.name.ok_or_else(|| malformed("a tool call without a name"))?,
+                        signature: None,
                     });
                     let input = block.input.filter(|input| input.as_str() != "{}");
                     What::Call { number, input: input.map(|input| input.as_str().to_owned()), told: false }

@@ -217,6 +217,8 @@ pub struct ToolCall {
     pub name: String,
     /// The arguments as the model wrote them: meant to be a JSON object, but a model may err.
     pub arguments: String,
+    /// The provider's seal of the thought behind the call, to be given back unchanged.
+    pub signature: Option<String>,
 }
 
 /// What a tool answered.

@@ -92,6 +92,7 @@ impl ChatResponse {
                         index: calls,
                         id: call.id.clone(),
                         name: call.name.clone(),
+                        signature: call.signature.clone(),
                     });
                     events.push(StreamEvent::ToolCallArguments { index: calls, delta: call.arguments.clone() });
                     calls += 1;

@@ -58,6 +58,8 @@ pub enum StreamEvent {
         id: String,
         /// The tool.
         name: String,
+        /// The provider's seal of the thought behind the call.
+        signature: Option<String>,
     },
     /// More of a call's arguments.
     ToolCallArguments {
@@ -165,9 +167,14 @@ impl Accumulator {
                 thought.id.clone_from(id);
                 self.reasoning_open = false;
             }
-            StreamEvent::ToolCallStarted { index, id, name } => {
+            StreamEvent::ToolCallStarted { index, id, name, signature } => {
                 self.calls.push((*index, self.parts.len()));
-                self.part(Content::ToolCall(ToolCall { id: id.clone(), name: name.clone(), arguments: String::new() }));
+                self.part(Content::ToolCall(ToolCall {
+                    id: id.clone(),
+                    name: name.clone(),
+                    arguments: String::new(),
+                    signature: signature.clone(),
+                }));
             }
             StreamEvent::ToolCallArguments { index, delta } => {
                 let at = self.calls.iter().find(|(known, _)| known == index).map(|(_, at)| *at);

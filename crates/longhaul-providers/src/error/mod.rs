@@ -7,8 +7,8 @@
 mod limits;
 mod sort;
 
+pub(crate) use limits::with_units;
 pub use limits::{RateLimit, RateLimits, retry_after};
-pub(crate) use limits::{wait, with_units};
 pub(crate) use sort::{VendorError, bounded_message, request_id, sort};
 
 use std::time::Duration;

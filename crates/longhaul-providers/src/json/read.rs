@@ -23,8 +23,8 @@ impl<'a> Fields<'a> {
     /// The object that a whole body is.
     pub(crate) fn of_body(body: &'a [u8]) -> Result<Self, RequestError> {
         let text = std::str::from_utf8(body).map_err(|_| RequestError::body("the body is not UTF-8"))?;
-        let entries = entries(text)
-            .map_err(|error| RequestError::body(format!("the body is not a JSON object: {error}")))?;
+        let entries =
+            entries(text).map_err(|error| RequestError::body(format!("the body is not a JSON object: {error}")))?;
         Self { path: String::new(), entries, put_back: Extra::new() }.checked()
     }
 

@@ -83,7 +83,6 @@ impl Object<'_> {
         }
         self
     }
-
 }
 
 /// A list that is being written.

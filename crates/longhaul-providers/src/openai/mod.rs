@@ -21,8 +21,10 @@ use crate::exchange::{Access, Head, HttpRequest, Reply, path_segment, read_json}
 use crate::protocol::{Delivery, EncodeError, Encoded, Protocol, SettingsError, StreamDecoder};
 use crate::sse::SseStream;
 
+pub(crate) use embeddings::same_shape;
 pub(crate) use errors::{from_error, malformed, vendor_error};
 pub(crate) use request::{detail_name, image_url};
+pub(crate) use wire::{read_signature, write_signature};
 
 /// Products that speak this protocol, each in its own way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use super::Settings;
 use crate::chat::{
-    ChatRequest, Content, Dialect, Image, ImageDetail, ImageSource, Message, Part, Reasoning, ResponseFormat, Role, Tool,
-    ToolChoice, ToolResult,
+    ChatRequest, Content, Dialect, Image, ImageDetail, ImageSource, Message, Part, Reasoning, ResponseFormat, Role,
+    Tool, ToolChoice, ToolResult,
 };
 use crate::json::{List, Object, to_bytes};
 use crate::protocol::{Delivery, EncodeError, Gaps};
@@ -189,6 +189,8 @@ fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, s
                             let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
                             function.field("arguments", arguments);
                         });
+                        // A server that knows no such field passes over it; Google's compatible API wants it.
+                        object.some("extra_content", call.signature.as_deref().map(super::write_signature).as_ref());
                         if same {
                             object.extra(extra);
                         }

@@ -66,10 +66,11 @@ fn read(completion: Completion, body: &[u8]) -> Result<ChatResponse, ProviderErr
 }
 
 fn tool_call(call: Call, answer: Option<&str>, index: usize) -> Result<ToolCall, ProviderError> {
+    let signature = call.signature();
     let function = call.function.ok_or_else(|| malformed("a tool call that is no function"))?;
     let arguments = function.arguments().unwrap_or_default();
     let name = function.name.filter(|name| !name.is_empty()).ok_or_else(|| malformed("a tool call without a name"))?;
-    Ok(ToolCall { id: call_id(call.id, answer, index), name, arguments })
+    Ok(ToolCall { id: call_id(call.id, answer, index), name, arguments, signature })
 }
 
 /// The call's id, or one made up from the answer's.

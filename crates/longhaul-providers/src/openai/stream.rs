@@ -36,12 +36,7 @@ struct OpenCall {
 }
 
 impl Interpret for Chunks {
-    fn event(
-        &mut self,
-        name: Option<&str>,
-        data: &str,
-        out: &mut Vec<StreamEvent>,
-    ) -> Result<(), ProviderError> {
+    fn event(&mut self, name: Option<&str>, data: &str, out: &mut Vec<StreamEvent>) -> Result<(), ProviderError> {
         if data.trim() == "[DONE]" {
             if self.finish.is_none() {
                 let why = "the stream ended without saying why the answer did";
@@ -52,8 +47,8 @@ impl Interpret for Chunks {
         if data.trim().is_empty() {
             return Ok(());
         }
-        let chunk: Completion = serde_json::from_str(data)
-            .map_err(|error| malformed(&format!("an event of its stream: {error}")))?;
+        let chunk: Completion =
+            serde_json::from_str(data).map_err(|error| malformed(&format!("an event of its stream: {error}")))?;
         if let Some(error) = chunk.error.as_ref().or(chunk.x_groq.as_ref().and_then(|groq| groq.error.as_ref())) {
             return Err(stream_error(error));
         }
@@ -69,10 +64,10 @@ impl Interpret for Chunks {
 
     fn close(&mut self, out: &mut Vec<StreamEvent>) {
         // Some servers leave `[DONE]` out; the reason to end is proof enough.
-        if self.finish.is_some() {
-            if let Err(error) = self.end(out) {
-                out.push(StreamEvent::Error(error));
-            }
+        if self.finish.is_some()
+            && let Err(error) = self.end(out)
+        {
+            out.push(StreamEvent::Error(error));
         }
     }
 }
@@ -136,6 +131,7 @@ impl Chunks {
 
     fn call(&mut self, call: Call, out: &mut Vec<StreamEvent>) -> Result<(), ProviderError> {
         let at = self.slot(&call)?;
+        let signature = call.signature();
         let Some(open) = self.calls.get_mut(at) else { return Ok(()) };
         let index = u32::try_from(at).unwrap_or(u32::MAX);
         let Some(function) = call.function else { return Ok(()) };
@@ -153,6 +149,7 @@ impl Chunks {
                 index,
                 id: call_id(open.id.clone(), self.id.as_deref(), at),
                 name: open.name.clone(),
+                signature,
             });
         }
         let delta = std::mem::take(&mut open.early) + &arguments;

@@ -63,6 +63,37 @@ pub(super) struct Call {
     pub(super) index: Option<Integer>,
     pub(super) id: Option<String>,
     pub(super) function: Option<Function>,
+    /// Where Google's compatible API, and our façade, put the seal of a thought.
+    extra_content: Option<ExtraContent>,
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default)]
+struct ExtraContent {
+    google: Option<GoogleContent>,
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default)]
+struct GoogleContent {
+    thought_signature: Option<String>,
+}
+
+impl Call {
+    /// The seal of the thought behind the call.
+    pub(super) fn signature(&self) -> Option<String> {
+        self.extra_content.as_ref()?.google.as_ref()?.thought_signature.clone()
+    }
+}
+
+/// The seal out of `extra_content`, as clients give it back.
+pub(crate) fn read_signature(extra_content: &Json) -> Option<String> {
+    extra_content.read::<ExtraContent>().ok()?.google?.thought_signature
+}
+
+/// The seal as `extra_content`.
+pub(crate) fn write_signature(signature: &str) -> Json {
+    Json::of(&serde_json::json!({"google": {"thought_signature": signature}}))
 }
 
 #[derive(Debug, Default, Deserialize)]

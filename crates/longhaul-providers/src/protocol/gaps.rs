@@ -26,14 +26,8 @@ const HINTS: &[&str] = &[
 ];
 
 /// Fields that OpenAI's two protocols share.
-const SHARED: &[&str] = &[
-    "metadata",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "service_tier",
-    "verbosity",
-];
+const SHARED: &[&str] =
+    &["metadata", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "service_tier", "verbosity"];
 
 /// What has been left out of one request so far.
 #[derive(Debug)]

@@ -19,10 +19,10 @@ pub(super) fn decode(reply: Reply<'_>) -> Result<ChatResponse, ProviderError> {
 }
 
 fn read(response: Response) -> Result<ChatResponse, ProviderError> {
-    if response.status.is_none() {
-        if let Some(error) = &response.error {
-            return Err(sort(None, crate::openai::from_error(error)));
-        }
+    if response.status.is_none()
+        && let Some(error) = &response.error
+    {
+        return Err(sort(None, crate::openai::from_error(error)));
     }
     let output = response.output.as_deref().unwrap_or_default();
     let mut parts = Vec::with_capacity(output.len());

@@ -42,17 +42,12 @@ struct Event {
 }
 
 impl Interpret for Events {
-    fn event(
-        &mut self,
-        _name: Option<&str>,
-        data: &str,
-        out: &mut Vec<StreamEvent>,
-    ) -> Result<(), ProviderError> {
+    fn event(&mut self, _name: Option<&str>, data: &str, out: &mut Vec<StreamEvent>) -> Result<(), ProviderError> {
         if data.trim() == "[DONE]" {
             return Ok(());
         }
-        let event: Event = serde_json::from_str(data)
-            .map_err(|error| malformed(&format!("an event of its stream: {error}")))?;
+        let event: Event =
+            serde_json::from_str(data).map_err(|error| malformed(&format!("an event of its stream: {error}")))?;
         match event.kind.as_str() {
             "response.created" | "response.queued" | "response.in_progress" => self.start(event.response, out),
             "response.output_item.added" => self.added(event, out)?,
@@ -62,10 +57,10 @@ impl Interpret for Events {
                 self.thought_told = true;
                 text(event, |text| out.push(StreamEvent::ReasoningDelta { text }))?;
             }
-            "response.reasoning_summary_part.added" => {
-                if self.thought_told && event.summary_index.unwrap_or_default().0 > 0 {
-                    out.push(StreamEvent::ReasoningDelta { text: "\n\n".to_owned() });
-                }
+            "response.reasoning_summary_part.added"
+                if self.thought_told && event.summary_index.unwrap_or_default().0 > 0 =>
+            {
+                out.push(StreamEvent::ReasoningDelta { text: "\n\n".to_owned() });
             }
             "response.function_call_arguments.delta" => {
                 let index = self.call(&event)?;
@@ -122,7 +117,7 @@ impl Events {
                 let index = number(self.calls.len());
                 let output_index = event.output_index.unwrap_or_default().0;
                 let call = item.call()?;
-                out.push(StreamEvent::ToolCallStarted { index, id: call.id, name: call.name });
+                out.push(StreamEvent::ToolCallStarted { index, id: call.id, name: call.name, signature: None });
                 self.calls.push(OpenCall { output_index, told: false });
             }
             "reasoning" => self.thought_told = false,

@@ -112,18 +112,14 @@ impl Item {
             id: self.call_id.ok_or_else(|| malformed("a function call without a call_id"))?,
             name: self.name.ok_or_else(|| malformed("a function call without a name"))?,
             arguments: self.arguments.unwrap_or_default(),
+            signature: None,
         })
     }
 
     pub(super) fn thought(self) -> ReasoningContent {
         let told = self.summary.filter(|summary| !summary.is_empty()).or(self.content).unwrap_or_default();
         let texts: Vec<String> = told.into_iter().filter_map(|part| part.text).collect();
-        ReasoningContent {
-            text: texts.join("\n\n"),
-            signature: None,
-            encrypted: self.encrypted_content,
-            id: self.id,
-        }
+        ReasoningContent { text: texts.join("\n\n"), signature: None, encrypted: self.encrypted_content, id: self.id }
     }
 }
 

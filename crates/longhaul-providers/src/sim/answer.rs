@@ -1,9 +1,9 @@
 //! What the simulated provider says: something that fits the request and says that it is made up.
 
 use super::latency::Dice;
+use super::model_name;
 use super::sample::sample;
 use super::settings::SimSettings;
-use super::model_name;
 use crate::chat::{
     ChatRequest, ChatResponse, Content, Dialect, Finish, FinishReason, Part, ResponseFormat, Role, StreamEvent, Tool,
     ToolCall, ToolChoice, Usage,
@@ -21,8 +21,27 @@ const MAX_DIMENSIONS: u32 = 4_096;
 
 /// What fills an answer up to its length.
 const WORDS: &[&str] = &[
-    "this", "text", "was", "made", "by", "a", "simulated", "provider", "and", "means", "nothing", "it", "stands", "where",
-    "an", "answer", "of", "some", "model", "would", "be",
+    "this",
+    "text",
+    "was",
+    "made",
+    "by",
+    "a",
+    "simulated",
+    "provider",
+    "and",
+    "means",
+    "nothing",
+    "it",
+    "stands",
+    "where",
+    "an",
+    "answer",
+    "of",
+    "some",
+    "model",
+    "would",
+    "be",
 ];
 
 /// An answer, before anything goes wrong with it.
@@ -60,7 +79,7 @@ pub(super) fn answer(settings: &SimSettings, model: &str, request: &ChatRequest,
     let (parts, mut reason) = match tool_to_call(request) {
         Some((name, schema)) => {
             let arguments = schema.map_or_else(|| "{}".to_owned(), |schema| sample(schema, dice).to_string());
-            let call = ToolCall { id: format!("call_{id}"), name: name.to_owned(), arguments };
+            let call = ToolCall { id: format!("call_{id}"), name: name.to_owned(), arguments, signature: None };
             (vec![Part::from(Content::ToolCall(call))], FinishReason::ToolCalls)
         }
         None => (vec![Part::text(text(settings, &model, request, dice))], FinishReason::Stop),
@@ -68,24 +87,27 @@ pub(super) fn answer(settings: &SimSettings, model: &str, request: &ChatRequest,
     let mut response = ChatResponse::of_text("");
     response.parts = parts;
     if let Some(Content::Text(text)) = response.parts.first_mut().map(|part| &mut part.content) {
-        if let Some(limit) = request.max_output_tokens {
-            if shorten(text, limit) {
-                reason = FinishReason::Length;
-            }
+        if let Some(limit) = request.max_output_tokens
+            && shorten(text, limit)
+        {
+            reason = FinishReason::Length;
         }
         if let Some(end) = stops(request).filter_map(|stop| text.find(stop)).min() {
             text.truncate(end);
             reason = FinishReason::Stop;
         }
     }
-    let said: u64 = response.parts.iter().map(|part| match &part.content {
-        Content::Text(text) => estimate(text),
-        Content::ToolCall(call) => estimate(&call.arguments) + 8,
-        _ => 0,
-    }).sum();
+    let said: u64 = response
+        .parts
+        .iter()
+        .map(|part| match &part.content {
+            Content::Text(text) => estimate(text),
+            Content::ToolCall(call) => estimate(&call.arguments) + 8,
+            _ => 0,
+        })
+        .sum();
     response.finish = Finish::of(reason);
-    response.usage =
-        Some(Usage { input_tokens: estimate_request(request), output_tokens: said, ..Usage::default() });
+    response.usage = Some(Usage { input_tokens: estimate_request(request), output_tokens: said, ..Usage::default() });
     response.dialect = Dialect::OpenAi;
     response.extra = Extra::new();
     response.extra.insert("system_fingerprint", Json::of("simulated"));

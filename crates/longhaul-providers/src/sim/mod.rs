@@ -73,9 +73,7 @@ impl Sim {
     /// What happens to a request by OpenAI's protocol, whatever it is: for a server that only carries plans out.
     /// `path` is what stands behind the base URL.
     pub fn plan_http(&self, path: &str, body: &[u8], call: u64) -> SimPlan {
-        let refused = |error: RequestError| {
-            plan::refusal(400, facade::encode_failure(&Failure::from(&error)))
-        };
+        let refused = |error: RequestError| plan::refusal(400, facade::encode_failure(&Failure::from(&error)));
         match path.split('?').next().unwrap_or(path).trim_end_matches('/') {
             "/chat/completions" => match facade::decode_request(body) {
                 Ok(asked) => self.plan_chat(&asked.model, &asked.request, asked.delivery, call),

@@ -74,10 +74,7 @@ impl Draft {
     }
 
     fn head(&mut self, after: Duration, status: u16, content_type: &str, more: &[(&'static str, String)]) {
-        let mut headers = vec![
-            ("content-type", content_type.to_owned()),
-            ("x-simulated", "true".to_owned()),
-        ];
+        let mut headers = vec![("content-type", content_type.to_owned()), ("x-simulated", "true".to_owned())];
         headers.extend_from_slice(more);
         self.step(after, SimAct::Head { status, headers });
     }

@@ -182,7 +182,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Option<String>, String)> {
+    /// The name and the data of an event.
+    type Seen = (Option<String>, String);
+
+    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Seen> {
         let mut decoder = Decoder::new(1 << 20);
         let mut seen = Vec::new();
         let mut tell = |event: Event<'_>| seen.push((event.name.map(str::to_owned), event.data.to_owned()));
@@ -196,7 +199,7 @@ mod tests {
     #[test]
     fn the_standards_own_cases_hold() {
         let one = |name: Option<&str>, data: &str| (name.map(str::to_owned), data.to_owned());
-        let cases: &[(&str, &[(Option<String>, String)])] = &[
+        let cases: &[(&str, &[Seen])] = &[
             ("\u{feff}data: a\n\n", &[one(None, "a")]),
             ("data: a\rdata: b\r\r", &[one(None, "a\nb")]),
             ("event: x\r\ndata:a\r\n\r\ndata:  b\n\n", &[one(Some("x"), "a"), one(None, " b")]),

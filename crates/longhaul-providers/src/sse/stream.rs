@@ -10,12 +10,7 @@ use crate::protocol::StreamDecoder;
 /// What one protocol makes of the events of its streams.
 pub(crate) trait Interpret: Debug + Send {
     /// Takes one event. An error ends the stream.
-    fn event(
-        &mut self,
-        name: Option<&str>,
-        data: &str,
-        out: &mut Vec<StreamEvent>,
-    ) -> Result<(), ProviderError>;
+    fn event(&mut self, name: Option<&str>, data: &str, out: &mut Vec<StreamEvent>) -> Result<(), ProviderError>;
 
     /// The body has ended without an end of the answer. Appends the end if what came is whole all the same.
     fn close(&mut self, out: &mut Vec<StreamEvent>);
@@ -60,12 +55,12 @@ impl<P: Interpret> StreamDecoder for SseStream<P> {
             return;
         }
         let Self { decoder, interpret, ended } = self;
-        if let Err(error) = decoder.feed(bytes, |event| take(interpret, ended, event, events)) {
-            if !self.ended {
-                self.ended = true;
-                let error = ProviderError::new(ErrorCode::ResponseTooLarge, error.to_string());
-                events.push(StreamEvent::Error(error));
-            }
+        if let Err(error) = decoder.feed(bytes, |event| take(interpret, ended, event, events))
+            && !self.ended
+        {
+            self.ended = true;
+            let error = ProviderError::new(ErrorCode::ResponseTooLarge, error.to_string());
+            events.push(StreamEvent::Error(error));
         }
     }
 

@@ -133,7 +133,9 @@ fn a_stream_goes_out_as_anthropic_sends_it() {
         let text = String::from_utf8(fixture(name)).unwrap();
         let expected: Vec<_> = text
             .split("\n\n")
-            .filter(|event| !event.contains("ping") && !event.contains("future") && !event.contains("partial_json\":\"\""))
+            .filter(|event| {
+                !event.contains("ping") && !event.contains("future") && !event.contains("partial_json\":\"\"")
+            })
             .filter_map(|event| event.lines().next()?.strip_prefix("event: "))
             .collect();
         // An empty input is told by one delta, and the input of a tool of the provider's own with its start.
@@ -155,17 +157,34 @@ fn overload_inside_a_stream_and_before_it_is_told_apart_from_throttling() {
     let error = |status, headers: &[(&'static str, &str)], body: &str| {
         with_reply(status, headers, body.as_bytes(), |reply| anthropic().decode_chat(reply)).unwrap_err()
     };
-    let overloaded = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}"#;
+    let overloaded =
+        r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}"#;
     let told = error(529, &[], overloaded);
     assert_eq!((told.code, told.request_id.as_deref()), (ErrorCode::Overloaded, Some("req_1")));
     let limited = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}"#;
     let told = error(429, &[("retry-after", "7")], limited);
     assert_eq!((told.class(), told.retry_after), (ErrorClass::Throttled, Some(Duration::from_secs(7))));
     for (status, body, code) in [
-        (429, r#"{"type":"error","error":{"type":"rate_limit_error","message":"x","details":{"error_code":"enforced_spend_limit_reached"}}}"#, ErrorCode::QuotaExhausted),
-        (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 208310 tokens > 200000 maximum"}}"#, ErrorCode::ContextLengthExceeded),
-        (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}"#, ErrorCode::QuotaExhausted),
-        (401, r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#, ErrorCode::Authentication),
+        (
+            429,
+            r#"{"type":"error","error":{"type":"rate_limit_error","message":"x","details":{"error_code":"enforced_spend_limit_reached"}}}"#,
+            ErrorCode::QuotaExhausted,
+        ),
+        (
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 208310 tokens > 200000 maximum"}}"#,
+            ErrorCode::ContextLengthExceeded,
+        ),
+        (
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}"#,
+            ErrorCode::QuotaExhausted,
+        ),
+        (
+            401,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
+            ErrorCode::Authentication,
+        ),
         (404, r#"{"type":"error","error":{"type":"not_found_error","message":"model: x"}}"#, ErrorCode::NotFound),
         (413, r#"{"type":"error","error":{"type":"request_too_large","message":"x"}}"#, ErrorCode::RequestTooLarge),
         (500, r#"{"type":"error","error":{"type":"api_error","message":"x"}}"#, ErrorCode::ServerError),
@@ -198,7 +217,10 @@ fn thinking_is_put_as_the_model_wants_it() {
     let mut request = asking("Hi");
     request.reasoning = Some(Reasoning { effort: Some(Effort::Medium), ..Reasoning::default() });
     let adaptive = body(&anthropic(), &request);
-    assert_eq!((&adaptive["thinking"]["type"], &adaptive["output_config"]["effort"]), (&json!("adaptive"), &json!("medium")));
+    assert_eq!(
+        (&adaptive["thinking"]["type"], &adaptive["output_config"]["effort"]),
+        (&json!("adaptive"), &json!("medium"))
+    );
     let older = with(|settings| settings.thinking = Thinking::Budget);
     let budget = body(&older, &request);
     assert_eq!(budget["thinking"], json!({"type": "enabled", "budget_tokens": 8192}));
@@ -221,8 +243,7 @@ fn json_without_a_schema_is_asked_for_by_a_tool_and_read_as_text() {
     assert_eq!(asked["tool_choice"]["name"], name.as_str());
     let reply = json!({"type": "message", "content": [{"type": "tool_use", "id": "t", "name": name, "input": {"a": 1}}],
         "stop_reason": "tool_use", "usage": {}});
-    let answer =
-        with_reply(200, &[], reply.to_string().as_bytes(), |reply| anthropic().decode_chat(reply)).unwrap();
+    let answer = with_reply(200, &[], reply.to_string().as_bytes(), |reply| anthropic().decode_chat(reply)).unwrap();
     assert_eq!((answer.text().as_str(), answer.finish.reason), ("{\"a\":1}", FinishReason::Stop));
     assert_eq!(answer.tool_calls().count(), 0);
 

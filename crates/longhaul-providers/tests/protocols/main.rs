@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod anthropic;
+mod between;
+mod gemini;
 mod openai;
 mod responses;
 mod sim;

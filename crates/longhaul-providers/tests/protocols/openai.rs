@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use longhaul_providers::chat::{
-    ChatRequest, Content, Dialect, FinishReason, Message, Part, Role, StreamEvent, Usage,
-};
+use crate::support::*;
+use longhaul_providers::chat::{ChatRequest, Content, Dialect, FinishReason, Message, Part, Role, StreamEvent, Usage};
 use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsRequest};
 use longhaul_providers::facade::Stamp;
 use longhaul_providers::openai::facade::{
@@ -14,7 +13,6 @@ use longhaul_providers::openai::{Flavor, OpenAi, Settings};
 use longhaul_providers::protocol::{Delivery, EncodeError, Protocol, StreamHead};
 use longhaul_providers::{ErrorClass, ErrorCode, ProviderError};
 use serde_json::{Value, json};
-use crate::support::*;
 
 fn of(flavor: Flavor) -> OpenAi {
     OpenAi::new(Settings::of(flavor, access())).unwrap()
@@ -136,11 +134,8 @@ fn flavors_differ_where_the_products_do() {
 fn a_setting_lets_a_field_go_and_says_so() {
     let mut settings = Settings::of(Flavor::OpenAi, access());
     settings.access.ignore.insert("top_k".to_owned());
-    let request = ChatRequest {
-        messages: vec![Message::text(Role::User, "Hi")],
-        top_k: Some(1),
-        ..ChatRequest::default()
-    };
+    let request =
+        ChatRequest { messages: vec![Message::text(Role::User, "Hi")], top_k: Some(1), ..ChatRequest::default() };
     let encoded = OpenAi::new(settings).unwrap().encode_chat("m", &request, Delivery::Whole).unwrap();
     assert_eq!(encoded.ignored, ["top_k"]);
     assert_eq!(json(&encoded.http.body).get("top_k"), None);
@@ -239,7 +234,10 @@ fn an_error_inside_a_good_stream_is_an_error() {
     assert!(told.contains(&StreamEvent::TextDelta { text: "Half".to_owned() }));
     for (data, code) in [
         (r#"{"object":"error","message":"too long","type":"BadRequestError","code":400}"#, ErrorCode::InvalidRequest),
-        (r#"{"error":{"message":"Rate limit reached. Please try again in 1.5s.","type":"tokens","code":"rate_limit_exceeded"}}"#, ErrorCode::RateLimited),
+        (
+            r#"{"error":{"message":"Rate limit reached. Please try again in 1.5s.","type":"tokens","code":"rate_limit_exceeded"}}"#,
+            ErrorCode::RateLimited,
+        ),
         (r#"{"error":"out of memory"}"#, ErrorCode::ServerError),
         (r#"{"id":1}"#, ErrorCode::MalformedResponse),
         ("<html>", ErrorCode::MalformedResponse),
@@ -266,20 +264,56 @@ fn errors_are_sorted() {
     assert_eq!(limited.request_id.as_deref(), Some("req_9"));
 
     let table: &[(u16, &str, ErrorCode)] = &[
-        (429, r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#, ErrorCode::QuotaExhausted),
-        (401, r#"{"error":{"message":"Incorrect API key provided","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#, ErrorCode::Authentication),
-        (404, r#"{"error":{"message":"The model `x` does not exist","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#, ErrorCode::NotFound),
-        (400, r#"{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#, ErrorCode::ContextLengthExceeded),
-        (400, r#"{"object":"error","message":"This model's maximum context length is 2048 tokens.","type":"BadRequestError","param":null,"code":400}"#, ErrorCode::ContextLengthExceeded),
-        (400, r#"{"error":{"code":400,"message":"the request exceeds the available context size","type":"exceed_context_size_error"}}"#, ErrorCode::ContextLengthExceeded),
-        (400, r#"{"error":{"message":"filtered","type":null,"param":"prompt","code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#, ErrorCode::ContentFiltered),
-        (400, r#"{"error":{"message":"bad","type":"invalid_request_error","param":"temperature","code":null}}"#, ErrorCode::InvalidRequest),
+        (
+            429,
+            r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+            ErrorCode::QuotaExhausted,
+        ),
+        (
+            401,
+            r#"{"error":{"message":"Incorrect API key provided","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
+            ErrorCode::Authentication,
+        ),
+        (
+            404,
+            r#"{"error":{"message":"The model `x` does not exist","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,
+            ErrorCode::NotFound,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
+            ErrorCode::ContextLengthExceeded,
+        ),
+        (
+            400,
+            r#"{"object":"error","message":"This model's maximum context length is 2048 tokens.","type":"BadRequestError","param":null,"code":400}"#,
+            ErrorCode::ContextLengthExceeded,
+        ),
+        (
+            400,
+            r#"{"error":{"code":400,"message":"the request exceeds the available context size","type":"exceed_context_size_error"}}"#,
+            ErrorCode::ContextLengthExceeded,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"filtered","type":null,"param":"prompt","code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
+            ErrorCode::ContentFiltered,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"bad","type":"invalid_request_error","param":"temperature","code":null}}"#,
+            ErrorCode::InvalidRequest,
+        ),
         (404, r#"{"error":{"code":"DeploymentNotFound","message":"no"}}"#, ErrorCode::NotFound),
         (422, r#"{"detail":[{"loc":["body"],"msg":"extra"}]}"#, ErrorCode::InvalidRequest),
         (413, "", ErrorCode::RequestTooLarge),
         (500, "oops", ErrorCode::ServerError),
         (502, "<html>Bad gateway</html>", ErrorCode::ServerError),
-        (503, r#"{"error":{"message":"The engine is currently overloaded","type":"server_error","param":null,"code":null}}"#, ErrorCode::Overloaded),
+        (
+            503,
+            r#"{"error":{"message":"The engine is currently overloaded","type":"server_error","param":null,"code":null}}"#,
+            ErrorCode::Overloaded,
+        ),
         (200, r#"{"error":{"message":"late","type":"server_error"}}"#, ErrorCode::ServerError),
         (200, "{\"choices\":[]}", ErrorCode::MalformedResponse),
         (200, "<html></html>", ErrorCode::MalformedResponse),
@@ -368,7 +402,8 @@ fn faults_of_a_request_have_their_place() {
         let error = decode_request(body.to_string().as_bytes()).unwrap_err();
         (error.param.unwrap_or_default(), error.message)
     };
-    let cases: &[(&dyn Fn(&mut Value), &str, &str)] = &[
+    type Case<'a> = (&'a dyn Fn(&mut Value), &'a str, &'a str);
+    let cases: &[Case<'_>] = &[
         (&|body| body["temperature"] = json!("hot"), "temperature", "expected f64"),
         (&|body| body["messages"] = json!([]), "messages", "empty"),
         (&|body| body["messages"][1]["role"] = json!("boss"), "messages[1].role", "`boss`"),
@@ -406,7 +441,9 @@ fn vectors_are_read_in_both_forms_and_in_order() {
     assert_eq!(decode(std::str::from_utf8(&base64).unwrap(), 2).unwrap(), answer);
     let float = encode_embeddings(&answer, "e", EncodingFormat::Float);
     assert_eq!(decode(std::str::from_utf8(&float).unwrap(), 2).unwrap(), answer);
-    for bad in [r#"{"data":[{"embedding":"AAA"}]}"#, r#"{"data":[{"embedding":[]}]}"#, r#"{"data":[{"embedding":"AAAA"}]}"#] {
+    for bad in
+        [r#"{"data":[{"embedding":"AAA"}]}"#, r#"{"data":[{"embedding":[]}]}"#, r#"{"data":[{"embedding":"AAAA"}]}"#]
+    {
         assert_eq!(decode(bad, 1).unwrap_err().code, ErrorCode::MalformedResponse, "{bad}");
     }
 }
@@ -430,11 +467,8 @@ fn every_form_of_embeddings_input_is_read() {
 
 #[test]
 fn results_of_tools_become_messages_before_what_the_user_says() {
-    let result = longhaul_providers::chat::ToolResult {
-        call_id: "c".to_owned(),
-        parts: vec![Part::text("42")],
-        is_error: true,
-    };
+    let result =
+        longhaul_providers::chat::ToolResult { call_id: "c".to_owned(), parts: vec![Part::text("42")], is_error: true };
     let request = ChatRequest {
         messages: vec![Message::of(Role::User, vec![Part::text("and?"), Content::ToolResult(result).into()])],
         ..ChatRequest::default()

@@ -1,8 +1,6 @@
 //! OpenAI's responses, both sides.
 
-use longhaul_providers::chat::{
-    ChatRequest, Content, Finish, FinishReason, Message, Role, StreamEvent, Tool, Usage,
-};
+use longhaul_providers::chat::{ChatRequest, Content, Finish, FinishReason, Message, Role, StreamEvent, Tool, Usage};
 use longhaul_providers::error::ProviderError;
 use longhaul_providers::exchange::Access;
 use longhaul_providers::facade::{Frame, Stamp, StreamEncoder};
@@ -92,12 +90,29 @@ fn what_a_response_repeats_is_what_was_asked() {
     let call = call(&body);
     assert!(call.background && call.store);
     let object = json(&encode_pending(&stamp(), &call.echo, Status::Queued));
-    assert_eq!((&object["status"], &object["background"], &object["metadata"]["k"]), (&json!("queued"), &json!(true), &json!("v")));
+    assert_eq!(
+        (&object["status"], &object["background"], &object["metadata"]["k"]),
+        (&json!("queued"), &json!(true), &json!("v"))
+    );
     assert_eq!(object["tools"], body["tools"]);
     assert_eq!((&object["temperature"], &object["output"], &object["usage"]), (&json!(0.5), &json!([]), &Value::Null));
     let object = json(&encode_pending(&stamp(), &simple().echo, Status::InProgress));
-    for required in ["id", "object", "created_at", "error", "incomplete_details", "instructions", "metadata", "model",
-        "output", "parallel_tool_calls", "temperature", "tool_choice", "tools", "top_p"] {
+    for required in [
+        "id",
+        "object",
+        "created_at",
+        "error",
+        "incomplete_details",
+        "instructions",
+        "metadata",
+        "model",
+        "output",
+        "parallel_tool_calls",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_p",
+    ] {
         assert!(object.as_object().unwrap().contains_key(required), "{required}");
     }
 }
@@ -138,9 +153,7 @@ fn a_whole_answer_is_read() {
     assert_eq!((thought.text.as_str(), thought.encrypted.as_deref()), ("One.\n\nTwo.", Some("gAAAA")));
     let usage = answer.usage.unwrap();
     assert_eq!((usage.input_tokens, usage.cached_input_tokens, usage.reasoning_tokens), (36, 6, 20));
-    let read = |body: Value| {
-        with_reply(200, &[], body.to_string().as_bytes(), |reply| responses().decode_chat(reply))
-    };
+    let read = |body: Value| with_reply(200, &[], body.to_string().as_bytes(), |reply| responses().decode_chat(reply));
     let cut = json!({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "output": []});
     assert_eq!(read(cut).unwrap().finish.reason, FinishReason::Length);
     let failed = json!({"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "x"}, "output": []});
@@ -174,9 +187,9 @@ fn deltas() -> Vec<StreamEvent> {
         text("Hel"),
         text("lo"),
         StreamEvent::RefusalDelta { text: "no".to_owned() },
-        StreamEvent::ToolCallStarted { index: 0, id: "c0".to_owned(), name: "f".to_owned() },
+        StreamEvent::ToolCallStarted { index: 0, id: "c0".to_owned(), name: "f".to_owned(), signature: None },
         StreamEvent::ToolCallArguments { index: 0, delta: "{}".to_owned() },
-        StreamEvent::ToolCallStarted { index: 1, id: "c1".to_owned(), name: "g".to_owned() },
+        StreamEvent::ToolCallStarted { index: 1, id: "c1".to_owned(), name: "g".to_owned(), signature: None },
         StreamEvent::ToolCallArguments { index: 1, delta: "{\"a\":1}".to_owned() },
         StreamEvent::Usage(Usage { input_tokens: 3, output_tokens: 4, ..Usage::default() }),
         StreamEvent::Finished(Finish::of(FinishReason::ToolCalls)),
@@ -197,19 +210,39 @@ fn every_event_is_numbered_and_every_item_opened_is_closed() {
     assert_eq!(
         names,
         [
-            "created", "in_progress",
-            "output_item.added", "reasoning_summary_part.added", "reasoning_summary_text.delta",
-            "reasoning_summary_text.done", "reasoning_summary_part.done", "output_item.done",
-            "output_item.added", "content_part.added", "output_text.delta", "output_text.delta",
-            "output_text.done", "content_part.done", "content_part.added", "refusal.delta",
-            "refusal.done", "content_part.done", "output_item.done",
-            "output_item.added", "function_call_arguments.delta", "function_call_arguments.done", "output_item.done",
-            "output_item.added", "function_call_arguments.delta", "function_call_arguments.done", "output_item.done",
+            "created",
+            "in_progress",
+            "output_item.added",
+            "reasoning_summary_part.added",
+            "reasoning_summary_text.delta",
+            "reasoning_summary_text.done",
+            "reasoning_summary_part.done",
+            "output_item.done",
+            "output_item.added",
+            "content_part.added",
+            "output_text.delta",
+            "output_text.delta",
+            "output_text.done",
+            "content_part.done",
+            "content_part.added",
+            "refusal.delta",
+            "refusal.done",
+            "content_part.done",
+            "output_item.done",
+            "output_item.added",
+            "function_call_arguments.delta",
+            "function_call_arguments.done",
+            "output_item.done",
+            "output_item.added",
+            "function_call_arguments.delta",
+            "function_call_arguments.done",
+            "output_item.done",
             "completed",
         ]
     );
     let last = json(out.last().unwrap().data.as_bytes());
-    let kinds: Vec<_> = last["response"]["output"].as_array().unwrap().iter().map(|item| item["type"].clone()).collect();
+    let kinds: Vec<_> =
+        last["response"]["output"].as_array().unwrap().iter().map(|item| item["type"].clone()).collect();
     assert_eq!(kinds, ["reasoning", "message", "function_call", "function_call"]);
     assert_eq!(last["response"]["usage"]["total_tokens"], 7);
 }
@@ -225,10 +258,14 @@ fn what_goes_out_is_read_back_as_it_was_streamed_and_whole() {
     for back in [&back, &again] {
         assert_eq!((&back.usage, back.finish.reason), (&came.usage, came.finish.reason));
         let told = |answer: &longhaul_providers::chat::ChatResponse| {
-            answer.parts.iter().map(|part| match &part.content {
-                Content::Reasoning(thought) => (thought.text.clone(), thought.encrypted.clone()),
-                other => (format!("{other:?}"), None),
-            }).collect::<Vec<_>>()
+            answer
+                .parts
+                .iter()
+                .map(|part| match &part.content {
+                    Content::Reasoning(thought) => (thought.text.clone(), thought.encrypted.clone()),
+                    other => (format!("{other:?}"), None),
+                })
+                .collect::<Vec<_>>()
         };
         assert_eq!(told(back), told(&came));
     }
@@ -243,7 +280,10 @@ fn limits_and_filters_leave_a_response_incomplete_and_errors_fail_it() {
         (last.event.clone().unwrap().into_owned(), json(last.data.as_bytes())["response"].clone())
     };
     let (name, object) = end(StreamEvent::Finished(Finish::of(FinishReason::Length)));
-    assert_eq!((name.as_str(), &object["incomplete_details"]["reason"]), ("response.incomplete", &json!("max_output_tokens")));
+    assert_eq!(
+        (name.as_str(), &object["incomplete_details"]["reason"]),
+        ("response.incomplete", &json!("max_output_tokens"))
+    );
     assert_eq!(object["output"][0]["status"], "incomplete");
     let (name, object) = end(StreamEvent::Error(ProviderError::new(ErrorCode::RateLimited, "slow")));
     assert_eq!((name.as_str(), &object["status"]), ("response.failed", &json!("failed")));
@@ -259,7 +299,9 @@ fn a_queued_response_says_so_and_then_begins() {
     encoder.begin(&mut out);
     let told: Vec<_> = out
         .iter()
-        .map(|frame| (frame.event.clone().unwrap().into_owned(), json(frame.data.as_bytes())["response"]["status"].clone()))
+        .map(|frame| {
+            (frame.event.clone().unwrap().into_owned(), json(frame.data.as_bytes())["response"]["status"].clone())
+        })
         .collect();
     assert_eq!(
         told,
@@ -277,12 +319,9 @@ fn crash_after(count: usize) -> (Vec<Frame>, Vec<Frame>) {
     let mut encoder = ResponseStreamEncoder::new(stamp(), simple().echo);
     let mut committed = Vec::new();
     deltas()[..count].iter().for_each(|event| encoder.push(event, &mut committed));
-    let mut recovered = ResponseStreamEncoder::recover(
-        stamp(),
-        simple().echo,
-        committed.iter().map(|frame| frame.data.as_str()),
-    )
-    .unwrap();
+    let mut recovered =
+        ResponseStreamEncoder::recover(stamp(), simple().echo, committed.iter().map(|frame| frame.data.as_str()))
+            .unwrap();
     assert_eq!(recovered.next_sequence(), committed.len() as u64);
     assert_eq!(recovered.open_text(), encoder.open_text());
     let mut after = Vec::new();
@@ -309,7 +348,8 @@ fn after_a_crash_the_stream_goes_on_and_ends_with_the_new_answer_alone() {
         assert_eq!(output.len(), 4, "crash after {count}");
         assert!(output.iter().all(|item| item["status"] != "incomplete"), "crash after {count}");
         // A second crash, right behind the interruption, forgets the first attempt too.
-        let kept: Vec<_> = all[..committed.len() + after.len().min(4)].iter().map(|frame| frame.data.as_str()).collect();
+        let kept: Vec<_> =
+            all[..committed.len() + after.len().min(4)].iter().map(|frame| frame.data.as_str()).collect();
         let mut again = ResponseStreamEncoder::recover(stamp(), simple().echo, kept).unwrap();
         let mut out = Vec::new();
         again.interrupt(&mut out);

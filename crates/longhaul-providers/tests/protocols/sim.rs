@@ -143,11 +143,8 @@ fn a_dripping_answer_is_whole_but_takes_its_time() {
 
 #[test]
 fn tokens_come_at_their_pace() {
-    let settings = SimSettings {
-        first_token: Latency::Fixed { ms: 500.0 },
-        tokens_per_second: 10.0,
-        ..SimSettings::default()
-    };
+    let settings =
+        SimSettings { first_token: Latency::Fixed { ms: 500.0 }, tokens_per_second: 10.0, ..SimSettings::default() };
     let plan = Sim::new(settings).plan_chat("sim", &asking("Hi"), Delivery::Streamed, 0);
     assert_eq!(plan.steps[0].after, Duration::from_millis(500));
     assert!(plan.steps[2..plan.steps.len() - 1].iter().all(|step| step.after == Duration::from_millis(100)));
@@ -155,10 +152,8 @@ fn tokens_come_at_their_pace() {
 
 #[test]
 fn faults_come_in_their_share_and_differ_from_call_to_call() {
-    let sim = Sim::new(SimSettings {
-        faults: [(Fault::ServerError, 0.1), (Fault::RateLimited, 0.2)].into(),
-        ..quick()
-    });
+    let sim =
+        Sim::new(SimSettings { faults: [(Fault::ServerError, 0.1), (Fault::RateLimited, 0.2)].into(), ..quick() });
     let fates: Vec<_> =
         (0..2_000).map(|call| sim.plan_chat("sim", &asking("Hi"), Delivery::Whole, call).fault).collect();
     let share = |fault| fates.iter().filter(|fate| **fate == Some(fault)).count();

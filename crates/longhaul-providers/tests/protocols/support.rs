@@ -26,10 +26,7 @@ pub(crate) fn access() -> Access {
 }
 
 pub(crate) fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-    pairs
-        .iter()
-        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
-        .collect()
+    pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).collect()
 }
 
 /// Calls a function with a reply.
@@ -86,7 +83,10 @@ pub(crate) fn cut_short(protocol: &dyn Protocol, name: &str) {
         let some = events(protocol.stream_decoder(), [&body[..cut]]);
         let end = some.last().unwrap();
         assert!(end.is_end(), "{name}, cut short at {cut}");
-        assert!(matches!(end, StreamEvent::Error(_)) || end == all.last().unwrap(), "{name}, cut short at {cut}: {end:?}");
+        assert!(
+            matches!(end, StreamEvent::Error(_)) || end == all.last().unwrap(),
+            "{name}, cut short at {cut}: {end:?}"
+        );
     }
 }
 

@@ -99,7 +99,7 @@ fn read_block(raw: &RawValue, at: String) -> Result<Part, RequestError> {
                 let at = fields.at("input");
                 return Err(RequestError::at(at.clone(), format!("`{at}`: expected an object")));
             }
-            Content::ToolCall(ToolCall { id, name, arguments: input.as_str().to_owned() })
+            Content::ToolCall(ToolCall { id, name, arguments: input.as_str().to_owned(), signature: None })
         }
         "tool_result" => {
             let call_id = fields.require("tool_use_id")?;
@@ -127,10 +127,9 @@ fn read_image(fields: &mut Fields<'_>) -> Result<Option<ImageSource>, RequestErr
     let mut source = fields.object("source")?.ok_or_else(|| fields.missing("source"))?;
     let kind: String = source.require("type")?;
     Ok(match kind.as_str() {
-        "base64" => Some(ImageSource::Data {
-            media_type: source.require("media_type")?,
-            base64: source.require("data")?,
-        }),
+        "base64" => {
+            Some(ImageSource::Data { media_type: source.require("media_type")?, base64: source.require("data")? })
+        }
         "url" => Some(ImageSource::Url(source.require("url")?)),
         _ => None,
     })
@@ -147,9 +146,7 @@ fn read_tools(fields: &mut Fields<'_>) -> Result<Vec<Tool>, RequestError> {
         tools.push(Tool::Function {
             name: tool.require("name")?,
             description: tool.take("description")?,
-            parameters: Some(
-                read_schema(&mut tool, "input_schema")?.ok_or_else(|| tool.missing("input_schema"))?,
-            ),
+            parameters: Some(read_schema(&mut tool, "input_schema")?.ok_or_else(|| tool.missing("input_schema"))?),
             strict: tool.take("strict")?,
             extra: tool.into_extra(),
         });
@@ -209,4 +206,3 @@ fn read_thinking(fields: &mut Fields<'_>, effort: Option<Effort>) -> Result<Opti
     }
     Ok(Some(reasoning))
 }
-

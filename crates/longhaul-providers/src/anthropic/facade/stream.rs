@@ -111,10 +111,8 @@ impl MessageStreamEncoder {
     }
 
     fn native(&mut self, frames: &mut Vec<Frame>, value: &Json) {
-        let is_citation = value
-            .read_fields()
-            .iter()
-            .any(|(name, value)| name == "type" && value.as_str() == "\"citations_delta\"");
+        let is_citation =
+            value.read_fields().iter().any(|(name, value)| name == "type" && value.as_str() == "\"citations_delta\"");
         if !is_citation {
             self.whole(frames, value);
         } else if self.open == Some(Block::Text) {
@@ -176,7 +174,7 @@ impl StreamEncoder for MessageStreamEncoder {
                 }
                 self.close(frames);
             }
-            StreamEvent::ToolCallStarted { index, id, name } => {
+            StreamEvent::ToolCallStarted { index, id, name, .. } => {
                 self.begin(frames, Block::Tool(*index), |block| {
                     block.field("type", "tool_use").field("id", id).field("name", name);
                     block.object("input", |_| {});

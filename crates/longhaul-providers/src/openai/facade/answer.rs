@@ -3,6 +3,7 @@
 use crate::chat::{ChatResponse, Content, Dialect, Finish, FinishReason, Usage};
 use crate::facade::Stamp;
 use crate::json::{Extra, Object, to_bytes};
+use crate::openai::write_signature;
 
 /// The body of a `chat.completion`.
 pub fn encode_response(response: &ChatResponse, stamp: &Stamp) -> Vec<u8> {
@@ -55,6 +56,7 @@ fn write_message(message: &mut Object<'_>, response: &ChatResponse) {
                         function.field("name", &call.name);
                         function.field("arguments", &call.arguments);
                     });
+                    object.some("extra_content", call.signature.as_deref().map(write_signature).as_ref());
                 });
             }
         });

@@ -15,5 +15,4 @@ pub use failure::{ListedModel, encode_failure, encode_model, encode_models};
 pub use read::decode_request;
 pub use stream::ChatStreamEncoder;
 
-pub(crate) use failure::error_object;
 pub(crate) use read::{data_url, read_detail, read_effort, read_schema};

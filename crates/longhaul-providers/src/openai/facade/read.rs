@@ -8,6 +8,7 @@ use crate::chat::{
 };
 use crate::facade::{ChatCall, RequestError};
 use crate::json::{Fields, Json, list, one_or_many};
+use crate::openai::read_signature;
 use crate::protocol::Delivery;
 
 /// Reads the body of `POST /v1/chat/completions`.
@@ -135,10 +136,11 @@ fn read_assistant(fields: &mut Fields<'_>, parts: &mut Vec<Part>) -> Result<(), 
         if kind != "function" {
             return Err(call.fault(format_args!("tool calls of type `{kind}` are not supported")));
         }
+        let signature = call.take::<Json>("extra_content")?.as_ref().and_then(read_signature);
         let mut function = call.object("function")?.ok_or_else(|| call.missing("function"))?;
         let name = function.require("name")?;
         let arguments = function.take("arguments")?.unwrap_or_default();
-        let content = Content::ToolCall(ToolCall { id, name, arguments });
+        let content = Content::ToolCall(ToolCall { id, name, arguments, signature });
         parts.push(Part { content, extra: call.into_extra() });
     }
     Ok(())
@@ -146,12 +148,12 @@ fn read_assistant(fields: &mut Fields<'_>, parts: &mut Vec<Part>) -> Result<(), 
 
 fn read_content(raw: &RawValue, at: &str) -> Result<Vec<Part>, RequestError> {
     if raw.get().starts_with('"') {
-        let text: String = serde_json::from_str(raw.get())
-            .map_err(|error| RequestError::at(at, format!("`{at}`: {error}")))?;
+        let text: String =
+            serde_json::from_str(raw.get()).map_err(|error| RequestError::at(at, format!("`{at}`: {error}")))?;
         return Ok(vec![Part::text(text)]);
     }
-    let elements = list(raw, at)
-        .map_err(|_| RequestError::at(at, format!("`{at}`: expected a text or a list of parts")))?;
+    let elements =
+        list(raw, at).map_err(|_| RequestError::at(at, format!("`{at}`: expected a text or a list of parts")))?;
     elements.into_iter().map(|(raw, at)| read_part(raw, at)).collect()
 }
 

@@ -5,6 +5,7 @@ use super::failure::error_object;
 use crate::chat::{Dialect, StreamEvent, Usage};
 use crate::facade::{Failure, Frame, Stamp, StreamEncoder};
 use crate::json::{Extra, Json, Object, object};
+use crate::openai::write_signature;
 
 /// Tells a streamed answer as chunks.
 ///
@@ -127,13 +128,14 @@ impl StreamEncoder for ChatStreamEncoder {
             StreamEvent::ReasoningDelta { text } => self.delta(frames, None, |delta| {
                 delta.field("reasoning_content", text);
             }),
-            StreamEvent::ToolCallStarted { index, id, name } => self.delta(frames, None, |delta| {
+            StreamEvent::ToolCallStarted { index, id, name, signature } => self.delta(frames, None, |delta| {
                 delta.list("tool_calls", |list| {
                     list.object(|call| {
                         call.field("index", index).field("id", id).field("type", "function");
                         call.object("function", |function| {
                             function.field("name", name).field("arguments", "");
                         });
+                        call.some("extra_content", signature.as_deref().map(write_signature).as_ref());
                     });
                 });
             }),

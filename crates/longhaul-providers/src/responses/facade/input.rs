@@ -45,6 +45,7 @@ fn read_item(raw: &RawValue, at: String) -> Result<Message, RequestError> {
                 id: fields.require("call_id")?,
                 name: fields.require("name")?,
                 arguments: fields.take("arguments")?.unwrap_or_default(),
+                signature: None,
             };
             let part = Part { content: Content::ToolCall(call), extra: fields.into_extra() };
             Ok(Message::of(Role::Assistant, vec![part]))

@@ -89,17 +89,7 @@ pub fn decode_request(body: &[u8]) -> Result<ResponsesCall, RequestError> {
             request.extra.insert(name, value);
         }
     }
-    Ok(ResponsesCall {
-        model,
-        delivery,
-        background,
-        store,
-        previous_response_id,
-        input,
-        echo,
-        request,
-        instructions,
-    })
+    Ok(ResponsesCall { model, delivery, background, store, previous_response_id, input, echo, request, instructions })
 }
 
 /// Fields that cannot be kept even by passing them on, and those that say what goes without saying.

@@ -138,9 +138,7 @@ fn open(event: Event) -> Result<Option<OpenItem>, String> {
     let what = match item.kind.as_str() {
         "message" => What::Message(Vec::new()),
         // Which of the provider's calls it was is not told; the provider is gone too.
-        "function_call" => {
-            What::Call { call: None, call_id: item.call_id, name: item.name, arguments: String::new() }
-        }
+        "function_call" => What::Call { call: None, call_id: item.call_id, name: item.name, arguments: String::new() },
         "reasoning" => What::Thought(None),
         _ => return Ok(None),
     };

@@ -43,7 +43,12 @@ pub(super) struct OpenItem {
 pub(super) enum What {
     /// A message, with its parts; the last is open.
     Message(Vec<SaidPart>),
-    Call { call: Option<u32>, call_id: String, name: String, arguments: String },
+    Call {
+        call: Option<u32>,
+        call_id: String,
+        name: String,
+        arguments: String,
+    },
     /// A thought, with its text if it has any.
     Thought(Option<String>),
 }
@@ -380,7 +385,7 @@ impl StreamEncoder for ResponseStreamEncoder {
             StreamEvent::RefusalDelta { text } => self.say(frames, text, true),
             StreamEvent::ReasoningDelta { text } => self.think(frames, text),
             StreamEvent::ReasoningEnded { encrypted, .. } => self.end_thought(frames, encrypted.as_deref()),
-            StreamEvent::ToolCallStarted { index, id, name } => {
+            StreamEvent::ToolCallStarted { index, id, name, .. } => {
                 let what = What::Call {
                     call: Some(*index),
                     call_id: id.clone(),
