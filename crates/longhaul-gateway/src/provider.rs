@@ -11,6 +11,7 @@ use longhaul_providers::exchange::HttpRequest;
 use longhaul_providers::local::{EMBEDDING_MODEL, Local};
 use longhaul_providers::openai::{self, OpenAi};
 use longhaul_providers::protocol::Delivery;
+use longhaul_providers::responses::{self, Responses};
 use longhaul_providers::{ErrorCode, ProviderError};
 use longhaul_resilience::Cx;
 use tokio_util::task::TaskTracker;
@@ -121,6 +122,11 @@ fn protocol(settings: &ProviderSettings) -> Result<Option<Arc<dyn Protocol>>, St
         Wire::Sim => openai(Flavor::Compatible, Access::default()),
         Wire::Anthropic => {
             let protocol = Anthropic::new(anthropic::Settings::of(settings.access.clone()));
+            Ok(Some(Arc::new(protocol.map_err(|error| format!("cannot be spoken to: {error}"))?)))
+        }
+        Wire::Responses => {
+            let azure = settings.flavor == Flavor::Azure;
+            let protocol = Responses::new(responses::Settings { access: settings.access.clone(), azure });
             Ok(Some(Arc::new(protocol.map_err(|error| format!("cannot be spoken to: {error}"))?)))
         }
         wire => Err(format!("speaks `{}`, which is not served yet", wire.name())),

@@ -61,7 +61,8 @@ fn provider(name: &str, section: &ProviderSection) -> Result<ProviderSettings, S
     if section.sim.is_some() && wire != Wire::Sim {
         return Err(format!("has `sim`, which is for the protocol `sim` and not for `{}`", wire.name()));
     }
-    if section.flavor.is_some() && wire != Wire::OpenAi {
+    let flavored = wire == Wire::OpenAi || (wire == Wire::Responses && section.flavor == Some(Flavor::Azure));
+    if section.flavor.is_some() && !flavored {
         return Err(format!("has a `flavor`, which is for the protocol `openai` and not for `{}`", wire.name()));
     }
     // OpenAI's own address is OpenAI; anything else that speaks its protocol is taken for what most of them are.
