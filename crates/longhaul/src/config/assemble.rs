@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use longhaul_gateway::settings::{
     Access, BreakerSettings, CacheSettings, Canned, Choose, Flavor, LimitSettings, ModelSettings, Preset, Price,
-    ProviderSettings, RetrySettings, Scenario, Secret as ProviderSecret, StreamSettings, TargetSettings, Trip, Wire,
+    ProviderSettings, RetrySettings, Scenario, Secret as ProviderSecret, Serves, StreamSettings, TargetSettings, Trip, Wire,
 };
 use longhaul_gateway::{GatewaySettings, LOCAL_MODEL, PoolSettings};
 
@@ -47,6 +47,10 @@ pub(super) fn assemble(sections: &Sections, reader: &mut Reader<'_>) -> GatewayS
         let target = TargetSettings::of(Preset::Standard, SIM, "sim-small");
         ModelSettings::of(Preset::Standard, vec![target])
     });
+    // The built-in model has no language; its vectors can be had over every API that has them.
+    let target = TargetSettings::of(Preset::Standard, LOCAL_MODEL, LOCAL_MODEL);
+    let local = ModelSettings { serves: Serves::Embeddings, ..ModelSettings::of(Preset::Standard, vec![target]) };
+    settings.models.insert(LOCAL_MODEL.to_owned(), local);
     settings
 }
 
