@@ -47,6 +47,8 @@ pub struct JobRequest {
     pub retention: Option<Span>,
     /// The job that this is another try of.
     pub retry_of: Option<JobId>,
+    /// The job's id, when it has been given out already, to somebody who will ask for it; none: a fresh one.
+    pub id: Option<JobId>,
     /// Jobs that come first: it waits for them, and gets their outputs in its input as `children`.
     pub children: Vec<JobRequest>,
     /// What a child that does not succeed means for it; none: it fails when children come with it, and judges for itself
@@ -68,6 +70,7 @@ impl JobRequest {
             metadata: None,
             retention: None,
             retry_of: None,
+            id: None,
             children: Vec::new(),
             on_child_failure: None,
         }
@@ -319,7 +322,7 @@ impl Engine {
     pub(crate) fn specify(&self, tenant: &Tenant, request: &JobRequest, kind: &KindSpec, now: Timestamp) -> JobSpec {
         let inner = &*self.inner;
         JobSpec {
-            id: JobId::fresh(&*inner.ids, now),
+            id: request.id.unwrap_or_else(|| JobId::fresh(&*inner.ids, now)),
             tenant: tenant.clone(),
             kind: kind.name.clone(),
             queue: match request.queue.as_ref().or(kind.queue.as_ref()) {

@@ -380,6 +380,7 @@ impl Engine {
             metadata: spec.metadata.clone(),
             retention: Some(spec.retention),
             retry_of: Some(spec.id),
+            id: None,
             children: self.requests_below(&view.job).await?,
             on_child_failure: Some(spec.on_child_failure),
         };

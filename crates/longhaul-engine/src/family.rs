@@ -155,6 +155,7 @@ impl Engine {
                     metadata: spec.metadata.clone(),
                     retention: Some(spec.retention),
                     retry_of: Some(spec.id),
+                    id: None,
                     children: Box::pin(self.requests_below(&view.job)).await?,
                     on_child_failure: Some(spec.on_child_failure),
                     ..JobRequest::of(spec.kind.as_str(), self.inner.payloads.read(&view.input).await?)

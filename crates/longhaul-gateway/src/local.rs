@@ -1,10 +1,10 @@
 //! The built-in model `local`, and how its errors are classed.
 
-use longhaul_providers::Operation;
+use longhaul_providers::{ErrorClass, Operation};
 use longhaul_providers::local::{EMBEDDING_MODEL, Local, LocalError};
 
 use crate::analysis::{Analysis, AnalysisResult};
-use crate::model::{Capabilities, Embeddings, ErrorClass, Model, ModelError, ModelFuture};
+use crate::port::{Capabilities, Embeddings, Model, ModelError, ModelFuture};
 
 /// The name of the built-in model, which is there without any configuration.
 pub const LOCAL_MODEL: &str = "local";

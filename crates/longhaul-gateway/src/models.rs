@@ -1,12 +1,14 @@
 //! Which models there are, by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use longhaul_providers::Operation;
+use longhaul_providers::{ErrorClass, Operation};
 
+use crate::configured::GatewayModel;
+use crate::gateway::Gateway;
 use crate::local::{LOCAL_MODEL, LocalModel};
-use crate::model::{ErrorClass, Model, ModelError};
+use crate::port::{Model, ModelError};
 use crate::nearest::nearest;
 
 /// Names that an error lists.
@@ -15,16 +17,21 @@ const MAX_LISTED: usize = 20;
 const MAX_QUOTED: usize = 80;
 
 /// The models of a configuration. `local` is always among them, and the default until another is named.
+///
+/// Those of a gateway are looked up when they are asked for, so a reload of the gateway is seen at once. `local` and what
+/// was inserted go before them.
 #[derive(Debug, Clone)]
 pub struct Models {
     by_name: BTreeMap<String, Arc<dyn Model>>,
-    default: Arc<dyn Model>,
+    gateway: Option<Gateway>,
+    default: String,
 }
 
 impl Default for Models {
     fn default() -> Self {
         let local: Arc<dyn Model> = Arc::new(LocalModel::default());
-        Self { by_name: BTreeMap::from([(LOCAL_MODEL.to_owned(), Arc::clone(&local))]), default: local }
+        let by_name = BTreeMap::from([(LOCAL_MODEL.to_owned(), local)]);
+        Self { by_name, gateway: None, default: LOCAL_MODEL.to_owned() }
     }
 }
 
@@ -40,6 +47,16 @@ pub struct UnknownModel {
     pub nearest: Option<String>,
 }
 
+impl UnknownModel {
+    pub(crate) fn among<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Self {
+        Self {
+            name: name.chars().take(MAX_QUOTED).collect(),
+            known: known.clone().take(MAX_LISTED).map(str::to_owned).collect(),
+            nearest: nearest(name, known).map(str::to_owned),
+        }
+    }
+}
+
 fn hint(nearest: Option<&str>) -> String {
     nearest.map(|name| format!(" did you mean `{name}`?")).unwrap_or_default()
 }
@@ -51,27 +68,32 @@ impl From<UnknownModel> for ModelError {
 }
 
 impl Models {
+    /// The models of a gateway, and `local`.
+    pub fn over(gateway: Gateway) -> Self {
+        Self { gateway: Some(gateway), ..Self::default() }
+    }
+
     /// Adds a model under its name, in the place of one that has the name already. Returns what was replaced.
     pub fn insert(&mut self, model: Arc<dyn Model>) -> Option<Arc<dyn Model>> {
-        if self.default.name() == model.name() {
-            self.default = Arc::clone(&model);
-        }
         self.by_name.insert(model.name().to_owned(), model)
     }
 
     /// Makes this the model for those who name none.
     pub fn set_default(&mut self, name: &str) -> Result<(), UnknownModel> {
-        self.default = self.get(Some(name))?;
+        self.default = self.get(Some(name))?.name().to_owned();
         Ok(())
     }
 
     /// The model of this name, or the default.
     pub fn get(&self, name: Option<&str>) -> Result<Arc<dyn Model>, UnknownModel> {
-        let Some(name) = name else { return Ok(Arc::clone(&self.default)) };
-        self.by_name.get(name).map(Arc::clone).ok_or_else(|| UnknownModel {
-            name: name.chars().take(MAX_QUOTED).collect(),
-            known: self.names().take(MAX_LISTED).map(str::to_owned).collect(),
-            nearest: nearest(name, self.names()).map(str::to_owned),
+        let name = name.unwrap_or(&self.default);
+        if let Some(model) = self.by_name.get(name) {
+            return Ok(Arc::clone(model));
+        }
+        let configured = self.gateway.as_ref().and_then(|gateway| GatewayModel::find(gateway, name));
+        configured.map(|model| Arc::new(model) as Arc<dyn Model>).ok_or_else(|| {
+            let names = self.names();
+            UnknownModel::among(name, names.iter().map(String::as_str))
         })
     }
 
@@ -80,7 +102,8 @@ impl Models {
     pub fn get_for(&self, name: Option<&str>, operation: Operation) -> Result<Arc<dyn Model>, ModelError> {
         let model = self.get(name)?;
         let Err(mut error) = model.require(operation) else { return Ok(model) };
-        let able: Vec<&str> = self.able(operation).take(MAX_LISTED).collect();
+        let mut able = self.able(operation);
+        able.truncate(MAX_LISTED);
         error.message.push_str("; ");
         error.message.push_str(&match able.as_slice() {
             [] => format!("no model of this configuration can {}", operation.verb()),
@@ -90,14 +113,16 @@ impl Models {
     }
 
     /// The names of the models, in alphabetical order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().map(String::as_str)
+    pub fn names(&self) -> Vec<String> {
+        let mut names: BTreeSet<String> = self.by_name.keys().cloned().collect();
+        names.extend(self.gateway.iter().flat_map(Gateway::models).map(|model| model.name));
+        names.into_iter().collect()
     }
 
-    /// The names of the models that can do this.
-    pub fn able(&self, operation: Operation) -> impl Iterator<Item = &str> {
-        let able = move |(_, model): &(&String, &Arc<dyn Model>)| model.capabilities().can(operation);
-        self.by_name.iter().filter(able).map(|(name, _)| name.as_str())
+    /// The names of the models that can do this, in alphabetical order.
+    pub fn able(&self, operation: Operation) -> Vec<String> {
+        let can = |name: &String| self.get(Some(name)).is_ok_and(|model| model.capabilities().can(operation));
+        self.names().into_iter().filter(can).collect()
     }
 }
 
@@ -226,6 +251,6 @@ mod tests {
         let replacement = Talker::shared();
         assert!(models.insert(Arc::clone(&replacement)).is_some());
         assert!(Arc::ptr_eq(&models.get(None).unwrap(), &replacement));
-        assert_eq!(models.names().collect::<Vec<_>>(), ["local", "talker"]);
+        assert_eq!(models.names(), ["local", "talker"]);
     }
 }

@@ -356,20 +356,21 @@ impl<'a> Cx<'a> {
         self.marks & marks != 0
     }
 
-    /// The same call with its own record, for work that may outlive this context.
-    pub(crate) fn detached(&self) -> Cx<'static> {
+    /// The same call with its own record, for work that may outlive this context. What it takes down is brought home with
+    /// [`Cx::absorb`].
+    pub fn detached(&self) -> Cx<'static> {
         let call = self.call();
         let own = Call::new(call.id, call.time.clone(), call.data.clone(), self.now());
         Cx { deadline: self.deadline, marks: self.marks, shared: Shared::Own(own) }
     }
 
-    /// The same request without its deadline, for work that nobody waits for.
-    pub(crate) fn background(&self) -> Cx<'static> {
+    /// The same request with its own record and without its deadline, for work that goes on after the call.
+    pub fn background(&self) -> Cx<'static> {
         Cx { deadline: Tick::NEVER, ..self.detached() }
     }
 
     /// Takes over what `part`, which was detached, learned and took down.
-    pub(crate) fn absorb(&self, part: &Cx<'_>) {
+    pub fn absorb(&self, part: &Cx<'_>) {
         let (call, part) = (self.call(), part.call());
         self.raise(part.flags.load(Ordering::Relaxed));
         call.retries.fetch_add(part.retries.load(Ordering::Relaxed), Ordering::Relaxed);

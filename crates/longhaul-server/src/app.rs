@@ -7,13 +7,15 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use longhaul_core::{DocumentId, Tenant};
+use longhaul_core::{DocumentId, Tenant, Timestamp};
 use longhaul_engine::{Engine, store::StoreError};
+use longhaul_gateway::Gateway;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::KeyRing,
     problem::{Code, Problem},
+    routes::openai::responses::RecentCreates,
 };
 
 /// What every handler shares. Cheap to clone.
@@ -22,9 +24,12 @@ pub struct App(pub(crate) Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
+    pub(crate) gateway: Gateway,
+    pub(crate) started_at: Timestamp,
     pub(crate) keys: KeyRing,
     pub(crate) limits: Limits,
     pub(crate) uploads: Uploads,
+    pub(crate) recent: RecentCreates,
     pub(crate) tasks: Arc<dyn Tasks>,
     /// Changes that are carried to their end whoever waits for them.
     pub(crate) changes: TaskTracker,
@@ -51,13 +56,23 @@ pub trait Tasks: Send + Sync + 'static {
 }
 
 impl App {
-    /// Over a running engine. `origins` are those that `server.cors` lets in.
-    pub fn new(engine: Engine, keys: KeyRing, limits: Limits, tasks: Arc<dyn Tasks>, origins: Vec<String>) -> Self {
+    /// Over a running engine and the models of `gateway`. `origins` are those that `server.cors` lets in.
+    pub fn new(
+        engine: Engine,
+        gateway: Gateway,
+        keys: KeyRing,
+        limits: Limits,
+        tasks: Arc<dyn Tasks>,
+        origins: Vec<String>,
+    ) -> Self {
         Self(Arc::new(Shared {
+            started_at: engine.clock().now(),
             engine,
+            gateway,
             keys,
             limits,
             uploads: Uploads::default(),
+            recent: RecentCreates::default(),
             tasks,
             changes: TaskTracker::new(),
             origins,
@@ -73,6 +88,10 @@ impl App {
     pub(crate) fn engine(&self) -> &Engine {
         &self.0.engine
     }
+
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.0.gateway
+    }
 }
 
 /// How much a request may bring.
@@ -82,6 +101,8 @@ pub struct Limits {
     pub json_body: usize,
     /// Bytes of a bulk submit.
     pub bulk_body: usize,
+    /// Bytes of a request to an API of another vendor's shape: pictures travel in it.
+    pub facade_body: usize,
     /// Bytes of an uploaded document.
     pub upload: u64,
     /// How deep JSON may nest.
@@ -102,11 +123,12 @@ pub struct MetadataLimits {
 }
 
 impl Default for Limits {
-    /// 1 MiB, 32 MiB, 512 MiB; 64 levels; 16 pairs of 64 and 512 characters.
+    /// 1 MiB, 32 MiB, 32 MiB, 512 MiB; 64 levels; 16 pairs of 64 and 512 characters.
     fn default() -> Self {
         Self {
             json_body: 1 << 20,
             bulk_body: 32 << 20,
+            facade_body: 32 << 20,
             upload: 512 << 20,
             json_depth: crate::json::MAX_DEPTH,
             metadata: MetadataLimits { pairs: 16, key_chars: 64, value_chars: 512 },

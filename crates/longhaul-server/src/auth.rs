@@ -253,6 +253,10 @@ guard!(
     Admin, "`admin`", |caller| caller.may(&Scope::Admin)
 );
 guard!(
+    /// A caller who may call models.
+    Llm, "`llm`", |caller| caller.may(&Scope::Llm)
+);
+guard!(
     /// Whoever has a key at all.
     AnyKey, "that this needs", |_| true
 );

@@ -10,6 +10,7 @@ mod app;
 pub mod auth;
 pub mod cors;
 pub mod docs_page;
+mod facade;
 pub mod json;
 pub mod listener;
 mod openapi;

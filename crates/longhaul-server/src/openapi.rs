@@ -22,6 +22,8 @@ const INTRODUCTION: &str = include_str!("../assets/openapi-introduction.md");
         (name = "documents", description = "Uploads that become `document.ingest` jobs, and what was read out of them."),
         (name = "process", description = "Many small items at once, cached, answered in one call."),
         (name = "analysis", description = "Analyses of a text behind a camelCase façade: pending, in_progress, completed, failed."),
+        (name = "openai", description = "OpenAI's API, for every configured model. Unknown fields travel on to the provider; refusals have OpenAI's shape."),
+        (name = "anthropic", description = "Anthropic's API, for every configured model. Refusals have Anthropic's shape."),
         (name = "kinds", description = "What jobs can do, and registering what your workers do."),
         (name = "queues", description = "How queues stand, and holding them back."),
         (name = "worker", description = "How your own processes run jobs: claim, heartbeat, checkpoint, complete or fail."),
@@ -29,7 +31,13 @@ const INTRODUCTION: &str = include_str!("../assets/openapi-introduction.md");
         (name = "presets", description = "Short routes for the same things."),
         (name = "operation", description = "Health."),
     ),
-    components(schemas(ProblemBody)),
+    components(schemas(
+        ProblemBody,
+        crate::routes::openai::ErrorBody,
+        crate::routes::openai::ErrorDetail,
+        crate::routes::anthropic::ErrorBody,
+        crate::routes::anthropic::ErrorDetail,
+    )),
     modifiers(&Keys),
     security(("bearer" = []), ("x-api-key" = [])),
 )]
@@ -99,10 +107,29 @@ fn shared(method: &str, path: &str, operation: &Value) -> Vec<(&'static str, &'s
         statuses.push(("413", "The body is too large."));
         statuses.push(("415", "The body is not of the media type that this route reads."));
     }
+    if is_facade(operation) {
+        statuses.push(("429", "A limit of the configuration or of the provider; `Retry-After` says when to come again."));
+        statuses.push(("502", "The provider failed."));
+        statuses.push(("504", "The provider did not answer in time."));
+    }
     if method != "get" && !is_open {
         statuses.push(("507", "The disk is full. Nothing was stored; writing resumes when there is room."));
     }
     statuses
+}
+
+/// Whether a route speaks another vendor's API.
+fn is_facade(operation: &Value) -> bool {
+    matches!(operation["tags"][0].as_str(), Some("openai" | "anthropic"))
+}
+
+/// What a refusal looks like on routes of this tag.
+fn refusal_of(tag: &Value) -> (&'static str, &'static str) {
+    match tag.as_str() {
+        Some("openai") => ("application/json", "OpenAiError"),
+        Some("anthropic") => ("application/json", "AnthropicError"),
+        _ => (crate::problem::PROBLEM_JSON, "Problem"),
+    }
 }
 
 /// Adds to every route what all routes share, and prints the document.
@@ -113,11 +140,12 @@ pub(crate) fn complete(document: utoipa::openapi::OpenApi) -> String {
         if let Some(operations) = item.as_object_mut() {
             for (method, operation) in operations.iter_mut() {
                 let statuses = shared(method, &path, operation);
+                let (media_type, schema) = refusal_of(&operation["tags"][0]);
                 let Some(responses) = operation["responses"].as_object_mut() else { continue };
                 for (status, description) in statuses {
                     let problem = json!({
                         "description": description,
-                        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+                        "content": {media_type: {"schema": {"$ref": format!("#/components/schemas/{schema}")}}},
                     });
                     responses.entry(status).or_insert(problem);
                 }

@@ -24,6 +24,12 @@ pub(crate) fn wait(headers: &HeaderMap) -> Option<Span> {
     waits.next().map(|seconds| Span::from_secs(seconds.min(WAIT_MOST)))
 }
 
+/// Whether the client would rather have a receipt than wait.
+pub(crate) fn respond_async(headers: &HeaderMap) -> bool {
+    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    preferences.flat_map(|value| value.split([',', ';'])).any(|word| word.trim().eq_ignore_ascii_case("respond-async"))
+}
+
 /// The version that the client knows already.
 pub(crate) fn known_version(headers: &HeaderMap) -> Option<u64> {
     let tag = headers.get(IF_NONE_MATCH)?.to_str().ok()?;

@@ -94,6 +94,10 @@ pub struct RequestIdLayer {
     source: Arc<dyn Fn() -> RequestId + Send + Sync>,
 }
 
+/// Marks an answer that refuses its request in other words than a problem's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused;
+
 impl RequestIdLayer {
     /// `source` makes the ids of requests that bring none; each call must give another.
     pub fn new(source: impl Fn() -> RequestId + Send + Sync + 'static) -> Self {
@@ -201,9 +205,10 @@ where
             if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
                 problem.identify(id.as_str(), this.uri);
                 response = rewritten(response, &problem);
-                if *this.closes_if_refused {
-                    response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
-                }
+                response.extensions_mut().insert(Refused);
+            }
+            if response.extensions_mut().remove::<Refused>().is_some() && *this.closes_if_refused {
+                response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
             }
             response.headers_mut().insert(X_REQUEST_ID, id.0);
         }

@@ -8,9 +8,10 @@
 //! | [`echo`] | gives its input back |
 //! | [`analysis`] | asks a model several things about one text |
 //! | [`process`] | asks many small things at once, with a cache |
+//! | [`llm`] | `llm.chat`, `llm.response`, `llm.embeddings`: calls to models, as their routes take them |
 //! | [`documents`] | `document.ingest`: text, pieces, vectors and a summary of an uploaded document |
 //!
-//! [`built_in`] makes them all. Every kind publishes the JSON Schema of its input and checks inputs with a reader of its
+//! [`built_in`] makes them all but those of [`llm`], which need a gateway: [`llm::executors`]. Every kind publishes the JSON Schema of its input and checks inputs with a reader of its
 //! own, which names every bad field at once; a test holds the two together. What a kind does once and must not do again
 //! after a crash is a step of its job.
 
@@ -19,6 +20,7 @@ mod calls;
 pub mod documents;
 pub mod echo;
 mod fields;
+pub mod llm;
 pub mod process;
 mod settings;
 mod spec;

@@ -9,6 +9,7 @@
 //! * [`client`]: a small HTTP client that tells "was never sent" from "nobody knows".
 //! * [`load`]: a client that writes down everything it does.
 //! * [`storm`]: that load, and the killer.
+//! * [`upstream`]: a provider that is broken in every way that providers are.
 //! * [`fixture`]: documents, good and broken, made on the spot.
 
 pub mod client;
@@ -17,3 +18,4 @@ pub mod history;
 pub mod load;
 pub mod server;
 pub mod storm;
+pub mod upstream;

@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::DEFAULT_URL;
-use crate::commands::{bench, config, documents, jobs, keys, kinds, queues, serve, submit, verify};
+use crate::commands::{bench, config, documents, jobs, keys, kinds, models, queues, serve, submit, verify};
 use crate::exit;
 
 /// `longhaul`.
@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Serve(serve::ServeArguments),
     #[command(about = "Look at the configuration without starting anything")]
     Config(config::ConfigArguments),
+    #[command(about = "Ask the configured models whether they answer")]
+    Models(models::ModelsArguments),
     #[command(about = "Submit a job, and wait for its result if asked to")]
     Submit(Box<submit::SubmitArguments>),
     #[command(about = "List, show, follow, cancel, retry and delete jobs")]

@@ -28,3 +28,10 @@ impl Stopwatch {
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
+
+/// Nanoseconds since the Unix epoch: a time that two processes of one machine agree on.
+#[allow(clippy::disallowed_methods, reason = "the command line's own clock; a benchmark compares two processes by it")]
+pub(crate) fn wall_nanos() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

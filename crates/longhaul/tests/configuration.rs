@@ -142,7 +142,19 @@ retention = "7 days"
 url = "postgres://me:hunter2@db/jobs"
 
 [models.smart]
-preset = "standard"
+preset = "standrd"
+
+[[models.smart.targets]]
+provider = "opanai"
+model = "gpt-4o"
+
+[[models.smart.targets]]
+provider = "openai"
+model = "gpt-4o-mini"
+retries = 3
+
+[providers.openai]
+api_key = "sk-secret"
 
 [queues]
 concurrency = 4

@@ -1,11 +1,13 @@
 //! All routes, in one list that is also the OpenAPI document's.
 
+pub(crate) mod anthropic;
 mod documents;
 mod events;
 mod health;
 pub(crate) mod jobs;
 mod keys;
 mod kinds;
+pub(crate) mod openai;
 mod presets;
 mod queues;
 mod worker;
@@ -67,10 +69,27 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(worker::stream::wait))
         .routes(routes!(worker::attempt::fail))
         .routes(routes!(worker::attempt::release))
+        .routes(routes!(openai::models::stack))
+        .routes(routes!(openai::models::set_breaker))
+        .routes(routes!(openai::models::purge))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .layer(Extension(BodyLimit(limits.json_body)));
-    let all = OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(rest).merge(bulk).merge(uploads);
+    let openai = OpenApiRouter::new()
+        .routes(routes!(openai::chat::create))
+        .routes(routes!(openai::embeddings::create))
+        .routes(routes!(openai::models::list))
+        .routes(routes!(openai::models::show))
+        .routes(routes!(openai::responses::create::create))
+        .routes(routes!(openai::responses::stored::show, openai::responses::stored::remove))
+        .routes(routes!(openai::responses::stored::cancel))
+        .routes(routes!(openai::responses::stored::input_items))
+        .layer(axum::middleware::from_fn(openai::words));
+    let anthropic = OpenApiRouter::new()
+        .routes(routes!(anthropic::create))
+        .layer(axum::middleware::from_fn(anthropic::words));
+    let ours = rest.merge(bulk).merge(uploads);
+    let all = OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(ours).merge(openai).merge(anthropic);
     all.layer(Extension(DepthLimit(limits.json_depth)))
 }
 

@@ -16,9 +16,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("longhaul-gateway", &["longhaul-resilience", "longhaul-providers"]),
     (
         "longhaul-tasks",
-        &["longhaul-core", "longhaul-engine", "longhaul-gateway", "longhaul-documents", "longhaul-resilience"],
+        &[
+            "longhaul-core",
+            "longhaul-engine",
+            "longhaul-gateway",
+            "longhaul-providers",
+            "longhaul-documents",
+            "longhaul-resilience",
+        ],
     ),
-    ("longhaul-server", &["longhaul-core", "longhaul-engine", "longhaul-gateway", "longhaul-tasks"]),
+    (
+        "longhaul-server",
+        &["longhaul-core", "longhaul-engine", "longhaul-gateway", "longhaul-providers", "longhaul-tasks"],
+    ),
     (
         "longhaul",
         &[

@@ -9,6 +9,7 @@
 mod check;
 mod depth;
 mod files;
+pub(crate) mod gateway;
 mod load;
 mod process;
 mod report;
@@ -19,6 +20,7 @@ mod workers;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use gateway::{GatewayPlan, GatewayReport, gateway};
 pub use report::{Depth, Latency, Report};
 pub use workers::{Workers, WorkersPlan};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::bench::{self, Plan, Target, Until, WorkersPlan};
+use crate::bench::{self, GatewayPlan, Plan, Target, Until, WorkersPlan};
 use crate::config::{Environment, parse_duration};
 use crate::exit::{Exit, UsageError};
 use crate::screen::{Screen, Table};
@@ -24,6 +24,10 @@ enum BenchCommand {
     Jobs(Box<JobsArguments>),
     #[command(about = "Measure how fast jobs get to workers and back over HTTP")]
     Workers(Box<WorkersArguments>),
+    #[command(about = "Measure what the gateway adds to a call: directly, through nginx, through Longhaul")]
+    Gateway(GatewayArguments),
+    #[command(hide = true, about = "The provider that `bench gateway` measures with")]
+    GatewayUpstream,
 }
 
 #[derive(Debug, Args)]
@@ -125,10 +129,54 @@ struct JobsArguments {
     quiet: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(long_about = "\
+Measure what the gateway adds to a call.
+
+The same chat completions are asked for directly at a provider, through nginx as a plain proxy, and through Longhaul with \
+its whole stack on: cache looked up, time-outs, retry, breaker, limits, prices, the record of each call. The provider is \
+a process of this program that answers at once from memory. The three take turns of a few seconds, so that whatever else \
+the machine does meets them alike; figures are medians over the rounds. Without nginx on this machine it is left out, \
+and that is said.
+
+Examples:
+  longhaul bench gateway
+  longhaul bench gateway --rounds 7 --turn 3s --json")]
+struct GatewayArguments {
+    /// How many connections at saturation
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    clients: u16,
+    /// How often each is measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: u32,
+    /// How long a turn takes
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    turn: Duration,
+    /// The nginx program [default: the one on the PATH]
+    #[arg(long, value_name = "FILE")]
+    nginx: Option<PathBuf>,
+    /// Where temporary directories are made [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Do not say what is being measured
+    #[arg(long)]
+    quiet: bool,
+}
+
 pub(crate) fn run(arguments: BenchArguments, _: &Environment, screen: &mut Screen) -> anyhow::Result<Exit> {
     let arguments = match arguments.command {
         BenchCommand::Jobs(arguments) => arguments,
         BenchCommand::Workers(arguments) => return workers(*arguments, screen),
+        BenchCommand::Gateway(arguments) => return gateway(arguments, screen),
+        BenchCommand::GatewayUpstream => {
+            let mut said = Ok(());
+            bench::gateway::serve_upstream(|address| said = screen.line(format!("listening on http://{address}")))?;
+            said?;
+            return Ok(Exit::Ok);
+        }
     };
     let plan = plan(&arguments)?;
     if let Some(many) = arguments.preload {
@@ -142,6 +190,20 @@ pub(crate) fn run(arguments: BenchArguments, _: &Environment, screen: &mut Scree
         screen.note(format!("wrong: {mismatch}"));
     }
     Ok(if report.mismatches.is_empty() && report.errors == 0 { Exit::Ok } else { Exit::Failed })
+}
+
+fn gateway(arguments: GatewayArguments, screen: &mut Screen) -> anyhow::Result<Exit> {
+    let plan = GatewayPlan {
+        clients: usize::from(arguments.clients),
+        rounds: arguments.rounds,
+        turn: arguments.turn,
+        nginx: arguments.nginx,
+        directory: arguments.directory.unwrap_or_else(std::env::temp_dir),
+        progress: !arguments.quiet,
+    };
+    let report = bench::gateway(&plan, screen)?;
+    print(&report, &report.tables(), arguments.json, screen)?;
+    Ok(Exit::Ok)
 }
 
 fn workers(arguments: WorkersArguments, screen: &mut Screen) -> anyhow::Result<Exit> {

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use longhaul_gateway::{Gateway, GatewayOptions};
 use serde::Serialize;
 
-use crate::config::{Effective, Environment, FileSource, Loaded, Place, Problem, Sources, load};
+use super::explain::{Explained, explain};
+use crate::config::{Effective, Environment, FileSource, Loaded, Place, Problem, Sources, format_duration, load};
 use crate::exit::Exit;
 use crate::screen::{Screen, Table, Tint};
 
@@ -20,7 +22,8 @@ pub(crate) struct ConfigArguments {
 enum ConfigCommand {
     /// Print the configuration in force, where each value comes from, and every problem
     #[command(long_about = "\
-Print the configuration in force, where each value comes from, and every problem at once. Starts nothing.
+Print the configuration in force, where each value comes from, the layers of each model with the longest time that a call can take, and every problem at once. Starts nothing and \
+calls nobody.
 
 The place of a value is `default`, a line of the file, an environment variable, or a flag. Values set by flags of \
 `serve` are not known here. Ends with 2 if anything is wrong.
@@ -47,6 +50,14 @@ struct Report<'a> {
     file: Option<&'a std::path::Path>,
     settings: Vec<ReportLine<'a>>,
     problems: &'a [Problem],
+    models: Vec<ReportModel>,
+}
+
+#[derive(Serialize)]
+struct ReportModel {
+    model: String,
+    layers: Vec<String>,
+    worst_case_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -58,20 +69,29 @@ struct ReportLine<'a> {
 
 pub(crate) fn run(arguments: &ConfigArguments, environment: Environment, screen: &mut Screen) -> anyhow::Result<Exit> {
     let ConfigCommand::Check(arguments) = &arguments.command;
-    let loaded = load(Sources {
+    let mut loaded = load(Sources {
         file: arguments.config.clone().map_or(FileSource::Discover, FileSource::Named),
         environment,
         flags: Vec::new(),
     });
+    // Makes the models as the server would; opens no connection.
+    let models = match Gateway::new(loaded.settings.gateway.clone(), GatewayOptions::default()) {
+        Ok(gateway) => explain(&loaded.settings.gateway, &gateway),
+        Err(bad) => {
+            let problem = |message| Problem { place: Place::Default, message, help: None };
+            loaded.problems.extend(bad.0.into_iter().map(problem));
+            Vec::new()
+        }
+    };
     if arguments.json {
-        print_json(&loaded, screen)?;
+        print_json(&loaded, models, screen)?;
     } else {
-        print_text(&loaded, screen)?;
+        print_text(&loaded, &models, screen)?;
     }
     Ok(if loaded.problems.is_empty() { Exit::Ok } else { Exit::Usage })
 }
 
-fn print_json(loaded: &Loaded, screen: &mut Screen) -> anyhow::Result<()> {
+fn print_json(loaded: &Loaded, models: Vec<Explained>, screen: &mut Screen) -> anyhow::Result<()> {
     let report = Report {
         valid: loaded.problems.is_empty(),
         file: loaded.file.as_deref(),
@@ -81,6 +101,14 @@ fn print_json(loaded: &Loaded, screen: &mut Screen) -> anyhow::Result<()> {
             .map(|line| ReportLine { key: &line.key, value: as_json(&line.value), source: &line.place })
             .collect(),
         problems: &loaded.problems,
+        models: models
+            .into_iter()
+            .map(|Explained { model, layers, worst_case }| ReportModel {
+                model,
+                layers,
+                worst_case_ms: worst_case.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            })
+            .collect(),
     };
     screen.line(serde_json::to_string_pretty(&report)?)?;
     Ok(())
@@ -95,7 +123,7 @@ fn as_json(value: &str) -> serde_json::Value {
     toml::from_str::<Wrapper>(&format!("value = {value}")).map_or(serde_json::Value::Null, |wrapper| wrapper.value)
 }
 
-fn print_text(loaded: &Loaded, screen: &mut Screen) -> anyhow::Result<()> {
+fn print_text(loaded: &Loaded, models: &[Explained], screen: &mut Screen) -> anyhow::Result<()> {
     match &loaded.file {
         Some(file) => screen.line(format!("file: {}", file.display()))?,
         None => screen.line("file: none")?,
@@ -109,6 +137,14 @@ fn print_text(loaded: &Loaded, screen: &mut Screen) -> anyhow::Result<()> {
     }
     screen.table(&table)?;
     screen.line("")?;
+    for Explained { model, layers, worst_case } in models {
+        let bound = worst_case.map_or("nothing bounds it".to_owned(), format_duration);
+        screen.line(format!("model {model}, a whole call takes at most {bound}"))?;
+        for layer in layers {
+            screen.line(format!("  {layer}"))?;
+        }
+        screen.line("")?;
+    }
     match loaded.problems.len() {
         0 => screen.line(screen.tinted(Tint::Green, "no problems"))?,
         count => {

@@ -3,10 +3,12 @@
 pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod documents;
+mod explain;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod kinds;
 mod listing;
+pub(crate) mod models;
 pub(crate) mod queues;
 pub(crate) mod serve;
 pub(crate) mod submit;
@@ -27,6 +29,7 @@ pub(crate) fn run(command: Command, environment: Environment, screen: &mut Scree
     match command {
         Command::Serve(arguments) => serve::start(&arguments, environment, screen),
         Command::Config(arguments) => config::run(&arguments, environment, screen),
+        Command::Models(arguments) => models::run(&arguments, environment, screen),
         Command::Bench(arguments) => bench::run(arguments, &environment, screen),
         Command::Verify(arguments) => verify::run(&arguments, &environment, screen),
         Command::Submit(arguments) => remote(&arguments.remote.clone(), &environment, async |server| {

@@ -16,7 +16,8 @@ Run the server on this machine until it is told to stop.
 Without any argument it keeps its data in ./longhaul-data and listens on 127.0.0.1:8080. Once it is ready it prints \
 one line, `listening on http://ADDRESS`, on standard output; everything else is logged on standard error.
 
-SIGTERM or Ctrl-C stops it: it takes no more work, lets running jobs go on for `server.drain` (30s), then releases \
+SIGHUP, or a change of the configuration file, puts its providers and models in force anew; what they learned is \
+kept. SIGTERM or Ctrl-C stops it: it takes no more work, lets running jobs go on for `server.drain` (30s), then releases \
 them to run again at the next start.
 
 Examples:
@@ -62,7 +63,10 @@ impl ServeArguments {
 
 /// Loads the settings and runs the server.
 pub(crate) fn start(arguments: &ServeArguments, environment: Environment, _: &mut Screen) -> anyhow::Result<Exit> {
-    let settings = load(arguments.sources(environment)).into_settings()?;
-    crate::server::run(&settings, !arguments.no_builtin)?;
+    let sources = arguments.sources(environment);
+    let loaded = load(sources.clone());
+    let file = loaded.file.clone();
+    let settings = loaded.into_settings()?;
+    crate::server::run(&settings, sources, file, !arguments.no_builtin)?;
     Ok(Exit::Ok)
 }

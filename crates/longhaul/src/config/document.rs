@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{FilePlace, Place, Problem, nearest};
 use super::reader::{Given, Raw, Said, SectionPath};
-use super::schema::{LATER, SectionInfo};
+use super::schema::{SectionInfo, TARGETS, target_name, target_section};
 use super::setting::{Setting, named};
 use super::values::Name;
 
@@ -39,11 +39,6 @@ impl<'t> Document<'t, '_> {
 
     fn section(&mut self, key: &Spanned<std::borrow::Cow<'t, str>>, value: Spanned<DeValue<'t>>) {
         let name = key.get_ref().as_ref();
-        if LATER.contains(&name) {
-            let message = format!("[{name}] is not served by this version; it comes later");
-            let help = "remove the section: every kind runs on the built-in provider `local` for now".to_owned();
-            return self.report(key.span(), message, Some(help));
-        }
         let schema = self.schema;
         let Some(info) = schema.iter().find(|info| info.name == name) else {
             let help = nearest(name, schema.iter().map(|info| info.name)).map(|near| format!("did you mean [{near}]?"));
@@ -58,7 +53,11 @@ impl<'t> Document<'t, '_> {
         }
         for (key, value) in table {
             let span = value.span();
-            match (Name::from_text(key.get_ref()), value.into_inner()) {
+            let own = match info.name {
+                "models" => Name::of_model(key.get_ref()),
+                _ => Name::from_text(key.get_ref()),
+            };
+            match (own, value.into_inner()) {
                 (Err(message), _) => self.report(key.span(), format!("the name in [{name}.…] {message}"), None),
                 (Ok(own), DeValue::Table(table)) => {
                     let path = SectionPath::named(info.name, own.as_str());
@@ -86,6 +85,10 @@ impl<'t> Document<'t, '_> {
                 continue;
             }
             let span = value.span();
+            if info.name == "models" && path == TARGETS {
+                self.targets(section, span, value.into_inner());
+                continue;
+            }
             match value.into_inner() {
                 DeValue::Table(inner) if info.leads_on(&path) => {
                     self.keys(info, section, &format!("{path}."), inner);
@@ -94,12 +97,36 @@ impl<'t> Document<'t, '_> {
                     self.report(span, format!("`{section}.{path}` must be a table, not {}", named(&other)), None);
                 }
                 _ => {
-                    let near = nearest(&path, info.keys.iter().map(|known| known.path));
+                    let targets = (info.name == "models").then_some(TARGETS);
+                    let near = nearest(&path, info.keys.iter().map(|known| known.path).chain(targets));
                     let help = near.map(|near| format!("did you mean `{near}`?")).or_else(|| {
-                        let known: Vec<&str> = info.keys.iter().map(|known| known.path).collect();
+                        let mut known: Vec<&str> = info.keys.iter().map(|known| known.path).collect();
+                        known.extend((info.name == "models").then_some(TARGETS));
                         Some(format!("[{section}] has {}", known.join(", ")))
                     });
                     self.report(key.span(), format!("unknown key `{path}` in [{section}]"), help);
+                }
+            }
+        }
+    }
+
+    /// `[[models.NAME.targets]]`, or the same as a list in one line.
+    fn targets(&mut self, model: &SectionPath, span: std::ops::Range<usize>, list: DeValue<'t>) {
+        let info = target_section();
+        let (Some(name), DeValue::Array(entries)) = (&model.name, list) else {
+            return self.report(span, format!("`{model}.targets` must be a list of tables"), None);
+        };
+        for (index, entry) in entries.into_iter().enumerate() {
+            let span = entry.span();
+            let path = SectionPath::named(TARGETS, &target_name(name, index));
+            match entry.into_inner() {
+                DeValue::Table(table) => {
+                    self.said.touch(path.clone());
+                    self.keys(&info, &path, "", table);
+                }
+                other => {
+                    let message = format!("`{path}` must be a table, not {}", named(&other));
+                    self.report(span, message, Some("write { provider = \"…\", model = \"…\" }".to_owned()));
                 }
             }
         }

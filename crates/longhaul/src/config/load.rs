@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use super::assemble::{Sections, assemble};
 use super::document::Document;
 use super::environment::Environment;
 use super::overrides;
 use super::problem::{Place, Problem, Problems};
 use super::reader::{Effective, Given, Raw, Reader, Said, SectionPath};
-use super::schema::{SectionInfo, sections};
+use super::models::{ModelSection, ProviderSection, TargetSection};
+use super::schema::{SectionInfo, TARGETS, sections, target_name};
 use super::secret::{Reference, Secret};
 use super::section::Section;
 use super::settings::Settings;
@@ -154,8 +156,19 @@ fn read_sections(reader: &mut Reader<'_>, schema: &[SectionInfo]) -> Settings {
             })
             .collect()
     }
-    debug_assert_eq!(schema.len(), 6, "a new section must be read here too");
+    debug_assert_eq!(schema.len(), 8, "a new section must be read here too");
+    let providers: std::collections::BTreeMap<String, ProviderSection> = many(reader, "providers", &[]);
+    let models: std::collections::BTreeMap<String, ModelSection> = many(reader, "models", &[]);
+    let models = models.into_iter().map(|(name, model)| {
+        let targets = (0..).map(|index| SectionPath::named(TARGETS, &target_name(&name, index)));
+        let targets: Vec<SectionPath> = targets.take_while(|path| reader.is_said(path)).collect();
+        let targets = targets.iter().map(|path| TargetSection::read(reader, path)).collect();
+        (name, (model, targets))
+    });
+    let sections = Sections { providers, models: models.collect() };
+    let gateway = assemble(&sections, reader);
     Settings {
+        gateway,
         server: one(reader, "server"),
         store: one(reader, "store"),
         queues: many(reader, "queues", &["default"]),
@@ -221,6 +234,7 @@ fn check(settings: &Settings, reader: &mut Reader<'_>) {
     for (key, size) in [
         ("limits.json_body", limits.json_body),
         ("limits.bulk_body", limits.bulk_body),
+        ("limits.facade_body", limits.facade_body),
         ("limits.upload", limits.upload),
     ] {
         if size.bytes() == 0 {

@@ -4,11 +4,14 @@
 //! unknown is passed over. The keys live in [`settings`], each written once (see [`section`]); the reference page is
 //! made from them. Nothing here opens a socket or the store: it reads the named file and the given [`Environment`].
 
+mod assemble;
 mod document;
 mod duration;
 mod environment;
 mod exposure;
 mod load;
+mod model_values;
+mod models;
 mod overrides;
 mod problem;
 mod reader;
@@ -24,6 +27,8 @@ mod values;
 pub use duration::{format as format_duration, parse as parse_duration};
 pub use environment::Environment;
 pub use exposure::{Exposed, refuse_if_exposed};
+pub use model_values::{Count, Dollars, HeaderText, Headers, Replies, Share, Temper, Text};
+pub use models::{ModelSection, ProviderSection, TargetSection};
 pub use load::{FileSource, Flag, Loaded, Sources, load};
 pub use problem::{FilePlace, Place, Problem, Problems, nearest};
 pub use reader::{Effective, Reader, SectionPath};
@@ -36,4 +41,4 @@ pub use settings::{
     KindSettings, LimitSettings, QueueSettings, ServerSettings, Settings, StoreSettings, TelemetrySettings,
 };
 pub use size::ByteSize;
-pub use values::{LogFilter, LogFormat, Name, Network, Origin, StoreUrl};
+pub use values::{LogFilter, LogFormat, ModelName, Name, Network, Origin, StoreUrl};

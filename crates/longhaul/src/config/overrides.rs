@@ -6,7 +6,7 @@
 use super::environment::Environment;
 use super::problem::{Place, Problem, nearest};
 use super::reader::{Given, Raw, Said, SectionPath};
-use super::schema::{BUILT_IN_KINDS, LATER, SectionInfo, in_a_variable, variable};
+use super::schema::{BUILT_IN_KINDS, SectionInfo, in_a_variable, variable};
 
 const PREFIX: &str = "LONGHAUL__";
 
@@ -34,9 +34,6 @@ fn target(
 ) -> Result<(SectionPath, &'static str), (String, Option<String>)> {
     let parts: Vec<String> = name[PREFIX.len()..].split("__").map(str::to_lowercase).collect();
     let section = parts[0].as_str();
-    if LATER.contains(&section) {
-        return Err((format!("{name} names [{section}], which this version does not serve; it comes later"), None));
-    }
     let unknown = || {
         let known: Vec<String> = schema.iter().flat_map(|info| variables(info, parts.get(1))).collect();
         let near = nearest(name, known.iter().map(String::as_str)).map(|near| format!("did you mean {near}?"));
@@ -59,7 +56,7 @@ fn resolve_name(section: &str, own: &str, said: &Said<'_>) -> Result<String, (St
     if let Some(name) = known.find(|known| in_a_variable(known).eq_ignore_ascii_case(own)) {
         return Ok(name.to_owned());
     }
-    // A new queue may be made by a variable. A kind may not: its dots cannot be told from its underscores.
+    // A new queue, provider or model may be made by a variable. A kind may not: its dots cannot be told from its underscores.
     if section == "kinds" || own.is_empty() {
         let help = "name it in the file first, or use one of echo, document_ingest, analysis, process".to_owned();
         return Err((format!("no {section} entry is called `{own}`"), Some(help)));

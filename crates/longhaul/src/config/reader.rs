@@ -37,6 +37,10 @@ impl SectionPath {
 
 impl fmt::Display for SectionPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (super::schema::TARGETS, Some(name)) = (self.section, &self.name) {
+            // Entries of a list within a model: `models.smart.targets[0]`.
+            return write!(f, "models.{name}");
+        }
         f.write_str(self.section)?;
         match &self.name {
             None => Ok(()),
@@ -118,6 +122,11 @@ impl<'t> Reader<'t> {
         self.said.names(section).map(str::to_owned).collect()
     }
 
+    /// Whether a section was named.
+    pub(super) fn is_said(&self, section: &SectionPath) -> bool {
+        self.said.values.contains_key(section)
+    }
+
     /// The value of a key: the strongest layer that can be used, else the default.
     pub fn read<T: Setting>(&mut self, section: &SectionPath, key: &'static str, default: T) -> T {
         let layers = self.said.values.get(section).and_then(|keys| keys.get(key)).map_or(&[][..], Vec::as_slice);
@@ -143,6 +152,14 @@ impl<'t> Reader<'t> {
         }
         self.effective.push(Effective { key: format!("{section}.{key}"), value: value.to_toml(), place });
         value
+    }
+
+    /// The first place that says something below `key`, in the order of the keys.
+    pub(super) fn place_within(&self, key: &str) -> Place {
+        let key = key.trim_end_matches('.');
+        let below = |line: &&Effective| line.key.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '[']));
+        let said = self.effective.iter().filter(below).find(|line| line.place != Place::Default);
+        said.map_or(Place::Default, |line| line.place.clone())
     }
 
     /// Who decided a key that has been read.

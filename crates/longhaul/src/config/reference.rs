@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::schema::{SectionInfo, sections, variable};
+use super::schema::{SectionInfo, TARGETS, sections, target_section, variable};
 
 const INTRODUCTION: &str = r#"# Configuration
 
@@ -48,6 +48,13 @@ concurrency = 2
 queue = "ocr"
 timeout = "30m"
 
+[providers.openai]
+api_key = { env = "OPENAI_API_KEY" }
+
+[models.smart]
+preset = "standard"
+targets = [{ provider = "openai", model = "gpt-4o" }, { provider = "openai", model = "gpt-4o-mini" }]
+
 [limits]
 upload = "1GiB"
 
@@ -62,23 +69,33 @@ pub fn reference_page() -> String {
     let mut page = INTRODUCTION.to_owned();
     for section in sections() {
         write_section(&mut page, &section);
+        if section.name == "models" {
+            write_section(&mut page, &target_section());
+        }
     }
     page
 }
 
 fn write_section(page: &mut String, section: &SectionInfo) {
-    let heading = if section.named { format!("{}.NAME", section.name) } else { section.name.to_owned() };
+    let is_list = section.name == TARGETS;
+    let heading = match (is_list, section.named) {
+        (true, _) => "[models.NAME.targets]".to_owned(),
+        (false, true) => format!("{}.NAME", section.name),
+        (false, false) => section.name.to_owned(),
+    };
     let _ = write!(page, "\n## `[{heading}]`\n\n{}\n", section.about);
     for key in &section.keys {
         let name = section.named.then_some("NAME");
         let default = if key.default.is_empty() { "unset".to_owned() } else { format!("`{}`", key.default) };
         let _ = write!(
             page,
-            "\n### `{}`\n\n{}\n\n- Value: {}\n- Default: {default}\n- Variable: `{}`\n",
+            "\n### `{}`\n\n{}\n\n- Value: {}\n- Default: {default}\n",
             key.path,
             key.about,
             key.form.replace('<', "&lt;"),
-            variable(section.name, name, key.path),
         );
+        if !is_list {
+            let _ = writeln!(page, "- Variable: `{}`", variable(section.name, name, key.path));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The list of sections: which exist, which carry names, which come later.
 
+use super::models::{ModelSection, ProviderSection, TargetSection};
 use super::section::{KeyInfo, Section};
 use super::settings::{KindSettings, LimitSettings, QueueSettings, ServerSettings, StoreSettings, TelemetrySettings};
 
@@ -16,9 +17,6 @@ pub struct SectionInfo {
     pub keys: Vec<KeyInfo>,
 }
 
-/// Sections that are part of the plan and that nothing serves yet.
-pub(super) const LATER: [&str; 2] = ["providers", "models"];
-
 /// The kinds that are built in; an environment variable may name them without a file having done so.
 pub(super) const BUILT_IN_KINDS: [&str; 4] = ["echo", "document.ingest", "analysis", "process"];
 
@@ -33,9 +31,24 @@ pub fn sections() -> Vec<SectionInfo> {
         info::<StoreSettings>("store", false),
         info::<QueueSettings>("queues", true),
         info::<KindSettings>("kinds", true),
+        info::<ProviderSection>("providers", true),
+        info::<ModelSection>("models", true),
         info::<LimitSettings>("limits", false),
         info::<TelemetrySettings>("telemetry", false),
     ]
+}
+
+/// The keys of a target, which is an entry of a list within a model.
+pub(super) fn target_section() -> SectionInfo {
+    SectionInfo { name: TARGETS, named: true, about: TargetSection::about(), keys: TargetSection::keys() }
+}
+
+/// The section of a model's targets, as it is named among the others; its entries are named `MODEL.targets[INDEX]`.
+pub(super) const TARGETS: &str = "targets";
+
+/// The name of one target among all.
+pub(super) fn target_name(model: &str, index: usize) -> String {
+    format!("{model}.targets[{index}]")
 }
 
 impl SectionInfo {

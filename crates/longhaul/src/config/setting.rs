@@ -59,6 +59,7 @@ pub(super) fn quoted(text: &str) -> String {
 
 impl<T: Setting> Setting for Option<T> {
     const FORM: &'static str = T::FORM;
+    const MAY_HOLD_A_SECRET: bool = T::MAY_HOLD_A_SECRET;
 
     fn from_toml(value: &DeValue<'_>, environment: &Environment) -> Result<Self, String> {
         T::from_toml(value, environment).map(Some)
@@ -76,6 +77,7 @@ impl<T: Setting> Setting for Option<T> {
 /// A list in the file is a TOML array; in a variable it is separated by commas.
 impl<T: Setting> Setting for Vec<T> {
     const FORM: &'static str = T::FORM;
+    const MAY_HOLD_A_SECRET: bool = T::MAY_HOLD_A_SECRET;
 
     fn from_toml(value: &DeValue<'_>, environment: &Environment) -> Result<Self, String> {
         let DeValue::Array(items) = value else {

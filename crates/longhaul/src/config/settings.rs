@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::secret::Secret;
 use super::section::section;
 use super::size::ByteSize;
-use super::values::{LogFilter, LogFormat, Name, Network, Origin, StoreUrl};
+use super::values::{LogFilter, LogFormat, ModelName, Name, Network, Origin, StoreUrl};
 
 /// Everything that `longhaul serve` needs to know, checked.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -27,6 +27,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// `[kinds."NAME"]`.
     pub kinds: BTreeMap<String, KindSettings>,
+    /// `[providers.NAME]` and `[models.NAME]`, with everything filled in that was left out.
+    pub gateway: longhaul_gateway::GatewaySettings,
     /// `[telemetry]`.
     pub telemetry: TelemetrySettings,
     /// The first administrator's key, from `LONGHAUL_BOOTSTRAP_KEY` or `LONGHAUL_BOOTSTRAP_KEY_FILE`.
@@ -89,6 +91,8 @@ section! {
         json_body("json_body"): ByteSize = ByteSize::mib(1);
         /// The largest body of a bulk submission.
         bulk_body("bulk_body"): ByteSize = ByteSize::mib(32);
+        /// The largest body of a request to the APIs of OpenAI's and Anthropic's shape; pictures travel in it.
+        facade_body("facade_body"): ByteSize = ByteSize::mib(32);
         /// The largest uploaded file.
         upload("upload"): ByteSize = ByteSize::mib(512);
         /// How deep arrays and objects of a JSON body may nest.
@@ -122,7 +126,7 @@ section! {
         /// How long one attempt may run.
         timeout("timeout"): Option<Duration> = None;
         /// The model it uses when the request names none.
-        model("model"): Option<Name> = None;
+        model("model"): Option<ModelName> = None;
         /// How many attempts a job has when the request does not say.
         max_attempts("max_attempts"): Option<NonZeroU32> = None;
     }

@@ -229,15 +229,56 @@ impl Name {
     }
 }
 
+impl Name {
+    /// The name of a model, which may have parts (`meta/llama`) and tags (`llama3:8b`), as clients write them.
+    ///
+    /// # Errors
+    /// A sentence that says what a name is made of.
+    pub fn of_model(text: &str) -> Result<Self, String> {
+        Self::with(text, &['.', '-', '_', '/', ':'])
+    }
+
+    fn with(text: &str, marks: &[char]) -> Result<Self, String> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || marks.contains(&c);
+        if text.is_empty() || text.len() > 64 || !text.chars().all(allowed) {
+            let marks: Vec<String> = marks.iter().map(|mark| format!("`{mark}`")).collect();
+            let marks = marks.join(", ");
+            let (others, last) = marks.rsplit_once(", ").unwrap_or(("", &marks));
+            return Err(format!("must be 1 to 64 letters, digits, {others} or {last}, not `{text}`"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The name of a model, where one is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ModelName(Name);
+
+impl ModelName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl Setting for ModelName {
+    const FORM: &'static str = "the name of a model";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Name::of_model(text).map(Self)
+    }
+
+    fn to_toml(&self) -> String {
+        self.0.to_toml()
+    }
+}
+
 impl Setting for Name {
     const FORM: &'static str = "a name of letters, digits, `.`, `-` and `_`";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if text.is_empty() || text.len() > 64 || !text.chars().all(allowed) {
-            return Err(format!("must be 1 to 64 letters, digits, `.`, `-` or `_`, not `{text}`"));
-        }
-        Ok(Self(text.to_owned()))
+        Self::with(text, &['.', '-', '_'])
     }
 
     fn to_toml(&self) -> String {

@@ -3,10 +3,11 @@
 //! Start: open the store, see to the keys, start the engine, bind, say so. End: unready at once, running jobs may end
 //! within `server.drain`, the rest is released, then the listener stops and the store is closed.
 
+mod reload;
 mod telemetry;
 mod wiring;
 
-use std::{io::Write as _, sync::Arc};
+use std::{io::Write as _, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use longhaul_core::{Clock, IdSource, Ids, Span};
@@ -20,7 +21,8 @@ use longhaul_store::{JobStore, SqliteOptions, SqliteStore, StoreClock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::config::{Settings, refuse_if_exposed};
+use self::reload::Reload;
+use crate::config::{Settings, Sources, refuse_if_exposed};
 
 /// How long connections may take to end after the engine has.
 const LISTENER_DRAIN: std::time::Duration = std::time::Duration::from_secs(3);
@@ -30,11 +32,16 @@ const LISTENER_DRAIN: std::time::Duration = std::time::Duration::from_secs(3);
 ///
 /// # Errors
 /// When the store cannot be opened, the address cannot be bound or must not be, or a setting cannot be used.
-pub(crate) fn run(settings: &Settings, runs_built_in: bool) -> anyhow::Result<()> {
+pub(crate) fn run(
+    settings: &Settings,
+    sources: Sources,
+    file: Option<PathBuf>,
+    runs_built_in: bool,
+) -> anyhow::Result<()> {
     telemetry::start(&settings.telemetry)?;
     allow_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(serve(settings, runs_built_in))
+    runtime.block_on(serve(settings, sources, file, runs_built_in))
 }
 
 /// Every connection is an open file: takes as many as the system lets this process have.
@@ -46,7 +53,12 @@ fn allow_open_files() {
     }
 }
 
-async fn serve(settings: &Settings, runs_built_in: bool) -> anyhow::Result<()> {
+async fn serve(
+    settings: &Settings,
+    sources: Sources,
+    file: Option<PathBuf>,
+    runs_built_in: bool,
+) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let ids: Arc<dyn IdSource> = Arc::new(Ids::from_system());
@@ -54,18 +66,22 @@ async fn serve(settings: &Settings, runs_built_in: bool) -> anyhow::Result<()> {
     let store = open_store(settings, &clock, &ids, &hub)?;
     let keys = open_keys(settings, &*store, &*clock).await?;
     refuse_if_exposed(settings.server.listen, !keys.is_empty())?;
-    let (executors, tasks) = wiring::tasks(settings, &store, &clock)?;
+    let tracker = TaskTracker::new();
+    let gateway = wiring::gateway(settings, &tracker)?;
+    let reload = Reload::new(sources, gateway.clone(), settings.clone(), file).context("listening for SIGHUP")?;
+    let (mut executors, tasks) = wiring::tasks(settings, &gateway, &store, &clock)?;
+    executors.extend(longhaul_tasks::llm::executors(&gateway));
     let options = wiring::engine_options(settings, runs_built_in)?;
     let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;
     let listener = Listener::bind(settings.server.listen, wiring::listener_options(settings, LISTENER_DRAIN)?)?;
     let address = listener.local_addr();
     let cors = wiring::cors(settings);
-    let app = App::new(engine.clone(), keys, wiring::limits(settings), tasks, cors.origins.clone());
+    let app = App::new(engine.clone(), gateway, keys, wiring::limits(settings), tasks, cors.origins.clone());
     let serve_options = ServeOptions { open_documents: address.ip().is_loopback(), cors };
     let stopping = app.stopping().clone();
     let router = application(app, &serve_options)?;
     let stop = CancellationToken::new();
-    let tracker = TaskTracker::new();
+    tracker.spawn(reload.run(stop.clone()));
     let serving = tracker.spawn(listener.serve(router, stop.clone()));
     if let Err(error) = announce(settings, address) {
         tracing::warn!(%error, "nobody reads the address");

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use longhaul_core::{Clock, DocumentId, KindName, Payload, QueueName, Span, Tenant};
 use longhaul_engine::{EngineOptions, Executor, KindOverride, store::StoreError};
-use longhaul_gateway::Models;
+use longhaul_gateway::{Gateway, GatewayOptions, Models};
 use longhaul_server::{
     Limits, MetadataLimits, Tasks,
     cors::CorsOptions,
@@ -15,6 +15,7 @@ use longhaul_server::{
 };
 use longhaul_store::JobStore;
 use longhaul_tasks::{BuiltIn, TaskSettings, built_in};
+use tokio_util::task::TaskTracker;
 
 use crate::config::Settings;
 
@@ -74,6 +75,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
     Limits {
         json_body: bytes(limits.json_body),
         bulk_body: bytes(limits.bulk_body),
+        facade_body: bytes(limits.facade_body),
         upload: limits.upload.bytes(),
         json_depth: limits.json_depth.get() as usize,
         metadata: MetadataLimits {
@@ -89,11 +91,20 @@ pub(super) fn cors(settings: &Settings) -> CorsOptions {
     CorsOptions { origins, credentials: false }
 }
 
+/// The models of the configuration, behind their layers.
+pub(super) fn gateway(settings: &Settings, tracker: &TaskTracker) -> anyhow::Result<Gateway> {
+    let options = GatewayOptions { tracker: tracker.clone(), ..GatewayOptions::default() };
+    Gateway::new(settings.gateway.clone(), options).context("the models of the configuration cannot be used")
+}
+
 /// The built-in kinds: for the engine, and for routes that ask them directly.
 type Kinds = (Vec<Arc<dyn Executor>>, Arc<dyn Tasks>);
 
 /// Makes the built-in kinds as the configuration has them.
-pub(super) fn tasks(settings: &Settings, store: &Arc<dyn JobStore>, clock: &Arc<dyn Clock>) -> anyhow::Result<Kinds> {
+pub(super) fn tasks(
+    settings: &Settings,
+    gateway: &Gateway,
+    store: &Arc<dyn JobStore>, clock: &Arc<dyn Clock>) -> anyhow::Result<Kinds> {
     let model_of = |kind: &str| {
         settings.kinds.get(kind).and_then(|kind| kind.model.as_ref()).map(|model| model.as_str().to_owned())
     };
@@ -104,7 +115,7 @@ pub(super) fn tasks(settings: &Settings, store: &Arc<dyn JobStore>, clock: &Arc<
         clock: clock.clone(),
         ..TaskSettings::default()
     };
-    let models = Arc::new(Models::default());
+    let models = Arc::new(Models::over(gateway.clone()));
     settings.validate(&models)?;
     let built_in = built_in(models, settings);
     let executors = built_in.executors.clone();

@@ -151,6 +151,7 @@ impl CreateJob {
             metadata: metadata.and_then(|pairs| serde_json::to_string(&pairs).ok()).map(String::into_boxed_str),
             retention: self.retention_s.map(Span::from_secs),
             retry_of: None,
+            id: None,
             children,
             on_child_failure: self.on_child_failure.map(|policy| match policy {
                 OnChildFailureBody::Fail => OnChildFailure::Fail,

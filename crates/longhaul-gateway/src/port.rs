@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use longhaul_providers::Operation;
+use longhaul_providers::chat::ChatRequest;
+use longhaul_providers::{ErrorClass, Operation};
 use serde::Serialize;
 
 use crate::analysis::{Analysis, AnalysisResult};
@@ -29,6 +31,14 @@ pub trait Model: fmt::Debug + Send + Sync {
 
     /// One analysis of a text.
     fn analyse<'a>(&'a self, text: &'a str, analysis: &'a Analysis) -> ModelFuture<'a, AnalysisResult>;
+
+    /// An answer to a conversation, in words. Models that cannot chat refuse.
+    fn chat(&self, request: Arc<ChatRequest>) -> ModelFuture<'_, Said> {
+        let _ = request;
+        let refused = self.require(Operation::Chat).err();
+        let refused = refused.unwrap_or_else(|| ModelError::unsupported(format!("the model `{}` cannot chat", self.name())));
+        Box::pin(std::future::ready(Err(refused)))
+    }
 
     /// Refuses at once what this model cannot do, saying why; lets a request be turned down before it is queued.
     fn require(&self, operation: Operation) -> Result<(), ModelError> {
@@ -70,6 +80,17 @@ pub struct Embeddings {
     pub vectors: Vec<Vec<f32>>,
 }
 
+/// What a model said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Said {
+    /// The words.
+    pub text: String,
+    /// What said them.
+    pub model: String,
+    /// It was not the first choice.
+    pub degraded: bool,
+}
+
 /// Why a model did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -80,32 +101,6 @@ pub struct ModelError {
     pub class: ErrorClass,
     /// What happened, for people.
     pub message: String,
-}
-
-/// Whose fault an error is, and so what to do about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorClass {
-    /// The request is wrong; the same request fails again.
-    Caller,
-    /// The provider stumbled; the same request may succeed later.
-    Transient,
-    /// The provider asks for patience; the same request may succeed when it says.
-    Throttled,
-    /// The provider refuses for good: a bad key, a model that is gone.
-    Permanent,
-    /// This model cannot do it; another may.
-    Unsupported,
-}
-
-impl ErrorClass {
-    /// True if the same request may succeed later.
-    pub fn is_retryable(self) -> bool {
-        match self {
-            Self::Transient | Self::Throttled => true,
-            Self::Caller | Self::Permanent | Self::Unsupported => false,
-        }
-    }
 }
 
 impl ModelError {

@@ -1,0 +1,301 @@
+//! One call on its way through the layers: what is asked, for whom, and what came of it.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use longhaul_providers::chat::{ChatRequest, ChatResponse, Content, Message, Part, Role, Usage};
+use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsRequest, EmbeddingsResponse};
+use longhaul_resilience::cache::normalised;
+use longhaul_resilience::{Clock, CorrelationId, Cx};
+use sha2::{Digest as _, Sha256};
+
+use crate::served::Served;
+use crate::settings::{KeyOf, Serves};
+
+/// Who asks, and how much patience there is.
+///
+/// ```
+/// use longhaul_gateway::CallOptions;
+/// let options = CallOptions::for_tenant("acme").correlation("req-1").skip_cache(true);
+/// # let _ = options;
+/// ```
+#[derive(Debug, Clone)]
+pub struct CallOptions {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) correlation: CorrelationId,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) skip_cache: bool,
+}
+
+impl Default for CallOptions {
+    /// For the tenant `default`.
+    fn default() -> Self {
+        Self::for_tenant("default")
+    }
+}
+
+impl CallOptions {
+    /// For this tenant: no other is ever given an answer that was cached for it.
+    pub fn for_tenant(tenant: impl Into<Arc<str>>) -> Self {
+        Self { tenant: tenant.into(), correlation: CorrelationId::NONE, timeout: None, skip_cache: false }
+    }
+
+    /// The id of the request, as it stands in records.
+    pub fn correlation(self, id: impl Into<CorrelationId>) -> Self {
+        Self { correlation: id.into(), ..self }
+    }
+
+    /// The call may take no longer than this; an earlier end of the model's own stays.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), ..self }
+    }
+
+    /// A fresh answer is wanted. It is kept as usual.
+    pub fn skip_cache(self, skip: bool) -> Self {
+        Self { skip_cache: skip, ..self }
+    }
+
+    pub(crate) fn context(&self, clock: Option<&Arc<dyn Clock>>) -> Cx<'static> {
+        let mut cx = Cx::new(self.correlation);
+        if let Some(clock) = clock {
+            cx = cx.clock(Arc::clone(clock));
+        }
+        if let Some(timeout) = self.timeout {
+            cx = cx.timeout(timeout);
+        }
+        if self.skip_cache { cx.skip_cache() } else { cx }
+    }
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub(crate) enum Question {
+    Chat(Arc<ChatRequest>),
+    Embeddings(Arc<EmbeddingsRequest>),
+}
+
+/// What names the same question in a cache.
+pub(crate) type Key = [u8; 32];
+
+/// A question with what the layers want to know of it.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) question: Question,
+    /// Zeros where nothing is cached.
+    pub(crate) key: Key,
+    /// Tokens of the request and the answer together, guessed, to be reserved and set right afterwards.
+    pub(crate) tokens: u64,
+    /// How often a provider was asked.
+    attempts: AtomicU32,
+}
+
+/// What an answer may cost when the request does not say: most are shorter, and what was too much is given back.
+const TOKENS_OF_AN_ANSWER: u64 = 512;
+/// What a picture costs, roughly, with every provider.
+const TOKENS_OF_A_PICTURE: u64 = 1_000;
+/// Bytes of text per token; less than for English, because too little is worse than too much.
+const BYTES_PER_TOKEN: u64 = 4;
+
+impl Ask {
+    pub(crate) fn new(question: Question, cached: Option<KeyOf>, tenant: &str) -> Self {
+        let key = cached.map_or([0; 32], |of| question.key(of, tenant));
+        let tokens = question.tokens();
+        Self { question, key, tokens, attempts: AtomicU32::new(0) }
+    }
+
+    /// The same call with another question.
+    pub(crate) fn going_on(&self, question: Question) -> Self {
+        Self { attempts: AtomicU32::new(self.attempts()), ..Self::new(question, None, "") }
+    }
+
+    /// A provider is being asked.
+    pub(crate) fn count_attempt(&self) {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+}
+
+impl Question {
+    pub(crate) fn serves(&self) -> Serves {
+        match self {
+            Self::Chat(_) => Serves::Chat,
+            Self::Embeddings(_) => Serves::Embeddings,
+        }
+    }
+
+    /// The last thing that the person said.
+    pub(crate) fn last_words(&self) -> &str {
+        let Self::Chat(request) = self else { return "" };
+        let said = request.messages.iter().rev().find(|message| message.role == Role::User);
+        said.and_then(|message| {
+            message.parts.iter().rev().find_map(|part| match &part.content {
+                Content::Text(text) => Some(text.as_str()),
+                _ => None,
+            })
+        })
+        .unwrap_or_default()
+    }
+
+    fn tokens(&self) -> u64 {
+        match self {
+            Self::Chat(request) => {
+                let said: u64 = request.messages.iter().flat_map(|message| &message.parts).map(tokens_of).sum();
+                let tools = request.tools.len() as u64 * 64;
+                said + tools + request.max_output_tokens.unwrap_or(TOKENS_OF_AN_ANSWER)
+            }
+            Self::Embeddings(request) => match &request.input {
+                EmbeddingsInput::Texts(texts) => texts.iter().map(|text| tokens_of_text(text)).sum(),
+                EmbeddingsInput::Tokens(tokens) => tokens.iter().map(|tokens| tokens.len() as u64).sum(),
+            },
+        }
+    }
+
+    fn key(&self, of: KeyOf, tenant: &str) -> Key {
+        let mut hash = Hashing(Sha256::new());
+        hash.put(self.serves().name());
+        hash.put(tenant);
+        match (self, of) {
+            (Self::Chat(request), KeyOf::Exact) => hash.put_json(&**request),
+            (Self::Chat(request), KeyOf::Normalised) => {
+                for message in &request.messages {
+                    hash.put_message(message);
+                }
+                hash.put_json(&ChatRequest { messages: Vec::new(), ..(**request).clone() });
+            }
+            (Self::Embeddings(request), _) => hash.put_json(&**request),
+        }
+        hash.0.finalize().into()
+    }
+}
+
+fn tokens_of(part: &Part) -> u64 {
+    match &part.content {
+        Content::Text(text) | Content::Refusal(text) => tokens_of_text(text),
+        Content::Image(_) => TOKENS_OF_A_PICTURE,
+        Content::ToolCall(call) => tokens_of_text(&call.arguments),
+        Content::ToolResult(result) => result.parts.iter().map(tokens_of).sum(),
+        Content::Reasoning(thought) => tokens_of_text(&thought.text),
+        Content::Native(value) => tokens_of_text(value.as_str()),
+    }
+}
+
+fn tokens_of_text(text: &str) -> u64 {
+    (text.len() as u64).div_ceil(BYTES_PER_TOKEN)
+}
+
+/// A hash that things are written to, each with its length, so that no two sequences look alike.
+struct Hashing(Sha256);
+
+impl Hashing {
+    fn put(&mut self, text: &str) {
+        self.0.update((text.len() as u64).to_le_bytes());
+        self.0.update(text);
+    }
+
+    /// JSON ends by itself. It is buffered, because the serialiser writes it crumb by crumb.
+    fn put_json(&mut self, value: &impl serde::Serialize) {
+        let mut buffered = std::io::BufWriter::with_capacity(4096, &mut *self);
+        // Neither writing to a hash nor these types can fail; a key that lacked something would be refused by no test.
+        let written = serde_json::to_writer(&mut buffered, value).is_ok() && buffered.flush().is_ok();
+        debug_assert!(written, "a request can be written as JSON");
+    }
+
+    fn put_message(&mut self, message: &Message) {
+        self.put(message.role.name());
+        self.put(message.name.as_deref().unwrap_or_default());
+        for part in &message.parts {
+            match &part.content {
+                Content::Text(text) => self.put(&normalised(text)),
+                _ => self.put_json(part),
+            }
+        }
+    }
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What was answered.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    Chat(Arc<ChatResponse>),
+    Embeddings(Arc<EmbeddingsResponse>),
+}
+
+/// An answer with where it came from. Cheap to clone: caches and those who wait together get the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    pub(crate) reply: Reply,
+    pub(crate) by: Arc<Served>,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) notes: Arc<ReplyNotes>,
+}
+
+/// What is worth keeping of one exchange with a provider.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ReplyNotes {
+    /// The provider's name for the call.
+    pub(crate) request_id: Option<String>,
+    /// What the target could not be told and did not need to be.
+    pub(crate) ignored: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chat(text: &str) -> Question {
+        let messages = vec![Message::text(Role::System, "be brief"), Message::text(Role::User, text)];
+        Question::Chat(Arc::new(ChatRequest { messages, ..ChatRequest::default() }))
+    }
+
+    #[test]
+    fn the_same_question_of_the_same_tenant_has_the_same_key() {
+        let key = |question: &Question, of, tenant| Ask::new(question.clone(), Some(of), tenant).key;
+        let (one, other) = (chat("What is Rust?"), chat("what is  RUST"));
+        assert_eq!(key(&one, KeyOf::Exact, "a"), key(&chat("What is Rust?"), KeyOf::Exact, "a"));
+        assert_ne!(key(&one, KeyOf::Exact, "a"), key(&one, KeyOf::Exact, "b"), "tenants share nothing");
+        assert_ne!(key(&one, KeyOf::Exact, "a"), key(&other, KeyOf::Exact, "a"));
+        assert_eq!(key(&one, KeyOf::Normalised, "a"), key(&other, KeyOf::Normalised, "a"));
+        assert_ne!(key(&one, KeyOf::Normalised, "a"), key(&chat("What is C?"), KeyOf::Normalised, "a"));
+    }
+
+    #[test]
+    fn what_changes_the_answer_changes_the_key() {
+        let Question::Chat(request) = chat("hi") else { panic!() };
+        let cold = ChatRequest { temperature: Some(0.0), ..(*request).clone() };
+        for of in [KeyOf::Exact, KeyOf::Normalised] {
+            let key = |request: &ChatRequest| Question::Chat(Arc::new(request.clone())).key(of, "a");
+            assert_ne!(key(&request), key(&cold), "{of:?}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_guessed_from_the_text_and_the_limit_of_the_answer() {
+        let Question::Chat(request) = chat(&"x".repeat(400)) else { panic!() };
+        assert_eq!(Question::Chat(request.clone()).tokens(), 2 + 100 + TOKENS_OF_AN_ANSWER);
+        let short = ChatRequest { max_output_tokens: Some(10), ..(*request).clone() };
+        assert_eq!(Question::Chat(Arc::new(short)).tokens(), 2 + 100 + 10);
+    }
+
+    #[test]
+    fn the_last_words_are_the_persons() {
+        let Question::Chat(request) = chat("open?") else { panic!() };
+        let mut request = (*request).clone();
+        request.messages.push(Message::text(Role::Assistant, "yes"));
+        assert_eq!(Question::Chat(Arc::new(request)).last_words(), "open?");
+    }
+}

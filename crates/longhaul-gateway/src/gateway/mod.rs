@@ -1,0 +1,353 @@
+//! The handle: calls to models by name, through everything that the configuration puts around them.
+//!
+//! A [`Gateway`] is cheap to clone. It holds one [`Snapshot`] of the configuration at a time; a call keeps the snapshot
+//! that it began with, so a reload disturbs nobody. Whatever was learned (breakers, limits, meters, connections, cached
+//! answers) goes over to the new one as far as it still means the same.
+//!
+//! Every call leaves a [`CallRecord`], in the answer or in the error, and is counted from it.
+
+mod inspect;
+mod snapshot;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use longhaul_providers::chat::{ChatRequest, ChatResponse};
+use longhaul_providers::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
+use longhaul_resilience::{Clock, Cx, Decision, Label, Tick};
+use tokio_util::task::TaskTracker;
+
+pub use inspect::{
+    BreakerHand, CacheView, LayerView, LimitView, ModelView, PlacesView, RetryView, StackView, TargetCheck, TargetView,
+    UnknownTarget,
+};
+pub use snapshot::{BadGateway, Reloaded};
+use snapshot::Snapshot;
+
+use crate::call::{Answered, Ask, CallOptions, Question, Reply};
+use crate::error::{Failure, GatewayError, failure_of};
+use crate::model::{ConfiguredModel, Streamed};
+use crate::models::UnknownModel;
+use crate::record::{CacheUse, CallRecord, RecordedError};
+use crate::settings::{GatewaySettings, Serves};
+use crate::stats::ModelMeter;
+use crate::stream::{ChatStream, Live, Session};
+use crate::target::CallFail;
+
+/// What a gateway takes from its surroundings.
+#[derive(Clone, Default)]
+pub struct GatewayOptions {
+    /// The clock; the machine's if unset.
+    pub clock: Option<Arc<dyn Clock>>,
+    /// Makes jitter and weighted choice replay; unpredictable if unset.
+    pub seed: Option<u64>,
+    /// Runs what goes on after a call: refreshing a cached answer, reading the last bytes of a stream.
+    pub tracker: TaskTracker,
+}
+
+impl std::fmt::Debug for GatewayOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GatewayOptions").field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
+/// Models by name, each behind its layers. See the [module](self).
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    current: RwLock<Arc<Snapshot>>,
+    options: GatewayOptions,
+}
+
+/// A whole answer to a conversation.
+#[derive(Debug, Clone)]
+pub struct ChatAnswer {
+    /// What was said.
+    pub response: Arc<ChatResponse>,
+    /// What happened.
+    pub record: CallRecord,
+}
+
+/// Vectors.
+#[derive(Debug, Clone)]
+pub struct EmbeddingsAnswer {
+    /// One for each input.
+    pub response: Arc<EmbeddingsResponse>,
+    /// What happened.
+    pub record: CallRecord,
+}
+
+impl Gateway {
+    /// Makes the models of `settings`. Opens no connection.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the settings.
+    pub fn new(settings: GatewaySettings, options: GatewayOptions) -> Result<Self, BadGateway> {
+        let snapshot = Snapshot::new(settings, &options, None)?;
+        Ok(Self { shared: Arc::new(Shared { current: RwLock::new(Arc::new(snapshot)), options }) })
+    }
+
+    /// Puts new settings in force, for calls that begin from now on. If they cannot be used, nothing changes.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn reload(&self, settings: GatewaySettings) -> Result<Reloaded, BadGateway> {
+        let before = self.snapshot();
+        let next = Snapshot::new(settings, &self.shared.options, Some(&before))?;
+        let reloaded = next.compared_with(&before);
+        *self.shared.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        Ok(reloaded)
+    }
+
+    /// Asks a model for a whole answer.
+    ///
+    /// Dropping the future gives the call up, unless others wait for the same answer.
+    ///
+    /// # Errors
+    /// Why there is no answer, with the record of the call.
+    pub async fn chat(
+        &self,
+        model: &str,
+        request: Arc<ChatRequest>,
+        options: &CallOptions,
+    ) -> Result<ChatAnswer, GatewayError> {
+        match self.whole(model, Question::Chat(request), options).await? {
+            (Reply::Chat(response), record) => Ok(ChatAnswer { response, record }),
+            (Reply::Embeddings(_), _) => unreachable!("a conversation is answered with words"),
+        }
+    }
+
+    /// Asks a model for vectors.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub async fn embed(
+        &self,
+        model: &str,
+        request: Arc<EmbeddingsRequest>,
+        options: &CallOptions,
+    ) -> Result<EmbeddingsAnswer, GatewayError> {
+        match self.whole(model, Question::Embeddings(request), options).await? {
+            (Reply::Embeddings(response), record) => Ok(EmbeddingsAnswer { response, record }),
+            (Reply::Chat(_), _) => unreachable!("texts are answered with vectors"),
+        }
+    }
+
+    /// Asks a model for an answer in pieces. Returns when the first is there: until then whatever fails is tried again
+    /// or elsewhere, unseen.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat). What fails later is the stream's last piece.
+    pub async fn chat_stream(
+        &self,
+        model: &str,
+        request: Arc<ChatRequest>,
+        options: &CallOptions,
+    ) -> Result<ChatStream, GatewayError> {
+        let question = Question::Chat(request);
+        let cx = Arc::new(options.context(self.clock()));
+        let began = cx.renew();
+        let model = self.model_for(model, question.serves(), &cx, began)?;
+        let ask = ask(&model, question, options);
+        let mut guard = Cancelled { meter: model.meter(), armed: true };
+        let mut keep = None;
+        if let Some(cache) = model.cache() {
+            let label = Label::new(&model.name);
+            if options.skip_cache {
+                cx.note(label, Label::CACHE, Decision::CacheBypassed, 0);
+            } else if let Some((answered, degraded)) = cache.fresh(&ask.key, began) {
+                guard.armed = false;
+                cx.note(label, Label::CACHE, Decision::CacheHit, 0);
+                return Ok(self.replay(&model, &cx, began, &answered, degraded));
+            } else {
+                cx.note(label, Label::CACHE, Decision::CacheMiss, 0);
+            }
+            keep = Some(cache.spot(ask.key));
+        }
+        let opened = model.open(&cx, Arc::clone(&ask)).await;
+        guard.armed = false;
+        match opened {
+            Ok(Streamed::Opened(opened)) => {
+                let session = Session { model: Arc::clone(&model), cx, ask, began, keep };
+                Ok(ChatStream::live(Live::new(session, opened)))
+            }
+            Ok(Streamed::Canned { events, answered }) => {
+                let mut record = answered_record(&model, &cx, began, &answered);
+                record.streamed = true;
+                record.attempts = ask.attempts();
+                model.meter().observe(&record);
+                Ok(ChatStream::replay(events, record))
+            }
+            Err(fail) => Err(failed(&model, &cx, began, &fail, &ask, true)),
+        }
+    }
+
+    fn replay(
+        &self,
+        model: &ConfiguredModel,
+        cx: &Cx<'_>,
+        began: Tick,
+        answered: &Answered,
+        degraded: bool,
+    ) -> ChatStream {
+        let mut record = answered_record(model, cx, began, answered);
+        record.streamed = true;
+        record.degraded |= degraded;
+        model.meter().observe(&record);
+        let events = match &answered.reply {
+            Reply::Chat(response) => response.to_events(),
+            Reply::Embeddings(_) => Vec::new(),
+        };
+        ChatStream::replay(events, record)
+    }
+
+    async fn whole(
+        &self,
+        model: &str,
+        question: Question,
+        options: &CallOptions,
+    ) -> Result<(Reply, CallRecord), GatewayError> {
+        let cx = options.context(self.clock());
+        let began = cx.renew();
+        let model = self.model_for(model, question.serves(), &cx, began)?;
+        let ask = ask(&model, question, options);
+        let mut guard = Cancelled { meter: model.meter(), armed: true };
+        let result = model.whole(&cx, Arc::clone(&ask)).await;
+        guard.armed = false;
+        match result {
+            Ok(answered) => {
+                let mut record = answered_record(&model, &cx, began, &answered);
+                record.attempts = ask.attempts();
+                model.meter().observe(&record);
+                Ok((answered.reply, record))
+            }
+            Err(fail) => Err(failed(&model, &cx, began, &fail, &ask, false)),
+        }
+    }
+
+    /// The longest that a whole call of a model can take; `None` for an unknown model.
+    pub fn worst_case(&self, model: &str) -> Option<Duration> {
+        self.snapshot().models.get(model)?.worst_case()
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> GatewaySettings {
+        self.snapshot().settings.clone()
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.shared.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn clock(&self) -> Option<&Arc<dyn Clock>> {
+        self.shared.options.clock.as_ref()
+    }
+
+    /// The model of this name, if it is for this.
+    fn model_for(
+        &self,
+        name: &str,
+        serves: Serves,
+        cx: &Cx<'_>,
+        began: Tick,
+    ) -> Result<Arc<ConfiguredModel>, GatewayError> {
+        let snapshot = self.snapshot();
+        let failure = match snapshot.models.get(name) {
+            Some(model) if model.settings.serves == serves => return Ok(Arc::clone(model)),
+            Some(model) => Failure::WrongUse { message: wrong_use(&snapshot, model, serves) },
+            None => Failure::UnknownModel(UnknownModel::among(name, snapshot.models.keys().map(String::as_str))),
+        };
+        let mut record = CallRecord::new(&name.chars().take(80).collect::<String>().into(), began, cx.renew(), cx.report());
+        let error = GatewayError { failure, provider: None, record: Box::default() };
+        record.error = Some(RecordedError { code: error.code(), message: error.to_string(), http_status: None });
+        Err(GatewayError { record: Box::new(record), ..error })
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("models", &self.snapshot().models.keys()).finish_non_exhaustive()
+    }
+}
+
+fn ask(model: &ConfiguredModel, question: Question, options: &CallOptions) -> Arc<Ask> {
+    let key = model.settings.cache.map(|cache| cache.key);
+    Arc::new(Ask::new(question, key, &options.tenant))
+}
+
+fn wrong_use(snapshot: &Snapshot, model: &ConfiguredModel, wanted: Serves) -> String {
+    let verb = |serves| match serves {
+        Serves::Chat => "chat",
+        Serves::Embeddings => "embeddings",
+    };
+    let able: Vec<&str> = snapshot
+        .models
+        .values()
+        .filter(|model| model.settings.serves == wanted)
+        .map(|model| &*model.name)
+        .take(20)
+        .collect();
+    let others = match able.as_slice() {
+        [] => format!("no model of this configuration is for {}", verb(wanted)),
+        names => format!("of this configuration these are: {}", names.join(", ")),
+    };
+    format!("the model `{}` is for {}, not for {}; {others}", model.name, verb(model.settings.serves), verb(wanted))
+}
+
+/// Counts a call whose caller left before its end.
+struct Cancelled<'a> {
+    meter: &'a ModelMeter,
+    armed: bool,
+}
+
+impl Drop for Cancelled<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.meter.cancelled();
+        }
+    }
+}
+
+fn answered_record(model: &ConfiguredModel, cx: &Cx<'_>, began: Tick, answered: &Answered) -> CallRecord {
+    let mut record = CallRecord::new(&model.name, began, cx.renew(), cx.report());
+    record.served_by(&answered.by, &answered.notes);
+    record.usage = answered.usage;
+    record.cost_microusd = match record.cache {
+        CacheUse::Hit | CacheUse::Stale | CacheUse::Coalesced => answered.by.price.map(|_| 0),
+        CacheUse::Off | CacheUse::Miss | CacheUse::Bypass => {
+            answered.usage.zip(answered.by.price).map(|(usage, price)| price.cost_microusd(usage))
+        }
+    };
+    record
+}
+
+fn failed(
+    model: &ConfiguredModel,
+    cx: &Cx<'_>,
+    began: Tick,
+    fail: &CallFail,
+    ask: &Ask,
+    streamed: bool,
+) -> GatewayError {
+    let failure = failure_of(fail, cx);
+    let last = fail.error();
+    let mut record = CallRecord::new(&model.name, began, cx.renew(), cx.report());
+    record.streamed = streamed;
+    record.attempts = ask.attempts();
+    // What was cut off by the clock was under way: nobody knows how far it got.
+    let cut = record.layers().any(|note| matches!(note.decision, "attempt_timeout.cut" | "deadline.cut"));
+    record.ambiguous = cut || last.is_some_and(crate::error::CallError::is_ambiguous);
+    let provider = last.map(|error| Box::new(error.error().clone()));
+    let mut error = GatewayError { failure, provider, record: Box::default() };
+    record.failed(error.code(), String::new(), last);
+    error.record = Box::new(record);
+    let message = error.to_string();
+    if let Some(recorded) = &mut error.record.error {
+        recorded.message = message;
+    }
+    model.meter().observe(&error.record);
+    error
+}

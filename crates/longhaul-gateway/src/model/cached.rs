@@ -1,0 +1,112 @@
+//! The cache of a model, as its stack uses it and as streams do.
+//!
+//! Whole answers go through the cache layer. A stream cannot: its answer is there only when it has ended. It looks into
+//! the same store before it begins and puts its answer there at its end. Calls in flight are shared by whole calls only.
+
+use std::sync::Arc;
+
+use longhaul_resilience::cache::{Found, Lifetime, Memory, Store};
+use longhaul_resilience::{CacheHandle, Tick};
+
+use crate::call::{Answered, Key};
+use crate::settings::CacheSettings;
+use crate::target::CallFail;
+
+/// A store that the layer and the streams share.
+#[derive(Clone)]
+pub(crate) struct SharedMemory(Arc<Memory<Key, Answered>>);
+
+impl Store for SharedMemory {
+    type Key = Key;
+    type Value = Answered;
+
+    async fn get(&self, key: &Key, now: Tick) -> Option<Found<Answered>> {
+        self.0.look_up(key, now)
+    }
+
+    async fn put(&self, key: Key, value: Answered, degraded: bool, life: Lifetime, now: Tick) {
+        self.0.put(key, value, degraded, life, now).await;
+    }
+
+    async fn remove(&self, key: &Key) -> bool {
+        self.0.remove(key).await
+    }
+
+    async fn clear(&self) -> usize {
+        self.0.clear().await
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+pub(crate) type Handle = CacheHandle<Key, Answered, CallFail, SharedMemory>;
+
+/// The answers of a model that are kept.
+pub(crate) struct ModelCache {
+    pub(crate) settings: CacheSettings,
+    memory: SharedMemory,
+    handle: Handle,
+}
+
+impl ModelCache {
+    pub(crate) fn new(settings: CacheSettings, tracker: &tokio_util::task::TaskTracker) -> Self {
+        let memory = SharedMemory(Arc::new(Memory::new(settings.max_entries)));
+        let tracker = tracker.clone();
+        let handle = CacheHandle::with_store(settings.policy(), memory.clone()).spawn_with(move |refresh| {
+            tracker.spawn(refresh);
+        });
+        Self { settings, memory, handle }
+    }
+
+    /// The same cache with new settings, if it can be the same.
+    pub(crate) fn reloaded(&self, settings: CacheSettings) -> Option<Self> {
+        (self.settings.max_entries == settings.max_entries && self.settings.key == settings.key).then(|| {
+            self.handle.reload(settings.policy());
+            Self { settings, memory: self.memory.clone(), handle: self.handle.clone() }
+        })
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// A fresh answer to this, if there is one.
+    pub(crate) fn fresh(&self, key: &Key, now: Tick) -> Option<(Answered, bool)> {
+        let found = self.memory.0.look_up(key, now)?;
+        (found.age < found.fresh_for).then_some((found.value, found.degraded))
+    }
+
+    /// Where the answer to this is to be kept.
+    pub(crate) fn spot(&self, key: Key) -> FreshSpot {
+        FreshSpot { key, settings: self.settings, memory: self.memory.clone() }
+    }
+}
+
+impl std::fmt::Debug for ModelCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ModelCache").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// A place in the cache for an answer that is still being told.
+pub(crate) struct FreshSpot {
+    key: Key,
+    settings: CacheSettings,
+    memory: SharedMemory,
+}
+
+impl FreshSpot {
+    /// Keeps the answer; a degraded one only if the settings say for how long.
+    pub(crate) fn keep(self, answered: Answered, degraded: bool, now: Tick) {
+        let mut life = self.settings.lifetime();
+        if degraded {
+            let Some(ttl) = self.settings.degraded_ttl else { return };
+            life.fresh = ttl;
+        }
+        let put = self.memory.0.put(self.key, answered, degraded, life, now);
+        // The store is memory: it is ready at its first poll.
+        let _ = futures_util::FutureExt::now_or_never(put);
+    }
+}

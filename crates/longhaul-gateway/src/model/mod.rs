@@ -1,0 +1,188 @@
+//! A configured model: a name that clients ask for, and everything that stands behind it.
+//!
+//! ```text
+//! cache → deadline → fallback over targets, by rank → (each target's own layers)
+//! ```
+//!
+//! What outlives a reload of the configuration is in [`ModelState`]: the cache and the meters.
+
+mod cached;
+mod targets;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul_providers::chat::StreamEvent;
+use longhaul_resilience::{BoxStep, Cache, Cx, Label, Stack, Step};
+
+pub(crate) use cached::{FreshSpot, ModelCache};
+pub(crate) use targets::{Targets, Way};
+
+use crate::call::{Answered, Ask, Reply};
+use crate::error::CallError;
+use crate::served::Served;
+use crate::settings::ModelSettings;
+use crate::stats::ModelMeter;
+use crate::stream::Opened;
+use crate::target::{CallFail, StreamStack, Target, WholeStack};
+
+/// The living parts of a model.
+#[derive(Debug)]
+pub(crate) struct ModelState {
+    pub(crate) cache: Option<ModelCache>,
+    pub(crate) meter: Arc<ModelMeter>,
+}
+
+/// A model, ready to be asked.
+pub(crate) struct ConfiguredModel {
+    pub(crate) name: Arc<str>,
+    pub(crate) settings: ModelSettings,
+    pub(crate) targets: Arc<Targets>,
+    state: Arc<ModelState>,
+    whole: WholeStack,
+}
+
+impl ConfiguredModel {
+    pub(crate) fn new(
+        name: Arc<str>,
+        settings: ModelSettings,
+        targets: Vec<Target>,
+        state: Arc<ModelState>,
+        seed: u64,
+    ) -> Self {
+        let label = Label::new(&name);
+        let targets = Arc::new(Targets::new(label, &name, &settings, targets, seed));
+        let stack = Stack::named(label).classify(CallError::class).seed(seed);
+        let around = WholeTargets(Arc::clone(&targets));
+        let whole = match &state.cache {
+            None => BoxStep::new(stack.around(around)),
+            Some(cache) => {
+                let layer = Cache::keyed(|ask: &Arc<Ask>| ask.key).shared(cache.handle().clone());
+                BoxStep::new(stack.cache(layer).around(around))
+            }
+        };
+        Self { name, settings, targets, state, whole }
+    }
+
+    pub(crate) fn meter(&self) -> &ModelMeter {
+        &self.state.meter
+    }
+
+    pub(crate) fn cache(&self) -> Option<&ModelCache> {
+        self.state.cache.as_ref()
+    }
+
+    /// A whole answer.
+    pub(crate) async fn whole(&self, cx: &Cx<'_>, ask: Arc<Ask>) -> Result<Answered, CallFail> {
+        self.whole.call(cx, ask).await
+    }
+
+    /// A stream at its first token, or a canned reply.
+    pub(crate) async fn open(&self, cx: &Cx<'_>, ask: Arc<Ask>) -> Result<Streamed, CallFail> {
+        self.targets.ask::<Streaming>(cx, ask, &[]).await
+    }
+
+    /// A stream that goes on where one of the `used` targets broke off.
+    pub(crate) async fn reopen(
+        &self,
+        cx: &Cx<'_>,
+        ask: Arc<Ask>,
+        used: &[Arc<Served>],
+    ) -> Result<Opened, CallFail> {
+        self.targets.ask::<Reopening>(cx, ask, used).await
+    }
+
+    /// The longest that a whole call can take.
+    pub(crate) fn worst_case(&self) -> Option<Duration> {
+        self.whole.longest(Duration::MAX)
+    }
+}
+
+impl std::fmt::Debug for ConfiguredModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConfiguredModel").field("name", &self.name).field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// The targets as the innermost step of the model's stack.
+struct WholeTargets(Arc<Targets>);
+
+impl Step<Arc<Ask>> for WholeTargets {
+    type Out = Answered;
+    type Err = CallFail;
+
+    async fn call(&self, cx: &Cx<'_>, ask: Arc<Ask>) -> Result<Answered, CallFail> {
+        self.0.ask::<Whole>(cx, ask, &[]).await
+    }
+
+    fn longest(&self, limit: Duration) -> Option<Duration> {
+        self.0.longest(limit)
+    }
+}
+
+/// A stream, or a canned reply in its place.
+pub(crate) enum Streamed {
+    Opened(Opened),
+    Canned { events: Vec<StreamEvent>, answered: Answered },
+}
+
+/// The whole answer.
+pub(crate) struct Whole;
+
+impl Way for Whole {
+    type At = Answered;
+    type Out = Answered;
+
+    fn stack(target: &Target) -> &WholeStack {
+        target.whole()
+    }
+
+    fn out(at: Answered) -> Answered {
+        at
+    }
+
+    fn canned(answered: Answered) -> Option<Answered> {
+        Some(answered)
+    }
+}
+
+/// The first token.
+pub(crate) struct Streaming;
+
+impl Way for Streaming {
+    type At = Opened;
+    type Out = Streamed;
+
+    fn stack(target: &Target) -> &StreamStack {
+        target.stream()
+    }
+
+    fn out(at: Opened) -> Streamed {
+        Streamed::Opened(at)
+    }
+
+    fn canned(answered: Answered) -> Option<Streamed> {
+        let Reply::Chat(response) = &answered.reply else { return None };
+        Some(Streamed::Canned { events: response.to_events(), answered })
+    }
+}
+
+/// The first token of the rest. A canned reply is no rest of anything.
+pub(crate) struct Reopening;
+
+impl Way for Reopening {
+    type At = Opened;
+    type Out = Opened;
+
+    fn stack(target: &Target) -> &StreamStack {
+        target.stream()
+    }
+
+    fn out(at: Opened) -> Opened {
+        at
+    }
+
+    fn canned(_: Answered) -> Option<Opened> {
+        None
+    }
+}

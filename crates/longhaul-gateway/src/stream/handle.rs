@@ -1,0 +1,306 @@
+//! A streamed answer as the caller holds it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::Stream;
+use longhaul_providers::chat::{Accumulator, ChatRequest, Content, Message, Role, StreamEvent};
+use longhaul_providers::{ErrorCode, ProviderError};
+use longhaul_resilience::{BoxFuture, SharedCx, Tick, Why};
+
+use super::open::{End, Opened};
+use super::step::StreamEnd;
+use crate::call::{Answered, Ask, Question, Reply};
+use crate::model::{ConfiguredModel, FreshSpot};
+use crate::record::{CallRecord, RecordedError};
+use crate::served::Served;
+use crate::settings::OnCut;
+use crate::target::CallFail;
+
+/// The pieces of an answer, and at the end the record of the call.
+///
+/// The last piece is [`StreamEvent::Finished`] or [`StreamEvent::Error`]; after it comes nothing, and
+/// [`record`](Self::record) has the record. Dropping it before gives the call up: the provider's connection is closed, and
+/// every layer gets back what it lent.
+pub struct ChatStream {
+    source: Source,
+    record: Option<Box<CallRecord>>,
+}
+
+enum Source {
+    Live(Box<Live>),
+    /// From the cache, or a canned reply.
+    Replay(VecDeque<StreamEvent>),
+    Over,
+}
+
+impl ChatStream {
+    pub(crate) fn live(live: Live) -> Self {
+        Self { source: Source::Live(Box::new(live)), record: None }
+    }
+
+    pub(crate) fn replay(events: Vec<StreamEvent>, record: CallRecord) -> Self {
+        Self { source: Source::Replay(events.into()), record: Some(Box::new(record)) }
+    }
+
+    /// What happened: there once the last piece has been taken, and from the beginning for an answer that was not asked
+    /// for anew.
+    pub fn record(&self) -> Option<&CallRecord> {
+        self.record.as_deref()
+    }
+
+    /// What is known at the first piece: for the headers of an HTTP answer, which go before the rest.
+    pub fn opening_record(&self) -> CallRecord {
+        match &self.source {
+            Source::Live(live) => live.record_so_far(),
+            Source::Replay(_) | Source::Over => self.record.as_deref().cloned().unwrap_or_default(),
+        }
+    }
+
+    /// The next piece; `None` after the last.
+    pub async fn next(&mut self) -> Option<StreamEvent> {
+        std::future::poll_fn(|task| self.poll_event(task)).await
+    }
+
+    fn poll_event(&mut self, task: &mut Context<'_>) -> Poll<Option<StreamEvent>> {
+        let event = match &mut self.source {
+            Source::Over => return Poll::Ready(None),
+            Source::Replay(events) => events.pop_front(),
+            Source::Live(live) => match live.poll_event(task) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(event) => {
+                    if event.is_end() {
+                        self.record = live.record.take();
+                    }
+                    Some(event)
+                }
+            },
+        };
+        if event.as_ref().is_none_or(StreamEvent::is_end) {
+            self.source = Source::Over;
+        }
+        Poll::Ready(event)
+    }
+}
+
+impl Stream for ChatStream {
+    type Item = StreamEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<StreamEvent>> {
+        self.poll_event(task)
+    }
+}
+
+impl fmt::Debug for ChatStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match self.source {
+            Source::Live(_) => "live",
+            Source::Replay(_) => "replay",
+            Source::Over => "over",
+        };
+        f.debug_struct("ChatStream").field("source", &source).field("record", &self.record).finish()
+    }
+}
+
+/// What a live stream needs to know of its call.
+pub(crate) struct Session {
+    pub(crate) model: Arc<ConfiguredModel>,
+    pub(crate) cx: SharedCx,
+    pub(crate) ask: Arc<Ask>,
+    pub(crate) began: Tick,
+    /// Where the answer is to be kept.
+    pub(crate) keep: Option<FreshSpot>,
+}
+
+/// A stream that is being read from a provider.
+pub(crate) struct Live {
+    session: Session,
+    opened: Opened,
+    /// The next target is being asked to go on.
+    reopening: Option<BoxFuture<'static, Result<Opened, CallFail>>>,
+    /// The end of the part before, if the next target does not answer.
+    broken: Option<CallFail>,
+    /// Targets that have had their part.
+    used: Vec<Arc<Served>>,
+    /// The answer so far, where it will be needed: for the cache, or to go on from.
+    told: Option<Accumulator>,
+    first_token: Duration,
+    /// Reports of parts that have ended.
+    reports: Vec<longhaul_resilience::Report>,
+    record: Option<Box<CallRecord>>,
+    ended: bool,
+}
+
+impl Live {
+    pub(crate) fn new(session: Session, opened: Opened) -> Self {
+        let first_token = session.cx.renew().since(session.began);
+        let keeps = session.keep.is_some() || session.model.settings.stream.on_cut == OnCut::Continue;
+        Self {
+            used: vec![Arc::clone(&opened.by)],
+            session,
+            opened,
+            reopening: None,
+            broken: None,
+            told: keeps.then(Accumulator::new),
+            first_token,
+            reports: Vec::new(),
+            record: None,
+            ended: false,
+        }
+    }
+
+    fn poll_event(&mut self, task: &mut Context<'_>) -> Poll<StreamEvent> {
+        loop {
+            if let Some(reopening) = &mut self.reopening {
+                match reopening.as_mut().poll(task) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(opened)) => {
+                        self.reopening = None;
+                        self.broken = None;
+                        self.used.push(Arc::clone(&opened.by));
+                        self.opened = opened;
+                    }
+                    Poll::Ready(Err(fail)) => {
+                        self.reopening = None;
+                        let fail = self.broken.take().unwrap_or(fail);
+                        return Poll::Ready(self.fail(&fail));
+                    }
+                }
+            }
+            match self.opened.poll_next(task) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(StreamEvent::Started { .. })) if self.used.len() > 1 => {}
+                Poll::Ready(Ok(event)) => {
+                    if let Some(told) = &mut self.told {
+                        told.push(&event);
+                    }
+                    if matches!(event, StreamEvent::Finished(_)) {
+                        self.finish_with(task);
+                    }
+                    return Poll::Ready(event);
+                }
+                Poll::Ready(Err(End(Err(fail)))) => {
+                    if !self.go_on(&fail) {
+                        return Poll::Ready(self.fail(&fail));
+                    }
+                }
+                Poll::Ready(Err(End(Ok(end)))) => {
+                    // Every way to a good end tells it first; a decoder that did not is mended here.
+                    self.finish(end);
+                    return Poll::Ready(StreamEvent::Error(ProviderError::new(
+                        ErrorCode::StreamInterrupted,
+                        "the stream ended without its end",
+                    )));
+                }
+            }
+        }
+    }
+
+    /// The end was told: the layers settle in the same breath, so nothing hangs on whether the caller polls again.
+    fn finish_with(&mut self, task: &mut Context<'_>) {
+        let end = match self.opened.poll_next(task) {
+            Poll::Ready(Err(End(Ok(end)))) => end,
+            _ => StreamEnd::default(),
+        };
+        self.finish(end);
+    }
+
+    fn finish(&mut self, end: StreamEnd) {
+        let mut record = self.record_so_far();
+        let usage = end.usage;
+        record.usage = usage;
+        record.cost_microusd = usage.zip(self.opened.by.price).map(|(usage, price)| price.cost_microusd(usage));
+        if let (Some(spot), Some(told)) = (self.session.keep.take(), self.told.take())
+            && told.is_finished()
+            && self.used.len() == 1
+        {
+            let reply = Reply::Chat(Arc::new(told.into_response()));
+            let (by, notes) = (Arc::clone(&self.opened.by), Arc::clone(&self.opened.notes));
+            spot.keep(Answered { reply, by, usage, notes }, record.degraded, self.session.cx.now());
+        }
+        self.close(record);
+    }
+
+    fn fail(&mut self, fail: &CallFail) -> StreamEvent {
+        let error = match fail.error() {
+            Some(error) => error.error().clone(),
+            None => ProviderError::new(code_of(fail.why()), fail.to_string()),
+        };
+        let mut record = self.record_so_far();
+        record.ambiguous = true;
+        record.error = Some(RecordedError {
+            code: error.code.as_str(),
+            message: error.message.clone(),
+            http_status: error.http_status,
+        });
+        self.close(record);
+        StreamEvent::Error(error)
+    }
+
+    fn close(&mut self, record: CallRecord) {
+        self.ended = true;
+        self.session.model.meter().observe(&record);
+        self.record = Some(Box::new(record));
+    }
+
+    fn record_so_far(&self) -> CallRecord {
+        let Session { model, cx, ask, began, .. } = &self.session;
+        let mut record = CallRecord::new(&model.name, *began, cx.renew(), cx.report());
+        for report in self.reports.iter().cloned().chain([self.opened.report()]) {
+            record.add_notes(report);
+        }
+        record.served_by(&self.opened.by, &self.opened.notes);
+        record.streamed = true;
+        record.attempts = ask.attempts();
+        record.first_token = Some(self.first_token);
+        record
+    }
+
+    /// Asks the next target to go on from what was told, if that is wanted and can be said.
+    fn go_on(&mut self, fail: &CallFail) -> bool {
+        if self.session.model.settings.stream.on_cut != OnCut::Continue {
+            return false;
+        }
+        let Some(request) = self.told.as_ref().and_then(|told| self.continuation(told)) else { return false };
+        self.reports.push(self.opened.report());
+        self.broken = Some(fail.clone());
+        let (model, cx) = (Arc::clone(&self.session.model), Arc::clone(&self.session.cx));
+        let used = self.used.clone();
+        let ask = Arc::new(self.session.ask.going_on(Question::Chat(Arc::new(request))));
+        self.session.ask = Arc::clone(&ask);
+        self.reopening = Some(Box::pin(async move { model.reopen(&cx, ask, &used).await }));
+        true
+    }
+
+    /// The request with what was told so far as the beginning of the answer. Only text can be gone on from.
+    fn continuation(&self, told: &Accumulator) -> Option<ChatRequest> {
+        let Question::Chat(request) = &self.session.ask.question else { return None };
+        let parts = told.parts();
+        let text_only = !parts.is_empty() && parts.iter().all(|part| matches!(part.content, Content::Text(_)));
+        text_only.then(|| {
+            let mut request = (**request).clone();
+            request.messages.push(Message::of(Role::Assistant, parts.to_vec()));
+            request
+        })
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.session.model.meter().cancelled();
+        }
+    }
+}
+
+fn code_of(why: Why) -> ErrorCode {
+    match why {
+        Why::Timeout { .. } | Why::Deadline => ErrorCode::Timeout,
+        Why::Limited { .. } | Why::Park { .. } => ErrorCode::RateLimited,
+        _ => ErrorCode::StreamInterrupted,
+    }
+}

@@ -1,0 +1,189 @@
+//! The inner end of a stream: reads the provider, decodes, and writes into the pipe.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use longhaul_providers::chat::{StreamEvent, Usage};
+use longhaul_providers::protocol::StreamDecoder;
+use longhaul_providers::{ErrorCode, ProviderError};
+use longhaul_resilience::{Cx, Fail, Label, Step, Why};
+
+use super::pace::{Late, Pace};
+use super::{Pipe, StreamAsk};
+use crate::call::{Reply, ReplyNotes};
+use crate::error::CallError;
+use crate::http::AnswerBody;
+use crate::provider::Link;
+use crate::settings::StreamSettings;
+use crate::stats::AttemptEnd;
+use crate::target::{CallFail, Exchange, Judged, attempt_end};
+
+/// Pieces that come before the first token (who answers, since when) and are held back until it comes.
+const MAX_HELD_BACK: usize = 256;
+
+/// How a stream ended that ended well.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StreamEnd {
+    pub(crate) usage: Option<Usage>,
+}
+
+/// One streamed exchange as a step. It answers when the stream has ended.
+pub(crate) struct StreamStep {
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) settings: StreamSettings,
+}
+
+impl Step<StreamAsk> for StreamStep {
+    type Out = StreamEnd;
+    type Err = CallFail;
+
+    async fn call(&self, cx: &Cx<'_>, stream: StreamAsk) -> Result<StreamEnd, CallFail> {
+        let meter = &self.exchange.state.meter;
+        let (_under_way, started) = (meter.begin(), cx.now());
+        let result = self.run(cx, &stream).await;
+        let now = cx.renew();
+        let ended = match &result {
+            Ok(_) => AttemptEnd::Ok,
+            Err(fail) if fail.error().is_none() => AttemptEnd::Failed,
+            Err(fail) => attempt_end(fail.error()),
+        };
+        meter.attempt(now.since(started), ended, now);
+        result
+    }
+}
+
+impl StreamStep {
+    async fn run(&self, cx: &Cx<'_>, stream: &StreamAsk) -> Result<StreamEnd, CallFail> {
+        let by = &self.exchange.served;
+        let (protocol, channel) = match &self.exchange.provider.link {
+            Link::Spoken { protocol, channel } => (protocol, channel),
+            Link::Local(_) => {
+                let message = "the local provider cannot chat: it has no language model";
+                return Err(Fail::inner(CallError::answered(ProviderError::new(ErrorCode::Unsupported, message), by)));
+            }
+        };
+        let mut pace = Pace::new(cx, self.exchange.state.attempt_timeout.get(), self.settings.total);
+        let judged = {
+            let mut asked = pin!(self.exchange.streamed(cx, &**protocol, channel, &stream.ask));
+            std::future::poll_fn(|task| match asked.as_mut().poll(task) {
+                Poll::Ready(judged) => Poll::Ready(Ok(judged)),
+                Poll::Pending => pace.poll_late(task).map(Err),
+            })
+            .await
+        };
+        match judged {
+            Err(late) => Err(self.late(late)),
+            Ok(Err(error)) => Err(Fail::inner(error)),
+            Ok(Ok(Judged::Whole(answered))) => {
+                let mut events = match &answered.reply {
+                    Reply::Chat(response) => response.to_events(),
+                    Reply::Embeddings(_) => Vec::new(),
+                };
+                stream.pipe.open(by, &answered.notes);
+                stream.pipe.put(&mut events);
+                Ok(StreamEnd { usage: answered.usage })
+            }
+            Ok(Ok(Judged::Events { body, notes })) => {
+                let reading = Reading {
+                    step: self,
+                    pipe: &stream.pipe,
+                    notes,
+                    decoder: protocol.stream_decoder(),
+                    held_back: Vec::new(),
+                    usage: None,
+                };
+                reading.run(cx, body, pace).await
+            }
+        }
+    }
+
+    fn late(&self, late: Late) -> CallFail {
+        match late {
+            Late::FirstToken(limit) => Fail::local(Why::Timeout { limit }, Label::NONE, Label::ATTEMPT_TIMEOUT),
+            Late::Idle(limit) => self.broken(format!("the stream was silent for {limit:?}")),
+            Late::Total(limit) => self.broken(format!("the stream went on for more than {limit:?}")),
+        }
+    }
+
+    fn broken(&self, message: String) -> CallFail {
+        let error = ProviderError::new(ErrorCode::StreamInterrupted, message);
+        Fail::inner(CallError::broken_off(error, &self.exchange.served))
+    }
+}
+
+/// A stream that is being read.
+struct Reading<'a> {
+    step: &'a StreamStep,
+    pipe: &'a Pipe,
+    notes: Arc<ReplyNotes>,
+    decoder: Box<dyn StreamDecoder>,
+    /// What came before the first token.
+    held_back: Vec<StreamEvent>,
+    usage: Option<Usage>,
+}
+
+impl Reading<'_> {
+    async fn run(mut self, cx: &Cx<'_>, mut body: AnswerBody, mut pace: Pace<'_>) -> Result<StreamEnd, CallFail> {
+        let served = &self.step.exchange.served;
+        let mut events = Vec::new();
+        loop {
+            let read = std::future::poll_fn(|task| match body.poll_part(cx, task) {
+                Poll::Ready(part) => Poll::Ready(Ok(part)),
+                Poll::Pending => pace.poll_late(task).map(Err),
+            });
+            let mut lost = None;
+            match read.await {
+                Ok(Some(Ok(bytes))) => self.decoder.feed(&bytes, &mut events),
+                Ok(Some(Err(error))) => lost = Some(Fail::inner(CallError::lost(error, served))),
+                Ok(None) => self.decoder.finish(&mut events),
+                Err(late) => lost = Some(self.step.late(late)),
+            }
+            let end = self.sort_out(&mut events);
+            if !events.is_empty() {
+                pace.piece(self.step.settings.idle);
+                self.pass_on(&mut events);
+            }
+            match (end, lost) {
+                (Some(Ok(())), _) => {
+                    body.drain(cx);
+                    return Ok(StreamEnd { usage: self.usage });
+                }
+                (Some(Err(error)), _) => return Err(Fail::inner(CallError::broken_off(error, served))),
+                (None, Some(fail)) => return Err(fail),
+                (None, None) => self.pipe.emptied().await,
+            }
+        }
+    }
+
+    /// Notes usage and takes an error out: it is the call's to tell, and may yet be mended.
+    fn sort_out(&mut self, events: &mut Vec<StreamEvent>) -> Option<Result<(), ProviderError>> {
+        for event in events.iter() {
+            if let StreamEvent::Usage(usage) = event {
+                self.usage = Some(*usage);
+            }
+        }
+        match events.pop()? {
+            StreamEvent::Error(error) => Some(Err(error)),
+            last => {
+                let end = matches!(last, StreamEvent::Finished(_)).then_some(Ok(()));
+                events.push(last);
+                end
+            }
+        }
+    }
+
+    /// Into the pipe, from the first token on.
+    fn pass_on(&mut self, events: &mut Vec<StreamEvent>) {
+        if !self.pipe.is_open() {
+            let begins = events.iter().any(|event| event.is_content() || event.is_end());
+            self.held_back.append(events);
+            if !begins && self.held_back.len() < MAX_HELD_BACK {
+                return;
+            }
+            self.pipe.open(&self.step.exchange.served, &self.notes);
+            self.pipe.put(&mut self.held_back);
+        }
+        self.pipe.put(events);
+    }
+}

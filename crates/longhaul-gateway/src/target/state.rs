@@ -1,0 +1,87 @@
+//! What a target remembers: its breaker, its limits, its meters. Kept over a reload of the configuration.
+
+use longhaul_resilience::{
+    BreakerHandle, Bulkhead, BulkheadHandle, Limit, LimitHandle, LiveDuration, Retry, RetryBudget, RetryHandle,
+};
+
+use crate::settings::{LimitSettings, TargetSettings};
+use crate::stats::TargetMeter;
+
+/// What makes a target of the new configuration the same as one of the old.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TargetKey {
+    pub(crate) model: String,
+    pub(crate) target: String,
+    pub(crate) provider: String,
+    pub(crate) upstream: String,
+}
+
+impl TargetKey {
+    pub(crate) fn of(model: &str, target: &TargetSettings) -> Self {
+        Self {
+            model: model.to_owned(),
+            target: target.name.clone(),
+            provider: target.provider.clone(),
+            upstream: target.model.clone(),
+        }
+    }
+}
+
+/// Retries for each first attempt, and beyond that a few a minute so that a quiet target can retry at all: an outage
+/// then costs its provider at most a sixth more calls than there are.
+const RETRIES_PER_CALL: f64 = 0.15;
+const RETRIES_PER_SECOND: f64 = 0.2;
+
+/// The living parts of a target.
+#[derive(Debug)]
+pub(crate) struct TargetState {
+    pub(crate) breaker: BreakerHandle,
+    pub(crate) limit: LimitHandle,
+    pub(crate) places: BulkheadHandle,
+    pub(crate) retry: RetryHandle,
+    pub(crate) attempt_timeout: LiveDuration,
+    pub(crate) meter: TargetMeter,
+    budget: RetryBudget,
+}
+
+impl TargetState {
+    pub(crate) fn new(settings: &TargetSettings) -> Self {
+        let budget = RetryBudget::new(RETRIES_PER_CALL, RETRIES_PER_SECOND);
+        let limit = Limit::tokens_only().tpm(1, |&(): &()| 0).handle();
+        set_limit(&limit, &settings.limit);
+        Self {
+            breaker: BreakerHandle::new(settings.breaker.layer()),
+            limit,
+            places: Bulkhead::new(places(&settings.limit)).handle(),
+            retry: RetryHandle::new(retry(settings, &budget)),
+            attempt_timeout: LiveDuration::new(settings.attempt_timeout),
+            meter: TargetMeter::default(),
+            budget,
+        }
+    }
+
+    /// Takes new numbers and keeps everything that was learned.
+    pub(crate) fn reload(&self, settings: &TargetSettings) {
+        let breaker = settings.breaker.layer();
+        if self.breaker.settings() != breaker {
+            self.breaker.reload(breaker);
+        }
+        set_limit(&self.limit, &settings.limit);
+        self.places.set_limit(places(&settings.limit));
+        self.retry.reload(retry(settings, &self.budget));
+        self.attempt_timeout.set(settings.attempt_timeout);
+    }
+}
+
+fn retry(settings: &TargetSettings, budget: &RetryBudget) -> Retry {
+    settings.retry.layer().budget(budget)
+}
+
+fn set_limit(limit: &LimitHandle, settings: &LimitSettings) {
+    limit.set_rpm(settings.rpm);
+    limit.set_tpm(settings.tpm);
+}
+
+fn places(settings: &LimitSettings) -> u32 {
+    settings.concurrency.unwrap_or(BulkheadHandle::MAX_LIMIT)
+}

@@ -1,0 +1,298 @@
+//! Streams through the layers, from a provider that fails as it is told.
+
+mod support;
+
+use std::future::Future as _;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use longhaul_gateway::settings::{CacheSettings, Canned, LimitSettings, OnCut, Price, Scenario, StreamSettings};
+use longhaul_gateway::{CacheUse, ChatStream, Failure, Gateway};
+use longhaul_providers::ErrorCode;
+use longhaul_providers::chat::{Accumulator, StreamEvent};
+use support::{
+    Play, Provider, answer, ask, chunk, error, gateway, options, smart, stream, stream_begin,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The text, and the error that ended it.
+async fn read(stream: &mut ChatStream) -> (String, Option<ErrorCode>) {
+    let mut told = Accumulator::new();
+    let mut failed = None;
+    let mut ends = 0;
+    while let Some(event) = stream.next().await {
+        ends += usize::from(event.is_end());
+        if let StreamEvent::Error(error) = &event {
+            failed = Some(error.code);
+        }
+        told.push(&event);
+    }
+    assert_eq!(ends, 1, "one end");
+    (told.into_response().text(), failed)
+}
+
+fn nothing_is_held(gateway: &Gateway, targets: usize) {
+    let stack = gateway.stack("smart").unwrap();
+    for target in &stack.targets[..targets] {
+        assert_eq!((target.places.in_use, target.places.waiting, target.limit.waiting), (0, 0, 0));
+        assert_eq!(target.stats.in_flight, 0);
+        assert_eq!(target.connections.unwrap().0, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_comes_piece_by_piece_with_its_record_at_the_end() {
+    let server = Provider::start(|_| Play::Keep(stream(&["Hel", "lo"]))).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.targets[0].price = Some(Price { input_per_mtok: 2.0, output_per_mtok: 10.0, cached_input_per_mtok: None });
+    let (gateway, _) = gateway(settings, model);
+    for n in 1..=3 {
+        let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+        assert_eq!(stream.opening_record().target.as_deref(), Some("a"));
+        assert!(stream.record().is_none());
+        assert_eq!(read(&mut stream).await, ("Hello".to_owned(), None));
+        let record = stream.record().unwrap();
+        assert!(record.streamed && record.first_token.is_some() && record.error.is_none());
+        assert_eq!((record.attempts, record.cost_microusd), (1, Some(70)));
+        assert_eq!(gateway.stats()["smart"].calls, n);
+        nothing_is_held(&gateway, 1);
+    }
+    assert!(server.body(0).contains("\"stream\":true"));
+    assert_eq!(server.connections(), 1, "the connection is used again");
+}
+
+#[tokio::test]
+async fn before_the_first_token_the_next_target_takes_over_unseen() {
+    let role = r#"data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#;
+    let mut begun = stream_begin(&[]);
+    begun.extend_from_slice(&chunk(&format!("{role}\n\n")));
+    for (name, play) in [
+        ("5xx", error(500, "")),
+        ("cut after the head", Play::Close(stream_begin(&[]))),
+        ("cut after who speaks", Play::Close(begun)),
+        ("reset", Play::Reset(stream_begin(&[]))),
+        ("an error in a good status", Play::Keep({
+            let mut bytes = stream_begin(&[]);
+            bytes.extend_from_slice(&chunk("data: {\"error\":{\"message\":\"no\",\"type\":\"server_error\"}}\n\n"));
+            bytes.extend_from_slice(b"0\r\n\r\n");
+            bytes
+        })),
+    ] {
+        let broken = Provider::start(move |_| play.clone()).await;
+        let sound = Provider::start(|_| Play::Keep(stream(&["from b"]))).await;
+        let (settings, model) = smart(&[&broken, &sound]);
+        let (gateway, _) = gateway(settings, model);
+        let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+        assert_eq!(read(&mut stream).await, ("from b".to_owned(), None), "{name}");
+        let record = stream.record().unwrap();
+        assert!(record.degraded, "{name}");
+        assert_eq!((broken.requests(), record.attempts), (3, 4), "{name}: tried again, then elsewhere");
+        nothing_is_held(&gateway, 2);
+    }
+}
+
+#[tokio::test]
+async fn after_the_first_token_a_cut_is_an_error_with_a_type() {
+    for play in [Play::Close(stream_begin(&["Hel"])), Play::Reset(stream_begin(&["Hel"]))] {
+        let broken = Provider::start(move |_| play.clone()).await;
+        let other = Provider::start(|_| Play::Keep(stream(&["x"]))).await;
+        let (settings, model) = smart(&[&broken, &other]);
+        let (gateway, _) = gateway(settings, model);
+        let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+        let (text, failed) = read(&mut stream).await;
+        assert!(matches!(failed, Some(ErrorCode::ConnectionLost | ErrorCode::StreamInterrupted)), "{failed:?}");
+        assert!(text == "Hel" || text.is_empty(), "{text:?}");
+        assert_eq!((broken.requests(), other.requests()), (1, 0), "nothing is repeated");
+        let record = stream.record().unwrap();
+        assert!(record.ambiguous && record.error.is_some());
+        assert_eq!(gateway.stack("smart").unwrap().targets[0].stats.failed, 1);
+        nothing_is_held(&gateway, 2);
+    }
+}
+
+#[tokio::test]
+async fn after_the_first_token_the_next_target_goes_on_if_that_is_wanted() {
+    let broken = Provider::start(|_| Play::Close(stream_begin(&["Hel"]))).await;
+    let other = Provider::start(|_| Play::Keep(stream(&["lo"]))).await;
+    let (settings, mut model) = smart(&[&broken, &other]);
+    model.stream.on_cut = OnCut::Continue;
+    let (gateway, _) = gateway(settings, model);
+    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    assert_eq!(read(&mut stream).await, ("Hello".to_owned(), None));
+    assert!(other.body(0).contains(r#"{"role":"assistant","content":"Hel"}"#), "{}", other.body(0));
+    let record = stream.record().unwrap();
+    assert_eq!((record.target.as_deref(), record.attempts), (Some("b"), 2));
+    nothing_is_held(&gateway, 2);
+}
+
+#[tokio::test]
+async fn silence_and_slowness_are_bounded() {
+    // Silence after the first piece.
+    let server = Provider::start(|_| Play::Hang(stream_begin(&["Hel"]))).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.stream = StreamSettings { idle: 5 * SECOND, total: 60 * SECOND, on_cut: OnCut::Fail };
+    let (one, clock) = gateway(settings, model);
+    let mut stream = one.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    assert!(matches!(stream.next().await, Some(StreamEvent::Started { .. })));
+    assert!(matches!(stream.next().await, Some(StreamEvent::TextDelta { .. })));
+    {
+        let mut next = pin!(stream.next());
+        assert!(futures_util::poll!(&mut next).is_pending());
+        clock.advance(5 * SECOND);
+        let Some(StreamEvent::Error(error)) = next.await else { panic!() };
+        assert_eq!(error.code, ErrorCode::StreamInterrupted);
+        assert!(error.message.contains("silent for 5s"), "{error}");
+    }
+    server.open_connections(0).await;
+    nothing_is_held(&one, 1);
+
+    // No first piece.
+    let server = Provider::start(|_| Play::Hang(stream_begin(&[]))).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.targets[0].retry.max_retries = 0;
+    let (other, clock) = gateway(settings, model);
+    let requested = options();
+    let (failed, ()) = tokio::join!(other.chat_stream("smart", ask("hi"), &requested), async {
+        server.arrived(1).await;
+        clock.advance(30 * SECOND);
+    });
+    assert_eq!(failed.unwrap_err().failure, Failure::Timeout { limit: 30 * SECOND });
+    server.open_connections(0).await;
+    nothing_is_held(&other, 1);
+}
+
+#[tokio::test]
+async fn a_byte_now_and_then_is_no_piece() {
+    let slow = support::delta("never whole").into_bytes();
+    let slow: Vec<u8> = slow.iter().flat_map(|byte| chunk(&(*byte as char).to_string())).collect();
+    let server = Provider::start(move |_| Play::Drip(stream_begin(&["Hel"]), slow.clone())).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.stream.idle = 5 * SECOND;
+    let (gateway, clock) = gateway(settings, model);
+    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    stream.next().await.unwrap();
+    stream.next().await.unwrap();
+    let mut next = pin!(stream.next());
+    let mut ended = None;
+    for _ in 0..7 {
+        server.drip();
+        clock.advance(SECOND);
+        tokio::task::yield_now().await;
+        if let Poll::Ready(event) = futures_util::poll!(&mut next) {
+            ended = event;
+            break;
+        }
+    }
+    assert!(matches!(ended, Some(StreamEvent::Error(error)) if error.message.contains("silent")));
+    server.open_connections(0).await;
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_ends_the_providers_call() {
+    let server = Provider::start(|_| Play::Hang(stream_begin(&["Hel"]))).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.targets[0].limit = LimitSettings { concurrency: Some(1), ..LimitSettings::default() };
+    let (gateway, _) = gateway(settings, model);
+    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    stream.next().await.unwrap();
+    let stack = gateway.stack("smart").unwrap();
+    assert_eq!((stack.targets[0].places.in_use, stack.targets[0].stats.in_flight), (1, 1), "held while it streams");
+    drop(stream);
+    server.open_connections(0).await;
+    nothing_is_held(&gateway, 1);
+    let stats = &gateway.stats()["smart"];
+    assert_eq!((stats.cancelled, stats.calls), (1, 0));
+    assert_eq!(gateway.stack("smart").unwrap().targets[0].breaker, "closed");
+}
+
+#[tokio::test]
+async fn a_whole_answer_to_a_streamed_question_is_told_in_pieces() {
+    let server = Provider::start(|_| answer("whole")).await;
+    let (settings, model) = smart(&[&server]);
+    let (gateway, _) = gateway(settings, model);
+    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    assert_eq!(read(&mut stream).await, ("whole".to_owned(), None));
+    assert_eq!(stream.record().unwrap().usage.unwrap().output_tokens, 5);
+}
+
+#[tokio::test]
+async fn a_stream_fills_the_cache_and_is_served_from_it() {
+    let server = Provider::start(|n| if n == 0 { Play::Keep(stream(&["Hel", "lo"])) } else { answer("other") }).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.cache = Some(CacheSettings::of(Scenario::Faq));
+    let (gateway, _) = gateway(settings, model);
+    let mut first = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    assert_eq!(read(&mut first).await.0, "Hello");
+    assert_eq!(first.record().unwrap().cache, CacheUse::Miss);
+    let mut second = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    assert_eq!(read(&mut second).await.0, "Hello");
+    assert_eq!((second.record().unwrap().cache, second.record().unwrap().attempts), (CacheUse::Hit, 0));
+    let whole = gateway.chat("smart", ask("hi"), &options()).await.unwrap();
+    assert_eq!((whole.response.text(), whole.record.cache), ("Hello".to_owned(), CacheUse::Hit));
+    assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_broke_is_not_kept() {
+    let server = Provider::start(|_| Play::Close(stream_begin(&["Hel"]))).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.cache = Some(CacheSettings::of(Scenario::Faq));
+    let (gateway, _) = gateway(settings, model);
+    for n in 1..=2 {
+        let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+        assert!(read(&mut stream).await.1.is_some());
+        assert_eq!(server.requests(), n);
+    }
+}
+
+#[tokio::test]
+async fn a_canned_reply_is_streamed_too() {
+    let server = Provider::start(|_| error(500, "")).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.canned = Some(Canned { rules: Vec::new(), otherwise: Some("Later.".to_owned()) });
+    let (gateway, _) = gateway(settings, model);
+    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    assert_eq!(read(&mut stream).await, ("Later.".to_owned(), None));
+    assert!(stream.record().unwrap().degraded);
+}
+
+/// Polls a call so many times and drops it, again with one more, until it ends by itself.
+#[tokio::test]
+async fn dropping_at_any_poll_leaves_nothing_behind() {
+    let server = Provider::start(|n| match n % 3 {
+        0 => error(500, ""),
+        1 => Play::Keep(stream(&["a", "b", "c"])),
+        _ => Play::Close(stream_begin(&["a"])),
+    })
+    .await;
+    let (settings, mut model) = smart(&[&server]);
+    model.targets[0].limit = LimitSettings { concurrency: Some(2), rpm: Some(100_000), tpm: Some(1_000_000_000) };
+    model.targets[0].breaker.trip = longhaul_gateway::settings::Trip::Consecutive(1_000_000);
+    let (gateway, _) = gateway(settings, model);
+    let ended = Arc::new(AtomicUsize::new(0));
+    for polls in 0..60 {
+        let (caller, ended, requested) = (gateway.clone(), Arc::clone(&ended), options());
+        let mut call = Box::pin(async move {
+            if let Ok(mut stream) = caller.chat_stream("smart", ask("hi"), &requested).await {
+                while stream.next().await.is_some() {}
+            }
+            ended.fetch_add(1, Ordering::Relaxed);
+        });
+        for _ in 0..polls {
+            if call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                break;
+            }
+            // Let the socket's bytes arrive, so that another poll sees something new.
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(call);
+        nothing_is_held(&gateway, 1);
+    }
+    assert!(ended.load(Ordering::Relaxed) > 0, "some came to their end");
+}

@@ -1,0 +1,9 @@
+//! The side towards clients: what Anthropic's SDKs send, and what they expect back.
+
+mod answer;
+mod read;
+mod stream;
+
+pub use answer::{encode_failure, encode_response};
+pub use read::decode_request;
+pub use stream::MessageStreamEncoder;

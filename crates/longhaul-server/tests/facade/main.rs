@@ -1,0 +1,8 @@
+//! The routes that speak OpenAI's and Anthropic's APIs, through the whole router, over simulated providers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is a failed test")]
+
+mod anthropic;
+mod chat;
+mod kit;
+mod models;

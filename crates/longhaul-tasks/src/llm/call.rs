@@ -1,0 +1,77 @@
+//! What every call of a job has in common: its options before, its record afterwards.
+
+use longhaul_core::{LAYER_MOST, Report, Timestamp, Usage};
+use longhaul_engine::{Failure, JobContext};
+use longhaul_gateway::{CallOptions, CallRecord};
+use longhaul_providers::facade::Stamp;
+
+/// The call is the tenant's, known by the job's id, and over when the job has to be.
+pub(super) fn options(job: &JobContext) -> CallOptions {
+    let options = CallOptions::for_tenant(job.tenant().as_str()).correlation(job.id().to_string().as_str());
+    match job.deadline_at() {
+        Some(deadline) => options.timeout(deadline.since(job.clock().now()).into()),
+        None => options,
+    }
+}
+
+/// What an answer is marked with: made of the job's id alone, so that every attempt makes the same.
+pub(super) fn stamp(job: &JobContext, prefix: &str, model: String) -> Stamp {
+    Stamp { id: format!("{prefix}{}", digits(job)), created: created(job.id().as_bytes()), model }
+}
+
+/// The digits of the job's id.
+fn digits(job: &JobContext) -> String {
+    let id = job.id().to_string();
+    id.rsplit('_').next().unwrap_or_default().to_owned()
+}
+
+/// The second at which the job was submitted: a UUID of version 7 begins with its milliseconds.
+pub(super) fn created(id: &[u8; 16]) -> i64 {
+    let millis = id[..6].iter().fold(0_i64, |millis, byte| millis << 8 | i64::from(*byte));
+    millis / 1_000
+}
+
+/// The second that it is.
+pub(super) fn now(job: &JobContext) -> i64 {
+    job.clock().now().as_millis() / 1_000
+}
+
+/// Tells in the job's history what the layers decided, and how long each took.
+pub(super) async fn tell(job: &JobContext, record: &CallRecord) -> Result<(), Failure> {
+    let Ok(mut note) = serde_json::to_value(record) else { return Ok(()) };
+    // A note for people is cut rather than left out: the last decisions say most.
+    while note.to_string().len() > LAYER_MOST {
+        let Some(layers) = note["layers"].as_array_mut().filter(|layers| !layers.is_empty()) else { break };
+        let half = layers.len().div_ceil(2);
+        layers.drain(..half);
+        note["layers_lost"] = (note["layers_lost"].as_u64().unwrap_or(0) + half as u64).into();
+    }
+    job.layer(&note).await
+}
+
+/// What the job says of its answer.
+pub fn report(record: &CallRecord) -> Report {
+    let usage = record.usage.unwrap_or_default();
+    let is_free = record.cache.is_free();
+    Report {
+        degraded: record.degraded,
+        cached: is_free,
+        model: record.upstream_model.as_deref().map(str::to_owned),
+        usage: Usage {
+            // An answer from the cache took nothing.
+            input_tokens: if is_free { 0 } else { usage.input_tokens },
+            output_tokens: if is_free { 0 } else { usage.output_tokens },
+            cost_microusd: record.cost_microusd.unwrap_or(0),
+        },
+    }
+}
+
+/// How long a job is parked for what is not the provider's own word: an open breaker, a limit of ours. After that it
+/// fails as a call would.
+const PATIENCE_S: u64 = 24 * 3_600;
+
+/// Whether the job is young enough to wait for better times.
+pub(super) fn is_patient(job: &JobContext, until: Timestamp) -> bool {
+    let created = Timestamp::from_micros(created(job.id().as_bytes()).saturating_mul(1_000_000));
+    until.since(created).as_secs() < PATIENCE_S
+}

@@ -1,0 +1,87 @@
+//! The configuration read again while the server runs: on SIGHUP, and when its file has changed.
+//!
+//! Providers and models go into force at once, and keep what they learned: breakers, limits, connections, cached answers.
+//! The other sections are read when the server starts; if they changed, the log says that they wait for a restart. A
+//! file with problems changes nothing.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use longhaul_gateway::Gateway;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Loaded, Settings, Sources, load};
+
+/// How often the file is looked at. Looking costs one system call, and works on every file system; mounted
+/// configurations are often swapped by a rename, which watchers of files miss.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What tells one state of a file from another.
+type Stamp = Option<(SystemTime, u64)>;
+
+/// Watches for a new configuration.
+pub(super) struct Reload {
+    sources: Sources,
+    gateway: Gateway,
+    /// What the server was started with, and the models that are in force.
+    current: Settings,
+    file: Option<PathBuf>,
+    hangups: Signal,
+}
+
+impl Reload {
+    /// From now on SIGHUP does not end the process.
+    pub(super) fn new(sources: Sources, gateway: Gateway, current: Settings, file: Option<PathBuf>) -> std::io::Result<Self> {
+        Ok(Self { sources, gateway, current, file, hangups: signal(SignalKind::hangup())? })
+    }
+
+    /// Runs until the server stops.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut seen = self.stamp().await;
+        loop {
+            let asked = tokio::select! {
+                () = stop.cancelled() => return,
+                _ = self.hangups.recv() => true,
+                () = tokio::time::sleep(LOOK_EVERY) => false,
+            };
+            let stamp = self.stamp().await;
+            // A file that is gone for a moment is being replaced.
+            if asked || (stamp != seen && stamp.is_some()) {
+                seen = stamp;
+                self.reload().await;
+            }
+        }
+    }
+
+    async fn stamp(&self) -> Stamp {
+        let metadata = tokio::fs::metadata(self.file.as_ref()?).await.ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    }
+
+    async fn reload(&mut self) {
+        let sources = self.sources.clone();
+        let Ok(Loaded { settings, problems, .. }) = tokio::task::spawn_blocking(move || load(sources)).await else { return };
+        if !problems.is_empty() {
+            for problem in &problems {
+                tracing::error!(place = %problem.place, "configuration not reloaded: {}", problem.message);
+            }
+            return;
+        }
+        match self.gateway.reload(settings.gateway.clone()) {
+            Err(bad) => tracing::error!("configuration not reloaded: {bad}"),
+            Ok(reloaded) => {
+                let (added, removed, changed) = (&reloaded.added, &reloaded.removed, &reloaded.changed);
+                tracing::info!(?added, ?removed, ?changed, "models reloaded");
+                if !same_but_models(&self.current, &settings) {
+                    tracing::warn!("other sections of the configuration changed too; they wait for a restart");
+                }
+                self.current.gateway = settings.gateway;
+            }
+        }
+    }
+}
+
+fn same_but_models(one: &Settings, other: &Settings) -> bool {
+    *one == Settings { gateway: one.gateway.clone(), ..other.clone() }
+}
