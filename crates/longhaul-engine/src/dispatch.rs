@@ -61,6 +61,7 @@ impl Engine {
                 Err(error) => {
                     tracing::error!(%error, "no jobs could be claimed");
                     tokio::select! {
+                        biased;
                         () = inner.clock.sleep(AFTER_ERROR) => {}
                         () = inner.stop_claiming.cancelled() => return,
                     }
@@ -75,6 +76,7 @@ impl Engine {
         self.inner.jobs.spawn(async move {
             let held = leased.held.clone();
             let result = tokio::select! {
+                biased;
                 result = engine.attempt(leased) => result,
                 () = interrupt.cancelled() => Err(Failure::Interrupted),
             };
@@ -110,6 +112,7 @@ impl Engine {
         match spec.attempt_timeout {
             None => run.await,
             Some(limit) => tokio::select! {
+                biased;
                 result = run => result,
                 () = inner.clock.sleep(limit) => Err(Failure::transient(
                     "attempt_timeout",
@@ -157,6 +160,7 @@ impl Engine {
                 Err(error @ (StoreError::StorageFull | StoreError::Overloaded)) => {
                     tracing::warn!(job = %held.job, %error, "the end of an attempt is written again");
                     tokio::select! {
+                        biased;
                         () = inner.clock.sleep(AFTER_ERROR) => {}
                         () = inner.stop.cancelled() => return Err(error),
                     }

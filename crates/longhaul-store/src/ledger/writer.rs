@@ -74,22 +74,50 @@ impl<B: Backing> Writer<B> {
                     None => break,
                 }
             }
-            while batch.len() < BATCH_MOST
-                && let Ok(next) = self.mailbox.try_recv()
-            {
-                batch.push(next);
-            }
-            let closing = if self.broken.is_none() { self.carry_out(&mut batch) } else { self.refuse(&mut batch) };
-            if !closing.is_empty() {
-                self.ledger.backing_mut().close();
-                for done in closing {
-                    // Whoever asked may have stopped waiting.
-                    let _ = done.send(());
-                }
+            if self.turn(&mut batch) {
                 return;
             }
         }
         self.ledger.backing_mut().close();
+    }
+
+    /// As [`Writer::run`], as a future instead of a thread: what a simulation polls. `pace` is awaited before each
+    /// batch, while more gathers for it.
+    #[cfg(feature = "simulation")]
+    pub(crate) async fn run_paced(mut self, pace: crate::simulation::Pace) {
+        let mut batch = Vec::new();
+        loop {
+            if !self.more_to_lease {
+                match self.mailbox.recv().await {
+                    Some(first) => batch.push(first),
+                    None => break,
+                }
+            }
+            pace().await;
+            if self.turn(&mut batch) {
+                return;
+            }
+        }
+        self.ledger.backing_mut().close();
+    }
+
+    /// Carries out what has gathered, `batch` first; true: it was told to close, and has.
+    fn turn(&mut self, batch: &mut Vec<Message<B>>) -> bool {
+        while batch.len() < BATCH_MOST
+            && let Ok(next) = self.mailbox.try_recv()
+        {
+            batch.push(next);
+        }
+        let closing = if self.broken.is_none() { self.carry_out(batch) } else { self.refuse(batch) };
+        if closing.is_empty() {
+            return false;
+        }
+        self.ledger.backing_mut().close();
+        for done in closing {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(());
+        }
+        true
     }
 
     /// One batch: runs the operations, serves waiting claims, commits, answers.

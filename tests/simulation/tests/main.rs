@@ -1,0 +1,107 @@
+//! A simulation of the whole: the engine, the ledger, clients and workers on one thread, in virtual time, over a disk
+//! that fails. All chance comes from a seed; a run that breaks a promise prints its seed, and the seed replays it.
+//!
+//! What is real: the engine with its dispatcher, sweeps, beats and admission; the ledger with its batches, claims and
+//! grants. What is simulated: time, the disk, the network, the workers and the moments at which the process is killed,
+//! which lie between any two polls of its tasks.
+//!
+//! - [`run`] goes from a seed to a judgement; [`scenario`] says what goes wrong in it.
+//! - [`drive`] is the one thread: lives of the process, those outside, virtual time.
+//! - [`client`], [`worker`], [`executors`] do the work; [`network`] and [`disk`] hinder it.
+//! - [`observed`] holds every answer of the port against earlier ones; [`closing`] looks at everything in the end; the
+//!   history checker of the test kit judges what clients saw.
+//! - [`bugs`] are put in on purpose, to show that they would be found.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is a failed test")]
+#![allow(clippy::print_stdout, reason = "a run tells its seed and its figures")]
+
+mod book;
+mod bugs;
+mod client;
+mod clock;
+mod closing;
+mod dice;
+mod disk;
+mod drive;
+mod executors;
+mod looking;
+mod network;
+mod observed;
+mod process;
+mod run;
+mod scenario;
+mod submitting;
+mod trace;
+mod worker;
+mod world;
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bugs::Bug;
+use run::{Verdict, killed_at, storm};
+
+/// The environment variable that names the seed to replay.
+const SEED: &str = "LONGHAUL_SIM_SEED";
+
+/// How many seeds a storm is run with.
+const SEEDS: u64 = 2_000;
+
+/// How many seeds are run twice.
+const SEEDS_TWICE: u64 = 60;
+
+/// With how many seeds a bug must be found.
+const SEEDS_PER_BUG: u64 = 60;
+
+/// Runs `each` for all of them, on as many threads as there are processors.
+fn for_all(numbers: std::ops::Range<u64>, each: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(numbers.start);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= numbers.end {
+                        return;
+                    }
+                    each(number);
+                }
+            });
+        }
+    });
+}
+
+fn report(seed: u64, verdict: &Verdict) -> String {
+    let broken: Vec<String> = verdict.broken.iter().map(|broken| format!("  {broken}")).collect();
+    let again = format!("{SEED}={seed} cargo nextest run -p longhaul-simulation --no-capture replay");
+    format!("seed {seed}, replayed by\n  {again}\n{}", broken.join("\n"))
+}
+
+#[test]
+fn no_promise_is_broken_in_any_storm() {
+    let failures = Mutex::new(Vec::new());
+    let totals = Mutex::new(book::Counts::default());
+    for_all(0..SEEDS, |seed| {
+        let verdict = storm(seed, None, false);
+        totals.lock().unwrap().add(&verdict.counts);
+        if !verdict.broken.is_empty() {
+            failures.lock().unwrap().push(report(seed, &verdict));
+        }
+    });
+    println!("{SEEDS} seeds: {:?}", totals.into_inner().unwrap());
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} seeds broke a promise\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn replay() {
+    let Some(seed) = std::env::var(SEED).ok() else { return };
+    let seed: u64 = seed.parse().expect("the seed is a number");
+    let verdict = storm(seed, None, true);
+    verdict.told.iter().for_each(|line| println!("{line}"));
+    println!("{:?}", verdict.counts);
+    assert!(verdict.broken.is_empty(), "{}", report(seed, &verdict));
+}
