@@ -89,6 +89,7 @@ pub(crate) struct Book {
     known: Vec<(Tenant, JobId)>,
     /// Every job that the port has acknowledged, whether or not the answer arrived.
     promised: BTreeMap<JobId, Tenant>,
+    markers: BTreeMap<JobId, String>,
     newest_lease: BTreeMap<JobId, LeaseToken>,
     /// Leases that reached whoever claimed: the job, and which of its leases.
     taken: BTreeSet<(JobId, u32)>,
@@ -169,6 +170,15 @@ impl Book {
 
     pub(crate) fn promised(&self) -> &BTreeMap<JobId, Tenant> {
         &self.promised
+    }
+
+    /// Under which marker a job was submitted.
+    pub(crate) fn marked(&mut self, job: JobId, marker: &str) {
+        self.markers.insert(job, marker.to_owned());
+    }
+
+    pub(crate) fn marker_of(&self, job: JobId) -> Option<String> {
+        self.markers.get(&job).cloned()
     }
 
     // ── leases ──

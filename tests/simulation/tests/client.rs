@@ -30,7 +30,7 @@ pub(crate) async fn client(world: World, tenant: Tenant, deeds: usize) {
             }
             40..50 => {
                 let count = 2 + world.dice.below(4);
-                let wanted = (0..count).map(|_| Wanted::any(&world)).collect();
+                let wanted = (0..count).map(|_| Wanted::one_of_many(&world)).collect();
                 let is_keyed = world.dice.percent(50);
                 submitting::submit(&world, &tenant, wanted, is_keyed).await;
             }
@@ -108,11 +108,11 @@ async fn erase(world: &World, tenant: &Tenant, job: JobId) {
 pub(crate) async fn wait(world: &World, tenant: &Tenant, job: JobId) {
     let owner = tenant.clone();
     let most = Span::from_secs(5);
-    let was_calm = world.is_calm();
+    let (was_calm, asked_at) = (world.is_calm(), world.now());
     let asked = world.ask(None, move |server| async move { server.engine.wait(&owner, job, most, None).await }).await;
     if let Asked::Answered(Ok(Waited::Now(view))) = asked
         && was_calm
-        && let Some(finished_at) = view.job.finished_at
+        && let Some(finished_at) = view.job.finished_at.filter(|at| *at > asked_at)
     {
         let late = world.now().since(finished_at);
         if late > Span::from_secs(1) && late < most {

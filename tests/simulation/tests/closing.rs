@@ -27,6 +27,8 @@ pub(crate) async fn close(world: World) {
     while !world.is_calm() || world.clients_left() > 0 {
         world.sleep(Span::from_millis(500)).await;
     }
+    // What was still on its way has arrived by then.
+    world.sleep(Span::from_secs(3)).await;
     world.note(format_args!("closing"));
     while world.server().is_none() {
         world.sleep(Span::from_millis(100)).await;
@@ -41,11 +43,11 @@ pub(crate) async fn close(world: World) {
             world.sleep(Span::from_millis(100)).await;
         }
     }
-    settle(&world).await;
-    wait_for_one_more(&world).await;
     for _ in 0..3 {
         submitting::replay(&world).await;
     }
+    wait_for_one_more(&world).await;
+    settle(&world).await;
     let tallies = world.ask(None, |server| async move { server.engine.queues().await }).await;
     if let Asked::Answered(Ok(queues)) = tallies {
         for queue in queues.iter().filter(|queue| queue.queued > 0 || queue.running > 0) {
@@ -119,15 +121,16 @@ async fn audit(world: &World) {
                 markers.extend(marker(&seen.view.job));
                 judge_job(world, &seen);
             }
-            None => judge_absence(world, &owner, job).await,
+            None => {
+                markers.extend(world.book().marker_of(job));
+                judge_absence(world, &owner, job).await;
+            }
         }
     }
-    // What has expired is not listed any more; then none of its kin needs to be.
-    let is_gone = world.book().promised().len() > markers.len();
     let bulks = world.book().bulks.clone();
     for bulk in bulks {
         let there = bulk.iter().filter(|marker| markers.contains(*marker)).count();
-        if there > 0 && there < bulk.len() && !is_gone {
+        if there > 0 && there < bulk.len() {
             world.accuse("taken in in part", format!("{there} of {bulk:?}"));
         }
     }

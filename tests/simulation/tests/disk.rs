@@ -62,7 +62,7 @@ impl Trouble {
         self.lock().is_broken
     }
 
-    /// Another process opens it.
+    /// Nobody has it open any more.
     pub(crate) fn reopened(&self) {
         self.lock().is_broken = false;
     }

@@ -78,7 +78,7 @@ impl Cast {
 pub(crate) fn play(world: &World, mut cast: Cast, last: usize, at_most: Span) {
     let mut mishaps = world.scenario.mishaps.clone();
     mishaps.reverse();
-    let mut fate = Fate { mishaps, kill_after: None, stop: None, polls: 0, at_most };
+    let mut fate = Fate { mishaps, kill_after: None, stop: None, is_stopping: false, polls: 0, at_most };
     loop {
         world.book().counts.lives += 1;
         let runtime = Builder::new_current_thread().event_interval(1).build().unwrap();
@@ -105,6 +105,7 @@ pub(crate) fn play(world: &World, mut cast: Cast, last: usize, at_most: Span) {
             Ended::Stopped => world.book().counts.stops += 1,
         }
         fate.lie_down();
+        world.trouble.reopened();
         world.disk.crash();
         {
             let mut book = world.book();
@@ -151,6 +152,8 @@ struct Fate {
     kill_after: Option<u64>,
     /// How long it may take to stop.
     stop: Option<Span>,
+    /// It has been asked to stop, and has not yet.
+    is_stopping: bool,
     /// How often a task of any process was polled.
     polls: u64,
     at_most: Span,
@@ -161,6 +164,7 @@ impl Fate {
     fn lie_down(&mut self) {
         self.kill_after = None;
         self.stop = None;
+        self.is_stopping = false;
     }
 
     /// Lets happen what is due.
@@ -180,12 +184,17 @@ impl Fate {
                 Mishap::DoubtfulBatch { is_kept } => world.trouble.put_in_doubt(is_kept),
             }
         }
-        if now >= world.scenario.calm_at && !world.is_calm() {
-            world.calm_down();
-        }
         if world.trouble.is_broken() && self.kill_after.is_none() {
             // Somebody sees that it writes no more, and starts it again.
             self.kill_after = Some(world.dice.below(400) as u64);
+        }
+        if now >= world.scenario.calm_at && !world.is_calm() {
+            if self.kill_after.is_some() || self.stop.is_some() || self.is_stopping {
+                // Whatever was to come over this process comes before the calm.
+                self.kill_after = Some(0);
+            } else {
+                world.calm_down();
+            }
         }
     }
 
@@ -228,13 +237,12 @@ impl Future for Life<'_> {
         let has_task_run = sentinel == life.seen;
         life.seen = sentinel;
         life.streak = if has_task_run { 0 } else { life.streak + 1 };
+        if life.fate.kill_after == Some(0) {
+            return Poll::Ready(Ended::Killed);
+        }
         if has_task_run {
             life.fate.polls += 1;
-            match &mut life.fate.kill_after {
-                Some(0) => return Poll::Ready(Ended::Killed),
-                Some(left) => *left -= 1,
-                None => {}
-            }
+            life.fate.kill_after = life.fate.kill_after.map(|left| left - 1);
         }
         if life.started.as_ref().is_some_and(|outcome| outcome.has_ended.load(Ordering::Relaxed)) {
             return Poll::Ready(Ended::Stopped);
@@ -288,6 +296,7 @@ impl Life<'_> {
     fn stop(&mut self) {
         let (Some(outcome), Some(server)) = (self.started.clone(), self.world.server()) else { return };
         let Some(drain_for) = self.fate.stop.take() else { return };
+        self.fate.is_stopping = true;
         Handle::current().spawn(async move {
             server.engine.drain(drain_for).await;
             server.engine.close().await;

@@ -96,6 +96,65 @@ fn no_promise_is_broken_in_any_storm() {
     assert!(failures.is_empty(), "{} seeds broke a promise\n{}", failures.len(), failures.join("\n"));
 }
 
+/// Two runs of a seed are the same in every event, time and answer: a printed seed is worth something.
+#[test]
+fn a_seed_replays_to_the_last_event() {
+    for_all(0..SEEDS_TWICE, |seed| {
+        let (one, other) = (storm(seed, None, true), storm(seed, None, true));
+        let parting = one.told.iter().zip(&other.told).find(|(one, other)| one != other);
+        assert!(parting.is_none(), "seed {seed} parts at {parting:?}");
+        assert_eq!(one.digest, other.digest, "seed {seed}");
+        assert_eq!(one.counts.polls, other.counts.polls, "seed {seed}");
+    });
+}
+
+/// A small run is killed after its first poll, after its second, and so on to its last.
+#[test]
+fn a_crash_at_any_await_breaks_no_promise() {
+    let polls = killed_at(u64::MAX, false).counts.polls;
+    assert!(polls > 200, "only {polls} polls: this proves little");
+    for_all(0..polls, |at| {
+        let verdict = killed_at(at, false);
+        assert_eq!(verdict.counts.crashes, 1, "not killed at {at}");
+        assert!(verdict.broken.is_empty(), "killed after {at} polls: {:#?}", verdict.broken);
+    });
+    println!("killed at each of {polls} polls");
+}
+
+/// What must be said of a bug: one of these rules.
+fn accusations(bug: Bug) -> &'static [&'static str] {
+    match bug {
+        Bug::AcksBeforeCommit => &["promised and lost", "history"],
+        Bug::ReusesSeq => &["events miscounted", "history"],
+        Bug::ForgetsRetries => &["unfinished"],
+        Bug::ForgetsRunning => &["unfinished"],
+        Bug::ForgetsKeys => &["key answered twice", "history"],
+        Bug::ForgetsSteps => &["step changed"],
+        Bug::ForgetsDeadlines => &["deadline missed"],
+        Bug::DoesNotFence => &["stale write accepted"],
+        Bug::DropsGrants => &["grant dropped"],
+        Bug::IgnoresCancels => &["history"],
+        Bug::IgnoresPauses => &["pause ignored"],
+    }
+}
+
+#[test]
+fn every_bug_that_is_put_in_is_found() {
+    for bug in Bug::ALL {
+        let found = Mutex::new(Vec::new());
+        for_all(0..SEEDS_PER_BUG, |seed| {
+            let verdict = storm(seed, Some(bug), false);
+            if verdict.broken.iter().any(|broken| accusations(bug).contains(&broken.rule.as_str())) {
+                found.lock().unwrap().push(seed);
+            }
+        });
+        let mut found = found.into_inner().unwrap();
+        found.sort_unstable();
+        println!("{bug:?}: found with {} of {SEEDS_PER_BUG} seeds, first with {:?}", found.len(), found.first());
+        assert!(!found.is_empty(), "{bug:?} is not found with any of {SEEDS_PER_BUG} seeds");
+    }
+}
+
 #[test]
 fn replay() {
     let Some(seed) = std::env::var(SEED).ok() else { return };

@@ -59,7 +59,11 @@ pub(crate) fn storm(seed: u64, bug: Option<Bug>, is_told: bool) -> Verdict {
             inner.client_leaves();
         });
     }
-    cast.add(operator(world.clone()));
+    let inner = world.clone();
+    cast.add(async move {
+        operator(inner.clone()).await;
+        inner.client_leaves();
+    });
     run(&world, cast)
 }
 

@@ -49,6 +49,11 @@ impl Wanted {
         }
     }
 
+    /// One of several that are submitted together: kept until the end, so that all or none are there.
+    pub(crate) fn one_of_many(world: &World) -> Self {
+        Self { retention: None, ..Self::any(world) }
+    }
+
     /// A plain job of `kind`.
     pub(crate) fn plain(world: &World, kind: &'static str) -> Self {
         Self {
@@ -168,7 +173,7 @@ async fn submit_once(world: &World, tenant: &Tenant, wanted: &[Wanted], key: Opt
         world.ask(None, move |server| async move { server.engine.submit(&owner, requests, idempotency).await });
     let (ends, tried) = judge(asked.await, operations.len());
     if let Try::Taken = tried {
-        receipts(world, tenant, key, &ends);
+        receipts(world, tenant, key, wanted, &ends);
     }
     let mut book = world.book();
     for (op, end) in operations.into_iter().zip(ends) {
@@ -193,11 +198,20 @@ fn judge(asked: Asked<Result<Accepted, Rejected>>, count: usize) -> (Vec<Receipt
     }
 }
 
-fn receipts(world: &World, tenant: &Tenant, key: Option<&Idempotency>, receipts: &[Receipt]) {
+fn receipts(
+    world: &World,
+    tenant: &Tenant,
+    key: Option<&Idempotency>,
+    wanted: &[Wanted],
+    receipts: &[Receipt],
+) {
     let jobs: Vec<JobId> = receipts.iter().filter_map(|receipt| receipt.as_ref().ok().copied()).collect();
     world.note(format_args!("submitted {jobs:?}"));
     let mut book = world.book();
-    jobs.iter().for_each(|job| book.learn(tenant, *job));
+    for (job, wanted) in jobs.iter().zip(wanted) {
+        book.learn(tenant, *job);
+        book.marked(*job, &wanted.marker);
+    }
     let Some(key) = key else { return };
     let Some(used) = book.keys.iter_mut().find(|used| used.idempotency.key == key.key && used.tenant == *tenant) else {
         return;

@@ -49,7 +49,8 @@ impl World {
         let dice = Dice::of(seed);
         let defect = bug.and_then(Bug::defect);
         let trouble = Arc::new(Trouble::new(clock.clone(), dice.clone(), defect));
-        let clients_left = AtomicUsize::new(scenario.clients);
+        // In a storm an operator is about, too.
+        let clients_left = AtomicUsize::new(scenario.clients + usize::from(scenario.is_stormy));
         Self(Arc::new(Inner {
             scenario,
             bug,
