@@ -59,9 +59,15 @@ pub(crate) struct Counts {
     pub(crate) grants: u32,
     pub(crate) jobs: usize,
     pub(crate) polls: u64,
+    /// What jobs lived through, by name: endings of attempts, ends of jobs, codes of errors.
+    pub(crate) lived: BTreeMap<String, u64>,
 }
 
 impl Counts {
+    pub(crate) fn lived(&mut self, what: impl Into<String>) {
+        *self.lived.entry(what.into()).or_default() += 1;
+    }
+
     pub(crate) fn add(&mut self, other: &Counts) {
         self.lives += other.lives;
         self.crashes += other.crashes;
@@ -77,6 +83,9 @@ impl Counts {
         self.grants += other.grants;
         self.jobs += other.jobs;
         self.polls += other.polls;
+        for (what, times) in &other.lived {
+            *self.lived.entry(what.clone()).or_default() += times;
+        }
     }
 }
 

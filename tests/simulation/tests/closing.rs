@@ -19,6 +19,10 @@ const STILL_PAUSED_FOR: Span = Span::from_secs(5);
 /// How long after its deadline a job may be found to have missed it.
 const DEADLINE_GRACE: Span = Span::from_secs(3);
 
+/// For how long after its commit a lease may be on its way to whoever claimed it, or back: whoever dies then takes it
+/// along.
+const ON_ITS_WAY_FOR: Span = Span::from_secs(3);
+
 /// How many seconds it may take until everything has ended: two graces of a cancel, and then some.
 const SETTLED_IN_S: usize = 90;
 
@@ -123,6 +127,7 @@ async fn audit(world: &World) {
             }
             None => {
                 markers.extend(world.book().marker_of(job));
+                world.book().counts.lived("job gone");
                 judge_absence(world, &owner, job).await;
             }
         }
@@ -145,7 +150,19 @@ async fn judge_absence(world: &World, owner: &Tenant, job: JobId) {
     }
 }
 
+fn count(world: &World, Seen { view, attempts, .. }: &Seen) {
+    let counts = &mut world.book().counts;
+    counts.lived(format!("job {}", view.job.status().as_str()));
+    for ending in attempts.iter().filter_map(|attempt| attempt.ending) {
+        counts.lived(format!("attempt {}", ending.as_str()));
+    }
+    for error in attempts.iter().filter_map(|attempt| attempt.error.as_ref()).chain(&view.job.error) {
+        counts.lived(format!("error {}", error.code));
+    }
+}
+
 fn judge_job(world: &World, seen: &Seen) {
+    count(world, seen);
     let Seen { view, events, attempts } = seen;
     let job = &view.job;
     let id = job.spec.id;
@@ -162,9 +179,9 @@ fn judge_job(world: &World, seen: &Seen) {
         world.accuse("leases miscounted", format!("{id}: {starts} starts, {leases} leases, {attempts} attempts"));
     }
     for attempt in attempts.iter().filter(|attempt| attempt.ending == Some(Ending::Crashed)) {
-        let (from, to) = (attempt.started_at, attempt.ended_at.unwrap_or(attempt.started_at));
+        let from = attempt.started_at;
         let mut book = world.book();
-        let has_died = book.deaths.iter().any(|at| from <= *at && *at <= to);
+        let has_died = book.deaths.iter().any(|at| from <= *at && *at <= from + ON_ITS_WAY_FOR);
         // Where the clock was corrected, times of two lives cannot be compared.
         if !book.was_taken(id, attempt.lease) && !has_died && book.counts.clock_sets == 0 {
             let what = format!("lease {} of {id} reached nobody, was not given back, and ran out", attempt.lease);

@@ -22,6 +22,8 @@ pub(crate) struct Trouble {
 #[derive(Default)]
 struct State {
     full_until: Span,
+    /// Now a batch fits, now it does not.
+    tight_until: Span,
     slow_until: Span,
     /// The next batch cannot be known to be durable; true: it is, all the same.
     next_in_doubt: Option<bool>,
@@ -46,6 +48,11 @@ impl Trouble {
     /// There is no room for `span`.
     pub(crate) fn fill(&self, span: Span) {
         self.lock().full_until = Span::from_micros(self.clock.passed().as_micros() + span.as_micros());
+    }
+
+    /// There is room for some batches and not for others for `span`.
+    pub(crate) fn run_tight(&self, span: Span) {
+        self.lock().tight_until = Span::from_micros(self.clock.passed().as_micros() + span.as_micros());
     }
 
     /// Every sync takes long for `span`.
@@ -109,9 +116,11 @@ impl DiskRule for Trouble {
             let error = StoreError::Unavailable("the disk did not answer".into());
             return if is_kept { Fate::KeptInDoubt(error) } else { Fate::Refused(error) };
         }
-        if state.full_until > self.clock.passed() {
+        let now = self.clock.passed();
+        if state.full_until > now || (state.tight_until > now && self.dice.percent(40)) {
             state.refused += 1;
-            return Fate::Refused(StoreError::StorageFull);
+            let is_busy = self.dice.percent(20);
+            return Fate::Refused(if is_busy { StoreError::Overloaded } else { StoreError::StorageFull });
         }
         Fate::Kept
     }

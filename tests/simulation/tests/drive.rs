@@ -180,13 +180,14 @@ impl Fate {
                     world.clock.suspend(span);
                 }
                 Mishap::FillDisk(span) => world.trouble.fill(span),
+                Mishap::TightDisk(span) => world.trouble.run_tight(span),
                 Mishap::SlowDisk(span) => world.trouble.slow_down(span),
                 Mishap::DoubtfulBatch { is_kept } => world.trouble.put_in_doubt(is_kept),
             }
         }
         if world.trouble.is_broken() && self.kill_after.is_none() {
             // Somebody sees that it writes no more, and starts it again.
-            self.kill_after = Some(world.dice.below(400) as u64);
+            self.kill_after = Some(world.dice.below(100) as u64);
         }
         if now >= world.scenario.calm_at && !world.is_calm() {
             if self.kill_after.is_some() || self.stop.is_some() || self.is_stopping {

@@ -34,6 +34,8 @@ pub(crate) enum Mishap {
     Suspend(Span),
     /// The disk is full.
     FillDisk(Span),
+    /// Some batches fit on the disk, others do not.
+    TightDisk(Span),
     /// Every sync takes long.
     SlowDisk(Span),
     /// It cannot be known whether the next batch is durable.
@@ -81,7 +83,8 @@ fn mishap(dice: &Dice) -> Mishap {
         0..9 => Mishap::Crash { after_polls: dice.below(60) as u64 },
         9..11 => Mishap::Stop { drain_for: dice.up_to(Span::from_secs(3)) },
         11..13 => Mishap::Suspend(dice.between(short, Span::from_secs(15))),
-        13..15 => Mishap::FillDisk(dice.between(short, long)),
+        13 => Mishap::FillDisk(dice.between(short, long)),
+        14 => Mishap::TightDisk(dice.between(short, long)),
         15..17 => Mishap::SlowDisk(dice.between(short, long)),
         _ => Mishap::DoubtfulBatch { is_kept: dice.percent(50) },
     }

@@ -43,7 +43,7 @@ pub(crate) async fn worker(world: World, name: &'static str, tenant: Tenant) {
         for leased in leased {
             work(&world, leased).await;
         }
-        if world.mishap(20) {
+        if world.mishap(50) {
             haunt(&world).await;
         }
     }
@@ -203,7 +203,8 @@ async fn succeed(world: &World, view: &JobView, held: &Held) {
 
 /// Comes back with a lease that was let go of long ago.
 async fn haunt(world: &World) {
-    let stale = world.book().stale.clone();
+    let mut stale = world.book().stale.clone();
+    stale.retain(|held| world.book().newest_lease(held.job) > Some(held.token));
     let Some(held) = world.dice.one(&stale) else { return };
     world.note(format_args!("a dead worker of {} comes back", held.job));
     match world.dice.below(4) {

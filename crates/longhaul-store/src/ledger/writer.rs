@@ -125,9 +125,10 @@ impl<B: Backing> Writer<B> {
         let mut settles: Vec<Settle> = Vec::with_capacity(batch.len());
         let mut closing = Vec::new();
         self.ledger.begin();
-        for held in self.way_back.take() {
+        let returned = self.way_back.take();
+        for held in &returned {
             // A lease that has been lost meanwhile needs no release.
-            let _ = self.ledger.finish(&held, Outcome::Released);
+            let _ = self.ledger.finish(held, Outcome::Released);
         }
         for message in batch.drain(..) {
             match message {
@@ -155,6 +156,8 @@ impl<B: Backing> Writer<B> {
                     // Whoever claimed may have gone.
                     let _ = answer.send(Err(error.clone()));
                 }
+                // Without these the jobs would wait for their leases to run out, and count that as a crash.
+                self.way_back.put_again(returned);
                 if matches!(error, StoreError::Unavailable(_) | StoreError::Corrupt(_)) {
                     self.more_to_lease = false;
                     self.refuse_waiting(&error);
