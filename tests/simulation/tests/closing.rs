@@ -180,6 +180,10 @@ fn judge_job(world: &World, seen: &Seen) {
     }
     for attempt in attempts.iter().filter(|attempt| attempt.ending == Some(Ending::Crashed)) {
         let from = attempt.started_at;
+        // Nobody was told of a lease whose batch was in doubt, though it may hold.
+        if world.trouble.was_in_doubt(from) {
+            continue;
+        }
         let mut book = world.book();
         let has_died = book.deaths.iter().any(|at| from <= *at && *at <= from + ON_ITS_WAY_FOR);
         // Where the clock was corrected, times of two lives cannot be compared.

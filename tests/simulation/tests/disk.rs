@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard};
 
 use futures::future::BoxFuture;
-use longhaul_core::{Clock as _, Span};
+use longhaul_core::{Clock as _, Span, Timestamp};
 use longhaul_store::{
     StoreError,
     simulation::{Defect, DiskRule, Fate},
@@ -34,6 +34,8 @@ struct State {
     /// How often a batch was refused, and how often one was in doubt.
     refused: u64,
     in_doubt: u64,
+    /// When batches were in doubt, by the clock on the wall.
+    doubts: Vec<Timestamp>,
 }
 
 impl Trouble {
@@ -76,14 +78,25 @@ impl Trouble {
 
     pub(crate) fn end(&self) {
         let mut state = self.lock();
-        let (refused, in_doubt, is_broken) = (state.refused, state.in_doubt, state.is_broken);
-        *state = State { is_over: true, refused, in_doubt, is_broken, ..State::default() };
+        let before = std::mem::take(&mut *state);
+        *state = State {
+            is_over: true,
+            refused: before.refused,
+            in_doubt: before.in_doubt,
+            doubts: before.doubts,
+            ..State::default()
+        };
     }
 
     /// How many batches were refused, and how many were in doubt.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let state = self.lock();
         (state.refused, state.in_doubt)
+    }
+
+    /// Whether a batch of that moment was in doubt.
+    pub(crate) fn was_in_doubt(&self, at: Timestamp) -> bool {
+        self.lock().doubts.contains(&at)
     }
 
     /// How long the writer is busy before it takes the next batch.
@@ -113,6 +126,7 @@ impl DiskRule for Trouble {
         if let Some(is_kept) = state.next_in_doubt.take() {
             state.is_broken = true;
             state.in_doubt += 1;
+            state.doubts.push(self.clock.now());
             let error = StoreError::Unavailable("the disk did not answer".into());
             return if is_kept { Fate::KeptInDoubt(error) } else { Fate::Refused(error) };
         }
