@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use longhaul_core::{JobId, LeaseToken, Payload, QueueName, Tenant, Timestamp};
+use longhaul_core::{JobId, LeaseToken, Payload, QueueName, Span, Tenant, Timestamp};
 use longhaul_store::{Held, Idempotency};
 use longhaul_testkit::history::{Answer, Call, Record};
 
@@ -108,6 +108,8 @@ pub(crate) struct Book {
     resuming: BTreeMap<QueueName, u32>,
     /// When processes died, by the clock on the wall.
     pub(crate) deaths: Vec<Timestamp>,
+    /// When the machine was suspended, and for how long.
+    pub(crate) suspends: Vec<(Timestamp, Span)>,
     pub(crate) keys: Vec<KeyUse>,
     /// Markers of jobs that were submitted together.
     pub(crate) bulks: Vec<Vec<String>>,
@@ -205,6 +207,18 @@ impl Book {
 
     pub(crate) fn was_taken(&self, job: JobId, lease: u32) -> bool {
         self.taken.contains(&(job, lease))
+    }
+
+    /// Whether a lease that was committed then may have died on its way: it takes no longer than `most`, but for the
+    /// time in which the machine was suspended.
+    pub(crate) fn may_have_died(&self, committed: Timestamp, most: Span) -> bool {
+        let mut until = committed + most;
+        for (at, span) in &self.suspends {
+            if committed <= *at && *at <= until {
+                until = until + *span;
+            }
+        }
+        self.deaths.iter().any(|at| committed <= *at && *at <= until)
     }
 
     // ── steps ──

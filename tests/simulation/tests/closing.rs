@@ -185,7 +185,7 @@ fn judge_job(world: &World, seen: &Seen) {
             continue;
         }
         let mut book = world.book();
-        let has_died = book.deaths.iter().any(|at| from <= *at && *at <= from + ON_ITS_WAY_FOR);
+        let has_died = book.may_have_died(from, ON_ITS_WAY_FOR);
         // Where the clock was corrected, times of two lives cannot be compared.
         if !book.was_taken(id, attempt.lease) && !has_died && book.counts.clock_sets == 0 {
             let what = format!("lease {} of {id} reached nobody, was not given back, and ran out", attempt.lease);

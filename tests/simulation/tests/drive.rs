@@ -176,7 +176,11 @@ impl Fate {
                 Mishap::Crash { after_polls } => self.kill_after = Some(after_polls),
                 Mishap::Stop { drain_for } => self.stop = Some(drain_for),
                 Mishap::Suspend(span) => {
-                    world.book().counts.suspends += 1;
+                    let at = world.now();
+                    let mut book = world.book();
+                    book.counts.suspends += 1;
+                    book.suspends.push((at, span));
+                    drop(book);
                     world.clock.suspend(span);
                 }
                 Mishap::FillDisk(span) => world.trouble.fill(span),

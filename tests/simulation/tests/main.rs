@@ -46,6 +46,9 @@ use run::{Verdict, killed_at, storm};
 /// The environment variable that names the seed to replay.
 const SEED: &str = "LONGHAUL_SIM_SEED";
 
+/// The environment variable that says how many seeds the long night has.
+const SEEDS_OF_THE_NIGHT: &str = "LONGHAUL_SIM_SEEDS";
+
 /// How many seeds a storm is run with.
 const SEEDS: u64 = 2_000;
 
@@ -133,7 +136,8 @@ fn no_promise_is_broken_in_any_storm() {
 #[test]
 #[ignore = "takes an hour"]
 fn no_promise_is_broken_in_a_long_night_of_storms() {
-    storms(SEEDS..SEEDS + 100_000);
+    let seeds = std::env::var(SEEDS_OF_THE_NIGHT).map_or(100_000, |seeds| seeds.parse().expect("a number of seeds"));
+    storms(SEEDS..SEEDS + seeds);
 }
 
 /// Two runs of a seed are the same in every event, time and answer: a printed seed is worth something.
