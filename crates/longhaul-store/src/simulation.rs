@@ -16,7 +16,8 @@ use crate::{
     Document, JobStore, Observer, StoreClock, StoreError, Tombstone,
     blob::BlobStore,
     ledger::{
-        Backing, ExpiryBlock, Head, KeptKey, LaneKey, LedgerStore, NumberMap, Start, Stored, Touched, WriteSet,
+        Backing, ExpiryBlock, Head, KeptKey, LaneKey, LedgerStore, NumberMap, Retention, Start, Stored, Touched,
+        WriteSet,
     },
     memory::{MemoryBacking, MemoryReads, Rows},
 };
@@ -47,6 +48,8 @@ pub enum Defect {
     ForgetsKeys,
     /// Does not find steps when one is stored again.
     ForgetsSteps,
+    /// Does not find the children that outlive their parent.
+    ForgetsChildren,
     /// Does not find deadlines that have passed.
     ForgetsDeadlines,
 }
@@ -87,16 +90,18 @@ impl SimulatedDisk {
     }
 
     /// Opens a store on the disk, as a process does that starts: ends the leases of its predecessor, which must be dead.
-    /// The future is the store's writer. When it is dropped, what it had not committed is gone.
+    /// What a job has streamed is kept for `deltas_for` from its end on. The future is the store's writer: when it is
+    /// dropped, what it had not committed is gone.
     pub fn open(
         &self,
         time: StoreClock,
         observer: Arc<dyn Observer>,
-        tombstones_for: Span,
+        deltas_for: Span,
         pace: Pace,
     ) -> Result<(Arc<dyn JobStore>, BoxFuture<'static, ()>), StoreError> {
         let backing = RuledBacking { disk: self.clone() };
-        let (store, writer) = LedgerStore::assemble(backing, time, observer, tombstones_for)?;
+        let keep = Retention { deltas: deltas_for, ..Retention::default() };
+        let (store, writer) = LedgerStore::assemble(backing, time, observer, keep)?;
         Ok((Arc::new(store), Box::pin(writer.run_paced(pace))))
     }
 
@@ -184,6 +189,17 @@ impl Backing for RuledBacking {
             return Ok(None);
         }
         self.inner().step(no, name)
+    }
+
+    fn answers(&mut self, no: i64) -> Result<Vec<longhaul_core::Payload>, StoreError> {
+        self.inner().answers(no)
+    }
+
+    fn live_children(&mut self, parent: JobId, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        if self.has(Defect::ForgetsChildren) {
+            return Ok(Vec::new());
+        }
+        self.inner().live_children(parent, limit)
     }
 
     fn tombstone(&mut self, tenant: &Tenant, id: JobId) -> Result<Option<Tombstone>, StoreError> {

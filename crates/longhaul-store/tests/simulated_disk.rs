@@ -43,7 +43,7 @@ fn disk() -> (Simulated, Told) {
 impl Harness for Simulated {
     async fn open(&self, time: StoreClock, observer: Arc<dyn Observer>) -> Arc<dyn JobStore> {
         let at_once = Arc::new(|| -> futures::future::BoxFuture<'static, ()> { Box::pin(async {}) });
-        let (store, writer) = self.0.open(time, observer, Span::from_secs(30 * 86_400), at_once).unwrap();
+        let (store, writer) = self.0.open(time, observer, Span::from_secs(86_400), at_once).unwrap();
         Handle::current().spawn(writer);
         store
     }
