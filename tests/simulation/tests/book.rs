@@ -42,6 +42,15 @@ struct Pause {
     life: u32,
 }
 
+/// An answer that was given to a job.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given {
+    /// A number that no other answer has; those given later have greater ones.
+    pub(crate) value: u64,
+    /// Which value a later answer would have had when this one was acknowledged.
+    pub(crate) acknowledged: Option<u64>,
+}
+
 /// How much happened: a run in which nothing did proves nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counts {
@@ -103,6 +112,8 @@ pub(crate) struct Book {
     /// Leases that reached whoever claimed: the job, and which of its leases.
     taken: BTreeSet<(JobId, u32)>,
     steps: BTreeMap<(JobId, String), Payload>,
+    spawned: BTreeMap<(JobId, String), Vec<JobId>>,
+    answers: BTreeMap<JobId, Vec<Given>>,
     pauses: BTreeMap<QueueName, Pause>,
     /// Queues that somebody began to resume without hearing that it was done, and in which life.
     resuming: BTreeMap<QueueName, u32>,
@@ -194,11 +205,16 @@ impl Book {
 
     // ── leases ──
 
-    pub(crate) fn take_lease(&mut self, held: &Held) {
+    /// A lease has left the port.
+    pub(crate) fn grant_lease(&mut self, held: &Held) {
         self.counts.grants += 1;
-        self.taken.insert((held.job, held.token.count()));
         let newest = self.newest_lease.entry(held.job).or_insert(held.token);
         *newest = held.token.max(*newest);
+    }
+
+    /// A lease has reached whoever works under it, or is on its way over the network.
+    pub(crate) fn take_lease(&mut self, job: JobId, lease: u32) {
+        self.taken.insert((job, lease));
     }
 
     pub(crate) fn newest_lease(&self, job: JobId) -> Option<LeaseToken> {
@@ -233,6 +249,29 @@ impl Book {
     pub(crate) fn steps_of(&self, job: JobId) -> impl Iterator<Item = &str> {
         let of_job = self.steps.range((job, String::new())..).take_while(move |((of, _), _)| *of == job);
         of_job.map(|((_, name), _)| name.as_str())
+    }
+
+    /// Hears what children a step took in. The others that it had before, when there were.
+    pub(crate) fn hear_spawn(&mut self, job: JobId, name: String, ids: Vec<JobId>) -> Option<Vec<JobId>> {
+        let known = self.spawned.entry((job, name)).or_insert_with(|| ids.clone());
+        (*known != ids).then(|| known.clone())
+    }
+
+    // ── answers ──
+
+    pub(crate) fn give_answer(&mut self, job: JobId, value: u64) {
+        self.answers.entry(job).or_default().push(Given { value, acknowledged: None });
+    }
+
+    pub(crate) fn acknowledge_answer(&mut self, job: JobId, value: u64, at: u64) {
+        let given = self.answers.entry(job).or_default().iter_mut().find(|given| given.value == value);
+        if let Some(given) = given {
+            given.acknowledged = Some(at);
+        }
+    }
+
+    pub(crate) fn answers_to(&self, job: JobId) -> &[Given] {
+        self.answers.get(&job).map_or(&[], Vec::as_slice)
     }
 
     // ── pauses ──

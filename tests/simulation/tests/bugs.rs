@@ -25,12 +25,18 @@ pub(crate) enum Bug {
     DropsGrants,
     /// A cancel is accepted and nothing comes of it.
     IgnoresCancels,
+    /// Children go on although their parent has given up.
+    ForgetsChildren,
+    /// An answer is acknowledged and nothing comes of it.
+    IgnoresAnswers,
+    /// A piece of the output is stored twice.
+    AppendsTwice,
     /// A pause is acknowledged and nothing comes of it.
     IgnoresPauses,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Bug; 11] = [
+    pub(crate) const ALL: [Bug; 14] = [
         Bug::AcksBeforeCommit,
         Bug::ReusesSeq,
         Bug::ForgetsRetries,
@@ -41,6 +47,9 @@ impl Bug {
         Bug::DoesNotFence,
         Bug::DropsGrants,
         Bug::IgnoresCancels,
+        Bug::ForgetsChildren,
+        Bug::IgnoresAnswers,
+        Bug::AppendsTwice,
         Bug::IgnoresPauses,
     ];
 
@@ -54,7 +63,13 @@ impl Bug {
             Bug::ForgetsKeys => Some(Defect::ForgetsKeys),
             Bug::ForgetsSteps => Some(Defect::ForgetsSteps),
             Bug::ForgetsDeadlines => Some(Defect::ForgetsDeadlines),
-            Bug::DoesNotFence | Bug::DropsGrants | Bug::IgnoresCancels | Bug::IgnoresPauses => None,
+            Bug::ForgetsChildren => Some(Defect::ForgetsChildren),
+            Bug::DoesNotFence
+            | Bug::DropsGrants
+            | Bug::IgnoresCancels
+            | Bug::IgnoresAnswers
+            | Bug::AppendsTwice
+            | Bug::IgnoresPauses => None,
         }
     }
 }

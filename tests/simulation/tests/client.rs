@@ -28,7 +28,11 @@ pub(crate) async fn client(world: World, tenant: Tenant, deeds: usize) {
                 let is_keyed = world.dice.percent(50);
                 submitting::submit(&world, &tenant, vec![Wanted::any(&world)], is_keyed).await;
             }
-            40..50 => {
+            40..45 => {
+                let is_keyed = world.dice.percent(50);
+                submitting::submit(&world, &tenant, vec![Wanted::family(&world)], is_keyed).await;
+            }
+            45..50 => {
                 let count = 2 + world.dice.below(4);
                 let wanted = (0..count).map(|_| Wanted::one_of_many(&world)).collect();
                 let is_keyed = world.dice.percent(50);
@@ -39,7 +43,9 @@ pub(crate) async fn client(world: World, tenant: Tenant, deeds: usize) {
             57..67 => with_any_job(&world, cancel).await,
             67..71 => with_any_job(&world, retry).await,
             71..75 => with_any_job(&world, erase).await,
-            75..87 => with_any_job(&world, look_at).await,
+            75..83 => with_any_job(&world, look_at).await,
+            83..85 => with_any_job(&world, explain).await,
+            85..87 => with_any_job(&world, answer).await,
             87..92 => with_any_job(&world, wait).await,
             92..96 => {
                 census(&world, &tenant).await;
@@ -118,6 +124,38 @@ pub(crate) async fn wait(world: &World, tenant: &Tenant, job: JobId) {
         if late > Span::from_secs(1) && late < most {
             world.accuse("late news", format!("of {job}, by {late:?}"));
         }
+    }
+}
+
+/// Answers a job, whether or not it has asked.
+pub(crate) async fn answer(world: &World, tenant: &Tenant, job: JobId) {
+    let value = world.fresh();
+    world.book().give_answer(job, value);
+    let owner = tenant.clone();
+    let asked = world.ask(None, move |server| async move {
+        server.engine.answer(&owner, job, value.to_string().into()).await
+    });
+    let asked = asked.await;
+    world.note(format_args!("answer {value} to {job}: {asked:?}"));
+    if let Asked::Answered(Ok(_)) = asked {
+        let at = world.fresh();
+        world.book().acknowledge_answer(job, value, at);
+    }
+}
+
+/// Asks why a job is not running: there is an answer, unless it runs or has ended.
+pub(crate) async fn explain(world: &World, tenant: &Tenant, job: JobId) {
+    let owner = tenant.clone();
+    let asked = world.ask(None, move |server| async move {
+        let before = server.engine.job(&owner, job).await?;
+        let blocker = server.engine.explain(&owner, job).await?;
+        let after = server.engine.job(&owner, job).await?;
+        Ok::<_, StoreError>((before.job.clone(), blocker, after.job.version))
+    });
+    let Asked::Answered(Ok((job, blocker, version))) = asked.await else { return };
+    let is_idle = !job.status().is_terminal() && job.lease().is_none();
+    if job.version == version && is_idle && blocker.is_none() {
+        world.accuse("unexplained", format!("{} is {:?}, and nothing says why", job.spec.id, job.state));
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longhaul_core::{Ending, Job, JobId, QueueName, Span, Tenant, Timestamp};
+use longhaul_core::{Ending, Job, JobId, QueueName, Span, State, Status, Tenant, Timestamp, Wait};
 use longhaul_store::StoreError;
 
 use crate::{
     client::{self, TENANTS, pause, tenant},
+    family,
     looking::{self, Seen, census, look, marker},
     network::Asked,
     submitting,
@@ -90,7 +91,13 @@ async fn settle(world: &World) {
         if live.is_empty() {
             return;
         }
-        live.iter().for_each(|job| judge_deadline(world, job));
+        for job in &live {
+            judge_deadline(world, job);
+            client::explain(world, &job.spec.tenant, job.spec.id).await;
+            if matches!(job.state, State::Waiting { wait: Wait::Input { .. }, .. }) {
+                client::answer(world, &job.spec.tenant, job.spec.id).await;
+            }
+        }
         world.sleep(Span::from_secs(1)).await;
     }
     for job in live {
@@ -124,6 +131,7 @@ async fn audit(world: &World) {
             Some(seen) => {
                 markers.extend(marker(&seen.view.job));
                 judge_job(world, &seen);
+                family::judge(world, &seen.view).await;
             }
             None => {
                 markers.extend(world.book().marker_of(job));
@@ -161,6 +169,23 @@ fn count(world: &World, Seen { view, attempts, .. }: &Seen) {
     }
 }
 
+/// An answer is used once, and before any that was given after it was acknowledged.
+fn judge_answer(world: &World, Seen { view, .. }: &Seen) {
+    let job = &view.job;
+    if job.spec.kind.as_str() != "asker" || job.status() != Status::Succeeded {
+        return;
+    }
+    let Some(used) = view.output.as_ref().and_then(|output| looking::value(output).as_u64()) else { return };
+    let given = world.book().answers_to(job.spec.id).to_vec();
+    if !given.iter().any(|given| given.value == used) {
+        world.accuse("answer invented", format!("{} goes on with {used}", job.spec.id));
+    }
+    if let Some(passed_over) = given.iter().find(|given| given.acknowledged.is_some_and(|at| at < used)) {
+        let what = format!("{} goes on with {used}, and was answered {} before", job.spec.id, passed_over.value);
+        world.accuse("answer lost", what);
+    }
+}
+
 fn judge_job(world: &World, seen: &Seen) {
     count(world, seen);
     let Seen { view, events, attempts } = seen;
@@ -174,6 +199,7 @@ fn judge_job(world: &World, seen: &Seen) {
         world.accuse("ends miscounted", format!("{id} has {ends} terminal events"));
     }
     let starts = events.iter().filter(|event| event.kind.name() == "job.running").count();
+    judge_answer(world, seen);
     if starts != job.leases() as usize || starts != attempts.len() {
         let (leases, attempts) = (job.leases(), attempts.len());
         world.accuse("leases miscounted", format!("{id}: {starts} starts, {leases} leases, {attempts} attempts"));

@@ -122,7 +122,7 @@ pub(crate) fn marker(job: &Job) -> Option<String> {
     pairs["marker"].as_str().filter(|_| job.spec.retry_of.is_none()).map(str::to_owned)
 }
 
-fn value(payload: &Payload) -> Value {
+pub(crate) fn value(payload: &Payload) -> Value {
     match payload {
         Payload::Inline(json) => serde_json::from_slice(json).unwrap_or(Value::Null),
         Payload::Blob(_) => Value::Null,

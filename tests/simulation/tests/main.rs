@@ -24,6 +24,7 @@ mod dice;
 mod disk;
 mod drive;
 mod executors;
+mod family;
 mod looking;
 mod network;
 mod observed;
@@ -178,6 +179,9 @@ fn accusations(bug: Bug) -> &'static [&'static str] {
         Bug::DoesNotFence => &["stale write accepted"],
         Bug::DropsGrants => &["grant dropped"],
         Bug::IgnoresCancels => &["history"],
+        Bug::ForgetsChildren => &["child outlived"],
+        Bug::IgnoresAnswers => &["answer lost"],
+        Bug::AppendsTwice => &["stream torn"],
         Bug::IgnoresPauses => &["pause ignored"],
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use longhaul_core::{
-    ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindSpec, Payload, QueueName, Span, Stage, Status,
-    StepName, Tenant,
+    ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindSpec, OutputData, Payload, QueueName, Span, Stage,
+    Status, StepName, Tenant,
 };
 use longhaul_store::{
-    Beat, BeatAnswer, Claim, Document, Held, JobPage, JobQuery, JobStore, JobView, Leased, Outcome, Pruned, QueueState,
-    StoreError, StoredStep, Submit, Submitted, Swept, blob::BlobStore,
+    Beat, BeatAnswer, Blocker, Child, Claim, Document, Held, JobPage, JobQuery, JobStore, JobView, Leased, NewJob,
+    Outcome, Partial, Pruned, QueueState, StoreError, StoredStep, Submit, Submitted, Swept, blob::BlobStore,
 };
 
 use crate::{bugs::Bug, world::World};
@@ -109,7 +109,10 @@ impl JobStore for Observed {
                 if is_paused {
                     self.world.accuse("pause ignored", format!("{} was leased out of {}", held.job, job.spec.queue));
                 }
-                self.world.book().take_lease(held);
+                self.world.book().grant_lease(held);
+                if claim.in_process {
+                    self.world.book().take_lease(held.job, held.token.count());
+                }
             }
             if !leased.is_empty() {
                 return Ok(leased);
@@ -143,6 +146,32 @@ impl JobStore for Observed {
 
     async fn finish(&self, held: Held, outcome: Outcome) -> Result<Status, StoreError> {
         self.fenced(held, "an end", |held| self.inner.finish(held, outcome)).await
+    }
+
+    async fn append(&self, held: Held, deltas: Vec<OutputData>) -> Result<(), StoreError> {
+        if self.world.bug == Some(Bug::AppendsTwice) && self.world.dice.percent(20) {
+            self.inner.append(held.clone(), deltas.clone()).await?;
+        }
+        self.fenced(held, "a piece of output", |held| self.inner.append(held, deltas)).await
+    }
+
+    async fn spawn(&self, held: Held, step: StepName, children: Vec<NewJob>) -> Result<Vec<JobId>, StoreError> {
+        let (job, name, tenant) = (held.job, step.to_string(), held.tenant.clone());
+        let ids = self.fenced(held, "a spawn", |held| self.inner.spawn(held, step, children)).await?;
+        let mut book = self.world.book();
+        ids.iter().for_each(|child| book.promise(&tenant, *child));
+        if let Some(before) = book.hear_spawn(job, name, ids.clone()) {
+            book.accuse("spawned twice", format!("{job} has the children {before:?}, then {ids:?}"));
+        }
+        drop(book);
+        Ok(ids)
+    }
+
+    async fn answer(&self, tenant: &Tenant, job: JobId, answer: Payload) -> Result<Status, StoreError> {
+        if self.world.bug == Some(Bug::IgnoresAnswers) && self.world.dice.percent(30) {
+            return Ok(self.inner.job(tenant, job).await?.job.status());
+        }
+        self.through(self.inner.answer(tenant, job, answer)).await
     }
 
     async fn cancel(&self, tenant: &Tenant, job: JobId) -> Result<Status, StoreError> {
@@ -191,6 +220,28 @@ impl JobStore for Observed {
             self.world.accuse("step lost", format!("{missing} of {job}"));
         }
         Ok(steps)
+    }
+
+    async fn partial(&self, tenant: &Tenant, job: JobId) -> Result<Option<Partial>, StoreError> {
+        self.through(self.inner.partial(tenant, job)).await
+    }
+
+    async fn children(
+        &self,
+        tenant: &Tenant,
+        parent: JobId,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Result<Vec<Child>, StoreError> {
+        self.through(self.inner.children(tenant, parent, after, limit)).await
+    }
+
+    async fn explain(&self, tenant: &Tenant, job: JobId) -> Result<Option<Blocker>, StoreError> {
+        self.through(self.inner.explain(tenant, job)).await
+    }
+
+    async fn weigh_tenant(&self, tenant: Tenant, weight: u32) -> Result<(), StoreError> {
+        self.inner.weigh_tenant(tenant, weight).await
     }
 
     async fn queue_position(&self, tenant: &Tenant, job: JobId) -> Result<Option<u32>, StoreError> {

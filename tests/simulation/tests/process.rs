@@ -34,7 +34,7 @@ pub(crate) async fn start(world: &World) -> Result<Server, StoreError> {
     let time = StoreClock { clock: clock.clone(), ids: ids.clone() };
     let (trouble, is_stormy) = (world.trouble.clone(), world.scenario.is_stormy);
     let pace = Arc::new(move || trouble.pace(is_stormy));
-    let (store, writer) = world.disk.open(time, hub.clone(), Span::from_secs(30 * 86_400), pace)?;
+    let (store, writer) = world.disk.open(time, hub.clone(), Span::from_secs(86_400), pace)?;
     let runtime = Handle::current();
     runtime.spawn(writer);
     let store: Arc<dyn JobStore> = Arc::new(Observed { inner: store, world: world.clone() });

@@ -1,7 +1,7 @@
 //! What clients ask for, and how they see to it that it is taken in once.
 
 use bytes::Bytes;
-use longhaul_core::{JobId, QueueName, Span, Tenant};
+use longhaul_core::{JobId, OnChildFailure, QueueName, Span, Tenant};
 use longhaul_engine::{Accepted, JobRequest, Rejected};
 use longhaul_store::{Idempotency, StoreError};
 use longhaul_testkit::history::{Answer, Call};
@@ -26,6 +26,9 @@ pub(crate) struct Wanted {
     retention: Option<Span>,
     max_attempts: u32,
     steps: usize,
+    /// Jobs that come first.
+    children: Vec<Wanted>,
+    on_child_failure: Option<OnChildFailure>,
 }
 
 impl Wanted {
@@ -38,7 +41,7 @@ impl Wanted {
         };
         Self {
             marker: format!("m{}", world.fresh()),
-            kind: ["echo", "work", "work", "remote", "remote"][dice.below(5)],
+            kind: ["echo", "work", "work", "remote", "remote", "parent", "asker", "stream"][dice.below(8)],
             queue: [None, None, Some("narrow"), Some("other")][dice.below(4)],
             priority: [0, 0, 0, 5, -5][dice.below(5)],
             delay: some(15, 100, 6_000),
@@ -46,7 +49,23 @@ impl Wanted {
             retention: some(10, 1_000, 5_000),
             max_attempts: 1 + dice.below(4) as u32,
             steps: dice.below(4),
+            children: Vec::new(),
+            on_child_failure: None,
         }
+    }
+
+    /// A job with children below it.
+    pub(crate) fn family(world: &World) -> Self {
+        let dice = &world.dice;
+        let mut top = Self { retention: None, ..Self::any(world) };
+        top.kind = ["flow", "work", "remote"][dice.below(3)];
+        top.on_child_failure = dice.percent(40).then_some(OnChildFailure::Partial);
+        for _ in 0..1 + dice.below(3) {
+            let child = if dice.percent(20) { Self::family(world) } else { Self::any(world) };
+            // Kept as long as its parent, which will look at it.
+            top.children.push(Self { retention: None, delay: None, ..child });
+        }
+        top
     }
 
     /// One of several that are submitted together: kept until the end, so that all or none are there.
@@ -66,6 +85,8 @@ impl Wanted {
             retention: None,
             max_attempts: 4,
             steps: 2,
+            children: Vec::new(),
+            on_child_failure: None,
         }
     }
 
@@ -83,8 +104,15 @@ impl Wanted {
             max_attempts: Some(self.max_attempts),
             metadata: Some(json!({"marker": self.marker}).to_string().into()),
             retention: self.retention,
+            children: self.children.iter().map(|child| child.unmarked(world)).collect(),
+            on_child_failure: self.on_child_failure,
             ..JobRequest::of(self.kind, Bytes::from(self.input().to_string()))
         }
+    }
+
+    /// As a child: not submitted by itself, so the history knows nothing of it.
+    fn unmarked(&self, world: &World) -> JobRequest {
+        JobRequest { metadata: None, ..self.request(world) }
     }
 
     fn call(&self, tenant: &Tenant, key: Option<String>) -> Call {

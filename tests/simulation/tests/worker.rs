@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use longhaul_core::{
-    EventKind, JobError, KindName, LogLevel, Payload, Progress, RetryPlan, Span, Stage, Status, StepName, Tenant,
+    EventKind, JobError, KindName, LogLevel, OutputData, Payload, Progress, RetryPlan, Span, Stage, Status, StepName,
+    Tenant, Wait,
 };
-use longhaul_store::{Beat, Claim, Held, JobView, Leased, Outcome, StoreError};
+use longhaul_engine::{Completion, RemoteClaim, RemoteJob};
+use longhaul_store::{Beat, Held, JobView, Outcome, StoreError};
 use longhaul_testkit::history::{Answer, Call, LeaseSeen};
 use serde_json::json;
 
@@ -17,10 +19,9 @@ const TRIES: usize = 3;
 /// Serves the kind `remote` of a tenant until the world ends.
 pub(crate) async fn worker(world: World, name: &'static str, tenant: Tenant) {
     loop {
-        let claim = Claim {
+        let claim = RemoteClaim {
             worker: name.into(),
-            in_process: false,
-            tenant: Some(tenant.clone()),
+            tenant: tenant.clone(),
             kinds: Arc::from([KindName::new("remote").unwrap()]),
             queues: None,
             limit: 1 + world.dice.below(3),
@@ -28,7 +29,15 @@ pub(crate) async fn worker(world: World, name: &'static str, tenant: Tenant) {
         };
         let op = world.book().invoke(Call::Claim { worker: name.to_owned() });
         let patience = world.dice.between(Span::from_millis(200), Span::from_secs(5));
-        let asked = world.ask(Some(patience), move |server| async move { server.store.claim(claim).await }).await;
+        let (at_most, heard) = (world.dice.between(Span::from_millis(200), Span::from_secs(5)), world.clone());
+        let asked = world.ask(Some(patience), move |server| async move {
+            let jobs = server.engine.claim(claim, at_most).await?;
+            let mut book = heard.book();
+            jobs.iter().for_each(|job| book.take_lease(job.held.job, job.held.token.count()));
+            drop(book);
+            Ok::<_, StoreError>(jobs)
+        });
+        let asked = asked.await;
         let (end, leased) = match asked {
             Asked::Answered(Ok(leased)) => {
                 let leases = leased.iter().map(lease_seen).collect();
@@ -49,7 +58,7 @@ pub(crate) async fn worker(world: World, name: &'static str, tenant: Tenant) {
     }
 }
 
-fn lease_seen(leased: &Leased) -> LeaseSeen {
+fn lease_seen(leased: &RemoteJob) -> LeaseSeen {
     LeaseSeen {
         job_id: leased.held.job.to_string(),
         attempt: leased.view.job.attempt,
@@ -57,7 +66,7 @@ fn lease_seen(leased: &Leased) -> LeaseSeen {
     }
 }
 
-async fn work(world: &World, Leased { view, held }: Leased) {
+async fn work(world: &World, RemoteJob { view, held, steps, .. }: RemoteJob) {
     if world.mishap(10) {
         world.note(format_args!("the worker of {} falls silent", held.job));
         world.book().stale.push(held);
@@ -69,7 +78,8 @@ async fn work(world: &World, Leased { view, held }: Leased) {
     }
     for number in 0..world.dice.below(4) {
         world.idle(Span::from_millis(400)).await;
-        let is_held = match world.dice.below(4) {
+        let is_held = match world.dice.below(5) {
+            4 => append(world, &held).await,
             0 => enter(world, &held, number).await,
             1 => beat(world, &held, number).await,
             2 => tell(world, &held, number).await,
@@ -80,6 +90,17 @@ async fn work(world: &World, Leased { view, held }: Leased) {
         }
     }
     world.idle(Span::from_millis(500)).await;
+    if steps.is_empty() && world.mishap(8) {
+        // It asks somebody; whoever goes on with the job afterwards finds the answer as a step.
+        let step = StepName::new("answer").unwrap();
+        let wait = Wait::Input { step, prompt: None };
+        let ask = move |server: Server, held| {
+            let completion = Completion::Waiting(wait.clone());
+            async move { server.engine.complete(held, completion).await }
+        };
+        write(world, &held, ask).await;
+        return;
+    }
     end(world, &view, &held).await;
     if world.mishap(15) {
         world.book().stale.push(held);
@@ -139,6 +160,15 @@ async fn checkpoint(world: &World, held: &Held) -> bool {
     write(world, held, move |server, held| {
         let (step, output) = (step.clone(), output.clone());
         async move { server.store.checkpoint(held, step, output).await }
+    })
+    .await
+}
+
+async fn append(world: &World, held: &Held) -> bool {
+    let piece = OutputData::Text(format!("{};", world.fresh()));
+    write(world, held, move |server, held| {
+        let piece = piece.clone();
+        async move { server.engine.append(held, vec![piece]).await }
     })
     .await
 }
