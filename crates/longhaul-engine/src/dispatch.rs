@@ -61,6 +61,7 @@ impl Engine {
                 Err(error) => {
                     tracing::error!(%error, "no jobs could be claimed");
                     tokio::select! {
+                        biased;
                         () = inner.clock.sleep(AFTER_ERROR) => {}
                         () = inner.stop_claiming.cancelled() => return,
                     }
@@ -75,6 +76,7 @@ impl Engine {
         self.inner.jobs.spawn(async move {
             let held = leased.held.clone();
             let result = tokio::select! {
+                biased;
                 result = engine.attempt(leased) => result,
                 () = interrupt.cancelled() => Err(Failure::Interrupted),
             };
@@ -159,6 +161,7 @@ impl Engine {
                 Err(error @ (StoreError::StorageFull | StoreError::Overloaded)) => {
                     tracing::warn!(job = %held.job, %error, "the end of an attempt is written again");
                     tokio::select! {
+                        biased;
                         () = inner.clock.sleep(AFTER_ERROR) => {}
                         () = inner.stop.cancelled() => return Err(error),
                     }

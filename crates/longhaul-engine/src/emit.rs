@@ -132,6 +132,7 @@ impl Emitter {
             }
             if !self.buffer().is_urgent {
                 tokio::select! {
+                    biased;
                     () = self.clock.sleep(pause) => {}
                     () = self.urgent.notified() => {}
                 }

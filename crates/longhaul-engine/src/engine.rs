@@ -184,6 +184,7 @@ impl Engine {
         inner.dispatcher.wait().await;
         inner.jobs.close();
         let drained = tokio::select! {
+            biased;
             () = inner.jobs.wait() => true,
             () = inner.clock.sleep(at_most) => false,
         };
@@ -191,6 +192,7 @@ impl Engine {
             // An interrupted job releases its lease; whatever cannot even do that is released for it.
             inner.hub.running().cancel_all();
             tokio::select! {
+                biased;
                 () = inner.jobs.wait() => {}
                 () = inner.clock.sleep(Span::from_secs(2)) => {
                     for held in inner.hub.running().all() {
@@ -276,6 +278,7 @@ impl Engine {
                 }
             }
             let is_woken = tokio::select! {
+                biased;
                 () = changed => true,
                 () = inner.clock.sleep_until(until) => false,
                 () = inner.stop_claiming.cancelled() => false,

@@ -30,6 +30,7 @@ impl Engine {
 
     async fn until_stopped(&self, work: impl Future<Output = ()>) {
         tokio::select! {
+            biased;
             () = work => {}
             () = self.inner.stop.cancelled() => {}
         }

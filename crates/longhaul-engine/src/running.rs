@@ -4,7 +4,7 @@
 //! first and then finds it still running here will hear of its end.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,7 +18,8 @@ pub(crate) struct Running(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    jobs: HashMap<JobId, Entry>,
+    /// In the order of their ids, so that a run depends on nothing but what comes in.
+    jobs: BTreeMap<JobId, Entry>,
     /// Asked to stop between their claim's commit and their start here. Each leaves within the grace of a cancel.
     cancelled_early: HashSet<JobId>,
 }

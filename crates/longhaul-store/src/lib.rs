@@ -16,6 +16,8 @@ mod error;
 mod ledger;
 mod memory;
 mod port;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod sqlite;
 
 pub use error::StoreError;

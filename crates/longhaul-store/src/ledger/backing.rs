@@ -270,8 +270,11 @@ pub(crate) trait Backing: Send + 'static {
     fn close(&mut self);
 }
 
-/// Reads what has been committed. Blocks; called on blocking threads.
+/// Reads what has been committed.
 pub(crate) trait Reads: Clone + Send + Sync + 'static {
+    /// Whether reading may wait for a disk, and therefore happens on blocking threads.
+    const BLOCKS: bool;
+
     fn job(&self, tenant: &Tenant, id: JobId) -> Result<JobView, StoreError>;
     fn jobs(&self, query: &JobQuery) -> Result<JobPage, StoreError>;
     fn events(&self, tenant: &Tenant, id: JobId, after: u64, limit: usize) -> Result<Vec<Event>, StoreError>;

@@ -59,6 +59,12 @@ impl<B: Backing> WayBack<B> {
         }
     }
 
+    /// Leases whose release could not be committed. Goes with the next batch, whatever that is for; none is made for
+    /// it, as it would fail in the same way.
+    pub(crate) fn put_again(&self, held: Vec<Held>) {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner).extend(held);
+    }
+
     pub(crate) fn take(&self) -> Vec<Held> {
         std::mem::take(&mut self.returned.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -68,6 +68,22 @@ impl<B: Backing> LedgerStore<B> {
         observer: Arc<dyn Observer>,
         keep: Retention,
     ) -> Result<Self, StoreError> {
+        let (store, writer) = Self::assemble(backing, time, observer, keep)?;
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run())
+            .map_err(|error| StoreError::Unavailable(format!("the writer thread did not start: {error}")))?;
+        *store.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(store)
+    }
+
+    /// As [`LedgerStore::start`], with a writer that somebody else runs.
+    pub(crate) fn assemble(
+        backing: B,
+        time: StoreClock,
+        observer: Arc<dyn Observer>,
+        keep: Retention,
+    ) -> Result<(Self, Writer<B>), StoreError> {
         let reads = backing.reads();
         let blobs = backing.blobs();
         let recent = Arc::new(Recent::default());
@@ -78,19 +94,16 @@ impl<B: Backing> LedgerStore<B> {
         ledger.commit(&Unobserved)?;
         let (writer, mailbox) = mpsc::channel(MAILBOX);
         let way_back = WayBack::to(&writer);
-        let thread = std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || Writer::new(ledger, mailbox, way_back, observer).run())
-            .map_err(|error| StoreError::Unavailable(format!("the writer thread did not start: {error}")))?;
-        Ok(Self {
+        let store = Self {
             writer,
-            thread: Mutex::new(Some(thread)),
+            thread: Mutex::new(None),
             reads,
             reading: Semaphore::new(READS_AT_ONCE),
             recent,
             blobs,
             tombstones_for: keep.tombstones,
-        })
+        };
+        Ok((store, Writer::new(ledger, mailbox, way_back, observer)))
     }
 
     /// Runs an operation in the next batch and answers after its commit.
@@ -125,6 +138,9 @@ impl<B: Backing> LedgerStore<B> {
         &self,
         read: impl FnOnce(&B::Reads) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        if !B::Reads::BLOCKS {
+            return read(&self.reads);
+        }
         let _permit = self.reading.acquire().await.map_err(|_| closed())?;
         let reads = self.reads.clone();
         tokio::task::spawn_blocking(move || read(&reads))

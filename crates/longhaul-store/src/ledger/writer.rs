@@ -74,22 +74,50 @@ impl<B: Backing> Writer<B> {
                     None => break,
                 }
             }
-            while batch.len() < BATCH_MOST
-                && let Ok(next) = self.mailbox.try_recv()
-            {
-                batch.push(next);
-            }
-            let closing = if self.broken.is_none() { self.carry_out(&mut batch) } else { self.refuse(&mut batch) };
-            if !closing.is_empty() {
-                self.ledger.backing_mut().close();
-                for done in closing {
-                    // Whoever asked may have stopped waiting.
-                    let _ = done.send(());
-                }
+            if self.turn(&mut batch) {
                 return;
             }
         }
         self.ledger.backing_mut().close();
+    }
+
+    /// As [`Writer::run`], as a future instead of a thread: what a simulation polls. `pace` is awaited before each
+    /// batch, while more gathers for it.
+    #[cfg(feature = "simulation")]
+    pub(crate) async fn run_paced(mut self, pace: crate::simulation::Pace) {
+        let mut batch = Vec::new();
+        loop {
+            if !self.more_to_lease {
+                match self.mailbox.recv().await {
+                    Some(first) => batch.push(first),
+                    None => break,
+                }
+            }
+            pace().await;
+            if self.turn(&mut batch) {
+                return;
+            }
+        }
+        self.ledger.backing_mut().close();
+    }
+
+    /// Carries out what has gathered, `batch` first; true: it was told to close, and has.
+    fn turn(&mut self, batch: &mut Vec<Message<B>>) -> bool {
+        while batch.len() < BATCH_MOST
+            && let Ok(next) = self.mailbox.try_recv()
+        {
+            batch.push(next);
+        }
+        let closing = if self.broken.is_none() { self.carry_out(batch) } else { self.refuse(batch) };
+        if closing.is_empty() {
+            return false;
+        }
+        self.ledger.backing_mut().close();
+        for done in closing {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(());
+        }
+        true
     }
 
     /// One batch: runs the operations, serves waiting claims, commits, answers.
@@ -97,9 +125,10 @@ impl<B: Backing> Writer<B> {
         let mut settles: Vec<Settle> = Vec::with_capacity(batch.len());
         let mut closing = Vec::new();
         self.ledger.begin();
-        for held in self.way_back.take() {
+        let returned = self.way_back.take();
+        for held in &returned {
             // A lease that has been lost meanwhile needs no release.
-            let _ = self.ledger.finish(&held, Outcome::Released);
+            let _ = self.ledger.finish(held, Outcome::Released);
         }
         for message in batch.drain(..) {
             match message {
@@ -134,6 +163,8 @@ impl<B: Backing> Writer<B> {
                     // Whoever claimed may have gone.
                     let _ = answer.send(Err(error.clone()));
                 }
+                // Without these the jobs would wait for their leases to run out, and count that as a crash.
+                self.way_back.put_again(returned);
                 if matches!(error, StoreError::Unavailable(_) | StoreError::Corrupt(_)) {
                     self.more_to_lease = false;
                     self.refuse_waiting(&error);

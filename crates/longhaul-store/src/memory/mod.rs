@@ -27,12 +27,11 @@ pub struct MemoryStore;
 impl MemoryStore {
     /// An empty store.
     pub fn open(time: StoreClock, observer: Arc<dyn Observer>) -> Result<Arc<dyn crate::JobStore>, StoreError> {
-        let backing = MemoryBacking { rows: Arc::default(), blobs: Arc::default() };
-        Ok(Arc::new(LedgerStore::start(backing, time, observer, Retention::default())?))
+        Ok(Arc::new(LedgerStore::start(MemoryBacking::default(), time, observer, Retention::default())?))
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Row {
     phase: Phase,
     job: Job,
@@ -44,8 +43,8 @@ struct Row {
     answers: VecDeque<Payload>,
 }
 
-#[derive(Debug, Default)]
-struct Rows {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rows {
     jobs: BTreeMap<i64, Row>,
     ids: HashMap<(Tenant, JobId), i64>,
     next_no: i64,
@@ -62,13 +61,15 @@ struct Rows {
     blob_uses: HashMap<[u8; 32], i64>,
 }
 
-struct MemoryBacking {
+/// Keeps rows for as long as one of its clones is there.
+#[derive(Clone, Default)]
+pub(crate) struct MemoryBacking {
     rows: Arc<RwLock<Rows>>,
     blobs: Arc<MemoryBlobs>,
 }
 
 #[derive(Clone)]
-struct MemoryReads(Arc<RwLock<Rows>>);
+pub(crate) struct MemoryReads(Arc<RwLock<Rows>>);
 
 fn read(rows: &RwLock<Rows>) -> RwLockReadGuard<'_, Rows> {
     rows.read().unwrap_or_else(PoisonError::into_inner)
@@ -76,6 +77,22 @@ fn read(rows: &RwLock<Rows>) -> RwLockReadGuard<'_, Rows> {
 
 fn write(rows: &RwLock<Rows>) -> RwLockWriteGuard<'_, Rows> {
     rows.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(feature = "simulation")]
+impl MemoryBacking {
+    /// What is kept, for whoever simulates the disk that keeps it.
+    pub(crate) fn rows_mut(&self) -> RwLockWriteGuard<'_, Rows> {
+        write(&self.rows)
+    }
+}
+
+#[cfg(feature = "simulation")]
+impl Rows {
+    /// Damage, for a simulation that wants to see it noticed.
+    pub(crate) fn forget_last_event_number(&mut self, no: i64) {
+        self.jobs.entry(no).and_modify(|row| row.job.last_seq = row.job.last_seq.saturating_sub(1).max(1));
+    }
 }
 
 impl Rows {
@@ -433,6 +450,8 @@ fn write_forgotten(rows: &mut Rows, forget: &Forget) {
 }
 
 impl Reads for MemoryReads {
+    const BLOCKS: bool = false;
+
     fn job(&self, tenant: &Tenant, id: JobId) -> Result<JobView, StoreError> {
         let rows = read(&self.0);
         let row = rows.row(tenant, id)?;

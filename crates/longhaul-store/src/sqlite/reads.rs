@@ -153,6 +153,8 @@ pub(super) fn document(db: &Connection, tenant: &Tenant, id: DocumentId) -> Resu
 }
 
 impl Reads for SqliteReads {
+    const BLOCKS: bool = true;
+
     fn job(&self, tenant: &Tenant, id: JobId) -> Result<JobView, StoreError> {
         self.with(|db| {
             let sql = include_str!("queries/job_by_id.sql");

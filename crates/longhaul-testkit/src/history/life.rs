@@ -46,6 +46,8 @@ pub(super) fn step(from: Option<Phase>, event: &str) -> Result<Phase, String> {
     use Phase::{Cancelled, Failed, Queued, Running, Succeeded, Waiting};
     match (from, event) {
         (None | Some(Running | Waiting), "job.queued") => Ok(Queued),
+        // It was submitted with children, which come first.
+        (None, "job.waiting") => Ok(Waiting),
         (Some(Queued), "job.running") => Ok(Running),
         (Some(Running), "job.waiting") => Ok(Waiting),
         (Some(Running), "job.succeeded") => Ok(Succeeded),
@@ -55,7 +57,7 @@ pub(super) fn step(from: Option<Phase>, event: &str) -> Result<Phase, String> {
             Some(Running),
             "job.progress" | "job.layer" | "job.step" | "job.output.delta" | "job.output.reset" | "job.log",
         ) => Ok(Running),
-        (None, other) => Err(format!("the first event is {other}, not job.queued")),
+        (None, other) => Err(format!("the first event is {other}, not job.queued or job.waiting")),
         (Some(phase), other) => Err(format!("{other} while {phase:?}")),
     }
 }

@@ -1,0 +1,1 @@
+//! Nothing: this package holds tests only. They begin in `tests/main.rs`.
