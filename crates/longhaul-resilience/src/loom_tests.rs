@@ -148,8 +148,8 @@ fn loom_a_note_is_read_whole_or_not_at_all() {
         let trail = loom::sync::Arc::new(Trail::default());
         let note = |n: u64| Note::new(Tick::from_nanos(n), Label::NONE, Label::RETRY, Decision::RetryScheduled, n);
         let other = loom::sync::Arc::clone(&trail);
-        let writer = thread::spawn(move || other.push(note(7)));
-        trail.push(note(9));
+        let writer = thread::spawn(move || other.push(&note(7)));
+        trail.push(&note(9));
         trail.for_each(|seen| assert!(seen == note(7) || seen == note(9)));
         writer.join().unwrap();
         let mut seen = 0;

@@ -119,8 +119,9 @@ impl Core {
 
     /// Whether a success changes nothing, so that the shell need not tell.
     pub(crate) fn ignores_success(&self) -> bool {
-        self.mode == BreakerMode::ForcedClosed
-            || (self.admits_all() && self.window.is_none() && self.failures_in_a_row == 0)
+        // How slow it was is a part of a success, where slowness counts.
+        let window_stays = || self.settings.slow.is_none() && self.window.as_ref().is_none_or(Rolling::is_full_of_successes);
+        self.mode == BreakerMode::ForcedClosed || (self.admits_all() && self.failures_in_a_row == 0 && window_stays())
     }
 
     pub(crate) fn admit(&mut self, now: Tick) -> (Admission, Moved) {

@@ -65,7 +65,7 @@ where
         if permit.probe.is_some() {
             self.site.note(cx, Decision::BreakerProbe, 0);
         }
-        let held = Held { breaker: &self.breaker, permit, settled: false };
+        let held = Held { breaker: &self.breaker, permit };
         let result = self.inner.call(cx, input).await;
         let verdict = match self.site.class(&result) {
             Class::Ok | Class::Permanent => Verdict::Success,
@@ -109,20 +109,19 @@ impl<S, C> BreakerStep<S, C> {
 struct Held<'a> {
     breaker: &'a BreakerHandle,
     permit: Permit,
-    settled: bool,
 }
 
 impl Held<'_> {
-    fn settle(mut self, verdict: Verdict, took: Duration, now: Tick) -> (bool, Moved) {
-        self.settled = true;
-        self.breaker.settle(self.permit, verdict, took, now)
+    #[inline]
+    fn settle(self, verdict: Verdict, took: Duration, now: Tick) -> (bool, Moved) {
+        let (breaker, permit) = (self.breaker, self.permit);
+        std::mem::forget(self);
+        breaker.settle(permit, verdict, took, now)
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        if !self.settled {
-            self.breaker.settle(self.permit, Verdict::Nothing, Duration::ZERO, Tick::ZERO);
-        }
+        self.breaker.settle(self.permit, Verdict::Nothing, Duration::ZERO, Tick::ZERO);
     }
 }

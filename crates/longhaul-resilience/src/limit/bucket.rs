@@ -42,6 +42,7 @@ impl Bucket {
         self.add(i128::from(nanos) * i128::from(self.per_minute));
     }
 
+    #[inline]
     fn add(&mut self, units: i128) {
         if units > 0 {
             self.level = (self.level + units).min(self.full());
@@ -63,7 +64,14 @@ impl Bucket {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
+    /// [`wait`](Self::wait)`(0, cost)` is zero.
+    #[inline]
+    pub(super) fn has(&self, cost: u64) -> bool {
+        i128::from(cost.min(self.burst)) * TOKEN <= self.level
+    }
+
     /// Takes, and says the number of the taking, by which it can be given back.
+    #[inline]
     pub(super) fn take(&mut self, cost: u64) -> u64 {
         self.level -= i128::from(cost) * TOKEN;
         self.takings += 1;
@@ -113,7 +121,19 @@ impl Default for Peaks {
 }
 
 impl Peaks {
+    #[inline]
     fn reached(&mut self, takings: u64, level: i128) {
+        // With nothing to give back there is one peak, which is the new one.
+        if let (1, Some(last)) = (self.peaks.len(), self.peaks.back_mut())
+            && last.1 <= level
+        {
+            *last = (takings, level);
+            return;
+        }
+        self.reached_among_many(takings, level);
+    }
+
+    fn reached_among_many(&mut self, takings: u64, level: i128) {
         while self.peaks.back().is_some_and(|(_, lower)| *lower <= level) {
             self.peaks.pop_back();
         }

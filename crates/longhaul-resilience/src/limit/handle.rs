@@ -27,6 +27,15 @@ struct Shared {
     wakers: BTreeMap<u64, Waker>,
 }
 
+impl Shared {
+    #[cold]
+    fn to_wake(&mut self) -> Vec<Waker> {
+        let Self { queue, wakers } = self;
+        let hurried = queue.first_to_hurry();
+        queue.called().chain(hurried).filter_map(|id| wakers.remove(&id)).collect()
+    }
+}
+
 impl LimitHandle {
     pub(super) fn new(rates: Rates) -> Self {
         let shared = Shared { queue: Queue::new(rates), wakers: BTreeMap::new() };
@@ -77,28 +86,23 @@ impl LimitHandle {
     /// Reserves, waiting if need be. `Err` with the time after which there will be room.
     #[inline]
     pub(super) fn reserve(&self, cx: &Cx<'_>, cost: Cost) -> Result<Entry<'_>, Duration> {
-        let (answer, latest) = {
-            let queue = &mut lock(&self.shared).queue;
-            let latest = cx.now().after(queue.rates().max_wait).min(cx.deadline_tick());
-            (queue.arrive(cost, cx.now(), cx.deadline_tick()), latest)
-        };
-        match answer {
-            Answer::Go(stamp) => Ok(Entry::Go(Reservation { limit: self, cost, stamp, settled: false })),
-            Answer::Wait { id, at } => {
-                Ok(Entry::Wait(Turn { limit: self, cost, id, at, latest, timer: None, gone: false, last: cx.now() }))
+        let (now, deadline) = (cx.now(), cx.deadline_tick());
+        match self.change(|queue| queue.arrive(cost, now, deadline)) {
+            Answer::Go(stamp) => Ok(Entry::Go(Reservation { limit: self, cost, stamp })),
+            Answer::Wait { id, at, latest } => {
+                Ok(Entry::Wait(Turn { limit: self, cost, id, at, latest, timer: None, gone: false, last: now }))
             }
             Answer::TurnedAway { retry_after } => Err(retry_after),
         }
     }
 
-    /// Changes the queue and wakes whoever has been called by that.
+    /// Changes the queue and wakes those who have been called by that, and whose turn now comes earlier.
+    #[inline]
     fn change<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
         let (result, woken) = {
             let mut shared = lock(&self.shared);
-            let Shared { queue, wakers } = &mut *shared;
-            let result = change(queue);
-            let woken: Vec<Waker> = queue.called().filter_map(|id| wakers.remove(&id)).collect();
-            (result, woken)
+            let result = change(&mut shared.queue);
+            (result, if shared.queue.is_idle() { Vec::new() } else { shared.to_wake() })
         };
         woken.into_iter().for_each(Waker::wake);
         result
@@ -133,7 +137,7 @@ impl<'a> Turn<'a> {
     /// Waits until it is our turn. `Err` with the time after which there will be room, if that is too late.
     pub(super) async fn come(mut self, cx: &Cx<'_>) -> Result<Reservation<'a>, Duration> {
         let stamp = std::future::poll_fn(|task| Pin::new(&mut self).poll_turn(cx, task)).await?;
-        Ok(Reservation { limit: self.limit, cost: self.cost, stamp, settled: false })
+        Ok(Reservation { limit: self.limit, cost: self.cost, stamp })
     }
 
     fn poll_turn(mut self: Pin<&mut Self>, cx: &Cx<'_>, task: &mut Context<'_>) -> Poll<Result<Stamp, Duration>> {
@@ -179,31 +183,30 @@ pub(super) struct Reservation<'a> {
     limit: &'a LimitHandle,
     cost: Cost,
     stamp: Stamp,
-    settled: bool,
 }
 
 impl Reservation<'_> {
     /// The call was made and used what was estimated.
-    pub(super) fn keep(mut self) {
-        self.settled = true;
+    #[inline]
+    pub(super) fn keep(self) {
+        // Holds nothing but what it would give back.
+        std::mem::forget(self);
     }
 
     /// The call was made and used this many tokens.
-    pub(super) fn used(mut self, tokens: u64) {
-        self.settled = true;
-        let (estimated, stamp) = (self.cost.tokens, self.stamp);
+    pub(super) fn used(self, tokens: u64) {
+        let (limit, estimated, stamp) = (self.limit, self.cost.tokens, self.stamp);
+        self.keep();
         if tokens != estimated {
-            self.limit.change(|queue| queue.reconcile(estimated, tokens, stamp));
+            limit.change(|queue| queue.reconcile(estimated, tokens, stamp));
         }
     }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        if !self.settled {
-            let (cost, stamp) = (self.cost, self.stamp);
-            self.limit.change(|queue| queue.give_back(cost, stamp));
-        }
+        let (cost, stamp) = (self.cost, self.stamp);
+        self.limit.change(|queue| queue.give_back(cost, stamp));
     }
 }
 
