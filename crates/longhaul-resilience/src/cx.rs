@@ -170,7 +170,21 @@ impl<'a> Cx<'a> {
 
     #[inline]
     fn from_id(id: CorrelationId) -> Self {
-        Self { deadline: Tick::NEVER, marks: 0, run: None, shared: Shared::Own(Call::new(id, Time::System, None, Tick::ZERO)) }
+        Self {
+            deadline: Tick::NEVER,
+            marks: 0,
+            run: None,
+            // In place, and not by `Call::new`: what is passed on by value half undefined is slow to load again.
+            shared: Shared::Own(Call {
+                id,
+                time: Time::System,
+                now: AtomicU64::new(0),
+                flags: AtomicU32::new(0),
+                retries: AtomicU32::new(0),
+                data: None,
+                trail: Trail::default(),
+            }),
+        }
     }
 
     #[inline]

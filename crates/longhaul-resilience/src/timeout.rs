@@ -131,11 +131,7 @@ where
             Cut::new(&child, until, work).await
         };
         // Whose end it was decides what may follow: another attempt, or nothing.
-        let why = if own_end <= deadline {
-            Why::Timeout { limit: Duration::from_nanos(limit) }
-        } else {
-            Why::Deadline
-        };
+        let why = if own_end <= deadline { Why::Timeout { limit: Duration::from_nanos(limit) } } else { Why::Deadline };
         let result = match ended {
             Ok(Err(fail)) if fail.why() == Why::Deadline && why != Why::Deadline => {
                 Err(fail.because(why, self.site.env.stack, Label::ATTEMPT_TIMEOUT))

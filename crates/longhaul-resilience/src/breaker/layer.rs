@@ -48,6 +48,39 @@ where
 
     async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, Fail<E>> {
         let started = cx.now();
+        let permit = match self.breaker.pass() {
+            Some(permit) => permit,
+            None => self.ask(cx, started)?,
+        };
+        let held = Held { breaker: &self.breaker, permit };
+        let result = self.inner.call(cx, input).await;
+        let verdict = match self.site.class(&result) {
+            Class::Ok | Class::Permanent => Verdict::Success,
+            Class::Transient => Verdict::Failure,
+            Class::Throttled(_) | Class::Ignore => Verdict::Nothing,
+        };
+        if self.breaker.needs_no(verdict, permit) {
+            held.let_go();
+        } else {
+            self.settle(cx, held, verdict, started);
+        }
+        self.site.passed(cx, started, &result);
+        result
+    }
+
+    fn longest(&self, limit: Duration) -> Option<Duration> {
+        self.inner.longest(limit)
+    }
+
+    fn inspect(&self, into: &mut Inspection) {
+        self.site.inspect(into, Some(self.breaker.state().name().to_owned()));
+        self.inner.inspect(into);
+    }
+}
+
+impl<S, C> BreakerStep<S, C> {
+    #[cold]
+    fn ask<E>(&self, cx: &Cx<'_>, started: Tick) -> Result<Permit, Fail<E>> {
         let (admission, moved) = self.breaker.admit(started);
         self.note_move(cx, moved);
         let permit = match admission {
@@ -65,34 +98,18 @@ where
         if permit.probe.is_some() {
             self.site.note(cx, Decision::BreakerProbe, 0);
         }
-        let held = Held { breaker: &self.breaker, permit };
-        let result = self.inner.call(cx, input).await;
-        let verdict = match self.site.class(&result) {
-            Class::Ok | Class::Permanent => Verdict::Success,
-            Class::Transient => Verdict::Failure,
-            Class::Throttled(_) | Class::Ignore => Verdict::Nothing,
-        };
-        let now = cx.now();
-        let (counted, moved) = held.settle(verdict, now.since(started), now);
+        Ok(permit)
+    }
+
+    fn settle(&self, cx: &Cx<'_>, held: Held<'_>, verdict: Verdict, started: Tick) {
+        let (permit, now) = (held.let_go(), cx.now());
+        let (counted, moved) = self.breaker.settle(permit, verdict, now.since(started), now);
         if !counted && permit.generation != 0 {
             self.site.note(cx, Decision::BreakerStale, 0);
         }
         self.note_move(cx, moved);
-        self.site.passed(cx, started, &result);
-        result
     }
 
-    fn longest(&self, limit: Duration) -> Option<Duration> {
-        self.inner.longest(limit)
-    }
-
-    fn inspect(&self, into: &mut Inspection) {
-        self.site.inspect(into, Some(self.breaker.state().name().to_owned()));
-        self.inner.inspect(into);
-    }
-}
-
-impl<S, C> BreakerStep<S, C> {
     fn note_move(&self, cx: &Cx<'_>, moved: Moved) {
         if let Some((_, to)) = moved {
             let decision = match to {
@@ -112,11 +129,12 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
+    /// The call has ended: what becomes of the permit is the caller's affair.
     #[inline]
-    fn settle(self, verdict: Verdict, took: Duration, now: Tick) -> (bool, Moved) {
-        let (breaker, permit) = (self.breaker, self.permit);
+    fn let_go(self) -> Permit {
+        let permit = self.permit;
         std::mem::forget(self);
-        breaker.settle(permit, verdict, took, now)
+        permit
     }
 }
 

@@ -66,14 +66,17 @@ impl Bulkhead {
         self.gate.clone()
     }
 
-    /// A place, waiting for it if need be.
-    #[inline]
+    /// A place, waiting for it if need be. `Err` if there is none in time.
+    #[inline(always)]
     pub(super) async fn enter<C>(&self, cx: &Cx<'_>, site: &Site<C>) -> Option<Place<'_>> {
-        let id = match self.gate.come() {
-            Came::Inside => return Some(Place { gate: &self.gate }),
-            Came::Full => return None,
-            Came::Waits(id) => id,
-        };
+        match self.gate.come() {
+            Came::Inside => Some(Place { gate: &self.gate }),
+            Came::Full => None,
+            Came::Waits(id) => self.wait(cx, site, id).await,
+        }
+    }
+
+    async fn wait<C>(&self, cx: &Cx<'_>, site: &Site<C>, id: u64) -> Option<Place<'_>> {
         let from = cx.now();
         let turn = pin!(Turn::new(&self.gate, id).come());
         let until = from.after(self.max_wait).min(cx.deadline_tick());

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     clock::{Sleep, Tick},
     cx::Cx,
-    limit::queue::{Answer, Cost, Queue, Rate, Rates, Stamp},
+    limit::queue::{Answer, Cost, Place, Queue, Rates, Stamp},
     sync::{Mutex, lock},
 };
 
@@ -29,7 +29,7 @@ struct Shared {
 
 impl Shared {
     #[cold]
-    fn to_wake(&mut self) -> Vec<Waker> {
+    fn take_wakers(&mut self) -> Vec<Waker> {
         let Self { queue, wakers } = self;
         let hurried = queue.first_to_hurry();
         queue.called().chain(hurried).filter_map(|id| wakers.remove(&id)).collect()
@@ -83,26 +83,28 @@ impl LimitHandle {
         lock(&self.shared).queue.rates()
     }
 
-    /// Reserves, waiting if need be. `Err` with the time after which there will be room.
-    #[inline]
-    pub(super) fn reserve(&self, cx: &Cx<'_>, cost: Cost) -> Result<Entry<'_>, Duration> {
+    #[inline(always)]
+    pub(super) fn arrive(&self, cx: &Cx<'_>, cost: Cost) -> Answer {
         let (now, deadline) = (cx.now(), cx.deadline_tick());
-        match self.change(|queue| queue.arrive(cost, now, deadline)) {
-            Answer::Go(stamp) => Ok(Entry::Go(Reservation { limit: self, cost, stamp })),
-            Answer::Wait { id, at, latest } => {
-                Ok(Entry::Wait(Turn { limit: self, cost, id, at, latest, timer: None, gone: false, last: now }))
-            }
-            Answer::TurnedAway { retry_after } => Err(retry_after),
-        }
+        self.change(|queue| queue.arrive(cost, now, deadline))
+    }
+
+    #[inline]
+    pub(super) fn reservation(&self, cost: Cost, stamp: Stamp) -> Reservation<'_> {
+        Reservation { limit: self, cost, stamp }
+    }
+
+    pub(super) fn turn(&self, cost: Cost, place: Place, now: Tick) -> Turn<'_> {
+        Turn { limit: self, cost, place, timer: None, gone: false, last: now }
     }
 
     /// Changes the queue and wakes those who have been called by that, and whose turn now comes earlier.
-    #[inline]
+    #[inline(always)]
     fn change<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
         let (result, woken) = {
             let mut shared = lock(&self.shared);
             let result = change(&mut shared.queue);
-            (result, if shared.queue.is_idle() { Vec::new() } else { shared.to_wake() })
+            (result, if shared.queue.is_idle() { Vec::new() } else { shared.take_wakers() })
         };
         woken.into_iter().for_each(Waker::wake);
         result
@@ -115,19 +117,11 @@ impl fmt::Debug for LimitHandle {
     }
 }
 
-pub(super) enum Entry<'a> {
-    Go(Reservation<'a>),
-    Wait(Turn<'a>),
-}
-
 /// A place in the queue, given up when dropped.
 pub(super) struct Turn<'a> {
     limit: &'a LimitHandle,
     cost: Cost,
-    id: u64,
-    at: Tick,
-    /// A turn that moves beyond this, because others used more than they said, is not waited for.
-    latest: Tick,
+    place: Place,
     timer: Option<Sleep>,
     gone: bool,
     last: Tick,
@@ -137,14 +131,14 @@ impl<'a> Turn<'a> {
     /// Waits until it is our turn. `Err` with the time after which there will be room, if that is too late.
     pub(super) async fn come(mut self, cx: &Cx<'_>) -> Result<Reservation<'a>, Duration> {
         let stamp = std::future::poll_fn(|task| Pin::new(&mut self).poll_turn(cx, task)).await?;
-        Ok(Reservation { limit: self.limit, cost: self.cost, stamp })
+        Ok(self.limit.reservation(self.cost, stamp))
     }
 
     fn poll_turn(mut self: Pin<&mut Self>, cx: &Cx<'_>, task: &mut Context<'_>) -> Poll<Result<Stamp, Duration>> {
         loop {
             let now = cx.renew();
             self.last = now;
-            let id = self.id;
+            let id = self.place.id;
             lock(&self.limit.shared).wakers.insert(id, task.waker().clone());
             match self.limit.change(|queue| queue.ask(id, now)) {
                 Ok(stamp) => {
@@ -152,10 +146,10 @@ impl<'a> Turn<'a> {
                     lock(&self.limit.shared).wakers.remove(&id);
                     return Poll::Ready(Ok(stamp));
                 }
-                Err(at) if at > self.latest => return Poll::Ready(Err(at.since(now))),
+                Err(at) if at > self.place.latest => return Poll::Ready(Err(at.since(now))),
                 Err(at) => {
-                    if self.timer.is_none() || at != self.at {
-                        (self.at, self.timer) = (at, Some(cx.timer(at)));
+                    if self.timer.is_none() || at != self.place.at {
+                        (self.place.at, self.timer) = (at, Some(cx.timer(at)));
                     }
                 }
             }
@@ -170,7 +164,7 @@ impl<'a> Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if !self.gone {
-            let (id, cost, now) = (self.id, self.cost, self.last);
+            let (id, cost, now) = (self.place.id, self.cost, self.last);
             let waker = lock(&self.limit.shared).wakers.remove(&id);
             drop(waker);
             self.limit.change(|queue| queue.leave(id, cost, now));
@@ -208,8 +202,4 @@ impl Drop for Reservation<'_> {
         let (cost, stamp) = (self.cost, self.stamp);
         self.limit.change(|queue| queue.give_back(cost, stamp));
     }
-}
-
-pub(super) fn rate_of(per_minute: u64, burst: u64) -> Rate {
-    Rate { per_minute, burst }
 }

@@ -44,15 +44,18 @@ impl Rate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Go(Stamp),
-    /// Number `id` in the queue, whose turn comes at about `at`; beyond `latest` it is not worth waiting for.
-    Wait {
-        id: u64,
-        at: Tick,
-        latest: Tick,
-    },
-    TurnedAway {
-        retry_after: Duration,
-    },
+    Wait(Place),
+    TurnedAway { retry_after: Duration },
+}
+
+/// A place in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) id: u64,
+    /// Its turn comes at about this time.
+    pub(super) at: Tick,
+    /// A turn that moves beyond this, because others used more than they said, is not worth waiting for.
+    pub(super) latest: Tick,
 }
 
 #[derive(Debug)]
@@ -105,7 +108,7 @@ impl Queue {
     }
 
     /// Someone comes. A wait beyond `deadline` is not begun.
-    #[inline]
+    #[inline(always)]
     pub(super) fn arrive(&mut self, cost: Cost, now: Tick, deadline: Tick) -> Answer {
         self.advance(now);
         if self.waiting.is_empty() && self.may_go(cost, now) {
@@ -114,6 +117,7 @@ impl Queue {
         self.line_up(cost, now, deadline)
     }
 
+    #[cold]
     fn line_up(&mut self, cost: Cost, now: Tick, deadline: Tick) -> Answer {
         let wait = self.wait(self.waiting.len() as u64, self.tokens_wanted, cost, now);
         let at = now.after(wait);
@@ -124,7 +128,7 @@ impl Queue {
         self.next_id += 1;
         self.waiting.push_back(Waiter { id, cost, told: at });
         self.tokens_wanted = self.tokens_wanted.saturating_add(cost.tokens);
-        Answer::Wait { id, at, latest: now.after(self.rates.max_wait).min(deadline) }
+        Answer::Wait(Place { id, at, latest: now.after(self.rates.max_wait).min(deadline) })
     }
 
     /// Number `id`, which waits, asks again: whether it may go, or when to ask next.
@@ -155,6 +159,7 @@ impl Queue {
         }
     }
 
+    #[cold]
     fn call_up(&mut self, now: Tick) {
         while let Some(cost) = self.waiting.front().map(|first| first.cost)
             && self.may_go(cost, now)
@@ -278,7 +283,7 @@ mod tests {
     }
 
     fn wait(id: u64, at: Tick) -> Answer {
-        Answer::Wait { id, at, latest: Tick::NEVER }
+        Answer::Wait(Place { id, at, latest: Tick::NEVER })
     }
 
     #[test]
@@ -327,7 +332,7 @@ mod tests {
             queue.arrive(cost(1), at(1000), at(6000)),
             Answer::TurnedAway { retry_after: Duration::from_secs(5) }
         );
-        assert!(matches!(queue.arrive(cost(1), at(1000), at(6001)), Answer::Wait { .. }));
+        assert!(matches!(queue.arrive(cost(1), at(1000), at(6001)), Answer::Wait(_)));
     }
 
     #[test]
@@ -427,7 +432,7 @@ mod tests {
                             prop_assert!(queue.waiting.is_empty(), "nobody overtakes");
                             went.push((at(now), tokens, stamp));
                         }
-                        Answer::Wait { id, at: when, .. } => {
+                        Answer::Wait(Place { id, at: when, .. }) => {
                             prop_assert!(when > at(now) || !waiting.is_empty());
                             waiting.insert(id, tokens);
                         }
