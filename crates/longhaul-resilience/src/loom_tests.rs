@@ -121,10 +121,24 @@ fn loom_whoever_waits_is_woken() {
 fn loom_a_flight_lands_for_all_who_wait() {
     loom::model(|| {
         let flight = flight_for_models(7);
-        let wait = |flight: FlightForModels| move || loom::future::block_on(flight.wait());
-        let other = thread::spawn(wait(flight.clone()));
-        assert_eq!(wait(flight)(), Some(7));
+        let (first, second) = (flight.join(), flight.join());
+        let wait = |flight: FlightForModels, id| move || loom::future::block_on(flight.wait(id));
+        let other = thread::spawn(wait(flight.clone(), first));
+        assert_eq!(wait(flight, second)(), Some(7));
         assert_eq!(other.join().unwrap(), Some(7));
+    });
+}
+
+#[test]
+fn loom_whoever_leaves_a_flight_in_the_middle_of_a_wake_up_leaves_it_to_the_others() {
+    loom::model(|| {
+        let flight = flight_for_models(7);
+        let (stays, leaves) = (flight.join(), flight.join());
+        let other = flight.clone();
+        let glance = thread::spawn(move || other.glance(leaves));
+        // If the wake-up went to the one who left, and only to that one, this is a deadlock, which the checker reports.
+        assert_eq!(loom::future::block_on(flight.wait(stays)), Some(7));
+        glance.join().unwrap();
     });
 }
 
