@@ -19,8 +19,6 @@ use crate::{
     sync::{AtomicU32, AtomicU64, Ordering},
 };
 
-/// The number of a layer that came when the stack had been called already: no run reaches it, it counts itself.
-const ALONE: u32 = u32::MAX;
 const SEALED: u32 = 1 << 31;
 
 /// The runs of one stack, by the layer at which they ended.
@@ -38,10 +36,13 @@ impl Default for Straight {
 }
 
 impl Straight {
-    /// Another layer, around those there are; returns how many are within it, or [`ALONE`].
+    /// The number of a layer that came when the stack had been called already: no run reaches it, it counts itself.
+    pub(crate) const ALONE: u32 = u32::MAX;
+
+    /// Another layer, around those there are; returns how many are within it, or [`Self::ALONE`].
     pub(crate) fn enlist(&self) -> u32 {
         let join = |layers: u32| (layers & SEALED == 0).then_some(layers + 1);
-        self.layers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, join).unwrap_or(ALONE)
+        self.layers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, join).unwrap_or(Self::ALONE)
     }
 
     #[inline]
@@ -50,6 +51,11 @@ impl Straight {
             let layers = self.layers.fetch_or(SEALED, Ordering::Relaxed) & !SEALED;
             (0..layers).map(|_| Histogram::default()).collect()
         })
+    }
+
+    #[cfg(all(test, longhaul_loom))]
+    pub(crate) fn places(&self) -> u32 {
+        u32::try_from(self.ended_at().len()).unwrap_or(u32::MAX)
     }
 
     /// Adds the calls that went straight through the layer with `within` layers inside it.

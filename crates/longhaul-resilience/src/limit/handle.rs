@@ -1,4 +1,6 @@
 //! The shell around the decisions: the lock, the wakers, the timer of whoever waits.
+//!
+//! One lock guards queue and wakers alike, so what they say always agrees. Wakers are taken out under it and woken after it.
 
 use std::{
     collections::BTreeMap,

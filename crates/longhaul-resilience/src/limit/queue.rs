@@ -192,7 +192,7 @@ impl Queue {
     /// Number `id` waits no longer.
     pub(super) fn leave(&mut self, id: u64, cost: Cost, now: Tick) {
         if let Some(stamp) = self.called.remove(&id) {
-            self.put_back(cost, stamp);
+            self.give_back(cost, stamp);
         } else if let Some(position) = self.waiting.iter().position(|waiter| waiter.id == id) {
             self.waiting.remove(position);
             self.tokens_wanted = self.tokens_wanted.saturating_sub(cost.tokens);
@@ -200,13 +200,8 @@ impl Queue {
         self.advance(now);
     }
 
-    /// A call that was let go did not happen after all. Whoever waits for what it held may go.
+    /// A call that was let go did not happen after all.
     pub(super) fn give_back(&mut self, cost: Cost, stamp: Stamp) {
-        self.put_back(cost, stamp);
-        self.advance(self.now);
-    }
-
-    fn put_back(&mut self, cost: Cost, stamp: Stamp) {
         if let Some(bucket) = &mut self.requests {
             bucket.give_back(1, stamp.requests);
         }
@@ -224,7 +219,6 @@ impl Queue {
                 bucket.give_back(estimated - actual, stamp.tokens);
             }
         }
-        self.advance(self.now);
     }
 
     pub(super) fn hold_until(&mut self, until: Tick) {
@@ -356,13 +350,15 @@ mod tests {
         let Answer::Go(held) = queue.arrive(cost(1), at(0), Tick::NEVER) else { panic!() };
         assert_eq!(queue.arrive(cost(1), at(0), Tick::NEVER), wait(0, at(60_000)));
         queue.give_back(cost(1), held);
-        assert_eq!(queue.called().collect::<Vec<_>>(), [0]);
+        assert_eq!(queue.first_to_hurry(), Some(0));
+        assert!(queue.ask(0, at(0)).is_ok());
 
         let mut queue = Queue::new(rates(6_000, 6_000));
         let Answer::Go(held) = queue.arrive(cost(1_000), at(0), Tick::NEVER) else { panic!() };
         assert_eq!(queue.arrive(cost(100), at(0), Tick::NEVER), wait(0, at(1_000)));
         queue.reconcile(1_000, 900, held);
-        assert_eq!(queue.called().collect::<Vec<_>>(), [0]);
+        assert_eq!(queue.first_to_hurry(), Some(0));
+        assert!(queue.ask(0, at(0)).is_ok());
     }
 
     #[test]
