@@ -223,7 +223,8 @@ impl Core {
             crate::breaker::Window::Calls(calls) => self.settings.min_calls.min(calls),
             crate::breaker::Window::Time(_) => self.settings.min_calls,
         };
-        let reached = |part: u32, rate: f64| f64::from(part) >= rate * f64::from(counts.total) && part > 0;
+        // Rates are never zero, so none of many is not enough.
+        let reached = |part: u32, rate: f64| f64::from(part) >= rate * f64::from(counts.total);
         let by_rate = counts.total >= least
             && (self.settings.rate.is_some_and(|rate| reached(counts.failed, rate))
                 || self.settings.slow.is_some_and(|(_, rate)| reached(counts.slow, rate)));
