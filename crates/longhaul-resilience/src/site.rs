@@ -93,6 +93,20 @@ impl<C> Site<C> {
         Fail::local(why, self.env.stack, self.layer)
     }
 
+    /// Takes down, counts and says that this layer turned the call away.
+    #[cold]
+    pub(crate) fn turn_away<E>(
+        &self,
+        cx: &Cx<'_>,
+        started: Tick,
+        (decision, detail): (Decision, u64),
+        why: Why,
+    ) -> Fail<E> {
+        self.note(cx, decision, detail);
+        self.done(cx, started, Outcome::Rejected);
+        self.fail(why)
+    }
+
     pub(crate) fn inspect(&self, into: &mut Inspection, state: Option<String>) {
         let straight = |counts: &mut Counts| self.env.straight.add_to(self.within, counts);
         let mut counted = self.meter.snapshot(self.env.stack, self.layer, straight);

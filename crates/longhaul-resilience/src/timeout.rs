@@ -120,9 +120,7 @@ where
         let (started, limit) = (cx.now(), self.limit.nanos());
         let (own_end, deadline) = (started.after_nanos(limit), cx.deadline_tick());
         if started >= deadline {
-            self.site.note(cx, Decision::DeadlineRefused, 0);
-            self.site.done(cx, started, Outcome::Rejected);
-            return Err(self.site.fail(Why::Deadline));
+            return Err(self.site.turn_away(cx, started, (Decision::DeadlineRefused, 0), Why::Deadline));
         }
         let ended = {
             let until = own_end.min(deadline);

@@ -182,6 +182,41 @@ fn a_person_can_hold_it_open_or_closed_and_hand_back() {
 }
 
 #[test]
+fn what_was_under_way_when_a_person_took_over_counts_no_longer() {
+    let mut core = Core::new(Breaker::consecutive(1));
+    let permit = go(&mut core, at(0));
+    core.set_mode(BreakerMode::ForcedOpen);
+    core.set_mode(BreakerMode::Auto);
+    assert_eq!(core.settle(permit, Verdict::Failure, Duration::ZERO, at(0)), (false, None));
+    let permit = go(&mut core, at(0));
+    assert_eq!(core.set_mode(BreakerMode::Auto), None, "nothing new");
+    assert!(core.settle(permit, Verdict::Failure, Duration::ZERO, at(0)).0);
+}
+
+#[test]
+fn a_person_is_told_what_moved() {
+    use BreakerState::{Closed, HalfOpen, Open};
+    let mut core = Core::new(Breaker::consecutive(1));
+    assert_eq!(core.force(Closed, at(0)), None);
+    assert_eq!(core.force(Open, at(0)), Some((Closed, Open)));
+    assert_eq!(core.force(HalfOpen, at(0)), Some((Open, HalfOpen)));
+    assert_eq!(core.set_mode(BreakerMode::ForcedOpen), Some((HalfOpen, Open)));
+    assert_eq!(core.set_mode(BreakerMode::Shadow), Some((Open, HalfOpen)));
+}
+
+#[test]
+fn a_window_that_settings_took_away_does_not_come_back_with_what_it_held() {
+    let mut core = Core::new(Breaker::rate(0.5).window_calls(10).min_calls(5));
+    for _ in 0..4 {
+        call(&mut core, Verdict::Failure, at(0));
+    }
+    core.reload(Breaker::consecutive(100));
+    core.reload(Breaker::rate(0.5).window_calls(10).min_calls(5));
+    call(&mut core, Verdict::Success, at(0));
+    assert_eq!(core.state(), BreakerState::Closed);
+}
+
+#[test]
 fn in_shadow_nothing_is_turned_away_but_the_state_moves() {
     let mut core = Core::new(Breaker::consecutive(1).successes(1));
     core.set_mode(BreakerMode::Shadow);

@@ -14,7 +14,6 @@ use crate::{
     fail::{Fail, Why},
     inspect::Inspection,
     label::Label,
-    meter::Outcome,
     site::{Env, Site},
     stack::Layer,
     step::Step,
@@ -90,9 +89,8 @@ impl<S, C> BreakerStep<S, C> {
                 permit
             }
             Admission::Reject { retry_after } => {
-                self.site.note(cx, Decision::BreakerRejected, 0);
-                self.site.done(cx, started, Outcome::Rejected);
-                return Err(self.site.fail(Why::Open { retry_after }));
+                let why = Why::Open { retry_after };
+                return Err(self.site.turn_away(cx, started, (Decision::BreakerRejected, 0), why));
             }
         };
         if permit.probe.is_some() {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    clock::Tick,
     cx::Cx,
     fail::{Fail, Why},
     inspect::Inspection,
@@ -11,7 +12,6 @@ use crate::{
         handle::{LimitHandle, Reservation},
         queue::{Answer, Cost, Rate, Rates},
     },
-    meter::Outcome,
     site::{Env, Site, millis},
     stack::Layer,
     step::Step,
@@ -197,14 +197,7 @@ where
         let cost = Cost { tokens: self.limit.estimate.tokens(&input) };
         let held = match limit.arrive(cx, cost) {
             Answer::Go(stamp) => limit.reservation(cost, stamp),
-            answer => match self.line_up(cx, cost, answer).await {
-                Ok(held) => held,
-                Err(retry_after) => {
-                    self.site.note(cx, Decision::LimitRejected, millis(retry_after));
-                    self.site.done(cx, started, Outcome::Rejected);
-                    return Err(self.site.fail(Why::Limited { retry_after }));
-                }
-            },
+            answer => self.line_up(cx, started, cost, answer).await?,
         };
         let result = self.inner.call(cx, input).await;
         settle(held, &result, &self.limit.actual);
@@ -225,23 +218,32 @@ where
 }
 
 impl<S, E, A, C> LimitStep<S, E, A, C> {
-    /// Waits for its turn. `Err` with the time after which there will be room, if that is too late.
-    async fn line_up(&self, cx: &Cx<'_>, cost: Cost, answer: Answer) -> Result<Reservation<'_>, Duration>
+    /// Waits for its turn, unless that is too far away.
+    async fn line_up<Err>(
+        &self,
+        cx: &Cx<'_>,
+        started: Tick,
+        cost: Cost,
+        answer: Answer,
+    ) -> Result<Reservation<'_>, Fail<Err>>
     where
         Self: Sync,
         C: Sync,
     {
         let limit = &self.limit.handle;
-        match answer {
+        let held = match answer {
             Answer::Go(stamp) => Ok(limit.reservation(cost, stamp)),
             Answer::TurnedAway { retry_after } => Err(retry_after),
             Answer::Wait(place) => {
-                let from = cx.now();
-                let held = limit.turn(cost, place, from).come(cx).await;
-                self.site.note(cx, Decision::LimitWaited, millis(cx.now().since(from)));
+                let held = limit.turn(cost, place, started).come(cx).await;
+                self.site.note(cx, Decision::LimitWaited, millis(cx.now().since(started)));
                 held
             }
-        }
+        };
+        held.map_err(|retry_after| {
+            let rejected = (Decision::LimitRejected, millis(retry_after));
+            self.site.turn_away(cx, started, rejected, Why::Limited { retry_after })
+        })
     }
 }
 
