@@ -279,5 +279,19 @@ mod tests {
         window.push(bad, at);
         window.resize(Window::Time(Duration::from_secs(30)));
         assert_eq!(window.push(bad, at).failed, 2);
+        // As if they were new, by the new length: gone after half a minute, not after a whole one.
+        assert_eq!(window.push(bad, at.after(Duration::from_secs(29))).failed, 3);
+        assert_eq!(window.push(bad, at.after(Duration::from_secs(30))).failed, 2);
+    }
+
+    #[test]
+    fn a_time_window_that_keeps_its_length_keeps_the_times_too() {
+        let mut window = Rolling::new(Window::Time(Duration::from_secs(60)));
+        let bad = Mark { failed: true, slow: false };
+        let at = |seconds| Tick::ZERO.after(Duration::from_secs(seconds));
+        window.push(bad, at(100));
+        window.push(bad, at(130));
+        window.resize(Window::Time(Duration::from_secs(60)));
+        assert_eq!(window.push(bad, at(161)).failed, 2, "the first is gone");
     }
 }

@@ -195,6 +195,16 @@ mod tests {
     }
 
     #[test]
+    fn new_numbers_keep_what_was_used() {
+        let mut bucket = Bucket::new(60, 10);
+        bucket.take(4);
+        bucket.resize(60, 20);
+        assert_eq!(bucket.level_tokens(), 16.0);
+        bucket.resize(60, 3);
+        assert_eq!(bucket.level_tokens(), -1.0);
+    }
+
+    #[test]
     fn many_peaks_are_merged_to_the_careful_side() {
         let mut peaks = Peaks::default();
         for n in 0..200u64 {
