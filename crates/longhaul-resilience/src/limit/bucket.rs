@@ -205,6 +205,21 @@ mod tests {
     }
 
     #[test]
+    fn after_new_numbers_time_goes_on_and_only_later_takings_come_back() {
+        let mut bucket = Bucket::new(60, 10);
+        bucket.refill(Tick::ZERO.after(Duration::from_secs(100)));
+        let before = (bucket.take(2), bucket.take(2));
+        bucket.resize(60, 20);
+        bucket.refill(Tick::ZERO.after(Duration::from_secs(101)));
+        assert_eq!(bucket.level_tokens(), 17.0, "one second, one token");
+        bucket.give_back(2, before.0);
+        assert_eq!(bucket.level_tokens(), 17.0, "taken under other numbers");
+        let after = bucket.take(5);
+        bucket.give_back(5, after);
+        assert_eq!(bucket.level_tokens(), 17.0);
+    }
+
+    #[test]
     fn many_peaks_are_merged_to_the_careful_side() {
         let mut peaks = Peaks::default();
         for n in 0..200u64 {

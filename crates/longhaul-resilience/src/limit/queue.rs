@@ -295,6 +295,24 @@ mod tests {
     }
 
     #[test]
+    fn it_is_idle_while_nobody_waits_and_nobody_is_called() {
+        let mut queue = Queue::new(rates(60, 60_000));
+        for _ in 0..10 {
+            queue.arrive(cost(1), at(0), Tick::NEVER);
+            assert!(queue.is_idle());
+        }
+        queue.arrive(cost(1), at(0), Tick::NEVER);
+        queue.arrive(cost(1), at(0), Tick::NEVER);
+        assert_eq!((queue.is_idle(), queue.waiting()), (false, 2));
+        queue.leave(0, cost(1), at(0));
+        queue.advance(at(1_000));
+        assert_eq!((queue.is_idle(), queue.waiting()), (false, 0));
+        assert_eq!(queue.called().collect::<Vec<_>>(), [1]);
+        assert!(queue.ask(1, at(1_000)).is_ok());
+        assert!(queue.is_idle());
+    }
+
+    #[test]
     fn requests_and_tokens_are_reserved_together_or_not_at_all() {
         let mut queue = Queue::new(rates(600, 6_000));
         assert!(matches!(queue.arrive(cost(1_000), at(0), Tick::NEVER), Answer::Go(_)));
