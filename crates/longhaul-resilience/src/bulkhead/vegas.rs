@@ -158,6 +158,23 @@ mod tests {
     }
 
     #[test]
+    fn a_step_takes_as_many_calls_as_go_at_once_and_some_steps_look_at_half_the_limit() {
+        let mut vegas = Vegas::new(30, 30, 30);
+        for _ in 0..STEPS_PER_PROBE {
+            assert_eq!(vegas.limit(), 30);
+            assert!((1..30).all(|_| !vegas.sample(Duration::from_millis(50), false, 30)));
+            assert!(vegas.sample(Duration::from_millis(50), false, 30), "the thirtieth");
+        }
+        assert_eq!(vegas.limit(), 30, "not below the least");
+        let mut vegas = Vegas::new(30, 1, 30);
+        let halved = (0..30 * (STEPS_PER_PROBE + 1)).find(|_| {
+            vegas.sample(Duration::from_millis(50), false, 30);
+            vegas.limit() == 15
+        });
+        assert_eq!(halved, Some(30 * STEPS_PER_PROBE - 1));
+    }
+
+    #[test]
     fn a_limit_that_is_not_reached_does_not_grow() {
         let mut vegas = Vegas::new(20, 1, 400);
         for _ in 0..900 {
