@@ -188,7 +188,9 @@ mod tests {
 
     #[test]
     fn a_date_that_has_passed_means_now() {
-        assert_eq!(RetryAfter::At(Duration::from_secs(5)).wait(Duration::from_secs(9)), Duration::ZERO);
+        let at = |unix| RetryAfter::At(Duration::from_secs(5)).wait(Duration::from_secs(unix));
+        assert_eq!((at(9), at(5), at(2)), (Duration::ZERO, Duration::ZERO, Duration::from_secs(3)));
+        assert_eq!(RetryAfter::In(Duration::from_secs(5)).wait(Duration::from_secs(9)), Duration::from_secs(5));
     }
 
     #[test]

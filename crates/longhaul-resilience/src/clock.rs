@@ -35,13 +35,23 @@ impl Tick {
     /// The point `wait` later; a sum beyond the scale is [`Tick::NEVER`].
     #[inline]
     pub fn after(self, wait: Duration) -> Self {
-        Self(self.0.saturating_add(nanos(wait)))
+        self.after_nanos(nanos(wait))
+    }
+
+    #[inline]
+    pub(crate) const fn after_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
     }
 
     /// The time from `earlier` to here, zero if `earlier` is later.
     #[inline]
     pub const fn since(self, earlier: Tick) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.nanos_since(earlier))
+    }
+
+    #[inline]
+    pub(crate) const fn nanos_since(self, earlier: Tick) -> u64 {
+        self.0.saturating_sub(earlier.0)
     }
 }
 

@@ -4,7 +4,7 @@
 //! down what each layer decided. It is passed by shared reference, because parallel and hedged calls need several
 //! children of one parent. Making one allocates nothing.
 //!
-//! A child ([`Cx::child`]) is two words and a reference: it has a deadline of its own and shares everything else, so what
+//! A child ([`Cx::child`]) is two words and two references: it has a deadline of its own and shares everything else, so what
 //! is taken down in it stands in the parent's record at once and in order.
 //!
 //! Invariants: a child's deadline is never later than its parent's. The cached time ([`Cx::now`]) is renewed when a stack is entered, when an innermost
@@ -21,6 +21,7 @@ use std::{
 use crate::{
     clock::{Clock, Sleep, Tick, Time},
     label::Label,
+    straight::Run,
     sync::{AtomicU32, AtomicU64, Ordering},
     trail::{Decision, Note, Trail},
 };
@@ -109,6 +110,8 @@ pub(crate) mod flag {
 pub struct Cx<'a> {
     deadline: Tick,
     marks: u32,
+    /// The way back through the layers of the stack that this context is in, if it is in one.
+    run: Option<&'a Run<'a>>,
     shared: Shared<'a>,
 }
 
@@ -167,7 +170,21 @@ impl<'a> Cx<'a> {
 
     #[inline]
     fn from_id(id: CorrelationId) -> Self {
-        Self { deadline: Tick::NEVER, marks: 0, shared: Shared::Own(Call::new(id, Time::System, None, Tick::ZERO)) }
+        Self {
+            deadline: Tick::NEVER,
+            marks: 0,
+            run: None,
+            // In place, and not by `Call::new`: what is passed on by value half undefined is slow to load again.
+            shared: Shared::Own(Call {
+                id,
+                time: Time::System,
+                now: AtomicU64::new(0),
+                flags: AtomicU32::new(0),
+                retries: AtomicU32::new(0),
+                data: None,
+                trail: Trail::default(),
+            }),
+        }
     }
 
     #[inline]
@@ -329,10 +346,10 @@ impl<'a> Cx<'a> {
         self.call().retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_down(&self, stack: Label, layer: Label, decision: Decision, detail: u64) -> Note {
         let note = Note::new(self.now(), stack, layer, decision, detail);
-        self.call().trail.push(note);
+        self.call().trail.push(&note);
         note
     }
 
@@ -349,7 +366,23 @@ impl<'a> Cx<'a> {
 
     #[inline]
     pub(crate) fn child_with(&self, deadline: Tick, marks: u32) -> Cx<'_> {
-        Cx { deadline: self.deadline.min(deadline), marks: self.marks | marks, shared: Shared::Parent(self.call()) }
+        Cx {
+            deadline: self.deadline.min(deadline),
+            marks: self.marks | marks,
+            run: self.run,
+            shared: Shared::Parent(self.call()),
+        }
+    }
+
+    /// A child whose layers count into `run`.
+    #[inline]
+    pub(crate) fn child_in<'b>(&'b self, run: &'b Run<'b>) -> Cx<'b> {
+        Cx { deadline: self.deadline, marks: self.marks, run: Some(run), shared: Shared::Parent(self.call()) }
+    }
+
+    #[inline]
+    pub(crate) fn run(&self) -> Option<&Run<'_>> {
+        self.run
     }
 
     pub(crate) fn is_marked(&self, marks: u32) -> bool {
@@ -361,7 +394,7 @@ impl<'a> Cx<'a> {
     pub fn detached(&self) -> Cx<'static> {
         let call = self.call();
         let own = Call::new(call.id, call.time.clone(), call.data.clone(), self.now());
-        Cx { deadline: self.deadline, marks: self.marks, shared: Shared::Own(own) }
+        Cx { deadline: self.deadline, marks: self.marks, run: None, shared: Shared::Own(own) }
     }
 
     /// The same request with its own record and without its deadline, for work that goes on after the call.
@@ -375,7 +408,7 @@ impl<'a> Cx<'a> {
         self.raise(part.flags.load(Ordering::Relaxed));
         call.retries.fetch_add(part.retries.load(Ordering::Relaxed), Ordering::Relaxed);
         call.now.fetch_max(part.now.load(Ordering::Relaxed), Ordering::Relaxed);
-        part.trail.for_each(|note| call.trail.push(note));
+        part.trail.for_each(|note| call.trail.push(&note));
     }
 
     /// What the call has found out so far.

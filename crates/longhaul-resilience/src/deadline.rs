@@ -8,7 +8,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use crate::{
     clock::{Tick, nanos},
-    cut::Cut,
+    cut::{Cut, TooLate},
     cx::Cx,
     fail::{Failure, Why},
     inspect::Inspection,
@@ -38,7 +38,11 @@ impl LiveDuration {
 
     /// The value now.
     pub fn get(&self) -> Duration {
-        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+        Duration::from_nanos(self.nanos())
+    }
+
+    pub(crate) fn nanos(&self) -> u64 {
+        self.nanos.load(Ordering::Relaxed)
     }
 
     /// Changes the value, for calls that begin from now on.
@@ -93,7 +97,7 @@ where
 
     async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, S::Err> {
         let started = cx.now();
-        let deadline = started.after(self.limit.get()).min(cx.deadline_tick());
+        let deadline = started.after_nanos(self.limit.nanos()).min(cx.deadline_tick());
         let too_late = || S::Err::local(Why::Deadline, self.site.env.stack, Label::DEADLINE);
         if started >= deadline
             && let Some(fail) = too_late()
@@ -102,24 +106,24 @@ where
             self.site.done(cx, started, Outcome::Rejected);
             return Err(fail);
         }
-        let until = if too_late().is_some() { deadline } else { Tick::NEVER };
-        let ended = {
+        let result = {
             let child = cx.child(deadline);
-            let work = pin!(self.inner.call(&child, input));
-            Cut::new(&child, until, work).await
+            let mut work = pin!(self.inner.call(&child, input));
+            let until = if S::Err::CAN_FAIL { deadline } else { Tick::NEVER };
+            match Cut::new(&child, until, work.as_mut()).await {
+                Ok(result) => result,
+                Err(TooLate) => match too_late() {
+                    Some(fail) => {
+                        self.site.note(cx, Decision::DeadlineCut, 0);
+                        self.site.done(cx, started, Outcome::TimedOut);
+                        return Err(fail);
+                    }
+                    None => work.await,
+                },
+            }
         };
-        match (ended, too_late()) {
-            (Ok(result), _) => {
-                self.site.passed(cx, started, &result);
-                result
-            }
-            (Err(_), Some(fail)) => {
-                self.site.note(cx, Decision::DeadlineCut, 0);
-                self.site.done(cx, started, Outcome::TimedOut);
-                Err(fail)
-            }
-            (Err(_), None) => unreachable!("without a failure there is no time limit"),
-        }
+        self.site.passed(cx, started, &result);
+        result
     }
 
     fn longest(&self, limit: Duration) -> Option<Duration> {

@@ -43,8 +43,16 @@ pub enum Why {
 }
 
 /// The failure of a call. `E` is the error of the innermost step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// One word wide: what is known of a failure lies behind a pointer, so that successes, which are passed on through every
+/// layer in the same place, do not drag room for it along.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Fail<E> {
+    known: Box<Known<E>>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Known<E> {
     why: Why,
     before: Option<Why>,
     error: Option<E>,
@@ -55,72 +63,85 @@ pub struct Fail<E> {
 
 impl<E> Fail<E> {
     /// The innermost step failed with `error`.
+    #[cold]
     pub fn inner(error: E) -> Self {
-        Self { why: Why::Inner, before: None, error: Some(error), stack: Label::NONE, layer: Label::CALL, attempts: 1 }
+        let known = Known {
+            why: Why::Inner,
+            before: None,
+            error: Some(error),
+            stack: Label::NONE,
+            layer: Label::CALL,
+            attempts: 1,
+        };
+        Self { known: Box::new(known) }
     }
 
     /// A layer gave up, without an error from the inside.
+    #[cold]
     pub fn local(why: Why, stack: Label, layer: Label) -> Self {
-        Self { why, before: None, error: None, stack, layer, attempts: 0 }
+        Self { known: Box::new(Known { why, before: None, error: None, stack, layer, attempts: 0 }) }
     }
 
     /// The same failure under a new reason: what went wrong before is kept.
-    pub(crate) fn because(self, why: Why, stack: Label, layer: Label) -> Self {
-        Self { why, before: Some(self.why), error: self.error, stack, layer, attempts: self.attempts }
+    pub(crate) fn because(mut self, why: Why, stack: Label, layer: Label) -> Self {
+        let known = &mut *self.known;
+        known.before = Some(std::mem::replace(&mut known.why, why));
+        (known.stack, known.layer) = (stack, layer);
+        self
     }
 
     /// Adds what is known of an earlier attempt to a failure that knows of none.
     pub(crate) fn after(mut self, earlier: Option<Fail<E>>) -> Self {
-        if let Some(earlier) = earlier.filter(|_| self.error.is_none()) {
-            self.before = self.before.or(Some(earlier.why));
-            self.error = earlier.error;
+        if let Some(earlier) = earlier.filter(|_| self.known.error.is_none()) {
+            self.known.before = self.known.before.or(Some(earlier.known.why));
+            self.known.error = earlier.known.error;
         }
         self
     }
 
     pub(crate) fn attempts_are(mut self, attempts: u32) -> Self {
-        self.attempts = attempts;
+        self.known.attempts = attempts;
         self
     }
 
     /// Why the call failed.
     pub fn why(&self) -> Why {
-        self.why
+        self.known.why
     }
 
     /// What had gone wrong before a layer gave up, if anything.
     pub fn before(&self) -> Option<Why> {
-        self.before
+        self.known.before
     }
 
     /// The last error of the innermost step.
     pub fn error(&self) -> Option<&E> {
-        self.error.as_ref()
+        self.known.error.as_ref()
     }
 
     /// The last error of the innermost step.
     pub fn into_error(self) -> Option<E> {
-        self.error
+        self.known.error
     }
 
     /// The stack whose layer gave up.
     pub fn stack(&self) -> Label {
-        self.stack
+        self.known.stack
     }
 
     /// The layer that gave up.
     pub fn layer(&self) -> Label {
-        self.layer
+        self.known.layer
     }
 
     /// How many attempts reached the innermost step, as far as the layers counted.
     pub fn attempts(&self) -> u32 {
-        self.attempts
+        self.known.attempts
     }
 
     /// How long to wait before another try makes sense, where a layer knows.
     pub fn retry_after(&self, now: Tick) -> Option<Duration> {
-        match self.why {
+        match self.why() {
             Why::Open { retry_after } | Why::Limited { retry_after } => Some(retry_after),
             Why::Park { until } => Some(until.since(now)),
             Why::Inner | Why::Timeout { .. } | Why::Deadline | Why::Full | Why::BudgetSpent => None,
@@ -129,8 +150,22 @@ impl<E> Fail<E> {
 
     /// Changes the type of the innermost error.
     pub fn map<F>(self, change: impl FnOnce(E) -> F) -> Fail<F> {
-        let Self { why, before, error, stack, layer, attempts } = self;
-        Fail { why, before, error: error.map(change), stack, layer, attempts }
+        let Known { why, before, error, stack, layer, attempts } = *self.known;
+        Fail { known: Box::new(Known { why, before, error: error.map(change), stack, layer, attempts }) }
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for Fail<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Known { why, before, error, stack, layer, attempts } = &*self.known;
+        f.debug_struct("Fail")
+            .field("why", why)
+            .field("before", before)
+            .field("error", error)
+            .field("stack", stack)
+            .field("layer", layer)
+            .field("attempts", attempts)
+            .finish()
     }
 }
 
@@ -142,7 +177,7 @@ impl<E> From<E> for Fail<E> {
 
 impl<E: fmt::Display> fmt::Display for Fail<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.why {
+        match self.known.why {
             Why::Inner => {}
             Why::Timeout { limit } => write!(f, "no answer within {limit:?}")?,
             Why::Deadline => f.write_str("out of time")?,
@@ -152,15 +187,15 @@ impl<E: fmt::Display> fmt::Display for Fail<E> {
             Why::BudgetSpent => f.write_str("retry budget spent")?,
             Why::Park { until } => write!(f, "to be tried again at {until:?}")?,
         }
-        match (&self.error, self.why) {
+        match (&self.known.error, self.known.why) {
             (Some(error), Why::Inner) => write!(f, "{error}")?,
             (Some(error), _) => write!(f, "; last error: {error}")?,
             (None, _) => {}
         }
-        if self.why != Why::Inner {
-            write!(f, " ({}/{}", self.stack, self.layer)?;
-            if self.attempts > 0 {
-                write!(f, ", {} attempts", self.attempts)?;
+        if self.known.why != Why::Inner {
+            write!(f, " ({}/{}", self.known.stack, self.known.layer)?;
+            if self.known.attempts > 0 {
+                write!(f, ", {} attempts", self.known.attempts)?;
             }
             f.write_str(")")?;
         }
@@ -170,7 +205,7 @@ impl<E: fmt::Display> fmt::Display for Fail<E> {
 
 impl<E: Error + 'static> Error for Fail<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.error.as_ref().map(|error| error as &(dyn Error + 'static))
+        self.known.error.as_ref().map(|error| error as &(dyn Error + 'static))
     }
 }
 
@@ -179,6 +214,8 @@ impl<E: Error + 'static> Error for Fail<E> {
 /// A deadline or a cache works around both. Around a step that cannot fail they never make a failure up: the step is
 /// told the deadline and trusted to answer.
 pub trait Failure: Sized + Send {
+    /// Whether there are failures at all, known without making one. Where this is wrong, time is lost and nothing else.
+    const CAN_FAIL: bool = true;
     /// The failure for a reason of a layer, or `None` where there is no failure.
     fn local(why: Why, stack: Label, layer: Label) -> Option<Self>;
     /// Why, where a layer said so.
@@ -191,11 +228,13 @@ impl<E: Send> Failure for Fail<E> {
     }
 
     fn reason(&self) -> Why {
-        self.why
+        self.known.why
     }
 }
 
 impl Failure for Infallible {
+    const CAN_FAIL: bool = false;
+
     fn local(_: Why, _: Label, _: Label) -> Option<Self> {
         None
     }

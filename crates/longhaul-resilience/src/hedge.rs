@@ -126,7 +126,8 @@ where
         self.hedge.budget.deposit();
         let hedge_at = started.after(self.delay());
         let result = {
-            let (one, two) = (cx.child(cx.deadline_tick()), cx.child(cx.deadline_tick()));
+            let (first_run, second_run) = (self.site.run(), self.site.run());
+            let (one, two) = (cx.child_in(&first_run), cx.child_in(&second_run));
             let mut first = pin!(self.inner.call(&one, input.clone()));
             match Cut::new(&one, hedge_at, first.as_mut()).await {
                 Ok(result) => result,

@@ -31,25 +31,63 @@ impl Histogram {
     /// Counts one value.
     #[inline]
     pub fn record(&self, value: Duration) {
-        self.buckets[index(nanos(value))].fetch_add(1, Ordering::Relaxed);
+        self.record_nanos(nanos(value));
+    }
+
+    #[inline]
+    pub(crate) fn record_nanos(&self, nanos: u64) {
+        self.buckets[index(nanos)].fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many values were counted.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+        self.counts().total()
     }
 
     /// The value below which the part `q` (0 to 1) of all values lies, or `None` while there are none.
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank")]
     pub fn quantile(&self, q: f64) -> Option<Duration> {
-        let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
-        let total: u64 = counts.iter().sum();
+        self.counts().quantile(q)
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        self.add_to(&mut counts);
+        counts
+    }
+
+    pub(crate) fn add_to(&self, counts: &mut Counts) {
+        for (sum, bucket) in counts.buckets.iter_mut().zip(&self.buckets) {
+            *sum += bucket.load(Ordering::Relaxed);
+        }
+    }
+}
+
+/// What one or more histograms held at one moment.
+pub(crate) struct Counts {
+    buckets: Box<[u64]>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { buckets: [0; BUCKETS].into() }
+    }
+}
+
+impl Counts {
+    pub(crate) fn total(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// See [`Histogram::quantile`].
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank")]
+    pub(crate) fn quantile(&self, q: f64) -> Option<Duration> {
+        let total = self.total();
         if total == 0 {
             return None;
         }
         let rank = ((q.clamp(0.0, 1.0) * total as f64).ceil() as u64).max(1);
         let mut seen = 0;
-        let bucket = counts.iter().position(|count| {
+        let bucket = self.buckets.iter().position(|count| {
             seen += count;
             seen >= rank
         })?;

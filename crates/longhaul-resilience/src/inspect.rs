@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     label::Label,
-    meter::{LayerMetrics, Meter, Outcome},
+    meter::{LayerMetrics, Outcome},
 };
 
 /// Collects what the steps within a stack have counted.
@@ -14,10 +14,8 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    pub(crate) fn meter(&mut self, stack: Label, layer: Label, meter: &Meter, state: Option<String>) {
-        let mut seen = meter.snapshot(stack, layer);
-        seen.state = state;
-        self.layers.push(seen);
+    pub(crate) fn add(&mut self, layer: LayerMetrics) {
+        self.layers.push(layer);
     }
 
     pub(crate) fn into_metrics(self, stack: Label) -> StackMetrics {

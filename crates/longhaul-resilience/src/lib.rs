@@ -127,6 +127,7 @@ pub mod sequence;
 mod site;
 mod stack;
 mod step;
+mod straight;
 mod sync;
 pub mod timeout;
 #[cfg(feature = "tower")]

@@ -1,12 +1,13 @@
 //! What each layer counts: calls by outcome, and how long they took.
 //!
-//! A successful call costs one atomic addition. A [`Recorder`] gets the same facts as they happen, to hand them to a
+//! A successful call costs one atomic addition for all layers together (see [`straight`](crate::straight)), any other
+//! call one or two for each layer. A [`Recorder`] gets the same facts as they happen, to hand them to a
 //! metrics system; it is called by the layers with no lock held.
 
 use std::time::Duration;
 
 use crate::{
-    histogram::Histogram,
+    histogram::{Counts, Histogram},
     label::Label,
     sync::{AtomicU64, Ordering},
     trail::Note,
@@ -86,9 +87,8 @@ impl Default for Meter {
 }
 
 impl Meter {
-    #[inline]
-    pub(crate) fn done(&self, outcome: Outcome, latency: Duration) {
-        self.latency.record(latency);
+    pub(crate) fn done(&self, outcome: Outcome, nanos: u64) {
+        self.latency.record_nanos(nanos);
         if outcome != Outcome::Ok {
             self.others[outcome as usize].fetch_add(1, Ordering::Relaxed);
         }
@@ -98,11 +98,15 @@ impl Meter {
         self.extra.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn snapshot(&self, stack: Label, layer: Label) -> LayerMetrics {
+    /// What this layer has counted itself, and what `straight` adds: calls that others have counted for it.
+    pub(crate) fn snapshot(&self, stack: Label, layer: Label, straight: impl FnOnce(&mut Counts)) -> LayerMetrics {
         // The histogram last: a call between the two readings then counts as ok, never as less than none.
         let mut outcomes: [u64; Outcome::ALL.len()] =
             std::array::from_fn(|index| self.others[index].load(Ordering::Relaxed));
-        let calls = self.latency.count();
+        let mut latency = Counts::default();
+        self.latency.add_to(&mut latency);
+        straight(&mut latency);
+        let calls = latency.total();
         outcomes[Outcome::Ok as usize] = calls.saturating_sub(outcomes.iter().sum());
         LayerMetrics {
             stack,
@@ -110,9 +114,9 @@ impl Meter {
             calls,
             outcomes,
             extra: self.extra.load(Ordering::Relaxed),
-            p50: self.latency.quantile(0.5),
-            p95: self.latency.quantile(0.95),
-            p99: self.latency.quantile(0.99),
+            p50: latency.quantile(0.5),
+            p95: latency.quantile(0.95),
+            p99: latency.quantile(0.99),
             state: None,
         }
     }
@@ -156,11 +160,11 @@ mod tests {
     fn ok_is_what_no_other_outcome_claims() {
         let meter = Meter::default();
         for _ in 0..5 {
-            meter.done(Outcome::Ok, Duration::from_millis(1));
+            meter.done(Outcome::Ok, 1_000_000);
         }
-        meter.done(Outcome::Failed, Duration::from_millis(1));
+        meter.done(Outcome::Failed, 1_000_000);
         meter.count_extra();
-        let seen = meter.snapshot(Label::NONE, Label::RETRY);
+        let seen = meter.snapshot(Label::NONE, Label::RETRY, |_| ());
         assert_eq!((seen.calls, seen.count(Outcome::Ok), seen.count(Outcome::Failed), seen.extra), (6, 5, 1, 1));
     }
 }

@@ -8,9 +8,11 @@ use crate::{
     cx::Cx,
     dice::Dice,
     fail::{Fail, Why},
+    histogram::Counts,
     inspect::Inspection,
     label::Label,
     meter::{Meter, Outcome, Recorder},
+    straight::{Run, Straight},
     trail::Decision,
 };
 
@@ -20,6 +22,7 @@ pub struct Env<C> {
     pub(crate) classify: C,
     pub(crate) recorder: Option<Arc<dyn Recorder>>,
     pub(crate) dice: Dice,
+    pub(crate) straight: Straight,
 }
 
 impl<C> Env<C> {
@@ -44,11 +47,13 @@ pub(crate) struct Site<C> {
     pub(crate) env: Arc<Env<C>>,
     pub(crate) layer: Label,
     pub(crate) meter: Meter,
+    /// How many layers of the stack are within this one.
+    within: u32,
 }
 
 impl<C> Site<C> {
     pub(crate) fn new(env: &Arc<Env<C>>, layer: Label) -> Self {
-        Self { env: Arc::clone(env), layer, meter: Meter::default() }
+        Self { env: Arc::clone(env), layer, meter: Meter::default(), within: env.straight.enlist() }
     }
 
     /// Takes a decision down in the record of the call, and tells the recorder.
@@ -63,11 +68,19 @@ impl<C> Site<C> {
     /// Counts a call of this layer that began at `started`.
     #[inline(always)]
     pub(crate) fn done(&self, cx: &Cx<'_>, started: Tick, outcome: Outcome) {
-        let latency = cx.now().since(started);
-        self.meter.done(outcome, latency);
+        let ended = cx.now();
         if let Some(recorder) = &self.env.recorder {
-            recorder.call(self.env.stack, self.layer, outcome, latency);
+            recorder.call(self.env.stack, self.layer, outcome, ended.since(started));
         }
+        if outcome != Outcome::Ok || !cx.run().is_some_and(|run| run.passes(self.within, started, ended)) {
+            self.meter.done(outcome, ended.nanos_since(started));
+        }
+    }
+
+    /// For calls that are under way beside others of the same stack.
+    #[inline]
+    pub(crate) fn run(&self) -> Run<'_> {
+        Run::new(&self.env.straight)
     }
 
     /// Counts a call that went through this layer unchanged.
@@ -80,8 +93,25 @@ impl<C> Site<C> {
         Fail::local(why, self.env.stack, self.layer)
     }
 
+    /// Takes down, counts and says that this layer turned the call away.
+    #[cold]
+    pub(crate) fn turn_away<E>(
+        &self,
+        cx: &Cx<'_>,
+        started: Tick,
+        (decision, detail): (Decision, u64),
+        why: Why,
+    ) -> Fail<E> {
+        self.note(cx, decision, detail);
+        self.done(cx, started, Outcome::Rejected);
+        self.fail(why)
+    }
+
     pub(crate) fn inspect(&self, into: &mut Inspection, state: Option<String>) {
-        into.meter(self.env.stack, self.layer, &self.meter, state);
+        let straight = |counts: &mut Counts| self.env.straight.add_to(self.within, counts);
+        let mut counted = self.meter.snapshot(self.env.stack, self.layer, straight);
+        counted.state = state;
+        into.add(counted);
     }
 
     pub(crate) fn class<Out, E>(&self, result: &Result<Out, Fail<E>>) -> Class
@@ -94,5 +124,6 @@ impl<C> Site<C> {
 
 /// Milliseconds, for the detail of a note.
 pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    // Not by `as_millis`, which is 128 bits wide.
+    duration.as_secs().saturating_mul(1_000).saturating_add(u64::from(duration.subsec_millis()))
 }

@@ -9,8 +9,9 @@ use crate::{
     inspect::{Inspection, StackMetrics},
     label::Label,
     meter::{Outcome, Recorder},
-    site::{Env, Site, millis},
+    site::{Env, Site},
     step::{BoxStep, Step},
+    straight::Straight,
     trail::Decision,
 };
 
@@ -144,7 +145,7 @@ impl<L, C> Stack<L, C> {
         L::Step: Step<I>,
     {
         let Self { name, layers, classify, recorder, dice } = self;
-        let env = Arc::new(Env { stack: name, classify, recorder, dice });
+        let env = Arc::new(Env { stack: name, classify, recorder, dice, straight: Straight::default() });
         let leaf = Leaf { inner: step, site: Site::new(&env, Label::CALL) };
         let inner = layers.wrap(leaf, &env);
         Stacked { inner, site: Site::new(&env, Label::STACK), input: PhantomData }
@@ -164,9 +165,9 @@ impl<I: Send, S: Step<I>, C: Send + Sync> Step<I> for Leaf<S, C> {
     async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, S::Err> {
         let started = cx.now();
         let result = self.inner.call(cx, input).await;
-        let took = cx.renew().since(started);
+        let took_ms = cx.renew().nanos_since(started) / 1_000_000;
         let decision = if result.is_ok() { Decision::CallOk } else { Decision::CallFailed };
-        self.site.note(cx, decision, millis(took));
+        self.site.note(cx, decision, took_ms);
         self.site.passed(cx, started, &result);
         result
     }
@@ -235,10 +236,12 @@ impl<I: Send, S: Step<I>, C: Send + Sync> Step<I> for Stacked<I, S, C> {
 
     async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, S::Err> {
         let started = cx.renew();
-        let dropped = CountCancelled { site: &self.site, cx, started, armed: true };
-        let result = self.inner.call(cx, input).await;
+        let dropped = CountCancelled { site: &self.site, cx, started };
+        let run = self.site.run();
+        let within = cx.child_in(&run);
+        let result = self.inner.call(&within, input).await;
         dropped.disarm();
-        self.site.passed(cx, started, &result);
+        self.site.passed(&within, started, &result);
         result
     }
 
@@ -256,20 +259,17 @@ struct CountCancelled<'a, C> {
     site: &'a Site<C>,
     cx: &'a Cx<'a>,
     started: crate::clock::Tick,
-    armed: bool,
 }
 
 impl<C> CountCancelled<'_, C> {
-    fn disarm(mut self) {
-        self.armed = false;
+    fn disarm(self) {
+        std::mem::forget(self);
     }
 }
 
 impl<C> Drop for CountCancelled<'_, C> {
     fn drop(&mut self) {
-        if self.armed {
-            self.cx.renew();
-            self.site.done(self.cx, self.started, Outcome::Cancelled);
-        }
+        self.cx.renew();
+        self.site.done(self.cx, self.started, Outcome::Cancelled);
     }
 }

@@ -117,12 +117,10 @@ where
     type Err = Fail<E>;
 
     async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, Fail<E>> {
-        let (started, limit) = (cx.now(), self.limit.get());
-        let (own_end, deadline) = (started.after(limit), cx.deadline_tick());
+        let (started, limit) = (cx.now(), self.limit.nanos());
+        let (own_end, deadline) = (started.after_nanos(limit), cx.deadline_tick());
         if started >= deadline {
-            self.site.note(cx, Decision::DeadlineRefused, 0);
-            self.site.done(cx, started, Outcome::Rejected);
-            return Err(self.site.fail(Why::Deadline));
+            return Err(self.site.turn_away(cx, started, (Decision::DeadlineRefused, 0), Why::Deadline));
         }
         let ended = {
             let until = own_end.min(deadline);
@@ -131,7 +129,7 @@ where
             Cut::new(&child, until, work).await
         };
         // Whose end it was decides what may follow: another attempt, or nothing.
-        let why = if own_end <= deadline { Why::Timeout { limit } } else { Why::Deadline };
+        let why = if own_end <= deadline { Why::Timeout { limit: Duration::from_nanos(limit) } } else { Why::Deadline };
         let result = match ended {
             Ok(Err(fail)) if fail.why() == Why::Deadline && why != Why::Deadline => {
                 Err(fail.because(why, self.site.env.stack, Label::ATTEMPT_TIMEOUT))

@@ -139,13 +139,20 @@ pub struct Note {
 /// Details are 24 bits wide.
 const MAX_DETAIL: u32 = (1 << 24) - 1;
 
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "clamped before")]
+fn fit(detail: u64) -> u32 {
+    detail.min(u64::from(MAX_DETAIL)) as u32
+}
+
 impl Note {
+    #[inline]
     pub(crate) fn new(at: Tick, stack: Label, layer: Label, decision: Decision, detail: u64) -> Self {
-        let detail = u32::try_from(detail).map_or(MAX_DETAIL, |d| d.min(MAX_DETAIL));
-        Self { at, stack, layer, decision, detail }
+        Self { at, stack, layer, decision, detail: fit(detail) }
     }
 
     /// Never zero, so that an empty slot can be told: the lowest byte is the decision plus one.
+    #[inline]
     fn pack(&self) -> u64 {
         (self.decision as u64 + 1)
             | u64::from(self.detail) << 8
@@ -197,14 +204,14 @@ impl Default for Trail {
 
 impl Trail {
     #[inline]
-    pub(crate) fn push(&self, note: Note) {
+    pub(crate) fn push(&self, note: &Note) {
         let index = self.next.fetch_add(1, Ordering::Relaxed) as usize;
         match self.slots.get(index) {
             Some(slot) => {
                 slot.at.store(note.at.as_nanos(), Ordering::Relaxed);
                 slot.word.store(note.pack(), Ordering::Release);
             }
-            None => self.spill(note),
+            None => self.spill(*note),
         }
     }
 
@@ -275,7 +282,7 @@ mod tests {
     fn notes_keep_their_order_beyond_the_inline_ones_and_the_rest_is_counted() {
         let trail = Trail::default();
         for n in 0..300 {
-            trail.push(note(n));
+            trail.push(&note(n));
         }
         let mut seen = Vec::new();
         trail.for_each(|n| seen.push(u64::from(n.detail)));

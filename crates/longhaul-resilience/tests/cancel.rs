@@ -277,6 +277,32 @@ fn a_million_random_cancels_leave_nothing_behind() {
 }
 
 #[test]
+fn no_call_over_any_layer_or_pair_takes_longer_than_its_worst_case() {
+    for kinds in subjects() {
+        let kinds: Vec<Kind> = kinds.into_iter().chain([Kind::Timeout]).collect();
+        for seed in 0..4 {
+            let subject = subject(&kinds, seed, true);
+            let worst = subject.step.longest(Duration::MAX);
+            let worst = worst.unwrap_or_else(|| panic!("{}: the attempt timeout bounds it", subject.name));
+            let started = subject.clock.now();
+            let mut calls: Vec<Option<Call>> = (0..8).map(|n| Some(subject.call(n))).collect();
+            while calls.iter().any(Option::is_some) {
+                for call in &mut calls {
+                    if call.as_mut().is_some_and(|call| poll(call).is_ready()) {
+                        *call = None;
+                        let took = subject.clock.now().since(started);
+                        assert!(took <= worst, "{}: {took:?} of {worst:?}", subject.name);
+                    }
+                }
+                let waiting = calls.iter().any(Option::is_some);
+                assert!(!waiting || advance(&subject.clock), "{}: waits for ever", subject.name);
+            }
+            subject.check();
+        }
+    }
+}
+
+#[test]
 fn the_clock_of_the_harness_is_the_one_that_the_layers_ask() {
     let subject = subject(&[Kind::Timeout], 3, true);
     let before = subject.clock.now();

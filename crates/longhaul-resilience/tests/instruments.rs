@@ -1,13 +1,14 @@
 //! What stands around the layers: chaos, recorders, holds by the service, adaptive limits, names.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use longhaul_resilience::{
-    Adaptive, Breaker, BreakerHandle, Chaos, Clock, Cx, Decision, Fail, Label, Limit, Mock, Note, Outcome, Recorder,
-    Retry, Stack, SystemClock,
+    Adaptive, Breaker, BreakerHandle, BreakerState, Bulkhead, Cache, Chaos, Clock, Cx, Decision, Fail, Fallback, Hedge,
+    Label, Limit, Mock, Note, Outcome, Recorder, Retry, Stack, SystemClock,
 };
 
 const fn secs(seconds: u64) -> Duration {
@@ -93,18 +94,86 @@ async fn a_recorder_hears_of_every_call_of_every_layer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_callers_in_half_open_make_one_call() {
-    let service = Service::returning(1).taking(secs(5));
-    let breaker = BreakerHandle::new(Breaker::consecutive(1).probes(1));
-    let stack = Arc::new(Stack::named("i-herd").breaker(breaker.clone()).around::<u32, _>(service.clone()));
-    breaker.half_open();
-    let mut tasks = tokio::task::JoinSet::new();
-    for n in 0..1000 {
-        let stack = Arc::clone(&stack);
-        tasks.spawn(async move { stack.run(n).await.is_ok() });
+async fn a_thousand_callers_in_half_open_make_as_many_calls_as_there_are_probes() {
+    for probes in [1, 5] {
+        let service = Service::returning(1).taking(secs(5));
+        let breaker = BreakerHandle::new(Breaker::consecutive(1).probes(probes).successes(probes));
+        let stack = Arc::new(Stack::named("i-herd").breaker(breaker.clone()).around::<u32, _>(service.clone()));
+        breaker.half_open();
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..1000 {
+            let stack = Arc::clone(&stack);
+            tasks.spawn(async move { stack.run(n).await.is_ok() });
+        }
+        let answered = tasks.join_all().await.into_iter().filter(|ok| *ok).count();
+        assert_eq!((answered, service.calls()), (probes as usize, u64::from(probes)));
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
-    let answered = tasks.join_all().await.into_iter().filter(|ok| *ok).count();
-    assert_eq!((answered, service.calls()), (1, 1));
+}
+
+/// Counts what it is told, by stack, layer and outcome, and how long it took in all.
+#[derive(Default)]
+struct Tallies(Mutex<HashMap<(Label, Label, &'static str), u64>>);
+
+impl Recorder for Tallies {
+    fn call(&self, stack: Label, layer: Label, outcome: Outcome, _latency: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((stack, layer, outcome.name())).or_default() += 1;
+    }
+}
+
+/// Calls that go straight through are counted once for all layers, the others by each layer: the sum is to be exact.
+#[tokio::test(start_paused = true)]
+async fn the_metrics_of_every_layer_agree_with_what_a_recorder_hears() {
+    type Owned = Mock<u32, String>;
+    let tallies = Arc::new(Tallies::default());
+    let chaos =
+        Chaos::seeded(5).fail(0.2, || "503".to_owned()).answer(0.1, || 99).delay(0.2, Duration::from_millis(700));
+    let inner = Stack::named("i-inner")
+        .recorder(tallies.clone())
+        .attempt_timeout(secs(1))
+        .chaos(chaos)
+        .around::<u32, _>(Owned::returning(1).taking(Duration::from_millis(400)));
+    let stack = Stack::named("i-outer")
+        .recorder(tallies.clone())
+        .seed(3)
+        .cache(Cache::keyed(|n: &u32| *n % 40).ttl(secs(20)).stale_while_revalidate(secs(20)))
+        .deadline(secs(4))
+        .fallback(Fallback::to(Owned::returning(2)))
+        .retry(Retry::exponential(secs(1), secs(2)).max_retries(2))
+        .hedge(Hedge::after(Duration::from_millis(600)).max_extra(0.5))
+        .breaker(Breaker::rate(0.6).window_calls(20).open_for(secs(3)))
+        .limit(Limit::rpm(6_000))
+        .bulkhead(Bulkhead::new(3))
+        .adaptive(Adaptive::default())
+        .around(inner);
+    let stack = Arc::new(stack);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..3_000u64 {
+        let stack = Arc::clone(&stack);
+        tasks.spawn(async move {
+            let call = stack.run((n * 7_919 % 1_000) as u32);
+            // Some callers give up.
+            let patience = if n % 9 == 0 { Duration::from_millis(300) } else { secs(100) };
+            let _ = tokio::time::timeout(patience, call).await;
+        });
+        tokio::time::sleep(Duration::from_millis(35)).await;
+    }
+    tasks.join_all().await;
+    // Refreshes that nobody waits for end too.
+    tokio::time::sleep(secs(60)).await;
+
+    let mut heard = tallies.0.lock().unwrap().clone();
+    let metrics = stack.metrics();
+    assert_eq!(metrics.layers.len(), 11 + 4);
+    for layer in &metrics.layers {
+        let counted: Vec<u64> = Outcome::ALL.iter().map(|o| layer.count(*o)).collect();
+        let mut told = |o: &Outcome| heard.remove(&(layer.stack, layer.layer, o.name())).unwrap_or_default();
+        let told: Vec<u64> = Outcome::ALL.iter().map(&mut told).collect();
+        assert_eq!(counted, told, "{}/{}", layer.stack, layer.layer);
+        assert_eq!(layer.calls, counted.iter().sum::<u64>());
+        assert!(layer.calls > 100, "{}/{} was hardly called", layer.stack, layer.layer);
+    }
+    assert!(heard.is_empty(), "{heard:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -371,6 +371,32 @@ async fn a_limit_lets_callers_through_at_its_rate_and_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_dropped_call_held_goes_to_the_next_at_once() {
+    let service = Service::hanging().then_returning("ok".into());
+    let limit = Limit::rpm(1).burst(1).max_wait(secs(100));
+    let stack = Arc::new(Stack::named("t-refund").limit(limit).around(service));
+    let (first, second) = (Arc::clone(&stack), Arc::clone(&stack));
+    let (_, (answer, took)) = tokio::join!(
+        async move { tokio::time::timeout(secs(5), first.run("q")).await.unwrap_err() },
+        elapsed(async move { second.run("q").await }),
+    );
+    assert_eq!((answer, took), (Ok("ok".to_owned()), secs(5)), "not after a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_one_leaves_the_line_those_behind_move_up_at_once() {
+    // A hundred tokens a second, and a thousand to begin with.
+    let limit = Limit::rpm(6_000).tpm(6_000, |tokens: &u64| *tokens).max_wait(secs(100));
+    let stack = Arc::new(Stack::named("t-line").limit(limit).around::<u64, _>(Service::returning("ok".into())));
+    let run = |tokens| {
+        let stack = Arc::clone(&stack);
+        async move { elapsed(stack.run(tokens)).await.1 }
+    };
+    let (_, _, third, fourth) = tokio::join!(run(1_000), tokio::time::timeout(secs(2), run(900)), run(300), run(100),);
+    assert_eq!((third, fourth), (secs(3), secs(4)), "and not after the nine seconds of the one who left");
+}
+
+#[tokio::test(start_paused = true)]
 async fn tokens_are_set_right_to_what_was_used() {
     let limit = Limit::rpm(6000).tpm(6_000, |_: &&str| 1_000).actual(|out: &String| Some(out.len() as u64));
     let stack = Stack::named("t-tokens").limit(limit).around(Service::returning("x".repeat(600)));

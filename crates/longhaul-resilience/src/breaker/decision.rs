@@ -7,14 +7,14 @@ use crate::{
     },
     clock::Tick,
 };
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 /// The right to make one call, and where its result belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Permit {
     pub(crate) generation: u64,
     /// The number of the probe, of calls in half-open.
-    pub(crate) probe: Option<u64>,
+    pub(crate) probe: Option<NonZeroU64>,
 }
 
 /// The answer to a caller.
@@ -56,13 +56,19 @@ pub(crate) struct Core {
 enum State {
     Closed,
     Open { until: Tick },
-    HalfOpen { probes: Vec<Probe>, next_probe: u64, successes: u32 },
+    HalfOpen { probes: Vec<Probe>, next_probe: NonZeroU64, successes: u32 },
 }
 
 #[derive(Debug)]
 struct Probe {
-    number: u64,
+    number: NonZeroU64,
     expires: Tick,
+}
+
+impl State {
+    fn half_open() -> Self {
+        Self::HalfOpen { probes: Vec::new(), next_probe: NonZeroU64::MIN, successes: 0 }
+    }
 }
 
 impl Core {
@@ -119,8 +125,10 @@ impl Core {
 
     /// Whether a success changes nothing, so that the shell need not tell.
     pub(crate) fn ignores_success(&self) -> bool {
-        self.mode == BreakerMode::ForcedClosed
-            || (self.admits_all() && self.window.is_none() && self.failures_in_a_row == 0)
+        // How slow it was is a part of a success, where slowness counts.
+        let window_stays =
+            || self.settings.slow.is_none() && self.window.as_ref().is_none_or(Rolling::is_full_of_successes);
+        self.mode == BreakerMode::ForcedClosed || (self.admits_all() && self.failures_in_a_row == 0 && window_stays())
     }
 
     pub(crate) fn admit(&mut self, now: Tick) -> (Admission, Moved) {
@@ -133,7 +141,7 @@ impl Core {
             BreakerMode::Auto | BreakerMode::Shadow => {}
         }
         if matches!(self.state, State::Open { until } if now >= until) {
-            self.enter(State::HalfOpen { probes: Vec::new(), next_probe: 0, successes: 0 });
+            self.enter(State::half_open());
         }
         let admission = match &mut self.state {
             State::Closed => Admission::Go(self.permit(None)),
@@ -142,7 +150,7 @@ impl Core {
                 probes.retain(|probe| probe.expires > now);
                 if probes.len() < self.settings.probes as usize {
                     let number = *next_probe;
-                    *next_probe += 1;
+                    *next_probe = next_probe.saturating_add(1);
                     probes.push(Probe { number, expires: now.after(self.settings.probe_ttl) });
                     Admission::Go(self.permit(Some(number)))
                 } else {
@@ -215,7 +223,8 @@ impl Core {
             crate::breaker::Window::Calls(calls) => self.settings.min_calls.min(calls),
             crate::breaker::Window::Time(_) => self.settings.min_calls,
         };
-        let reached = |part: u32, rate: f64| f64::from(part) >= rate * f64::from(counts.total) && part > 0;
+        // Rates are never zero, so none of many is not enough.
+        let reached = |part: u32, rate: f64| f64::from(part) >= rate * f64::from(counts.total);
         let by_rate = counts.total >= least
             && (self.settings.rate.is_some_and(|rate| reached(counts.failed, rate))
                 || self.settings.slow.is_some_and(|(_, rate)| reached(counts.slow, rate)));
@@ -247,7 +256,7 @@ impl Core {
         }
     }
 
-    fn permit(&self, probe: Option<u64>) -> Permit {
+    fn permit(&self, probe: Option<NonZeroU64>) -> Permit {
         Permit { generation: self.generation, probe }
     }
 
@@ -278,7 +287,7 @@ impl Core {
         match state {
             BreakerState::Closed => self.close(),
             BreakerState::Open => self.open(now),
-            BreakerState::HalfOpen => self.enter(State::HalfOpen { probes: Vec::new(), next_probe: 0, successes: 0 }),
+            BreakerState::HalfOpen => self.enter(State::half_open()),
         }
         let after = self.state();
         (before != after).then_some((before, after))

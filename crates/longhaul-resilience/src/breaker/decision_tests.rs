@@ -115,15 +115,37 @@ fn a_late_result_moves_nothing() {
 
 #[test]
 fn slow_calls_open_it_though_they_succeed() {
-    let mut core = Core::new(Breaker::rate(1.0).slow_calls(secs(5), 0.5).window_calls(4).min_calls(4));
-    for took in [secs(1), secs(5), secs(1)] {
+    let mut core = Core::new(Breaker::rate(1.0).slow_calls(secs(5), 0.75).window_calls(4).min_calls(4));
+    for took in [secs(6), secs(5), secs(1)] {
         let permit = go(&mut core, at(0));
         core.settle(permit, Verdict::Success, took, at(0));
     }
     assert_eq!(core.state(), BreakerState::Closed);
     let permit = go(&mut core, at(0));
-    core.settle(permit, Verdict::Success, secs(6), at(0));
+    core.settle(permit, Verdict::Success, secs(5), at(0));
     assert_eq!(core.state(), BreakerState::Open);
+}
+
+#[test]
+fn every_change_of_state_is_told_once() {
+    use BreakerState::{Closed, HalfOpen, Open};
+    let mut core = Core::new(Breaker::consecutive(2).successes(1));
+    let mut told = vec![];
+    for (verdict, now) in [
+        (Verdict::Failure, 0),
+        (Verdict::Failure, 0),
+        (Verdict::Nothing, 60),
+        (Verdict::Failure, 61),
+        (Verdict::Success, 121),
+        (Verdict::Success, 122),
+    ] {
+        let (admission, moved) = core.admit(at(now));
+        told.extend(moved);
+        if let Admission::Go(permit) = admission {
+            told.extend(core.settle(permit, verdict, Duration::ZERO, at(now)).1);
+        }
+    }
+    assert_eq!(told, [(Closed, Open), (Open, HalfOpen), (HalfOpen, Open), (Open, HalfOpen), (HalfOpen, Closed)]);
 }
 
 #[test]
@@ -160,6 +182,41 @@ fn a_person_can_hold_it_open_or_closed_and_hand_back() {
 }
 
 #[test]
+fn what_was_under_way_when_a_person_took_over_counts_no_longer() {
+    let mut core = Core::new(Breaker::consecutive(1));
+    let permit = go(&mut core, at(0));
+    core.set_mode(BreakerMode::ForcedOpen);
+    core.set_mode(BreakerMode::Auto);
+    assert_eq!(core.settle(permit, Verdict::Failure, Duration::ZERO, at(0)), (false, None));
+    let permit = go(&mut core, at(0));
+    assert_eq!(core.set_mode(BreakerMode::Auto), None, "nothing new");
+    assert!(core.settle(permit, Verdict::Failure, Duration::ZERO, at(0)).0);
+}
+
+#[test]
+fn a_person_is_told_what_moved() {
+    use BreakerState::{Closed, HalfOpen, Open};
+    let mut core = Core::new(Breaker::consecutive(1));
+    assert_eq!(core.force(Closed, at(0)), None);
+    assert_eq!(core.force(Open, at(0)), Some((Closed, Open)));
+    assert_eq!(core.force(HalfOpen, at(0)), Some((Open, HalfOpen)));
+    assert_eq!(core.set_mode(BreakerMode::ForcedOpen), Some((HalfOpen, Open)));
+    assert_eq!(core.set_mode(BreakerMode::Shadow), Some((Open, HalfOpen)));
+}
+
+#[test]
+fn a_window_that_settings_took_away_does_not_come_back_with_what_it_held() {
+    let mut core = Core::new(Breaker::rate(0.5).window_calls(10).min_calls(5));
+    for _ in 0..4 {
+        call(&mut core, Verdict::Failure, at(0));
+    }
+    core.reload(Breaker::consecutive(100));
+    core.reload(Breaker::rate(0.5).window_calls(10).min_calls(5));
+    call(&mut core, Verdict::Success, at(0));
+    assert_eq!(core.state(), BreakerState::Closed);
+}
+
+#[test]
 fn in_shadow_nothing_is_turned_away_but_the_state_moves() {
     let mut core = Core::new(Breaker::consecutive(1).successes(1));
     core.set_mode(BreakerMode::Shadow);
@@ -192,6 +249,58 @@ fn new_settings_keep_the_state_and_the_window() {
     core.reload(Breaker::rate(0.5).window_calls(8).min_calls(5));
     call(&mut core, Verdict::Success, at(0));
     assert_eq!(core.state(), BreakerState::Open, "four of five");
+}
+
+#[test]
+fn it_says_when_a_success_would_change_nothing() {
+    let mut core = Core::new(Breaker::consecutive(3));
+    assert!(core.ignores_success());
+    call(&mut core, Verdict::Failure, at(0));
+    assert!(!core.ignores_success(), "a failure in a row is to be forgotten");
+    call(&mut core, Verdict::Success, at(0));
+    assert!(core.ignores_success());
+
+    let mut core = Core::new(Breaker::rate(0.5).window_calls(4));
+    for n in 0..4 {
+        assert!(!core.ignores_success(), "{n} calls do not fill the window");
+        call(&mut core, Verdict::Success, at(0));
+    }
+    assert!(core.ignores_success());
+    call(&mut core, Verdict::Failure, at(0));
+    for _ in 0..4 {
+        assert!(!core.ignores_success(), "the failure is still in the window");
+        call(&mut core, Verdict::Success, at(0));
+    }
+    assert!(core.ignores_success());
+    core.reload(Breaker::rate(0.5).window_calls(4).slow_calls(secs(1), 0.5));
+    assert!(!core.ignores_success(), "it may be slow");
+
+    let mut core = Core::new(Breaker::rate(0.5).window(secs(60)));
+    call(&mut core, Verdict::Success, at(0));
+    assert!(!core.ignores_success(), "time pushes others out");
+    core.set_mode(BreakerMode::ForcedClosed);
+    assert!(core.ignores_success());
+    core.set_mode(BreakerMode::ForcedOpen);
+    assert!(!core.ignores_success());
+}
+
+#[test]
+fn it_admits_all_while_closed_and_not_forced_or_by_force() {
+    let mut core = Core::new(Breaker::consecutive(1));
+    let admits = |core: &mut Core| {
+        [BreakerMode::Auto, BreakerMode::Shadow, BreakerMode::ForcedClosed, BreakerMode::ForcedOpen].map(|mode| {
+            core.set_mode(mode);
+            assert_eq!(core.mode(), mode);
+            core.admits_all()
+        })
+    };
+    assert_eq!(admits(&mut core), [true, true, true, false]);
+    core.force(BreakerState::Open, at(0));
+    assert_eq!(admits(&mut core), [false, false, true, false]);
+    core.force(BreakerState::HalfOpen, at(0));
+    assert_eq!(admits(&mut core), [false, false, true, false]);
+    core.reload(Breaker::consecutive(7));
+    assert_eq!(core.settings(), &Breaker::consecutive(7));
 }
 
 /// The naive breaker: remembers every result with its time, and looks at all of them each time.
@@ -278,6 +387,34 @@ proptest! {
             };
             prop_assert_eq!(went, model.step(verdict, now, 2));
             prop_assert_eq!(core.state(), model.state);
+        }
+    }
+
+    /// The shell leaves out what it is told it may: that must never show.
+    #[test]
+    fn successes_left_out_when_it_says_so_are_not_missed(
+        settings in any_settings(), slow in prop::option::of(1u64..3),
+        calls in prop::collection::vec((0u64..40, 0u8..8, 0u64..4), 1..250),
+    ) {
+        let settings = match slow {
+            Some(slower_than) => settings.slow_calls(secs(slower_than), 0.6),
+            None => settings,
+        };
+        let (mut whole, mut sparing) = (Core::new(settings.clone()), Core::new(settings));
+        let mut now = 0;
+        for (wait, kind, took) in calls {
+            now += wait;
+            let admissions = [&mut whole, &mut sparing].map(|core| core.admit(at(now)).0);
+            prop_assert_eq!(admissions[0], admissions[1]);
+            if let Admission::Go(permit) = admissions[0] {
+                let verdict = if kind < 3 { Verdict::Failure } else { Verdict::Success };
+                whole.settle(permit, verdict, secs(took), at(now));
+                if !(verdict == Verdict::Success && sparing.ignores_success()) {
+                    sparing.settle(permit, verdict, secs(took), at(now));
+                }
+            }
+            prop_assert_eq!(whole.state(), sparing.state());
+            prop_assert_eq!(whole.generation(), sparing.generation());
         }
     }
 

@@ -130,25 +130,37 @@ impl BreakerHandle {
         lock(&self.cell.listeners).push(Arc::new(listener));
     }
 
-    #[inline]
-    pub(crate) fn admit(&self, now: Tick) -> (Admission, Moved) {
+    /// The permit of a call while every call is admitted.
+    #[inline(always)]
+    pub(crate) fn pass(&self) -> Option<Permit> {
         let word = self.cell.word.load(Ordering::Acquire);
-        if word & ADMITS_ALL != 0 {
-            // If the breaker opens this instant, the call was first: its generation tells its result apart.
-            return (Admission::Go(Permit { generation: word >> GENERATION_SHIFT, probe: None }), None);
+        // If the breaker opens this instant, the call was first: its generation tells its result apart.
+        (word & ADMITS_ALL != 0).then_some(Permit { generation: word >> GENERATION_SHIFT, probe: None })
+    }
+
+    pub(crate) fn admit(&self, now: Tick) -> (Admission, Moved) {
+        match self.pass() {
+            Some(permit) => (Admission::Go(permit), None),
+            None => self.change_with(|core| core.admit(now)),
         }
-        self.change_with(|core| core.admit(now))
+    }
+
+    /// Whether such a result changes nothing, and so need not be handed in.
+    #[inline(always)]
+    pub(crate) fn needs_no(&self, verdict: Verdict, permit: Permit) -> bool {
+        let word = self.cell.word.load(Ordering::Acquire);
+        let same = word >> GENERATION_SHIFT == permit.generation && permit.probe.is_none();
+        match verdict {
+            Verdict::Failure => false,
+            Verdict::Nothing => same,
+            Verdict::Success => same && word & IGNORES_SUCCESS != 0,
+        }
     }
 
     /// Hands the result in; says whether it counted.
-    #[inline]
     pub(crate) fn settle(&self, permit: Permit, verdict: Verdict, took: Duration, now: Tick) -> (bool, Moved) {
-        if verdict != Verdict::Failure && permit.probe.is_none() {
-            let word = self.cell.word.load(Ordering::Acquire);
-            let same = word >> GENERATION_SHIFT == permit.generation;
-            if same && (verdict == Verdict::Nothing || word & IGNORES_SUCCESS != 0) {
-                return (true, None);
-            }
+        if self.needs_no(verdict, permit) {
+            return (true, None);
         }
         self.change_with(|core| core.settle(permit, verdict, took, now))
     }

@@ -14,7 +14,6 @@ use crate::{
     fail::{Fail, Why},
     inspect::Inspection,
     label::Label,
-    meter::Outcome,
     site::{Env, Site},
     stack::Layer,
     step::Step,
@@ -48,36 +47,22 @@ where
 
     async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, Fail<E>> {
         let started = cx.now();
-        let (admission, moved) = self.breaker.admit(started);
-        self.note_move(cx, moved);
-        let permit = match admission {
-            Admission::Go(permit) => permit,
-            Admission::WouldReject(permit) => {
-                self.site.note(cx, Decision::BreakerWouldReject, 0);
-                permit
-            }
-            Admission::Reject { retry_after } => {
-                self.site.note(cx, Decision::BreakerRejected, 0);
-                self.site.done(cx, started, Outcome::Rejected);
-                return Err(self.site.fail(Why::Open { retry_after }));
-            }
+        let permit = match self.breaker.pass() {
+            Some(permit) => permit,
+            None => self.ask(cx, started)?,
         };
-        if permit.probe.is_some() {
-            self.site.note(cx, Decision::BreakerProbe, 0);
-        }
-        let held = Held { breaker: &self.breaker, permit, settled: false };
+        let held = Held { breaker: &self.breaker, permit };
         let result = self.inner.call(cx, input).await;
         let verdict = match self.site.class(&result) {
             Class::Ok | Class::Permanent => Verdict::Success,
             Class::Transient => Verdict::Failure,
             Class::Throttled(_) | Class::Ignore => Verdict::Nothing,
         };
-        let now = cx.now();
-        let (counted, moved) = held.settle(verdict, now.since(started), now);
-        if !counted && permit.generation != 0 {
-            self.site.note(cx, Decision::BreakerStale, 0);
+        if self.breaker.needs_no(verdict, permit) {
+            held.let_go();
+        } else {
+            self.settle(cx, held, verdict, started);
         }
-        self.note_move(cx, moved);
         self.site.passed(cx, started, &result);
         result
     }
@@ -93,6 +78,36 @@ where
 }
 
 impl<S, C> BreakerStep<S, C> {
+    #[cold]
+    fn ask<E>(&self, cx: &Cx<'_>, started: Tick) -> Result<Permit, Fail<E>> {
+        let (admission, moved) = self.breaker.admit(started);
+        self.note_move(cx, moved);
+        let permit = match admission {
+            Admission::Go(permit) => permit,
+            Admission::WouldReject(permit) => {
+                self.site.note(cx, Decision::BreakerWouldReject, 0);
+                permit
+            }
+            Admission::Reject { retry_after } => {
+                let why = Why::Open { retry_after };
+                return Err(self.site.turn_away(cx, started, (Decision::BreakerRejected, 0), why));
+            }
+        };
+        if permit.probe.is_some() {
+            self.site.note(cx, Decision::BreakerProbe, 0);
+        }
+        Ok(permit)
+    }
+
+    fn settle(&self, cx: &Cx<'_>, held: Held<'_>, verdict: Verdict, started: Tick) {
+        let (permit, now) = (held.let_go(), cx.now());
+        let (counted, moved) = self.breaker.settle(permit, verdict, now.since(started), now);
+        if !counted && permit.generation != 0 {
+            self.site.note(cx, Decision::BreakerStale, 0);
+        }
+        self.note_move(cx, moved);
+    }
+
     fn note_move(&self, cx: &Cx<'_>, moved: Moved) {
         if let Some((_, to)) = moved {
             let decision = match to {
@@ -109,20 +124,20 @@ impl<S, C> BreakerStep<S, C> {
 struct Held<'a> {
     breaker: &'a BreakerHandle,
     permit: Permit,
-    settled: bool,
 }
 
 impl Held<'_> {
-    fn settle(mut self, verdict: Verdict, took: Duration, now: Tick) -> (bool, Moved) {
-        self.settled = true;
-        self.breaker.settle(self.permit, verdict, took, now)
+    /// The call has ended: what becomes of the permit is the caller's affair.
+    #[inline]
+    fn let_go(self) -> Permit {
+        let permit = self.permit;
+        std::mem::forget(self);
+        permit
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        if !self.settled {
-            self.breaker.settle(self.permit, Verdict::Nothing, Duration::ZERO, Tick::ZERO);
-        }
+        self.breaker.settle(self.permit, Verdict::Nothing, Duration::ZERO, Tick::ZERO);
     }
 }

@@ -66,6 +66,15 @@ impl Rolling {
         }
     }
 
+    /// Whether another quick success would leave it as it is: it would push out one like itself.
+    pub(super) fn is_full_of_successes(&self) -> bool {
+        match self {
+            Self::Calls(ring) => ring.is_full() && ring.counts.failed == 0 && ring.counts.slow == 0,
+            // Time pushes out here, so every call counts.
+            Self::Time(_) => false,
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         match self {
             Self::Calls(ring) => *ring = Ring::new(u32::try_from(ring.marks.len()).unwrap_or(u32::MAX)),
@@ -100,9 +109,13 @@ impl Ring {
         Self { marks: vec![0; calls.max(1) as usize].into(), next: 0, counts: Counts::default() }
     }
 
+    fn is_full(&self) -> bool {
+        self.counts.total as usize == self.marks.len()
+    }
+
     fn push(&mut self, mark: Mark) -> Counts {
         let oldest = std::mem::replace(&mut self.marks[self.next], mark.pack());
-        if self.counts.total as usize == self.marks.len() {
+        if self.is_full() {
             self.counts.subtract(Mark::unpack(oldest).into());
         }
         self.counts.add(mark);
@@ -266,5 +279,19 @@ mod tests {
         window.push(bad, at);
         window.resize(Window::Time(Duration::from_secs(30)));
         assert_eq!(window.push(bad, at).failed, 2);
+        // As if they were new, by the new length: gone after half a minute, not after a whole one.
+        assert_eq!(window.push(bad, at.after(Duration::from_secs(29))).failed, 3);
+        assert_eq!(window.push(bad, at.after(Duration::from_secs(30))).failed, 2);
+    }
+
+    #[test]
+    fn a_time_window_that_keeps_its_length_keeps_the_times_too() {
+        let mut window = Rolling::new(Window::Time(Duration::from_secs(60)));
+        let bad = Mark { failed: true, slow: false };
+        let at = |seconds| Tick::ZERO.after(Duration::from_secs(seconds));
+        window.push(bad, at(100));
+        window.push(bad, at(130));
+        window.resize(Window::Time(Duration::from_secs(60)));
+        assert_eq!(window.push(bad, at(161)).failed, 2, "the first is gone");
     }
 }

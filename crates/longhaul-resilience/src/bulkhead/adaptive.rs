@@ -9,7 +9,6 @@ use crate::{
     fail::{Fail, Why},
     inspect::Inspection,
     label::Label,
-    meter::Outcome,
     site::{Env, Site},
     stack::Layer,
     step::Step,
@@ -114,11 +113,7 @@ where
 
     async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, Fail<E>> {
         let started = cx.now();
-        let Some(place) = self.bulkhead.enter(cx, &self.site).await else {
-            self.site.note(cx, Decision::BulkheadRejected, 0);
-            self.site.done(cx, started, Outcome::Rejected);
-            return Err(self.site.fail(Why::Full));
-        };
+        let place = self.bulkhead.enter(cx, &self.site, started).await?;
         let began = cx.now();
         let result = self.inner.call(cx, input).await;
         let took = cx.now().since(began);
@@ -139,12 +134,11 @@ where
     }
 
     fn longest(&self, limit: Duration) -> Option<Duration> {
-        Some(self.inner.longest(limit)?.saturating_add(self.bulkhead.max_wait.min(limit)))
+        Some(self.bulkhead.longest(self.inner.longest(limit)?, limit))
     }
 
     fn inspect(&self, into: &mut Inspection) {
-        let gate = &self.adaptive.gate;
-        self.site.inspect(into, Some(format!("{} of {}", gate.in_use(), gate.limit())));
+        self.site.inspect(into, Some(self.bulkhead.state()));
         self.inner.inspect(into);
     }
 }

@@ -4,12 +4,12 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use crate::{
     bulkhead::gate::{BulkheadHandle, Came, Place, Turn},
+    clock::Tick,
     cut::{Cut, TooLate},
     cx::Cx,
     fail::{Fail, Why},
     inspect::Inspection,
     label::Label,
-    meter::Outcome,
     site::{Env, Site, millis},
     stack::Layer,
     step::Step,
@@ -68,12 +68,25 @@ impl Bulkhead {
 
     /// A place, waiting for it if need be.
     #[inline]
-    pub(super) async fn enter<C>(&self, cx: &Cx<'_>, site: &Site<C>) -> Option<Place<'_>> {
-        let id = match self.gate.come() {
-            Came::Inside => return Some(Place { gate: &self.gate }),
-            Came::Full => return None,
-            Came::Waits(id) => id,
+    pub(super) async fn enter<C, E>(&self, cx: &Cx<'_>, site: &Site<C>, started: Tick) -> Result<Place<'_>, Fail<E>> {
+        let place = match self.gate.come() {
+            Came::Inside => Some(Place { gate: &self.gate }),
+            Came::Full => None,
+            Came::Waits(id) => self.wait(cx, site, id).await,
         };
+        place.ok_or_else(|| site.turn_away(cx, started, (Decision::BulkheadRejected, 0), Why::Full))
+    }
+
+    /// The longest that the wait for a place and a work of `inner` can take.
+    pub(super) fn longest(&self, inner: Duration, limit: Duration) -> Duration {
+        inner.saturating_add(self.max_wait.min(limit))
+    }
+
+    pub(super) fn state(&self) -> String {
+        format!("{} of {}", self.gate.in_use(), self.gate.limit())
+    }
+
+    async fn wait<C>(&self, cx: &Cx<'_>, site: &Site<C>, id: u64) -> Option<Place<'_>> {
         let from = cx.now();
         let turn = pin!(Turn::new(&self.gate, id).come());
         let until = from.after(self.max_wait).min(cx.deadline_tick());
@@ -114,23 +127,18 @@ where
 
     async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, Fail<E>> {
         let started = cx.now();
-        let Some(_place) = self.bulkhead.enter(cx, &self.site).await else {
-            self.site.note(cx, Decision::BulkheadRejected, 0);
-            self.site.done(cx, started, Outcome::Rejected);
-            return Err(self.site.fail(Why::Full));
-        };
+        let _place = self.bulkhead.enter(cx, &self.site, started).await?;
         let result = self.inner.call(cx, input).await;
         self.site.passed(cx, started, &result);
         result
     }
 
     fn longest(&self, limit: Duration) -> Option<Duration> {
-        Some(self.inner.longest(limit)?.saturating_add(self.bulkhead.max_wait.min(limit)))
+        Some(self.bulkhead.longest(self.inner.longest(limit)?, limit))
     }
 
     fn inspect(&self, into: &mut Inspection) {
-        let gate = &self.bulkhead.gate;
-        self.site.inspect(into, Some(format!("{} of {}", gate.in_use(), gate.limit())));
+        self.site.inspect(into, Some(self.bulkhead.state()));
         self.inner.inspect(into);
     }
 }

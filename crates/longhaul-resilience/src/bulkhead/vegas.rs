@@ -158,6 +158,43 @@ mod tests {
     }
 
     #[test]
+    fn a_step_takes_as_many_calls_as_go_at_once_and_some_steps_look_at_half_the_limit() {
+        let mut vegas = Vegas::new(30, 30, 30);
+        for _ in 0..STEPS_PER_PROBE {
+            assert_eq!(vegas.limit(), 30);
+            assert!((1..30).all(|_| !vegas.sample(Duration::from_millis(50), false, 30)));
+            assert!(vegas.sample(Duration::from_millis(50), false, 30), "the thirtieth");
+        }
+        assert_eq!(vegas.limit(), 30, "not below the least");
+        let mut vegas = Vegas::new(30, 1, 30);
+        let halved = (0..30 * (STEPS_PER_PROBE + 1)).find(|_| {
+            vegas.sample(Duration::from_millis(50), false, 30);
+            vegas.limit() == 15
+        });
+        assert_eq!(halved, Some(30 * STEPS_PER_PROBE - 1));
+    }
+
+    /// The limit after one step at 1,000, where calls without company take 100 ms.
+    fn after_a_step(average_micros: u64, in_use: u32) -> f64 {
+        let mut vegas = Vegas::new(1_000, 1, 2_000);
+        let average = Duration::from_micros(average_micros);
+        vegas.quickest = Some(Duration::from_millis(100));
+        (vegas.window_quickest, vegas.window_total, vegas.samples) = (Some(average), average * 10, 10);
+        vegas.step(in_use);
+        vegas.limit
+    }
+
+    #[test]
+    fn a_short_queue_raises_the_limit_a_long_one_lowers_it_and_one_between_leaves_it() {
+        assert_eq!(after_a_step(100_200, 1_000), 1_006.0, "two in the queue");
+        assert_eq!(after_a_step(100_550, 1_000), 1_000.0, "five");
+        assert_eq!(after_a_step(101_000, 1_000), 997.0, "ten");
+        assert_eq!(after_a_step(100_200, 500), 1_006.0);
+        assert_eq!(after_a_step(100_200, 499), 1_000.0, "not even half of it was used");
+        assert_eq!(after_a_step(0, 1_000), 1_000.0, "too quick to tell");
+    }
+
+    #[test]
     fn a_limit_that_is_not_reached_does_not_grow() {
         let mut vegas = Vegas::new(20, 1, 400);
         for _ in 0..900 {

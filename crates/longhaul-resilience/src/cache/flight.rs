@@ -5,7 +5,9 @@
 //! dropped, and with it the call.
 //!
 //! Wake-ups go to *all* who wait. Waking only one would be cheaper and wrong: that one may be held without being polled
-//! (a branch of a `select!` that another branch blocks), and the rest would wait for ever.
+//! (a branch of a `select!` that another branch blocks), and the rest would wait for ever. For the same reason whoever
+//! comes to drive while another just does so is woken when that one is done: the wake-up that brought it may have been
+//! the only one, and the other may never be polled again.
 
 use std::{
     collections::BTreeMap,
@@ -28,6 +30,8 @@ struct State<T> {
     /// Everyone who has not left, by number; without a waker before their first poll.
     waiters: BTreeMap<u64, Option<Waker>>,
     next_waiter: u64,
+    /// Those who came to drive and found another at it.
+    missed: Vec<u64>,
 }
 
 enum Stage<T> {
@@ -108,7 +112,7 @@ pub(super) struct Left<T> {
 impl<T: Clone + Send + 'static> Flight<T> {
     /// A flight whose future follows with [`begin`](Self::begin).
     pub(super) fn new() -> Self {
-        let state = State { stage: Stage::Flying(None), waiters: BTreeMap::new(), next_waiter: 0 };
+        let state = State { stage: Stage::Flying(None), waiters: BTreeMap::new(), next_waiter: 0, missed: Vec::new() };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -127,7 +131,7 @@ impl<T: Clone + Send + 'static> Flight<T> {
     /// Waits as number `id`, and moves the call on if nobody else is just doing so.
     pub(super) fn poll(&self, id: u64, task: &mut Context<'_>) -> Poll<End<T>> {
         let mut future = {
-            let mut state = lock(&self.state);
+            let state = &mut *lock(&self.state);
             // Registered before the future is polled: a wake-up during the poll then reaches us too.
             let waker = state.waiters.entry(id).or_default();
             match waker {
@@ -139,7 +143,12 @@ impl<T: Clone + Send + 'static> Flight<T> {
                 Stage::Lost => return Poll::Ready(End::Lost),
                 Stage::Flying(future) => match future.take() {
                     Some(future) => future,
-                    None => return Poll::Pending,
+                    None => {
+                        if !state.missed.contains(&id) {
+                            state.missed.push(id);
+                        }
+                        return Poll::Pending;
+                    }
                 },
             }
         };
@@ -149,7 +158,7 @@ impl<T: Clone + Send + 'static> Flight<T> {
         std::mem::forget(guard);
         let result = match polled {
             Poll::Pending => {
-                lock(&self.state).stage = Stage::Flying(Some(future));
+                self.put_back(future);
                 return Poll::Pending;
             }
             Poll::Ready(result) => result,
@@ -158,6 +167,16 @@ impl<T: Clone + Send + 'static> Flight<T> {
         lock(&self.state).stage = Stage::Landed(result.clone());
         wake_all(&self.state);
         Poll::Ready(End::Landed(result))
+    }
+
+    /// The future has more to do, by whoever is polled next.
+    fn put_back(&self, future: BoxFuture<'static, T>) {
+        let missed: Vec<Waker> = {
+            let state = &mut *lock(&self.state);
+            state.stage = Stage::Flying(Some(future));
+            state.missed.drain(..).filter_map(|id| state.waiters.get(&id)?.clone()).collect()
+        };
+        missed.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -193,12 +212,23 @@ pub(crate) fn flight_for_models(result: u32) -> FlightForModels {
 
 #[cfg(all(test, longhaul_loom))]
 impl FlightForModels {
-    pub(crate) async fn wait(self) -> Option<u32> {
-        let id = self.0.join();
-        match std::future::poll_fn(|task| self.0.poll(id, task)).await {
+    pub(crate) fn join(&self) -> u64 {
+        self.0.join()
+    }
+
+    pub(crate) async fn wait(self, id: u64) -> Option<u32> {
+        let end = std::future::poll_fn(|task| self.0.poll(id, task)).await;
+        self.0.leave(id);
+        match end {
             End::Landed(result) => Some(result),
             End::Lost => None,
         }
+    }
+
+    /// Polls once, and then wants no more.
+    pub(crate) fn glance(self, id: u64) {
+        let _ = self.0.poll(id, &mut Context::from_waker(Waker::noop()));
+        self.0.leave(id);
     }
 }
 
@@ -262,6 +292,27 @@ mod tests {
         lock(&inner_waker).take().unwrap().wake();
         assert_eq!((held_wakes.0.load(Ordering::Relaxed), wakes.0.load(Ordering::Relaxed)), (1, 1));
         assert_eq!(flight.poll(polled, &mut Context::from_waker(&waker)), Poll::Ready(End::Landed(7)));
+    }
+
+    #[test]
+    fn one_that_came_while_another_drove_is_woken_when_that_one_stops() {
+        let flight = Flight::new();
+        let (drives, comes) = (flight.join(), flight.join());
+        let (wakes, waker) = counting();
+        let (within, woken) = (flight.clone(), waker.clone());
+        // The wake-up for both comes in the middle of the first one's poll, and the second is quicker.
+        flight.begin(Box::pin(std::future::poll_fn(move |_| {
+            assert!(within.poll(comes, &mut Context::from_waker(&woken)).is_pending());
+            Poll::<u32>::Pending
+        })));
+        assert!(flight.poll(drives, &mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(
+            wakes.0.load(Ordering::Relaxed),
+            1,
+            "else it would rely on the first, who may never be polled again"
+        );
+        flight.leave(drives);
+        flight.leave(comes);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
         store::Store,
     },
     clock::Tick,
-    cut::Cut,
+    cut::{Cut, TooLate},
     cx::{Cx, SharedCx},
     fail::{Failure, Why},
     inspect::Inspection,
@@ -19,6 +19,7 @@ use crate::{
     site::{Env, Site},
     stack::Layer,
     step::Step,
+    straight::Run,
     trail::Decision,
 };
 
@@ -146,16 +147,23 @@ where
 
     fn wrap(self, inner: S, env: &Arc<Env<C>>) -> Self::Step {
         let site = Site::new(env, Label::CACHE);
-        CachedStep { inner: Arc::new(inner), key: self.key, cache: self.handle.into_cache(), site }
+        let inner = Arc::new(Inner { step: inner, env: Arc::clone(env) });
+        CachedStep { inner, key: self.key, cache: self.handle.into_cache(), site }
     }
 }
 
 /// A step behind a cache.
 pub struct CachedStep<S, F, H, C> {
-    inner: Arc<S>,
+    inner: Arc<Inner<S, C>>,
     key: F,
     cache: H,
     site: Site<C>,
+}
+
+/// What a call needs that may outlive the caller who began it.
+struct Inner<S, C> {
+    step: S,
+    env: Arc<Env<C>>,
 }
 
 impl<I, S, K, F, V, E, St, C> Step<I> for CachedStep<S, F, CacheHandle<K, V, E, St>, C>
@@ -167,7 +175,7 @@ where
     V: Clone + Send + Sync + 'static,
     E: Failure + Clone + 'static,
     St: Store<Key = K, Value = V> + 'static,
-    C: Send + Sync,
+    C: Send + Sync + 'static,
 {
     type Out = V;
     type Err = E;
@@ -191,12 +199,12 @@ where
     }
 
     fn longest(&self, limit: Duration) -> Option<Duration> {
-        self.inner.longest(limit)
+        self.inner.step.longest(limit)
     }
 
     fn inspect(&self, into: &mut Inspection) {
         self.site.inspect(into, Some(format!("{} entries", self.cache.len())));
-        self.inner.inspect(into);
+        self.inner.step.inspect(into);
     }
 }
 
@@ -213,25 +221,30 @@ where
         I: Send + 'static,
         S: Step<I, Out = V, Err = E> + 'static,
         F: Sync,
-        C: Sync,
+        C: Send + Sync + 'static,
     {
         let inner = &self.inner;
         let work = |own: SharedCx| {
             let (inner, input) = (Arc::clone(inner), input.take());
             async move {
                 match input {
-                    Some(input) => inner.call(&own, input).await,
+                    Some(input) => {
+                        let run = Run::new(&inner.env.straight);
+                        inner.step.call(&own.child_in(&run), input).await
+                    }
                     None => unreachable!("a cache makes a call at most once"),
                 }
             }
         };
         // A step that cannot fail cannot be out of time either: it is trusted to answer.
-        let until = if self.too_late().is_some() { cx.deadline_tick() } else { Tick::NEVER };
-        let waiting = pin!(self.cache.get_or_run_ref(cx, key, work));
-        match (Cut::new(cx, until, waiting).await, self.too_late()) {
-            (Ok(got), _) => got,
-            (Err(_), Some(fail)) => Got { result: Err(fail), how: How::Miss },
-            (Err(_), None) => unreachable!("without a failure there is no time limit"),
+        let until = if E::CAN_FAIL { cx.deadline_tick() } else { Tick::NEVER };
+        let mut waiting = pin!(self.cache.get_or_run_ref(cx, key, work));
+        match Cut::new(cx, until, waiting.as_mut()).await {
+            Ok(got) => got,
+            Err(TooLate) => match self.too_late() {
+                Some(fail) => Got { result: Err(fail), how: How::Miss },
+                None => waiting.await,
+            },
         }
     }
 

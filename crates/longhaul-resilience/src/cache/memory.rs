@@ -4,6 +4,9 @@
 //! once. To make room a hand goes round the ring: it takes the first entry that is past its grace or has not been read
 //! since the hand last came by, and forgives the others once. A read sets one flag; it moves nothing.
 //!
+//! A key has one shard, a shard one lock, and every operation takes it once: two operations on a key have an order, and
+//! there is nothing between them to see.
+//!
 //! The bound holds per shard; caches below [`ENTRIES_PER_SHARD`]` * 2` have one shard and hold exactly what they are told.
 
 use std::hash::{BuildHasher, Hash};

@@ -114,3 +114,45 @@ impl Scenario {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn every_setting_is_kept_beside_the_others() {
+        let policy = CachePolicy::ttl(secs(1))
+            .max_entries(2)
+            .stale_while_revalidate(secs(3))
+            .stale_if_error(secs(4))
+            .degraded_ttl(secs(5));
+        assert_eq!((policy.ttl, policy.max_entries), (secs(1), 2));
+        assert_eq!((policy.stale_while_revalidate, policy.stale_if_error), (secs(3), secs(4)));
+        assert_eq!((policy.degraded_ttl, policy.grace()), (Some(secs(5)), secs(4)));
+        assert_eq!(policy.stale_while_revalidate(secs(9)).grace(), secs(9), "the longer of both");
+    }
+
+    #[test]
+    fn scenarios_have_their_names_and_numbers() {
+        let numbers = Scenario::ALL.map(|scenario| {
+            assert_eq!(Scenario::from_name(scenario.name()), Some(scenario));
+            let policy = scenario.policy();
+            (scenario.name(), policy.ttl.as_secs(), policy.max_entries, scenario.expected_hit_rate())
+        });
+        let hour = 3600;
+        assert_eq!(
+            numbers,
+            [
+                ("faq", 24 * hour, 1_000, 0.8),
+                ("product-info", 4 * hour, 5_000, 0.6),
+                ("user-query", hour, 10_000, 0.4),
+                ("real-time", 300, 20_000, 0.2)
+            ]
+        );
+        assert_eq!(Scenario::from_name("xyzzy"), None);
+    }
+}

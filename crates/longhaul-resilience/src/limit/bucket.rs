@@ -42,6 +42,7 @@ impl Bucket {
         self.add(i128::from(nanos) * i128::from(self.per_minute));
     }
 
+    #[inline]
     fn add(&mut self, units: i128) {
         if units > 0 {
             self.level = (self.level + units).min(self.full());
@@ -63,7 +64,14 @@ impl Bucket {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
+    /// [`wait`](Self::wait)`(0, cost)` is zero.
+    #[inline]
+    pub(super) fn has(&self, cost: u64) -> bool {
+        i128::from(cost.min(self.burst)) * TOKEN <= self.level
+    }
+
     /// Takes, and says the number of the taking, by which it can be given back.
+    #[inline]
     pub(super) fn take(&mut self, cost: u64) -> u64 {
         self.level -= i128::from(cost) * TOKEN;
         self.takings += 1;
@@ -113,7 +121,19 @@ impl Default for Peaks {
 }
 
 impl Peaks {
+    #[inline]
     fn reached(&mut self, takings: u64, level: i128) {
+        // With nothing to give back there is one peak, which is the new one.
+        if let (1, Some(last)) = (self.peaks.len(), self.peaks.back_mut())
+            && last.1 <= level
+        {
+            *last = (takings, level);
+            return;
+        }
+        self.reached_among_many(takings, level);
+    }
+
+    fn reached_among_many(&mut self, takings: u64, level: i128) {
         while self.peaks.back().is_some_and(|(_, lower)| *lower <= level) {
             self.peaks.pop_back();
         }
@@ -172,6 +192,31 @@ mod tests {
             }
             prop_assert_eq!(bucket.level, untouched.level);
         }
+    }
+
+    #[test]
+    fn new_numbers_keep_what_was_used() {
+        let mut bucket = Bucket::new(60, 10);
+        bucket.take(4);
+        bucket.resize(60, 20);
+        assert_eq!(bucket.level_tokens(), 16.0);
+        bucket.resize(60, 3);
+        assert_eq!(bucket.level_tokens(), -1.0);
+    }
+
+    #[test]
+    fn after_new_numbers_time_goes_on_and_only_later_takings_come_back() {
+        let mut bucket = Bucket::new(60, 10);
+        bucket.refill(Tick::ZERO.after(Duration::from_secs(100)));
+        let before = (bucket.take(2), bucket.take(2));
+        bucket.resize(60, 20);
+        bucket.refill(Tick::ZERO.after(Duration::from_secs(101)));
+        assert_eq!(bucket.level_tokens(), 17.0, "one second, one token");
+        bucket.give_back(2, before.0);
+        assert_eq!(bucket.level_tokens(), 17.0, "taken under other numbers");
+        let after = bucket.take(5);
+        bucket.give_back(5, after);
+        assert_eq!(bucket.level_tokens(), 17.0);
     }
 
     #[test]

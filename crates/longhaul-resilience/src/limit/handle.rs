@@ -1,4 +1,6 @@
 //! The shell around the decisions: the lock, the wakers, the timer of whoever waits.
+//!
+//! One lock guards queue and wakers alike, so what they say always agrees. Wakers are taken out under it and woken after it.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +14,7 @@ use std::{
 use crate::{
     clock::{Sleep, Tick},
     cx::Cx,
-    limit::queue::{Answer, Cost, Queue, Rate, Rates, Stamp},
+    limit::queue::{Answer, Cost, Place, Queue, Rates, Stamp},
     sync::{Mutex, lock},
 };
 
@@ -25,6 +27,15 @@ pub struct LimitHandle {
 struct Shared {
     queue: Queue,
     wakers: BTreeMap<u64, Waker>,
+}
+
+impl Shared {
+    #[cold]
+    fn take_wakers(&mut self) -> Vec<Waker> {
+        let Self { queue, wakers } = self;
+        let hurried = queue.first_to_hurry();
+        queue.called().chain(hurried).filter_map(|id| wakers.remove(&id)).collect()
+    }
 }
 
 impl LimitHandle {
@@ -74,31 +85,28 @@ impl LimitHandle {
         lock(&self.shared).queue.rates()
     }
 
-    /// Reserves, waiting if need be. `Err` with the time after which there will be room.
-    #[inline]
-    pub(super) fn reserve(&self, cx: &Cx<'_>, cost: Cost) -> Result<Entry<'_>, Duration> {
-        let (answer, latest) = {
-            let queue = &mut lock(&self.shared).queue;
-            let latest = cx.now().after(queue.rates().max_wait).min(cx.deadline_tick());
-            (queue.arrive(cost, cx.now(), cx.deadline_tick()), latest)
-        };
-        match answer {
-            Answer::Go(stamp) => Ok(Entry::Go(Reservation { limit: self, cost, stamp, settled: false })),
-            Answer::Wait { id, at } => {
-                Ok(Entry::Wait(Turn { limit: self, cost, id, at, latest, timer: None, gone: false, last: cx.now() }))
-            }
-            Answer::TurnedAway { retry_after } => Err(retry_after),
-        }
+    #[inline(always)]
+    pub(super) fn arrive(&self, cx: &Cx<'_>, cost: Cost) -> Answer {
+        let (now, deadline) = (cx.now(), cx.deadline_tick());
+        self.change(|queue| queue.arrive(cost, now, deadline))
     }
 
-    /// Changes the queue and wakes whoever has been called by that.
+    #[inline]
+    pub(super) fn reservation(&self, cost: Cost, stamp: Stamp) -> Reservation<'_> {
+        Reservation { limit: self, cost, stamp }
+    }
+
+    pub(super) fn turn(&self, cost: Cost, place: Place, now: Tick) -> Turn<'_> {
+        Turn { limit: self, cost, place, timer: None, gone: false, last: now }
+    }
+
+    /// Changes the queue and wakes those who have been called by that, and whose turn now comes earlier.
+    #[inline(always)]
     fn change<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
         let (result, woken) = {
             let mut shared = lock(&self.shared);
-            let Shared { queue, wakers } = &mut *shared;
-            let result = change(queue);
-            let woken: Vec<Waker> = queue.called().filter_map(|id| wakers.remove(&id)).collect();
-            (result, woken)
+            let result = change(&mut shared.queue);
+            (result, if shared.queue.is_idle() { Vec::new() } else { shared.take_wakers() })
         };
         woken.into_iter().for_each(Waker::wake);
         result
@@ -111,19 +119,11 @@ impl fmt::Debug for LimitHandle {
     }
 }
 
-pub(super) enum Entry<'a> {
-    Go(Reservation<'a>),
-    Wait(Turn<'a>),
-}
-
 /// A place in the queue, given up when dropped.
 pub(super) struct Turn<'a> {
     limit: &'a LimitHandle,
     cost: Cost,
-    id: u64,
-    at: Tick,
-    /// A turn that moves beyond this, because others used more than they said, is not waited for.
-    latest: Tick,
+    place: Place,
     timer: Option<Sleep>,
     gone: bool,
     last: Tick,
@@ -133,14 +133,14 @@ impl<'a> Turn<'a> {
     /// Waits until it is our turn. `Err` with the time after which there will be room, if that is too late.
     pub(super) async fn come(mut self, cx: &Cx<'_>) -> Result<Reservation<'a>, Duration> {
         let stamp = std::future::poll_fn(|task| Pin::new(&mut self).poll_turn(cx, task)).await?;
-        Ok(Reservation { limit: self.limit, cost: self.cost, stamp, settled: false })
+        Ok(self.limit.reservation(self.cost, stamp))
     }
 
     fn poll_turn(mut self: Pin<&mut Self>, cx: &Cx<'_>, task: &mut Context<'_>) -> Poll<Result<Stamp, Duration>> {
         loop {
             let now = cx.renew();
             self.last = now;
-            let id = self.id;
+            let id = self.place.id;
             lock(&self.limit.shared).wakers.insert(id, task.waker().clone());
             match self.limit.change(|queue| queue.ask(id, now)) {
                 Ok(stamp) => {
@@ -148,10 +148,10 @@ impl<'a> Turn<'a> {
                     lock(&self.limit.shared).wakers.remove(&id);
                     return Poll::Ready(Ok(stamp));
                 }
-                Err(at) if at > self.latest => return Poll::Ready(Err(at.since(now))),
+                Err(at) if at > self.place.latest => return Poll::Ready(Err(at.since(now))),
                 Err(at) => {
-                    if self.timer.is_none() || at != self.at {
-                        (self.at, self.timer) = (at, Some(cx.timer(at)));
+                    if self.timer.is_none() || at != self.place.at {
+                        (self.place.at, self.timer) = (at, Some(cx.timer(at)));
                     }
                 }
             }
@@ -166,7 +166,7 @@ impl<'a> Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if !self.gone {
-            let (id, cost, now) = (self.id, self.cost, self.last);
+            let (id, cost, now) = (self.place.id, self.cost, self.last);
             let waker = lock(&self.limit.shared).wakers.remove(&id);
             drop(waker);
             self.limit.change(|queue| queue.leave(id, cost, now));
@@ -179,34 +179,29 @@ pub(super) struct Reservation<'a> {
     limit: &'a LimitHandle,
     cost: Cost,
     stamp: Stamp,
-    settled: bool,
 }
 
 impl Reservation<'_> {
     /// The call was made and used what was estimated.
-    pub(super) fn keep(mut self) {
-        self.settled = true;
+    #[inline]
+    pub(super) fn keep(self) {
+        // Holds nothing but what it would give back.
+        std::mem::forget(self);
     }
 
     /// The call was made and used this many tokens.
-    pub(super) fn used(mut self, tokens: u64) {
-        self.settled = true;
-        let (estimated, stamp) = (self.cost.tokens, self.stamp);
+    pub(super) fn used(self, tokens: u64) {
+        let (limit, estimated, stamp) = (self.limit, self.cost.tokens, self.stamp);
+        self.keep();
         if tokens != estimated {
-            self.limit.change(|queue| queue.reconcile(estimated, tokens, stamp));
+            limit.change(|queue| queue.reconcile(estimated, tokens, stamp));
         }
     }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        if !self.settled {
-            let (cost, stamp) = (self.cost, self.stamp);
-            self.limit.change(|queue| queue.give_back(cost, stamp));
-        }
+        let (cost, stamp) = (self.cost, self.stamp);
+        self.limit.change(|queue| queue.give_back(cost, stamp));
     }
-}
-
-pub(super) fn rate_of(per_minute: u64, burst: u64) -> Rate {
-    Rate { per_minute, burst }
 }

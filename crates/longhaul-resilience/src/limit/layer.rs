@@ -3,15 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    clock::Tick,
     cx::Cx,
     fail::{Fail, Why},
     inspect::Inspection,
     label::Label,
     limit::{
-        handle::{Entry, LimitHandle, Reservation, rate_of},
-        queue::{Cost, Rate, Rates},
+        handle::{LimitHandle, Reservation},
+        queue::{Answer, Cost, Rate, Rates},
     },
-    meter::Outcome,
     site::{Env, Site, millis},
     stack::Layer,
     step::Step,
@@ -47,7 +47,7 @@ const DEFAULT_MAX_QUEUE: usize = 10_000;
 
 /// Ten seconds' worth may be saved up and used at once.
 pub(super) fn rate(per_minute: u64) -> Rate {
-    rate_of(per_minute.max(1), (per_minute / 6).max(1))
+    Rate { per_minute: per_minute.max(1), burst: (per_minute / 6).max(1) }
 }
 
 impl Limit {
@@ -193,23 +193,11 @@ where
 
     async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, Fail<Err>> {
         let started = cx.now();
+        let limit = &self.limit.handle;
         let cost = Cost { tokens: self.limit.estimate.tokens(&input) };
-        let held = match self.limit.handle.reserve(cx, cost) {
-            Ok(Entry::Go(held)) => Ok(held),
-            Ok(Entry::Wait(turn)) => {
-                let held = turn.come(cx).await;
-                self.site.note(cx, Decision::LimitWaited, millis(cx.now().since(started)));
-                held
-            }
-            Err(retry_after) => Err(retry_after),
-        };
-        let held = match held {
-            Ok(held) => held,
-            Err(retry_after) => {
-                self.site.note(cx, Decision::LimitRejected, millis(retry_after));
-                self.site.done(cx, started, Outcome::Rejected);
-                return Err(self.site.fail(Why::Limited { retry_after }));
-            }
+        let held = match limit.arrive(cx, cost) {
+            Answer::Go(stamp) => limit.reservation(cost, stamp),
+            answer => self.line_up(cx, started, cost, answer).await?,
         };
         let result = self.inner.call(cx, input).await;
         settle(held, &result, &self.limit.actual);
@@ -229,6 +217,37 @@ where
     }
 }
 
+impl<S, E, A, C> LimitStep<S, E, A, C> {
+    /// Waits for its turn, unless that is too far away.
+    async fn line_up<Err>(
+        &self,
+        cx: &Cx<'_>,
+        started: Tick,
+        cost: Cost,
+        answer: Answer,
+    ) -> Result<Reservation<'_>, Fail<Err>>
+    where
+        Self: Sync,
+        C: Sync,
+    {
+        let limit = &self.limit.handle;
+        let held = match answer {
+            Answer::Go(stamp) => Ok(limit.reservation(cost, stamp)),
+            Answer::TurnedAway { retry_after } => Err(retry_after),
+            Answer::Wait(place) => {
+                let held = limit.turn(cost, place, started).come(cx).await;
+                self.site.note(cx, Decision::LimitWaited, millis(cx.now().since(started)));
+                held
+            }
+        };
+        held.map_err(|retry_after| {
+            let rejected = (Decision::LimitRejected, millis(retry_after));
+            self.site.turn_away(cx, started, rejected, Why::Limited { retry_after })
+        })
+    }
+}
+
+#[inline]
 fn settle<O, E, A: Actual<O>>(held: Reservation<'_>, result: &Result<O, Fail<E>>, actual: &A) {
     match result {
         Ok(out) => match actual.tokens(out) {

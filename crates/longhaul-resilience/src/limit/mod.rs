@@ -14,3 +14,33 @@ mod queue;
 
 pub use handle::LimitHandle;
 pub use layer::{Actual, By, Estimate, Limit, LimitStep};
+
+/// What the models need of the shell, in words that do not leave this module otherwise.
+#[cfg(all(test, longhaul_loom))]
+pub(crate) mod turns {
+    use super::{
+        LimitHandle,
+        queue::{Answer, Cost},
+    };
+    use crate::cx::Cx;
+
+    /// Waits for its turn, does something and gives everything back.
+    pub(crate) async fn pass(limit: &LimitHandle, cx: &Cx<'_>, inside: impl FnOnce()) -> bool {
+        let cost = Cost { tokens: 0 };
+        let held = match limit.arrive(cx, cost) {
+            Answer::Go(stamp) => Some(limit.reservation(cost, stamp)),
+            Answer::Wait(place) => limit.turn(cost, place, cx.now()).come(cx).await.ok(),
+            Answer::TurnedAway { .. } => None,
+        };
+        if held.is_some() {
+            inside();
+        }
+        held.is_some()
+    }
+
+    /// Waits for its turn for one poll, and then no longer.
+    pub(crate) fn glance(limit: &LimitHandle, cx: &Cx<'_>) {
+        let mut pass = std::pin::pin!(pass(limit, cx, || ()));
+        let _ = pass.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    }
+}

@@ -44,20 +44,26 @@ impl Rate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Go(Stamp),
-    /// Number `id` in the queue, whose turn comes at about `at`.
-    Wait {
-        id: u64,
-        at: Tick,
-    },
-    TurnedAway {
-        retry_after: Duration,
-    },
+    Wait(Place),
+    TurnedAway { retry_after: Duration },
+}
+
+/// A place in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) id: u64,
+    /// Its turn comes at about this time.
+    pub(super) at: Tick,
+    /// A turn that moves beyond this, because others used more than they said, is not worth waiting for.
+    pub(super) latest: Tick,
 }
 
 #[derive(Debug)]
 struct Waiter {
     id: u64,
     cost: Cost,
+    /// When its turn comes, as far as it knows.
+    told: Tick,
 }
 
 /// Who waits and what is left.
@@ -74,6 +80,8 @@ pub(super) struct Queue {
     /// Those whose turn has come and who do not know it yet.
     called: BTreeMap<u64, Stamp>,
     next_id: u64,
+    /// The latest time that anyone came with.
+    now: Tick,
 }
 
 impl Queue {
@@ -87,6 +95,7 @@ impl Queue {
             tokens_wanted: 0,
             called: BTreeMap::new(),
             next_id: 0,
+            now: Tick::ZERO,
         }
     }
 
@@ -99,21 +108,27 @@ impl Queue {
     }
 
     /// Someone comes. A wait beyond `deadline` is not begun.
+    #[inline(always)]
     pub(super) fn arrive(&mut self, cost: Cost, now: Tick, deadline: Tick) -> Answer {
         self.advance(now);
-        let wait = self.wait(self.waiting.len() as u64, self.tokens_wanted, cost, now);
-        if wait.is_zero() && self.waiting.is_empty() {
+        if self.waiting.is_empty() && self.may_go(cost, now) {
             return Answer::Go(self.take(cost));
         }
+        self.line_up(cost, now, deadline)
+    }
+
+    #[cold]
+    fn line_up(&mut self, cost: Cost, now: Tick, deadline: Tick) -> Answer {
+        let wait = self.wait(self.waiting.len() as u64, self.tokens_wanted, cost, now);
         let at = now.after(wait);
         if wait > self.rates.max_wait || at >= deadline || self.waiting.len() >= self.rates.max_queue {
             return Answer::TurnedAway { retry_after: wait };
         }
         let id = self.next_id;
         self.next_id += 1;
-        self.waiting.push_back(Waiter { id, cost });
+        self.waiting.push_back(Waiter { id, cost, told: at });
         self.tokens_wanted = self.tokens_wanted.saturating_add(cost.tokens);
-        Answer::Wait { id, at }
+        Answer::Wait(Place { id, at, latest: now.after(self.rates.max_wait).min(deadline) })
     }
 
     /// Number `id`, which waits, asks again: whether it may go, or when to ask next.
@@ -122,38 +137,56 @@ impl Queue {
         if let Some(stamp) = self.called.remove(&id) {
             return Ok(stamp);
         }
-        let (mut requests, mut tokens) = (0, 0u64);
-        for waiter in &self.waiting {
-            if waiter.id == id {
-                return Err(now.after(self.wait(requests, tokens, waiter.cost, now)));
-            }
-            requests += 1;
-            tokens = tokens.saturating_add(waiter.cost.tokens);
-        }
-        // Nobody asks who does not wait; but if someone did, the next tick is as good as any.
-        Err(now.after(Duration::from_nanos(1)))
+        let Some(place) = self.waiting.iter().position(|waiter| waiter.id == id) else {
+            // Nobody asks who does not wait; but if someone did, the next tick is as good as any.
+            return Err(now.after(Duration::from_nanos(1)));
+        };
+        let tokens = self.waiting.range(..place).fold(0u64, |sum, ahead| sum.saturating_add(ahead.cost.tokens));
+        let at = now.after(self.wait(place as u64, tokens, self.waiting[place].cost, now));
+        self.waiting[place].told = at;
+        Err(at)
     }
 
     /// Lets go, in order, those whose turn has come. They learn it when they ask; [`Self::called`] says who to wake.
+    #[inline]
     pub(super) fn advance(&mut self, now: Tick) {
+        self.now = self.now.max(now);
         for bucket in [&mut self.requests, &mut self.tokens].into_iter().flatten() {
             bucket.refill(now);
         }
-        while let Some(first) = self.waiting.front() {
-            let cost = first.cost;
-            if !self.wait(0, 0, cost, now).is_zero() {
-                break;
-            }
-            if let Some(first) = self.waiting.pop_front() {
-                self.tokens_wanted = self.tokens_wanted.saturating_sub(cost.tokens);
-                let stamp = self.take(cost);
-                self.called.insert(first.id, stamp);
-            }
+        if !self.waiting.is_empty() {
+            self.call_up(now);
+        }
+    }
+
+    #[cold]
+    fn call_up(&mut self, now: Tick) {
+        while let Some(cost) = self.waiting.front().map(|first| first.cost)
+            && self.may_go(cost, now)
+            && let Some(first) = self.waiting.pop_front()
+        {
+            self.tokens_wanted = self.tokens_wanted.saturating_sub(cost.tokens);
+            let stamp = self.take(cost);
+            self.called.insert(first.id, stamp);
         }
     }
 
     pub(super) fn called(&self) -> impl Iterator<Item = u64> + '_ {
         self.called.keys().copied()
+    }
+
+    /// Whether nobody waits nor has been called, so that there is nobody to wake.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.called.is_empty()
+    }
+
+    /// The first in line, if its turn comes earlier than it knows: someone before it has left or given something back.
+    /// Those behind it are asked for when they have become the first.
+    pub(super) fn first_to_hurry(&mut self) -> Option<u64> {
+        let due = self.now.after(self.wait(0, 0, self.waiting.front()?.cost, self.now));
+        let first = self.waiting.front_mut().filter(|first| due < first.told)?;
+        first.told = due;
+        Some(first.id)
     }
 
     /// Number `id` waits no longer.
@@ -208,6 +241,14 @@ impl Queue {
         requests.max(tokens).max(self.hold_until.since(now))
     }
 
+    /// There is no [`wait`](Self::wait) for the first in line.
+    #[inline]
+    fn may_go(&self, cost: Cost, now: Tick) -> bool {
+        let has = |bucket: &Option<Bucket>, cost| bucket.as_ref().is_none_or(|bucket| bucket.has(cost));
+        now >= self.hold_until && has(&self.requests, 1) && has(&self.tokens, cost.tokens)
+    }
+
+    #[inline]
     fn take(&mut self, cost: Cost) -> Stamp {
         Stamp {
             requests: self.requests.as_mut().map_or(0, |bucket| bucket.take(1)),
@@ -235,14 +276,18 @@ mod tests {
         Cost { tokens }
     }
 
+    fn wait(id: u64, at: Tick) -> Answer {
+        Answer::Wait(Place { id, at, latest: Tick::NEVER })
+    }
+
     #[test]
     fn a_burst_goes_at_once_and_the_rest_at_the_rate() {
         let mut queue = Queue::new(rates(60, 60_000));
         for _ in 0..10 {
             assert!(matches!(queue.arrive(cost(1), at(0), Tick::NEVER), Answer::Go(_)));
         }
-        assert_eq!(queue.arrive(cost(1), at(0), Tick::NEVER), Answer::Wait { id: 0, at: at(1000) });
-        assert_eq!(queue.arrive(cost(1), at(0), Tick::NEVER), Answer::Wait { id: 1, at: at(2000) });
+        assert_eq!(queue.arrive(cost(1), at(0), Tick::NEVER), wait(0, at(1000)));
+        assert_eq!(queue.arrive(cost(1), at(0), Tick::NEVER), wait(1, at(2000)));
         assert_eq!(queue.ask(1, at(1500)), Err(at(2000)));
         assert_eq!(queue.called().collect::<Vec<_>>(), [0], "called by another who asked");
         assert!(queue.ask(0, at(1600)).is_ok());
@@ -250,11 +295,29 @@ mod tests {
     }
 
     #[test]
+    fn it_is_idle_while_nobody_waits_and_nobody_is_called() {
+        let mut queue = Queue::new(rates(60, 60_000));
+        for _ in 0..10 {
+            queue.arrive(cost(1), at(0), Tick::NEVER);
+            assert!(queue.is_idle());
+        }
+        queue.arrive(cost(1), at(0), Tick::NEVER);
+        queue.arrive(cost(1), at(0), Tick::NEVER);
+        assert_eq!((queue.is_idle(), queue.waiting()), (false, 2));
+        queue.leave(0, cost(1), at(0));
+        queue.advance(at(1_000));
+        assert_eq!((queue.is_idle(), queue.waiting()), (false, 0));
+        assert_eq!(queue.called().collect::<Vec<_>>(), [1]);
+        assert!(queue.ask(1, at(1_000)).is_ok());
+        assert!(queue.is_idle());
+    }
+
+    #[test]
     fn requests_and_tokens_are_reserved_together_or_not_at_all() {
         let mut queue = Queue::new(rates(600, 6_000));
         assert!(matches!(queue.arrive(cost(1_000), at(0), Tick::NEVER), Answer::Go(_)));
         let before = queue.requests.as_ref().unwrap().level_tokens();
-        assert_eq!(queue.arrive(cost(100), at(0), Tick::NEVER), Answer::Wait { id: 0, at: at(1000) });
+        assert_eq!(queue.arrive(cost(100), at(0), Tick::NEVER), wait(0, at(1000)));
         assert_eq!(queue.requests.as_ref().unwrap().level_tokens(), before);
     }
 
@@ -266,7 +329,7 @@ mod tests {
         let Answer::Go(stamp) = queue.arrive(cost(400), at(0), Tick::NEVER) else { panic!() };
         queue.reconcile(400, 1_400, stamp);
         assert_eq!(queue.tokens.as_ref().unwrap().level_tokens(), -1_000.0);
-        assert_eq!(queue.arrive(cost(0), at(0), Tick::NEVER), Answer::Wait { id: 0, at: at(10_000) });
+        assert_eq!(queue.arrive(cost(0), at(0), Tick::NEVER), wait(0, at(10_000)));
     }
 
     #[test]
@@ -281,7 +344,7 @@ mod tests {
             queue.arrive(cost(1), at(1000), at(6000)),
             Answer::TurnedAway { retry_after: Duration::from_secs(5) }
         );
-        assert!(matches!(queue.arrive(cost(1), at(1000), at(6001)), Answer::Wait { .. }));
+        assert!(matches!(queue.arrive(cost(1), at(1000), at(6001)), Answer::Wait(_)));
     }
 
     #[test]
@@ -295,8 +358,42 @@ mod tests {
     fn a_hold_by_the_service_stops_everyone() {
         let mut queue = Queue::new(rates(6_000, 6_000_000));
         queue.hold_until(at(3_000));
-        assert_eq!(queue.arrive(cost(1), at(0), Tick::NEVER), Answer::Wait { id: 0, at: at(3_000) });
+        assert_eq!(queue.arrive(cost(1), at(0), Tick::NEVER), wait(0, at(3_000)));
         assert!(queue.ask(0, at(3_000)).is_ok());
+    }
+
+    #[test]
+    fn what_is_given_back_goes_to_the_first_who_waits_at_once() {
+        let mut queue = Queue::new(rates(1, 6_000_000));
+        let Answer::Go(held) = queue.arrive(cost(1), at(0), Tick::NEVER) else { panic!() };
+        assert_eq!(queue.arrive(cost(1), at(0), Tick::NEVER), wait(0, at(60_000)));
+        queue.give_back(cost(1), held);
+        assert_eq!(queue.first_to_hurry(), Some(0));
+        assert!(queue.ask(0, at(0)).is_ok());
+
+        let mut queue = Queue::new(rates(6_000, 6_000));
+        let Answer::Go(held) = queue.arrive(cost(1_000), at(0), Tick::NEVER) else { panic!() };
+        assert_eq!(queue.arrive(cost(100), at(0), Tick::NEVER), wait(0, at(1_000)));
+        queue.reconcile(1_000, 900, held);
+        assert_eq!(queue.first_to_hurry(), Some(0));
+        assert!(queue.ask(0, at(0)).is_ok());
+    }
+
+    #[test]
+    fn the_first_in_line_learns_that_its_turn_comes_earlier() {
+        let mut queue = Queue::new(rates(6_000, 6_000));
+        queue.arrive(cost(1_000), at(0), Tick::NEVER);
+        assert_eq!(queue.arrive(cost(900), at(0), Tick::NEVER), wait(0, at(9_000)));
+        assert_eq!(queue.arrive(cost(100), at(0), Tick::NEVER), wait(1, at(10_000)));
+        assert_eq!(queue.arrive(cost(100), at(0), Tick::NEVER), wait(2, at(11_000)));
+        assert_eq!(queue.first_to_hurry(), None, "it knows");
+        queue.leave(0, cost(900), at(0));
+        assert_eq!(queue.first_to_hurry(), Some(1));
+        assert_eq!(queue.first_to_hurry(), None, "it has been told");
+        assert_eq!(queue.ask(1, at(500)), Err(at(1_000)));
+        assert!(queue.ask(1, at(1_000)).is_ok());
+        assert_eq!(queue.first_to_hurry(), Some(2), "as soon as it is the first");
+        assert_eq!(queue.ask(2, at(1_000)), Err(at(2_000)));
     }
 
     #[test]
@@ -349,7 +446,7 @@ mod tests {
                             prop_assert!(queue.waiting.is_empty(), "nobody overtakes");
                             went.push((at(now), tokens, stamp));
                         }
-                        Answer::Wait { id, at: when } => {
+                        Answer::Wait(Place { id, at: when, .. }) => {
                             prop_assert!(when > at(now) || !waiting.is_empty());
                             waiting.insert(id, tokens);
                         }

@@ -260,6 +260,36 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_is_kept_beside_the_others() {
+        let budget = RetryBudget::default();
+        let retry = Retry::exponential(secs(2), secs(9))
+            .max_retries(7)
+            .factor(3.0)
+            .max_hint(secs(5))
+            .budget(&budget)
+            .even_nested()
+            .decorrelated_jitter();
+        assert_eq!((retry.initial, retry.max, retry.max_retries, retry.factor), (secs(2), secs(9), 7, 3.0));
+        assert_eq!((retry.jitter, retry.longest_hint()), (Jitter::Decorrelated, secs(5)));
+        assert!(retry.even_nested && retry.budget.is_some());
+        let retry = Retry::constant(secs(2)).full_jitter();
+        assert_eq!((retry.jitter, retry.initial, retry.max), (Jitter::Full, secs(2), secs(2)));
+        assert_eq!(Retry::default().factor(f64::NAN).factor, 2.0);
+        assert_eq!(Retry::default().factor(0.5).factor, 1.0);
+    }
+
+    #[test]
+    fn a_hint_is_slept_through_up_to_the_cap_and_spread_only_where_there_is_jitter() {
+        let next =
+            |retry: &Retry, hint| Schedule::new(retry).next(retry, Some(hint), Tick::ZERO, Tick::NEVER, u64::MAX);
+        let retry = Retry::exponential(secs(1), secs(10));
+        let Next::Wait(wait) = next(&retry, secs(3)) else { panic!() };
+        assert!(wait > Duration::from_millis(3_900) && wait <= secs(4), "{wait:?}");
+        assert_eq!(next(&retry, secs(10)), Next::Wait(secs(10)));
+        assert_eq!(next(&retry.jitter(Jitter::None), secs(3)), Next::Wait(secs(3)));
+    }
+
+    #[test]
     fn a_wait_that_would_end_at_the_deadline_is_not_begun() {
         let retry = Retry::constant(secs(2));
         let next = |deadline| Schedule::new(&retry).next(&retry, None, Tick::ZERO, deadline, 0);
