@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("longhaul-providers", &[]),
     ("longhaul-documents", &[]),
     ("longhaul-testkit", &[]),
+    ("longhaul-ui", &[]),
     ("longhaul-store", &["longhaul-core", "longhaul-resilience"]),
     ("longhaul-engine", &["longhaul-core", "longhaul-store"]),
     ("longhaul-gateway", &["longhaul-resilience", "longhaul-providers"]),
@@ -17,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "longhaul-tasks",
         &["longhaul-core", "longhaul-engine", "longhaul-gateway", "longhaul-documents", "longhaul-resilience"],
     ),
-    ("longhaul-server", &["longhaul-core", "longhaul-engine", "longhaul-gateway", "longhaul-tasks"]),
+    ("longhaul-server", &["longhaul-core", "longhaul-engine", "longhaul-gateway", "longhaul-tasks", "longhaul-ui"]),
     (
         "longhaul",
         &[
