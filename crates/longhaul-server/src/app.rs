@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) changes: TaskTracker,
     /// Origins that `server.cors` lets in.
     pub(crate) origins: Vec<String>,
+    /// Whether the server speaks TLS itself: then its cookies are for TLS alone.
+    pub(crate) is_secure: bool,
 }
 
 /// What routes ask of the built-in kinds besides submitting their jobs.
@@ -59,7 +61,17 @@ impl App {
             tasks,
             changes: TaskTracker::new(),
             origins,
+            is_secure: false,
         }))
+    }
+
+    /// The server speaks TLS itself. Called before the application is made.
+    #[must_use]
+    pub fn secured(mut self, is_secure: bool) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.is_secure = is_secure;
+        }
+        self
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -9,6 +9,7 @@
 mod app;
 pub mod auth;
 pub mod cors;
+pub mod dashboard;
 pub mod docs_page;
 pub mod json;
 pub mod listener;
@@ -21,6 +22,7 @@ mod routes;
 mod schema;
 pub mod security_headers;
 mod serve;
+mod session;
 pub mod trace_parent;
 
 pub use app::{App, Limits, MetadataLimits, Tasks};

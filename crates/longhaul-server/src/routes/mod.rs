@@ -7,6 +7,7 @@ mod keys;
 mod kinds;
 mod presets;
 mod queues;
+mod session;
 
 use axum::{Extension, Router, extract::DefaultBodyLimit};
 use utoipa::OpenApi as _;
@@ -45,6 +46,7 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(presets::process))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
+        .routes(routes!(session::begin, session::end, session::show))
         .routes(routes!(presets::show_job))
         .routes(routes!(presets::process_short))
         .routes(routes!(presets::create_analysis))
