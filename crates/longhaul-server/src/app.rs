@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) origins: Vec<String>,
     /// Set when the server stops: connections that have no end of their own are closed.
     pub(crate) stopping: CancellationToken,
+    /// Whether the server speaks TLS itself: then its cookies are for TLS alone.
+    pub(crate) is_secure: bool,
 }
 
 /// What routes ask of the built-in kinds besides submitting their jobs.
@@ -77,12 +79,22 @@ impl App {
             changes: TaskTracker::new(),
             origins,
             stopping: CancellationToken::new(),
+            is_secure: false,
         }))
     }
 
     /// Cancelled when the server begins to stop.
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stopping
+    }
+
+    /// The server speaks TLS itself. Called before the application is made.
+    #[must_use]
+    pub fn secured(mut self, is_secure: bool) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.is_secure = is_secure;
+        }
+        self
     }
 
     pub(crate) fn engine(&self) -> &Engine {

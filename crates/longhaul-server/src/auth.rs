@@ -24,6 +24,7 @@ use subtle::ConstantTimeEq as _;
 use crate::{
     app::App,
     problem::{Code, Problem},
+    session,
 };
 
 /// The shortest secret that is taken from the outside, in characters.
@@ -70,18 +71,47 @@ impl KeyRing {
             return Ok(Caller::unkeyed());
         }
         let Some(shown) = shown(headers) else {
-            return Err(unauthorized("Send an API key: `Authorization: Bearer lh_…`, or `x-api-key: lh_…`."));
+            return match session::shown(headers) {
+                Some(shown) => self.of_session(&keys, &shown, parts, now),
+                None => Err(unauthorized("Send an API key: `Authorization: Bearer lh_…`, or `x-api-key: lh_…`.")),
+            };
         };
-        // One sentence for unknown, wrong, revoked and expired alike: which of them it is, is nobody's business.
-        let refused = || unauthorized("The API key is unknown, revoked or expired.");
-        let shown = ShownKey::parse(shown).map_err(|_| refused())?;
-        let key = keys.get(&shown.id).ok_or_else(refused)?;
-        let is_right: bool = key.secret_hash.ct_eq(&shown.secret_hash).into();
-        if !is_right || !key.is_valid(now) {
-            return Err(refused());
-        }
-        Ok(Caller { tenant: key.tenant.clone(), scopes: key.scopes.clone().into(), key: Some(key.id) })
+        let key = known(&keys, shown, now)?;
+        Ok(caller(key))
     }
+
+    /// The key that this text is, when it is one and holds.
+    pub(crate) fn find(&self, shown: &str, now: Timestamp) -> Result<ApiKey, Problem> {
+        known(&self.keys(), shown, now).cloned()
+    }
+
+    fn of_session(
+        &self,
+        keys: &HashMap<KeyId, ApiKey>,
+        shown: &session::Shown<'_>,
+        parts: &Parts,
+        now: Timestamp,
+    ) -> Result<Caller, Problem> {
+        let key = keys.get(&shown.key).filter(|key| key.is_valid(now) && shown.is_of(key, now));
+        let key = key.ok_or_else(|| unauthorized("The session is over: sign in again."))?;
+        if !session::comes_from_here(parts) {
+            return Err(Problem::new(Code::Forbidden, "A session counts only for pages of this server."));
+        }
+        Ok(caller(key))
+    }
+}
+
+/// One sentence for unknown, wrong, revoked and expired alike: which of them it is, is nobody's business.
+fn known<'k>(keys: &'k HashMap<KeyId, ApiKey>, shown: &str, now: Timestamp) -> Result<&'k ApiKey, Problem> {
+    let refused = || unauthorized("The API key is unknown, revoked or expired.");
+    let shown = ShownKey::parse(shown.trim()).map_err(|_| refused())?;
+    let key = keys.get(&shown.id).ok_or_else(refused)?;
+    let is_right: bool = key.secret_hash.ct_eq(&shown.secret_hash).into();
+    if is_right && key.is_valid(now) { Ok(key) } else { Err(refused()) }
+}
+
+fn caller(key: &ApiKey) -> Caller {
+    Caller { tenant: key.tenant.clone(), scopes: key.scopes.clone().into(), key: Some(key.id) }
 }
 
 impl App {

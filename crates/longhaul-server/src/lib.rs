@@ -9,6 +9,7 @@
 mod app;
 pub mod auth;
 pub mod cors;
+pub mod dashboard;
 pub mod docs_page;
 mod facade;
 pub mod json;
@@ -22,6 +23,7 @@ mod routes;
 mod schema;
 pub mod security_headers;
 mod serve;
+mod session;
 pub mod trace_parent;
 
 pub use app::{App, Limits, MetadataLimits, Tasks};

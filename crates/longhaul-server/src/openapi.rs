@@ -157,3 +157,37 @@ pub(crate) fn complete(document: utoipa::openapi::OpenApi) -> String {
     document["paths"] = Value::Object(paths);
     serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contradictions(value: &Value, path: &str, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(Value::Array(parts)) = fields.get("allOf") {
+                    let types: std::collections::BTreeSet<_> =
+                        parts.iter().filter_map(|part| part["type"].as_str()).collect();
+                    if types.len() > 1 {
+                        found.push(format!("{path} has to be {types:?} at once"));
+                    }
+                }
+                fields.iter().for_each(|(name, value)| contradictions(value, &format!("{path}/{name}"), found));
+            }
+            Value::Array(items) => {
+                for (index, value) in items.iter().enumerate() {
+                    contradictions(value, &format!("{path}/{index}"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn no_schema_asks_for_two_types_at_once() {
+        let document: Value = serde_json::from_str(&crate::openapi_document()).unwrap();
+        let mut found = Vec::new();
+        contradictions(&document, "", &mut found);
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}

@@ -8,7 +8,7 @@ use crate::{
     app::App,
     auth::AnyKey,
     cors::{CorsError, CorsOptions, cors_layer},
-    docs_page,
+    dashboard, docs_page,
     problem::{Problem, no_such_method, no_such_route},
     request_id::{RequestId, RequestIdLayer},
     routes,
@@ -39,7 +39,7 @@ pub fn application(app: App, options: &ServeOptions) -> Result<Router, CorsError
     };
     let documents = Router::new().route("/openapi.json", get(show)).with_state(app);
     let request_ids = RequestIdLayer::new(move || RequestId::from_u128(ids.uuid(clock.now()).as_u128()));
-    let router = api.merge(documents).merge(docs_page::router());
+    let router = api.merge(documents).merge(docs_page::router()).merge(dashboard::router());
     let router = router.fallback(no_such_route).method_not_allowed_fallback(no_such_method).layer(hardening_layer());
     let router = match cors_layer(&options.cors)? {
         Some(cors) => router.layer(cors),

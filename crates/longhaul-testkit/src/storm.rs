@@ -114,6 +114,8 @@ struct Sky {
     /// The server to speak to; none while it is down.
     now: watch::Sender<Option<Client>>,
     acknowledged: Mutex<Vec<String>>,
+    /// The same, to find repeats; locked after `acknowledged`.
+    known: Mutex<BTreeSet<String>>,
     count: AtomicUsize,
     over: AtomicBool,
 }
@@ -136,8 +138,11 @@ impl Sky {
     }
 
     fn acknowledge(&self, ids: &[String]) {
-        self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(ids);
-        self.count.fetch_add(ids.len(), Ordering::Relaxed);
+        let mut all = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        // A repeat under its key is acknowledged a second time, and is no second job.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(ids.iter().filter(|id| known.insert((*id).clone())).cloned());
+        self.count.store(all.len(), Ordering::Relaxed);
     }
 
     fn any(&self, rng: &mut StdRng) -> Option<String> {
@@ -146,7 +151,7 @@ impl Sky {
     }
 
     fn all(&self) -> BTreeSet<String> {
-        self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -161,6 +166,7 @@ pub async fn rage(launch: &Launch, witness: Witness, strength: Strength, seed: u
         witness,
         now: watch::Sender::new(None),
         acknowledged: Mutex::new(Vec::new()),
+        known: Mutex::default(),
         count: AtomicUsize::new(0),
         over: AtomicBool::new(false),
     });

@@ -60,7 +60,7 @@ pub(crate) struct DocumentReceipt {
     job_id: JobId,
     #[schema(value_type = String)]
     document_id: DocumentId,
-    /// Always `queued`.
+    // Always `queued`. A doc comment here would become a second, wrong schema.
     #[schema(inline)]
     status: StatusBody,
     urls: Urls,

@@ -10,6 +10,7 @@ mod kinds;
 pub(crate) mod openai;
 mod presets;
 mod queues;
+mod session;
 mod worker;
 
 use axum::{Extension, Router, extract::DefaultBodyLimit};
@@ -58,6 +59,7 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(presets::process))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
+        .routes(routes!(session::begin, session::end, session::show))
         .routes(routes!(presets::show_job))
         .routes(routes!(presets::process_short))
         .routes(routes!(presets::create_analysis))

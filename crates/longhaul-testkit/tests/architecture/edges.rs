@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("longhaul-providers", &[]),
     ("longhaul-documents", &[]),
     ("longhaul-testkit", &[]),
+    ("longhaul-ui", &[]),
     ("longhaul-store", &["longhaul-core", "longhaul-resilience"]),
     ("longhaul-engine", &["longhaul-core", "longhaul-store"]),
     ("longhaul-embedded", &["longhaul-core", "longhaul-store", "longhaul-engine"]),
@@ -27,7 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "longhaul-server",
-        &["longhaul-core", "longhaul-engine", "longhaul-gateway", "longhaul-providers", "longhaul-tasks"],
+        &["longhaul-core", "longhaul-engine", "longhaul-gateway", "longhaul-providers", "longhaul-tasks", "longhaul-ui"],
     ),
     (
         "longhaul",

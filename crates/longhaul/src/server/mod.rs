@@ -76,7 +76,8 @@ async fn serve(
     let listener = Listener::bind(settings.server.listen, wiring::listener_options(settings, LISTENER_DRAIN)?)?;
     let address = listener.local_addr();
     let cors = wiring::cors(settings);
-    let app = App::new(engine.clone(), gateway, keys, wiring::limits(settings), tasks, cors.origins.clone());
+    let app = App::new(engine.clone(), gateway, keys, wiring::limits(settings), tasks, cors.origins.clone())
+        .secured(settings.server.tls_cert.is_some());
     let serve_options = ServeOptions { open_documents: address.ip().is_loopback(), cors };
     let stopping = app.stopping().clone();
     let router = application(app, &serve_options)?;

@@ -506,7 +506,7 @@ pub(crate) fn with(
 pub(crate) struct Receipt {
     #[schema(value_type = String)]
     pub(crate) job_id: JobId,
-    /// Always `queued`: what became of it since is at `urls.self`.
+    // `queued`, except where a receipt answers a later question. A doc comment here would become a second, wrong schema.
     #[schema(inline)]
     pub(crate) status: StatusBody,
     pub(crate) urls: Urls,

@@ -1,0 +1,54 @@
+/**
+ * The typed client: paths, parameters and bodies are those of /openapi.json (`npm run types`).
+ *
+ * Failures are problems (RFC 9457); `said` throws them so that queries and mutations have one kind of error to show.
+ */
+import createClient from "openapi-fetch";
+import type { components, paths } from "./schema";
+
+export type Job = components["schemas"]["Job"];
+export type JobEvent = components["schemas"]["Event"];
+export type Attempt = components["schemas"]["Attempt"];
+export type Queue = components["schemas"]["Queue"];
+export type Stats = components["schemas"]["Stats"];
+
+export interface Problem {
+  title: string;
+  status: number;
+  detail: string;
+  code: string;
+  request_id?: string | null;
+  errors?: { pointer: string; message: string }[] | null;
+}
+
+export class ApiError extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.detail || problem.title);
+    this.name = "ApiError";
+  }
+}
+
+export const api = createClient<paths>({ baseUrl: "" });
+
+/** The data of an answer, or the problem as an exception. */
+export function said<T>(answer: { data?: T; error?: unknown; response: Response }): T {
+  if (answer.data !== undefined && answer.response.ok) return answer.data;
+  const problem = answer.error as Partial<Problem> | undefined;
+  throw new ApiError({
+    title: problem?.title ?? answer.response.statusText,
+    status: answer.response.status,
+    detail: problem?.detail ?? `The server answered ${answer.response.status}.`,
+    code: problem?.code ?? "unknown",
+    request_id: problem?.request_id ?? answer.response.headers.get("x-request-id"),
+    errors: problem?.errors ?? null,
+  });
+}
+
+/** A request to a route whose types are not worth generating (streams, uploads). */
+export async function send(path: string, init?: RequestInit): Promise<Response> {
+  const response = await fetch(path, init);
+  if (response.ok) return response;
+  const problem = (await response.json().catch(() => undefined)) as Partial<Problem> | undefined;
+  said({ error: problem, response });
+  return response;
+}

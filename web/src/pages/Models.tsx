@@ -1,0 +1,191 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { send } from "../api/client";
+import { count, duration, Empty, Failure, Figure, Loading, percent, Status } from "../parts/show";
+
+interface Layer {
+  layer: string;
+  calls: number;
+  failed: number;
+  rejected: number;
+  timed_out: number;
+  cancelled: number;
+  extra: number;
+  p50_us: number | null;
+  p99_us: number | null;
+}
+
+interface Target {
+  name: string;
+  provider: string;
+  upstream_model: string;
+  rank: number;
+  weight: number;
+  attempt_timeout_ms: number;
+  breaker: "closed" | "open" | "half_open";
+  breaker_mode: string;
+  retry: { max_retries: number; initial_ms: number; max_ms: number };
+  limit: { rpm: number | null; tpm: number | null; waiting: number };
+  places: { limit: number | null; in_use: number; waiting: number };
+  connections: [number, number] | null;
+  layers: Layer[];
+  stream_layers: Layer[];
+}
+
+interface Stack {
+  model: string;
+  serves: string;
+  timeout_ms: number;
+  worst_case_ms: number | null;
+  choose: string;
+  cache: { entries: number; max_entries: number; ttl_ms: number; in_flight: number } | null;
+  targets: Target[];
+  canned: boolean;
+  stats: Record<string, unknown>;
+}
+
+/** Each model with its targets and their layers, live, and the hand on the breakers. */
+export function Models() {
+  const names = useQuery({
+    queryKey: ["models"],
+    queryFn: async () => ((await (await send("/v1/models")).json()) as { data: { id: string }[] }).data.map((model) => model.id),
+  });
+  if (names.error) return <Failure error={names.error} again={() => void names.refetch()} />;
+  if (!names.data) return <Loading what="models" />;
+  return (
+    <>
+      <h1>Models</h1>
+      {names.data.length === 0 && <Empty>No model is configured. Three lines of longhaul.toml make one.</Empty>}
+      {names.data.map((name) => (
+        <Model key={name} name={name} />
+      ))}
+    </>
+  );
+}
+
+function Model({ name }: { name: string }) {
+  const client = useQueryClient();
+  const path = `/v1/models/${encodeURIComponent(name)}`;
+  const stack = useQuery({
+    queryKey: ["stack", name],
+    queryFn: async () => (await (await send(`${path}/stack`)).json()) as Stack,
+    refetchInterval: 1_000,
+  });
+  const purge = useMutation({
+    mutationFn: () => send(`${path}/cache`, { method: "DELETE" }),
+    onSettled: () => client.invalidateQueries({ queryKey: ["stack", name] }),
+  });
+  if (stack.error) {
+    return (
+      <section className="card">
+        <h2>{name}</h2>
+        <Failure error={stack.error} />
+      </section>
+    );
+  }
+  if (!stack.data) return <Loading what={name} />;
+  const { cache, targets, canned, worst_case_ms: worst } = stack.data;
+  return (
+    <section className="card" aria-label={name}>
+      <div className="head">
+        <h2>{name}</h2>
+        <span className="faint">
+          {stack.data.serves} · at most {duration(stack.data.timeout_ms)}
+          {worst !== null && ` · worst case ${duration(worst)}`}
+          {canned && " · a canned reply stands last"}
+        </span>
+      </div>
+      {cache && (
+        <p className="row">
+          <span>
+            cache: {count(cache.entries)} of {count(cache.max_entries)} answers, fresh for {duration(cache.ttl_ms)}, {cache.in_flight} under way
+          </span>
+          <button onClick={() => purge.mutate()} disabled={purge.isPending || cache.entries === 0}>
+            Purge
+          </button>
+        </p>
+      )}
+      {targets.length === 0 && <p className="faint">It computes on this machine and has no layers.</p>}
+      {targets.map((target) => (
+        <TargetCard key={target.name} model={name} target={target} />
+      ))}
+    </section>
+  );
+}
+
+function TargetCard({ model, target }: { model: string; target: Target }) {
+  const client = useQueryClient();
+  const set = useMutation({
+    mutationFn: (state: string) =>
+      send(`/v1/models/${encodeURIComponent(model)}/targets/${encodeURIComponent(target.name)}/breaker`, {
+        method: "PUT",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ state }),
+      }),
+    onSettled: () => client.invalidateQueries({ queryKey: ["stack", model] }),
+  });
+  const whole = target.layers.concat(target.stream_layers);
+  const outer = [target.layers[0], target.stream_layers[0]].filter((layer) => layer !== undefined);
+  const calls = outer.reduce((sum, layer) => sum + layer.calls, 0);
+  const failed = outer.reduce((sum, layer) => sum + layer.failed + layer.rejected + layer.timed_out, 0);
+  return (
+    <div style={{ borderTop: "1px solid var(--line)", paddingTop: ".8rem", marginTop: ".8rem" }}>
+      <div className="head">
+        <strong>
+          {target.name} <span className="faint">on {target.provider}, rank {target.rank}</span>
+        </strong>
+        <div className="row">
+          <Status status={target.breaker} reason={target.breaker_mode === "auto" ? null : `by hand`} />
+          {(["open", "closed", "auto"] as const).map((state) => (
+            <button key={state} onClick={() => set.mutate(state)} disabled={set.isPending} aria-label={`${state === "auto" ? "reset" : state} breaker of ${target.name}`}>
+              {state === "auto" ? "Reset" : state === "open" ? "Open" : "Close"}
+            </button>
+          ))}
+        </div>
+      </div>
+      {set.error && <Failure error={set.error} />}
+      <div className="grid" style={{ margin: ".6rem 0" }}>
+        <Figure name="Calls" value={count(calls)} note={`${percent(calls > 0 ? failed / calls : null)} failed`} />
+        <Figure name="At once" value={`${target.places.in_use}${target.places.limit ? ` of ${target.places.limit}` : ""}`} note={`${target.places.waiting + target.limit.waiting} wait`} />
+        <Figure name="Limits" value={target.limit.rpm ? `${count(target.limit.rpm)} rpm` : "–"} note={target.limit.tpm ? `${count(target.limit.tpm)} tokens a minute` : "no token limit"} />
+        <Figure name="Attempt" value={duration(target.attempt_timeout_ms)} note={`${target.retry.max_retries} retries, ${duration(target.retry.initial_ms)} to ${duration(target.retry.max_ms)}`} />
+      </div>
+      {whole.some((layer) => layer.calls > 0) && (
+        <div className="scroll">
+          <table>
+            <thead>
+              <tr>
+                <th>Layer</th>
+                <th className="number">Calls</th>
+                <th className="number">Failed</th>
+                <th className="number">Turned away</th>
+                <th className="number">Cut off</th>
+                <th className="number">Again</th>
+                <th className="number">p50</th>
+                <th className="number">p99</th>
+              </tr>
+            </thead>
+            <tbody>
+              {whole
+                .filter((layer) => layer.calls > 0)
+                .map((layer, index) => (
+                  <tr key={index}>
+                    <td>
+                      {layer.layer}
+                      {target.stream_layers.includes(layer) && <span className="faint"> (streams)</span>}
+                    </td>
+                    <td className="number">{count(layer.calls)}</td>
+                    <td className="number">{count(layer.failed)}</td>
+                    <td className="number">{count(layer.rejected)}</td>
+                    <td className="number">{count(layer.timed_out)}</td>
+                    <td className="number">{count(layer.extra)}</td>
+                    <td className="number">{duration(layer.p50_us === null ? null : layer.p50_us / 1_000)}</td>
+                    <td className="number">{duration(layer.p99_us === null ? null : layer.p99_us / 1_000)}</td>
+                  </tr>
+                ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </div>
+  );
+}

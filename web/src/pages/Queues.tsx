@@ -1,0 +1,71 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link } from "wouter";
+import { api, said } from "../api/client";
+import { useStats } from "../live/hooks";
+import { count, Empty, Failure, Loading } from "../parts/show";
+
+/** How every queue stands, and holding it back. */
+export function Queues() {
+  const client = useQueryClient();
+  const { newest } = useStats();
+  const listed = useQuery({ queryKey: ["queues"], queryFn: async () => said(await api.GET("/v1/queues", {})).data, refetchInterval: 5_000 });
+  const hold = useMutation({
+    mutationFn: async ({ queue, paused }: { queue: string; paused: boolean }) => {
+      const path = { params: { path: { queue } } };
+      return paused ? said(await api.POST("/v1/queues/{queue}/pause", path)) : said(await api.POST("/v1/queues/{queue}/resume", path));
+    },
+    onSettled: () => client.invalidateQueries({ queryKey: ["queues"] }),
+  });
+  if (listed.error) return <Failure error={listed.error} again={() => void listed.refetch()} />;
+  if (!listed.data) return <Loading what="queues" />;
+  const live = new Map(newest?.queues.map((queue) => [queue.name, queue]));
+  return (
+    <>
+      <h1>Queues</h1>
+      {hold.error && <Failure error={hold.error} />}
+      <div className="card scroll">
+        {listed.data.length === 0 ? (
+          <Empty>No queue is configured and no job has come.</Empty>
+        ) : (
+          <table>
+            <thead>
+              <tr>
+                <th>Queue</th>
+                <th className="number">Queued</th>
+                <th className="number">Running</th>
+                <th className="number">At most</th>
+                <th>State</th>
+                <th />
+              </tr>
+            </thead>
+            <tbody>
+              {listed.data.map((stored) => {
+                const queue = { ...stored, ...live.get(stored.name) };
+                return (
+                  <tr key={queue.name}>
+                    <td>
+                      <Link href={`/ui/jobs?queue=${encodeURIComponent(queue.name)}`}>{queue.name}</Link>
+                    </td>
+                    <td className="number">{count(queue.queued)}</td>
+                    <td className="number">{count(queue.running)}</td>
+                    <td className="number">{queue.concurrency ?? "–"}</td>
+                    <td>{queue.paused ? <span className="badge warn">paused</span> : <span className="badge good">open</span>}</td>
+                    <td>
+                      <button
+                        disabled={hold.isPending}
+                        onClick={() => hold.mutate({ queue: queue.name, paused: !queue.paused })}
+                        aria-label={`${queue.paused ? "Resume" : "Pause"} ${queue.name}`}
+                      >
+                        {queue.paused ? "Resume" : "Pause"}
+                      </button>
+                    </td>
+                  </tr>
+                );
+              })}
+            </tbody>
+          </table>
+        )}
+      </div>
+    </>
+  );
+}

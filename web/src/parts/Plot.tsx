@@ -1,0 +1,67 @@
+import { useEffect, useRef } from "react";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+
+export interface Line {
+  name: string;
+  color: "--accent" | "--good" | "--bad" | "--warn" | "--idle";
+  values: (number | null)[];
+}
+
+/** A time series on a canvas: drawn again with every new point, made again only when the theme or the lines change. */
+export function Plot({ label, times, lines, unit }: { label: string; times: number[]; lines: Line[]; unit: string }) {
+  const place = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const names = lines.map((line) => line.name).join("|");
+  useEffect(() => {
+    const element = place.current;
+    if (!element) return;
+    const make = () => {
+      plot.current?.destroy();
+      const css = getComputedStyle(document.documentElement);
+      // Colours are `light-dark(…)`: a probe tells what that is at the moment.
+      const color = (name: string) => {
+        const probe = document.createElement("span");
+        probe.style.color = `var(${name})`;
+        element.append(probe);
+        const found = getComputedStyle(probe).color;
+        probe.remove();
+        return found || css.color;
+      };
+      const axis = { stroke: color("--faint"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false } };
+      plot.current = new uPlot(
+        {
+          width: element.clientWidth || 300,
+          height: 190,
+          cursor: { drag: { x: false, y: false } },
+          legend: { live: true },
+          scales: { y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
+          axes: [axis, { ...axis, size: 56, values: (_, marks) => marks.map((mark) => `${mark}${unit}`) }],
+          series: [{}, ...lines.map((line) => ({ label: line.name, stroke: color(line.color), width: 2 }))],
+        },
+        [times, ...lines.map((line) => line.values)],
+        element,
+      );
+    };
+    make();
+    const resize = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: 190 }));
+    resize.observe(element);
+    const theme = new MutationObserver(make);
+    theme.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+    const system = matchMedia("(prefers-color-scheme: dark)");
+    system.addEventListener("change", make);
+    return () => {
+      resize.disconnect();
+      theme.disconnect();
+      system.removeEventListener("change", make);
+      plot.current?.destroy();
+      plot.current = null;
+    };
+    // The data comes by the next effect.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [names, unit]);
+  useEffect(() => {
+    plot.current?.setData([times, ...lines.map((line) => line.values)]);
+  }, [times, lines]);
+  return <div ref={place} role="img" aria-label={label} />;
+}

@@ -1,0 +1,96 @@
+/** Small pieces that every page uses: states of jobs, times, errors, nothing yet. */
+import type { ReactNode } from "react";
+import { ApiError } from "../api/client";
+
+const TINTS: Record<string, string> = {
+  queued: "idle", running: "busy", succeeded: "good", failed: "bad", cancelled: "warn",
+  closed: "good", open: "bad", half_open: "warn",
+};
+
+export function Status({ status, reason }: { status: string; reason?: string | null }) {
+  return (
+    <span className={`badge ${TINTS[status] ?? "idle"}`} title={reason ?? undefined}>
+      {status}
+      {reason && reason !== "executing" && reason !== "ready" ? ` · ${reason.replaceAll("_", " ")}` : ""}
+    </span>
+  );
+}
+
+export function Failure({ error, again }: { error: unknown; again?: () => void }) {
+  const problem = error instanceof ApiError ? error.problem : undefined;
+  return (
+    <div className="banner bad" role="alert">
+      <p>
+        <strong>{problem ? problem.title : "The server cannot be reached"}</strong>
+        {problem ? `: ${problem.detail}` : "."}
+      </p>
+      {problem?.errors?.map((field) => (
+        <p key={field.pointer}>
+          <code>{field.pointer}</code> {field.message}
+        </p>
+      ))}
+      {problem?.request_id && <p className="faint mono">request {problem.request_id}</p>}
+      {again && <button onClick={again}>Try again</button>}
+    </div>
+  );
+}
+
+export function Loading({ what }: { what: string }) {
+  return (
+    <p className="empty" role="status">
+      Loading {what} …
+    </p>
+  );
+}
+
+export function Empty({ children }: { children: ReactNode }) {
+  return <div className="empty">{children}</div>;
+}
+
+export function Figure({ name, value, note, tint }: { name: string; value: string; note?: string; tint?: string }) {
+  return (
+    <div className="card figure">
+      <div className="name">{name}</div>
+      <div className={`value ${tint ?? ""}`}>{value}</div>
+      {note && <div className="note">{note}</div>}
+    </div>
+  );
+}
+
+export function duration(ms: number | null | undefined): string {
+  if (ms === null || ms === undefined || Number.isNaN(ms)) return "–";
+  if (ms < 1) return `${ms.toFixed(2)} ms`;
+  if (ms < 1_000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s`;
+  if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1_000)} s`;
+  return `${(ms / 3_600_000).toFixed(1)} h`;
+}
+
+export function between(from: string | null | undefined, to: string | null | undefined): number | null {
+  if (!from) return null;
+  return (to ? Date.parse(to) : Date.now()) - Date.parse(from);
+}
+
+export function ago(time: string): string {
+  return `${duration(Math.max(0, Date.now() - Date.parse(time)))} ago`;
+}
+
+export function percent(part: number | null | undefined): string {
+  return part === null || part === undefined ? "–" : `${(part * 100).toFixed(part > 0 && part < 0.1 ? 1 : 0)} %`;
+}
+
+export function count(number: number | null | undefined): string {
+  return number === null || number === undefined ? "–" : new Intl.NumberFormat("en").format(number);
+}
+
+export function rate(number: number): string {
+  return number >= 100 ? count(Math.round(number)) : number.toFixed(number < 10 ? 1 : 0);
+}
+
+export function dollars(microusd: number): string {
+  return `$${(microusd / 1_000_000).toFixed(microusd < 1_000_000 ? 4 : 2)}`;
+}
+
+export function pretty(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value, null, 2);
+}
