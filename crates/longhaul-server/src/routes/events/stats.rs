@@ -30,7 +30,7 @@ pub(crate) struct StatsQuery {
     window_s: Option<u64>,
 }
 
-/// The figures of a window that ends now.
+/// The figures of a window that ends now: jobs that came and went, and how long those that ended had taken.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Stats)]
 pub(crate) struct StatsBody {
@@ -39,10 +39,10 @@ pub(crate) struct StatsBody {
     time: Timestamp,
     /// How long the window is.
     window_s: f64,
-    /// What came and went.
+    // What came and went.
     #[schema(inline)]
     jobs: JobFigures,
-    /// How long jobs that ended in the window had taken.
+    // How long jobs that ended in the window had taken.
     #[schema(inline)]
     latency_ms: LatencyFigures,
     /// How every queue stands.
@@ -72,15 +72,16 @@ pub(crate) struct JobFigures {
     cost_microusd: u64,
 }
 
+/// From the submit to the first attempt, from there to the end, and both.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LatencyFigures {
-    /// From the submit to the first attempt.
+    // From the submit to the first attempt.
     #[schema(inline)]
     queued: PercentileFigures,
-    /// From the first attempt to the end.
+    // From the first attempt to the end.
     #[schema(inline)]
     ran: PercentileFigures,
-    /// From the submit to the end.
+    // From the submit to the end.
     #[schema(inline)]
     total: PercentileFigures,
 }
