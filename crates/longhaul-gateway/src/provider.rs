@@ -168,11 +168,8 @@ impl LocalLink {
             Ok(Err(error)) => return Err(failed(ErrorCode::InvalidRequest, error.to_string())),
             Err(_) => return Err(failed(ErrorCode::ServerError, "the local provider failed".to_owned())),
         };
-        let response = EmbeddingsResponse {
-            model: Some(EMBEDDING_MODEL.to_owned()),
-            vectors,
-            usage: Some(Usage::default()),
-        };
+        let response =
+            EmbeddingsResponse { model: Some(EMBEDDING_MODEL.to_owned()), vectors, usage: Some(Usage::default()) };
         let usage = response.usage;
         let reply = Reply::Embeddings(Arc::new(response));
         Ok(Answered { reply, by: Arc::clone(by), usage, notes: Arc::new(ReplyNotes::default()) })

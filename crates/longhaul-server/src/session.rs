@@ -32,7 +32,8 @@ pub(crate) fn end(is_secure: bool) -> Option<HeaderValue> {
 
 fn set(value: &str, seconds: u64, is_secure: bool) -> Option<HeaderValue> {
     let secure = if is_secure { "; Secure" } else { "" };
-    HeaderValue::from_str(&format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")).ok()
+    HeaderValue::from_str(&format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"))
+        .ok()
 }
 
 fn sign(key: &ApiKey, until: Timestamp) -> Option<[u8; 32]> {

@@ -10,9 +10,11 @@
 //! * [`load`]: a client that writes down everything it does.
 //! * [`storm`]: that load, and the killer.
 //! * [`upstream`]: a provider that is broken in every way that providers are.
+//! * [`files`]: as many open files as a test needs.
 //! * [`fixture`]: documents, good and broken, made on the spot.
 
 pub mod client;
+pub mod files;
 pub mod fixture;
 pub mod history;
 pub mod load;

@@ -15,3 +15,4 @@ mod keys;
 mod presets;
 mod shutdown;
 mod stage;
+mod streams;

@@ -86,6 +86,13 @@ class Live {
     };
   }
 
+  /** Connects anew, as whoever one is now. */
+  again(): void {
+    this.#failures = 0;
+    this.#socket?.close();
+    this.#connect();
+  }
+
   cancel(id: string): void {
     this.#say({ op: "cancel", job_id: id });
   }

@@ -1,6 +1,7 @@
 import { useState, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
 import { useConnection } from "../live/hooks";
+import { SignIn } from "./SignIn";
 import { applyTheme, storedTheme, type Theme } from "../theme";
 
 const PAGES = [
@@ -64,7 +65,7 @@ export function Shell({ children }: { children: ReactNode }) {
             The server cannot be reached. What you see may be old; the page connects again by itself, and nothing is lost.
           </div>
         )}
-        {children}
+        <SignIn>{children}</SignIn>
       </main>
     </div>
   );

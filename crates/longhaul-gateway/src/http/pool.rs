@@ -136,8 +136,7 @@ impl Pool {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.version_mut() = Version::HTTP_11;
-        *request.uri_mut() =
-            self.endpoint.target(&path).map_err(|error| HttpError::BadRequest(error.to_string()))?;
+        *request.uri_mut() = self.endpoint.target(&path).map_err(|error| HttpError::BadRequest(error.to_string()))?;
         *request.headers_mut() = headers;
         let headers = request.headers_mut();
         headers.insert(HOST, self.endpoint.authority().clone());

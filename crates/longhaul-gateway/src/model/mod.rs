@@ -83,12 +83,7 @@ impl ConfiguredModel {
     }
 
     /// A stream that goes on where one of the `used` targets broke off.
-    pub(crate) async fn reopen(
-        &self,
-        cx: &Cx<'_>,
-        ask: Arc<Ask>,
-        used: &[Arc<Served>],
-    ) -> Result<Opened, CallFail> {
+    pub(crate) async fn reopen(&self, cx: &Cx<'_>, ask: Arc<Ask>, used: &[Arc<Served>]) -> Result<Opened, CallFail> {
         self.targets.ask::<Reopening>(cx, ask, used).await
     }
 
@@ -100,7 +95,10 @@ impl ConfiguredModel {
 
 impl std::fmt::Debug for ConfiguredModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ConfiguredModel").field("name", &self.name).field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("ConfiguredModel")
+            .field("name", &self.name)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 

@@ -68,7 +68,8 @@ pub fn error(status: u16, headers: &str) -> Play {
 
 /// The head of a stream and its first pieces, each a chunk of HTTP.
 pub fn stream_begin(pieces: &[&str]) -> Vec<u8> {
-    let mut bytes = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let mut bytes =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     for piece in pieces {
         bytes.extend_from_slice(&chunk(&delta(piece)));
     }
@@ -275,7 +276,8 @@ pub fn provider(url: &str) -> ProviderSettings {
 
 /// A target that is tried again at once, and parks for any wait.
 pub fn target(provider: &str) -> TargetSettings {
-    let retry = RetrySettings { max_retries: 2, initial: Duration::ZERO, max: Duration::ZERO, ..RetrySettings::default() };
+    let retry =
+        RetrySettings { max_retries: 2, initial: Duration::ZERO, max: Duration::ZERO, ..RetrySettings::default() };
     TargetSettings { name: provider.to_owned(), retry, ..TargetSettings::of(Preset::Standard, provider, "m-1") }
 }
 

@@ -28,7 +28,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "longhaul-server",
-        &["longhaul-core", "longhaul-engine", "longhaul-gateway", "longhaul-providers", "longhaul-tasks", "longhaul-ui"],
+        &[
+            "longhaul-core",
+            "longhaul-engine",
+            "longhaul-gateway",
+            "longhaul-providers",
+            "longhaul-tasks",
+            "longhaul-ui",
+        ],
     ),
     (
         "longhaul",

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use longhaul_gateway::settings::{
     Access, BreakerSettings, CacheSettings, Canned, Choose, Flavor, LimitSettings, ModelSettings, Preset, Price,
-    ProviderSettings, RetrySettings, Scenario, Secret as ProviderSecret, Serves, StreamSettings, TargetSettings, Trip, Wire,
+    ProviderSettings, RetrySettings, Scenario, Secret as ProviderSecret, Serves, StreamSettings, TargetSettings, Trip,
+    Wire,
 };
 use longhaul_gateway::{GatewaySettings, LOCAL_MODEL, PoolSettings};
 
@@ -60,7 +61,10 @@ fn provider(name: &str, section: &ProviderSection) -> Result<ProviderSettings, S
         None => return Err("needs a `protocol`; most providers speak `openai`".to_owned()),
     };
     if !wire.is_remote() && (section.base_url.is_some() || section.api_key.is_some()) {
-        return Err(format!("is `{}`, which is called over no network: it has no `base_url` and no `api_key`", wire.name()));
+        return Err(format!(
+            "is `{}`, which is called over no network: it has no `base_url` and no `api_key`",
+            wire.name()
+        ));
     }
     if section.sim.is_some() && wire != Wire::Sim {
         return Err(format!("has `sim`, which is for the protocol `sim` and not for `{}`", wire.name()));
@@ -152,7 +156,8 @@ impl Builder<'_, '_> {
             }
         }
         if targets.is_empty() {
-            let help = format!("add one: targets = [{{ provider = \"…\", model = \"…\" }}] or [[models.{name}.targets]]");
+            let help =
+                format!("add one: targets = [{{ provider = \"…\", model = \"…\" }}] or [[models.{name}.targets]]");
             self.wrong_with_help("", format!("[models.{name}] has no targets"), help);
         }
         unique_names(&mut model.targets);
