@@ -28,9 +28,8 @@ const CALLS: usize = 20_000;
 const CALLERS: usize = 64;
 
 fn main() {
-    let runtime = |threads| {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap()
-    };
+    let runtime =
+        |threads| tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
     let (server, client) = (runtime(1), runtime(1));
     for (name, size) in [("1 KB", 1_024), ("16 KB", 16_384)] {
         let whole = whole(size);
@@ -40,7 +39,10 @@ fn main() {
             let through = through(address, CALLS, false).await;
             let at_64 = saturated(address).await;
             report(name, &bare, &through);
-            println!("       {CALLERS} callers: {at_64:.0} calls/s on one thread; JSON alone {:?} a call", json(&whole));
+            println!(
+                "       {CALLERS} callers: {at_64:.0} calls/s on one thread; JSON alone {:?} a call",
+                json(&whole)
+            );
         });
     }
     let pieces = 200;
@@ -57,10 +59,8 @@ fn main() {
 fn json(whole: &[u8]) -> Duration {
     let protocol = OpenAi::new(openai::Settings::of(Flavor::Compatible, Access::default())).unwrap();
     let body = &whole[whole.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4..];
-    let headers = http::HeaderMap::from_iter([(
-        http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static("application/json"),
-    )]);
+    let headers =
+        http::HeaderMap::from_iter([(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"))]);
     let started = Instant::now();
     for number in 0..CALLS {
         std::hint::black_box(protocol.encode_chat("m-1", &question(number), Delivery::Whole).unwrap());
@@ -86,11 +86,13 @@ fn whole(size: usize) -> Vec<u8> {
         "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
     })
     .to_string();
-    format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
 }
 
 fn streamed(pieces: usize) -> Vec<u8> {
-    let mut bytes = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let mut bytes =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     let mut put = |text: &str| {
         bytes.extend_from_slice(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes());
     };
@@ -101,7 +103,9 @@ fn streamed(pieces: usize) -> Vec<u8> {
         });
         put(&format!("data: {piece}\n\n"));
     }
-    put("data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n");
+    put(
+        "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+    );
     bytes.extend_from_slice(b"0\r\n\r\n");
     bytes
 }
@@ -139,7 +143,8 @@ async fn serve(answer: Vec<u8>) -> std::net::SocketAddr {
 }
 
 async fn bare(address: std::net::SocketAddr, answer_bytes: usize) -> Vec<Duration> {
-    let body = r#"{"model":"m-1","messages":[{"role":"user","content":"How much does this cost, call number 12345?"}]}"#;
+    let body =
+        r#"{"model":"m-1","messages":[{"role":"user","content":"How much does this cost, call number 12345?"}]}"#;
     let request = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()

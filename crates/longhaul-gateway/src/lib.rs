@@ -45,8 +45,8 @@ pub use analysis::{Analysis, AnalysisProblem, AnalysisResult};
 pub use call::CallOptions;
 pub use error::{Failure, GatewayError};
 pub use gateway::{
-    BadGateway, BreakerHand, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LayerView, LimitView, ModelView,
-    PlacesView, Reloaded, RetryView, StackView, TargetCheck, TargetView, UnknownTarget,
+    BadGateway, BreakerHand, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LayerView, LimitView,
+    ModelView, PlacesView, Reloaded, RetryView, StackView, TargetCheck, TargetView, UnknownTarget,
 };
 pub use http::{BadBaseUrl, Endpoint, PoolSettings};
 pub use local::{LOCAL_MODEL, LocalModel};

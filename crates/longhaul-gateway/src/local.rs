@@ -1,7 +1,7 @@
 //! The built-in model `local`, and how its errors are classed.
 
-use longhaul_providers::{ErrorClass, Operation};
 use longhaul_providers::local::{EMBEDDING_MODEL, Local, LocalError};
+use longhaul_providers::{ErrorClass, Operation};
 
 use crate::analysis::{Analysis, AnalysisResult};
 use crate::port::{Capabilities, Embeddings, Model, ModelError, ModelFuture};

@@ -8,8 +8,8 @@ use longhaul_providers::{ErrorClass, Operation};
 use crate::configured::GatewayModel;
 use crate::gateway::Gateway;
 use crate::local::{LOCAL_MODEL, LocalModel};
-use crate::port::{Model, ModelError};
 use crate::nearest::nearest;
+use crate::port::{Model, ModelError};
 
 /// Names that an error lists.
 const MAX_LISTED: usize = 20;

@@ -36,7 +36,8 @@ pub trait Model: fmt::Debug + Send + Sync {
     fn chat(&self, request: Arc<ChatRequest>) -> ModelFuture<'_, Said> {
         let _ = request;
         let refused = self.require(Operation::Chat).err();
-        let refused = refused.unwrap_or_else(|| ModelError::unsupported(format!("the model `{}` cannot chat", self.name())));
+        let refused =
+            refused.unwrap_or_else(|| ModelError::unsupported(format!("the model `{}` cannot chat", self.name())));
         Box::pin(std::future::ready(Err(refused)))
     }
 

@@ -205,7 +205,8 @@ impl TargetMeter {
         let calls = self.in_flight.load(Ordering::Relaxed).saturating_add(1);
         let age = now.since(Tick::from_nanos(self.renewed_at.load(Ordering::Relaxed)));
         let halvings = age.as_secs() / HALF_LIFE.as_secs();
-        let forgotten = u32::try_from(halvings).ok().and_then(|by| self.smoothed.load(Ordering::Relaxed).checked_shr(by));
+        let forgotten =
+            u32::try_from(halvings).ok().and_then(|by| self.smoothed.load(Ordering::Relaxed).checked_shr(by));
         forgotten.unwrap_or(0).saturating_mul(calls)
     }
 

@@ -1,11 +1,13 @@
 //! Streams through the layers, from a provider that fails as it is told.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::future::Future as _;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -13,9 +15,7 @@ use longhaul_gateway::settings::{CacheSettings, Canned, LimitSettings, OnCut, Pr
 use longhaul_gateway::{CacheUse, ChatStream, Failure, Gateway};
 use longhaul_providers::ErrorCode;
 use longhaul_providers::chat::{Accumulator, StreamEvent};
-use support::{
-    Play, Provider, answer, ask, chunk, error, gateway, options, smart, stream, stream_begin,
-};
+use support::{Play, Provider, answer, ask, chunk, error, gateway, options, smart, stream, stream_begin};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -75,12 +75,15 @@ async fn before_the_first_token_the_next_target_takes_over_unseen() {
         ("cut after the head", Play::Close(stream_begin(&[]))),
         ("cut after who speaks", Play::Close(begun)),
         ("reset", Play::Reset(stream_begin(&[]))),
-        ("an error in a good status", Play::Keep({
-            let mut bytes = stream_begin(&[]);
-            bytes.extend_from_slice(&chunk("data: {\"error\":{\"message\":\"no\",\"type\":\"server_error\"}}\n\n"));
-            bytes.extend_from_slice(b"0\r\n\r\n");
-            bytes
-        })),
+        (
+            "an error in a good status",
+            Play::Keep({
+                let mut bytes = stream_begin(&[]);
+                bytes.extend_from_slice(&chunk("data: {\"error\":{\"message\":\"no\",\"type\":\"server_error\"}}\n\n"));
+                bytes.extend_from_slice(b"0\r\n\r\n");
+                bytes
+            }),
+        ),
     ] {
         let broken = Provider::start(move |_| play.clone()).await;
         let sound = Provider::start(|_| Play::Keep(stream(&["from b"]))).await;

@@ -1,5 +1,7 @@
 //! Whole answers through the layers, from a provider that fails as it is told.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::time::Duration;
@@ -207,9 +209,7 @@ async fn broken_answers_are_the_providers_failure() {
 
 #[tokio::test]
 async fn an_endless_answer_is_read_to_its_bound_and_no_further() {
-    let head = |length: &str| {
-        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{length}\r\n").into_bytes()
-    };
+    let head = |length: &str| format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{length}\r\n").into_bytes();
     for length in ["content-length: 1073741824\r\n", ""] {
         let head = head(length);
         let server = Provider::start(move |_| Play::Flood(head.clone())).await;
@@ -314,8 +314,7 @@ async fn the_same_question_is_answered_from_the_cache_per_tenant_and_together() 
 async fn a_degraded_answer_is_not_kept_and_an_old_one_is_given_on_error() {
     let server = Provider::start(|n| if n == 0 { answer("good") } else { error(500, "") }).await;
     let (settings, mut model) = smart(&[&server]);
-    model.cache =
-        Some(CacheSettings { stale_if_error: 3600 * SECOND, ..CacheSettings::of(Scenario::RealTime) });
+    model.cache = Some(CacheSettings { stale_if_error: 3600 * SECOND, ..CacheSettings::of(Scenario::RealTime) });
     let (gateway, clock) = gateway(settings, model);
     gateway.chat("smart", ask("hi"), &options()).await.unwrap();
     clock.advance(301 * SECOND);

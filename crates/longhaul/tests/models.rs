@@ -74,9 +74,15 @@ fn a_whole_model_is_understood() {
     assert_eq!(provider.access.api_key.as_ref().unwrap().expose(), "sk-hunter2");
     assert_eq!(provider.access.headers[0].0, "openai-organization");
     let model = &gateway.models["smart"];
-    assert_eq!((model.timeout, model.choose, model.on_interrupt), (Duration::from_secs(90), Choose::First, OnInterrupt::Continue));
+    assert_eq!(
+        (model.timeout, model.choose, model.on_interrupt),
+        (Duration::from_secs(90), Choose::First, OnInterrupt::Continue)
+    );
     let cache = model.cache.as_ref().unwrap();
-    assert_eq!((cache.max_entries, cache.key, cache.stale_if_error), (5_000, KeyOf::Normalised, Duration::from_secs(86_400)));
+    assert_eq!(
+        (cache.max_entries, cache.key, cache.stale_if_error),
+        (5_000, KeyOf::Normalised, Duration::from_secs(86_400))
+    );
     let [big, small] = &model.targets[..] else { panic!() };
     assert_eq!((big.name.as_str(), big.rank, small.name.as_str(), small.rank), ("big", 0, "gpt-4o-mini", 1));
     assert_eq!(big.breaker.trip, Trip::Rate { rate: 0.5, window: Duration::from_secs(30), min_calls: 20 });
@@ -171,10 +177,7 @@ targets = [{ provider = "a", model = "m", weight = 3 }, { provider = "sim", mode
 
 #[test]
 fn config_check_explains_each_stack_and_its_worst_case() {
-    let ran = Program::new(&["config", "check"])
-        .file("longhaul.toml", WHOLE)
-        .env("OPENAI_API_KEY", "sk-hunter2")
-        .run();
+    let ran = Program::new(&["config", "check"]).file("longhaul.toml", WHOLE).env("OPENAI_API_KEY", "sk-hunter2").run();
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(!ran.out.contains("hunter2"));
     let stacks = &ran.out[ran.out.find("\nmodel ").unwrap()..];

@@ -21,8 +21,8 @@ pub use inspect::{
     BreakerHand, CacheView, LayerView, LimitView, ModelView, PlacesView, RetryView, StackView, TargetCheck, TargetView,
     UnknownTarget,
 };
-pub use snapshot::{BadGateway, Reloaded};
 use snapshot::Snapshot;
+pub use snapshot::{BadGateway, Reloaded};
 
 use crate::call::{Answered, Ask, CallOptions, Question, Reply};
 use crate::error::{Failure, GatewayError, failure_of};
@@ -260,7 +260,8 @@ impl Gateway {
             Some(model) => Failure::WrongUse { message: wrong_use(&snapshot, model, serves) },
             None => Failure::UnknownModel(UnknownModel::among(name, snapshot.models.keys().map(String::as_str))),
         };
-        let mut record = CallRecord::new(&name.chars().take(80).collect::<String>().into(), began, cx.renew(), cx.report());
+        let mut record =
+            CallRecord::new(&name.chars().take(80).collect::<String>().into(), began, cx.renew(), cx.report());
         let error = GatewayError { failure, provider: None, record: Box::default() };
         record.error = Some(RecordedError { code: error.code(), message: error.to_string(), http_status: None });
         Err(GatewayError { record: Box::new(record), ..error })
@@ -275,7 +276,7 @@ impl std::fmt::Debug for Gateway {
 
 fn ask(model: &ConfiguredModel, question: Question, options: &CallOptions) -> Arc<Ask> {
     let key = model.settings.cache.map(|cache| cache.key);
-    Arc::new(Ask::new(question, key, &options.tenant))
+    Arc::new(Ask::new(question, key, &options.tenant, model.counts_tokens()))
 }
 
 fn wrong_use(snapshot: &Snapshot, model: &ConfiguredModel, wanted: Serves) -> String {

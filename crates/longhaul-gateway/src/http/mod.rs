@@ -21,5 +21,5 @@ mod tls;
 pub(crate) use body::AnswerBody;
 pub use endpoint::{BadBaseUrl, Endpoint};
 pub(crate) use error::HttpError;
-pub(crate) use pool::{Incoming, Pool};
 pub use pool::PoolSettings;
+pub(crate) use pool::{Incoming, Pool};

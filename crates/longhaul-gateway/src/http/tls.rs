@@ -42,10 +42,7 @@ impl Tls {
     }
 }
 
-fn config(
-    provider: Arc<CryptoProvider>,
-    extra: Vec<CertificateDer<'static>>,
-) -> Result<ClientConfig, rustls::Error> {
+fn config(provider: Arc<CryptoProvider>, extra: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
     let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider))?;
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

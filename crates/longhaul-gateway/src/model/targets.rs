@@ -126,11 +126,7 @@ impl Targets {
     }
 
     /// Cuts a target off at the deadline; the canned reply comes after it.
-    async fn in_time<T>(
-        &self,
-        cx: &Cx<'_>,
-        work: impl Future<Output = Result<T, CallFail>>,
-    ) -> Result<T, CallFail> {
+    async fn in_time<T>(&self, cx: &Cx<'_>, work: impl Future<Output = Result<T, CallFail>>) -> Result<T, CallFail> {
         let deadline = cx.deadline().unwrap_or(Tick::NEVER);
         tokio::select! {
             biased;

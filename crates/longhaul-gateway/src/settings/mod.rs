@@ -52,8 +52,7 @@ pub enum Wire {
 
 impl Wire {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::OpenAi, Self::Responses, Self::Anthropic, Self::Gemini, Self::Local, Self::Sim];
+    pub const ALL: [Self; 6] = [Self::OpenAi, Self::Responses, Self::Anthropic, Self::Gemini, Self::Local, Self::Sim];
 
     /// The name in configuration files.
     pub const fn name(self) -> &'static str {
@@ -397,12 +396,7 @@ pub struct RetrySettings {
 impl Default for RetrySettings {
     /// Three, from 1 s to 10 s, full jitter.
     fn default() -> Self {
-        Self {
-            max_retries: 3,
-            initial: Duration::from_secs(1),
-            max: Duration::from_secs(10),
-            jitter: Jitter::Full,
-        }
+        Self { max_retries: 3, initial: Duration::from_secs(1), max: Duration::from_secs(10), jitter: Jitter::Full }
     }
 }
 

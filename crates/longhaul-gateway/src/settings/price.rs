@@ -15,8 +15,13 @@ pub struct Price {
 
 impl Price {
     /// What this use cost, in millionths of a US dollar, rounded up: a call that cost something never cost nothing.
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "money \
-        of one call is far below 2⁵³ millionths, and `as` saturates")]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "money \
+        of one call is far below 2⁵³ millionths, and `as` saturates"
+    )]
     pub fn cost_microusd(&self, usage: Usage) -> u64 {
         let cached = usage.cached_input_tokens.min(usage.input_tokens);
         let fresh = usage.input_tokens - cached;

@@ -35,8 +35,14 @@ pub(super) struct Pace<'a> {
 impl<'a> Pace<'a> {
     pub(super) fn new(cx: &'a Cx<'a>, first_token: Duration, total: Duration) -> Self {
         let now = cx.now();
-        let mut pace =
-            Self { cx, at: now, if_late: Late::FirstToken(first_token), total_at: now.after(total), total, timer: None };
+        let mut pace = Self {
+            cx,
+            at: now,
+            if_late: Late::FirstToken(first_token),
+            total_at: now.after(total),
+            total,
+            timer: None,
+        };
         pace.next_by(now, Late::FirstToken(first_token));
         pace
     }

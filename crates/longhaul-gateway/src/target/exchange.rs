@@ -192,5 +192,8 @@ fn compressed(head: Head<'_>) -> Option<ProviderError> {
     }
     let encoding = encoding.to_str().unwrap_or("something");
     let message = format!("the answer is compressed ({encoding}), which was not asked for");
-    Some(ProviderError { http_status: Some(head.status.as_u16()), ..ProviderError::new(ErrorCode::MalformedResponse, message) })
+    Some(ProviderError {
+        http_status: Some(head.status.as_u16()),
+        ..ProviderError::new(ErrorCode::MalformedResponse, message)
+    })
 }

@@ -15,9 +15,7 @@ mod state;
 
 use std::sync::Arc;
 
-use longhaul_resilience::{
-    BoxStep, Bulkhead, Cx, Fail, Label, Limit, Stack, StackMetrics, Stacked, Step, Tick,
-};
+use longhaul_resilience::{BoxStep, Bulkhead, Cx, Fail, Label, Limit, Stack, StackMetrics, Stacked, Step, Tick};
 
 pub(crate) use exchange::{Exchange, Judged};
 pub(crate) use state::{TargetKey, TargetState};

@@ -2,7 +2,12 @@
 //!
 //! It is written on bare sockets: what is tested here (cut bodies, dripping, lies in headers) no HTTP server would do.
 
-#![allow(dead_code, unreachable_pub, reason = "compiled into each test, none of which uses all of it")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "compiled into each test, none of which uses all of it"
+)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -68,7 +73,8 @@ pub fn error(status: u16, headers: &str) -> Play {
 
 /// The head of a stream and its first pieces, each a chunk of HTTP.
 pub fn stream_begin(pieces: &[&str]) -> Vec<u8> {
-    let mut bytes = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let mut bytes =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     for piece in pieces {
         bytes.extend_from_slice(&chunk(&delta(piece)));
     }
@@ -239,13 +245,13 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
 }
 
 async fn until_closed(stream: &mut TcpStream) {
-    let mut rest = [0; 1024];
+    let mut rest = vec![0; 1024];
     while !matches!(stream.read(&mut rest).await, Ok(0) | Err(_)) {}
 }
 
 /// The body of the next request; what was read beyond it stays in `read`.
 async fn read_request(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<String> {
-    let mut buffer = [0; 16 * 1024];
+    let mut buffer = vec![0; 16 * 1024];
     loop {
         if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&read[..end]).to_lowercase();
@@ -275,7 +281,8 @@ pub fn provider(url: &str) -> ProviderSettings {
 
 /// A target that is tried again at once, and parks for any wait.
 pub fn target(provider: &str) -> TargetSettings {
-    let retry = RetrySettings { max_retries: 2, initial: Duration::ZERO, max: Duration::ZERO, ..RetrySettings::default() };
+    let retry =
+        RetrySettings { max_retries: 2, initial: Duration::ZERO, max: Duration::ZERO, ..RetrySettings::default() };
     TargetSettings { name: provider.to_owned(), retry, ..TargetSettings::of(Preset::Standard, provider, "m-1") }
 }
 

@@ -61,7 +61,8 @@ fn layers(model: &ModelSettings) -> Vec<String> {
 }
 
 fn cache_words(cache: &CacheSettings) -> String {
-    let mut words = format!("cache: {}, {} answers, {} key", format_duration(cache.ttl), cache.max_entries, cache.key.name());
+    let mut words =
+        format!("cache: {}, {} answers, {} key", format_duration(cache.ttl), cache.max_entries, cache.key.name());
     for (what, window) in [
         ("old ones while refreshing", cache.stale_while_revalidate),
         ("old ones on error", cache.stale_if_error),
@@ -79,7 +80,11 @@ fn target_words(target: &TargetSettings) -> Vec<String> {
     let retries = match retry.max_retries {
         0 => "retry: never".to_owned(),
         count => {
-            format!("retry: {count} times, waiting {} to {}", format_duration(retry.initial), format_duration(retry.max))
+            format!(
+                "retry: {count} times, waiting {} to {}",
+                format_duration(retry.initial),
+                format_duration(retry.max)
+            )
         }
     };
     let breaker = &target.breaker;
@@ -107,7 +112,9 @@ fn target_words(target: &TargetSettings) -> Vec<String> {
     let limits = if limits.is_empty() { "none".to_owned() } else { limits.join(", ") };
     let price = match &target.price {
         None => "price: unknown".to_owned(),
-        Some(price) => format!("price: ${} in, ${} out per million tokens", price.input_per_mtok, price.output_per_mtok),
+        Some(price) => {
+            format!("price: ${} in, ${} out per million tokens", price.input_per_mtok, price.output_per_mtok)
+        }
     };
     vec![
         retries,

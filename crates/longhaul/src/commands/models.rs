@@ -47,7 +47,8 @@ pub(crate) fn run(arguments: &ModelsArguments, environment: Environment, screen:
     let ModelsCommand::Check(arguments) = &arguments.command;
     let file = arguments.config.clone().map_or(FileSource::Discover, FileSource::Named);
     let settings = load(Sources { file, environment, flags: Vec::new() }).into_settings()?;
-    let gateway = Gateway::new(settings.gateway, GatewayOptions::default()).map_err(|bad| UsageError(bad.to_string()))?;
+    let gateway =
+        Gateway::new(settings.gateway, GatewayOptions::default()).map_err(|bad| UsageError(bad.to_string()))?;
     let models: Vec<String> = match &arguments.model {
         Some(model) => vec![model.clone()],
         None => gateway.models().into_iter().map(|model| model.name).collect(),

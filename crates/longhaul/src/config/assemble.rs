@@ -60,7 +60,10 @@ fn provider(name: &str, section: &ProviderSection) -> Result<ProviderSettings, S
         None => return Err("needs a `protocol`; most providers speak `openai`".to_owned()),
     };
     if !wire.is_remote() && (section.base_url.is_some() || section.api_key.is_some()) {
-        return Err(format!("is `{}`, which is called over no network: it has no `base_url` and no `api_key`", wire.name()));
+        return Err(format!(
+            "is `{}`, which is called over no network: it has no `base_url` and no `api_key`",
+            wire.name()
+        ));
     }
     if section.sim.is_some() && wire != Wire::Sim {
         return Err(format!("has `sim`, which is for the protocol `sim` and not for `{}`", wire.name()));
@@ -152,7 +155,8 @@ impl Builder<'_, '_> {
             }
         }
         if targets.is_empty() {
-            let help = format!("add one: targets = [{{ provider = \"…\", model = \"…\" }}] or [[models.{name}.targets]]");
+            let help =
+                format!("add one: targets = [{{ provider = \"…\", model = \"…\" }}] or [[models.{name}.targets]]");
             self.wrong_with_help("", format!("[models.{name}] has no targets"), help);
         }
         unique_names(&mut model.targets);

@@ -276,7 +276,8 @@ impl Setting for Temper {
             DeValue::String(name) => Self::from_text(name),
             DeValue::Table(_) => {
                 let json = json(value);
-                let settings = serde_json::from_value(json.clone()).map_err(|error| format!("cannot be used: {error}"))?;
+                let settings =
+                    serde_json::from_value(json.clone()).map_err(|error| format!("cannot be used: {error}"))?;
                 Ok(Self { written: inline(&json), settings })
             }
             other => Err(format!("must be {}, not {}", Self::FORM, named(other))),
@@ -284,7 +285,8 @@ impl Setting for Temper {
     }
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let settings = SimSettings::preset(text.trim()).ok_or_else(|| format!("must be {}, not `{text}`", Self::FORM))?;
+        let settings =
+            SimSettings::preset(text.trim()).ok_or_else(|| format!("must be {}, not `{text}`", Self::FORM))?;
         Ok(Self { written: quoted(text.trim()), settings })
     }
 

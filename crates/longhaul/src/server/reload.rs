@@ -32,7 +32,12 @@ pub(super) struct Reload {
 
 impl Reload {
     /// From now on SIGHUP does not end the process.
-    pub(super) fn new(sources: Sources, gateway: Gateway, current: Settings, file: Option<PathBuf>) -> std::io::Result<Self> {
+    pub(super) fn new(
+        sources: Sources,
+        gateway: Gateway,
+        current: Settings,
+        file: Option<PathBuf>,
+    ) -> std::io::Result<Self> {
         Ok(Self { sources, gateway, current, file, hangups: signal(SignalKind::hangup())? })
     }
 
@@ -61,7 +66,9 @@ impl Reload {
 
     async fn reload(&mut self) {
         let sources = self.sources.clone();
-        let Ok(Loaded { settings, problems, .. }) = tokio::task::spawn_blocking(move || load(sources)).await else { return };
+        let Ok(Loaded { settings, problems, .. }) = tokio::task::spawn_blocking(move || load(sources)).await else {
+            return;
+        };
         if !problems.is_empty() {
             for problem in &problems {
                 tracing::error!(place = %problem.place, "configuration not reloaded: {}", problem.message);

@@ -104,7 +104,9 @@ type Kinds = (Vec<Arc<dyn Executor>>, Arc<dyn Tasks>);
 pub(super) fn tasks(
     settings: &Settings,
     gateway: &Gateway,
-    store: &Arc<dyn JobStore>, clock: &Arc<dyn Clock>) -> anyhow::Result<Kinds> {
+    store: &Arc<dyn JobStore>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Kinds> {
     let model_of = |kind: &str| {
         settings.kinds.get(kind).and_then(|kind| kind.model.as_ref()).map(|model| model.as_str().to_owned())
     };
