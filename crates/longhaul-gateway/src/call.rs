@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use longhaul_providers::chat::{ChatRequest, ChatResponse, Content, Message, Part, Role, Usage};
-use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsRequest, EmbeddingsResponse};
+use longhaul_providers::chat::{ChatRequest, ChatResponse, Content, Message, Role, Usage};
+use longhaul_providers::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
+use longhaul_providers::tokens::{estimate_embeddings, estimate_request};
 use longhaul_resilience::cache::normalised;
 use longhaul_resilience::{Clock, CorrelationId, Cx};
 use sha2::{Digest as _, Sha256};
@@ -93,21 +94,18 @@ pub(crate) struct Ask {
 
 /// What an answer may cost when the request does not say: most are shorter, and what was too much is given back.
 const TOKENS_OF_AN_ANSWER: u64 = 512;
-/// What a picture costs, roughly, with every provider.
-const TOKENS_OF_A_PICTURE: u64 = 1_000;
-/// Bytes of text per token; less than for English, because too little is worse than too much.
-const BYTES_PER_TOKEN: u64 = 4;
-
 impl Ask {
-    pub(crate) fn new(question: Question, cached: Option<KeyOf>, tenant: &str) -> Self {
+    /// The key is made only where something is cached, the tokens are counted only where they are limited.
+    pub(crate) fn new(question: Question, cached: Option<KeyOf>, tenant: &str, counted: bool) -> Self {
         let key = cached.map_or([0; 32], |of| question.key(of, tenant));
-        let tokens = question.tokens();
+        let tokens = if counted { question.tokens() } else { 0 };
         Self { question, key, tokens, attempts: AtomicU32::new(0) }
     }
 
     /// The same call with another question.
     pub(crate) fn going_on(&self, question: Question) -> Self {
-        Self { attempts: AtomicU32::new(self.attempts()), ..Self::new(question, None, "") }
+        let counted = self.tokens > 0;
+        Self { attempts: AtomicU32::new(self.attempts()), ..Self::new(question, None, "", counted) }
     }
 
     /// A provider is being asked.
@@ -144,14 +142,9 @@ impl Question {
     fn tokens(&self) -> u64 {
         match self {
             Self::Chat(request) => {
-                let said: u64 = request.messages.iter().flat_map(|message| &message.parts).map(tokens_of).sum();
-                let tools = request.tools.len() as u64 * 64;
-                said + tools + request.max_output_tokens.unwrap_or(TOKENS_OF_AN_ANSWER)
+                estimate_request(request).saturating_add(request.max_output_tokens.unwrap_or(TOKENS_OF_AN_ANSWER))
             }
-            Self::Embeddings(request) => match &request.input {
-                EmbeddingsInput::Texts(texts) => texts.iter().map(|text| tokens_of_text(text)).sum(),
-                EmbeddingsInput::Tokens(tokens) => tokens.iter().map(|tokens| tokens.len() as u64).sum(),
-            },
+            Self::Embeddings(request) => estimate_embeddings(request),
         }
     }
 
@@ -171,21 +164,6 @@ impl Question {
         }
         hash.0.finalize().into()
     }
-}
-
-fn tokens_of(part: &Part) -> u64 {
-    match &part.content {
-        Content::Text(text) | Content::Refusal(text) => tokens_of_text(text),
-        Content::Image(_) => TOKENS_OF_A_PICTURE,
-        Content::ToolCall(call) => tokens_of_text(&call.arguments),
-        Content::ToolResult(result) => result.parts.iter().map(tokens_of).sum(),
-        Content::Reasoning(thought) => tokens_of_text(&thought.text),
-        Content::Native(value) => tokens_of_text(value.as_str()),
-    }
-}
-
-fn tokens_of_text(text: &str) -> u64 {
-    (text.len() as u64).div_ceil(BYTES_PER_TOKEN)
 }
 
 /// A hash that things are written to, each with its length, so that no two sequences look alike.
@@ -264,7 +242,7 @@ mod tests {
 
     #[test]
     fn the_same_question_of_the_same_tenant_has_the_same_key() {
-        let key = |question: &Question, of, tenant| Ask::new(question.clone(), Some(of), tenant).key;
+        let key = |question: &Question, of, tenant| Ask::new(question.clone(), Some(of), tenant, false).key;
         let (one, other) = (chat("What is Rust?"), chat("what is  RUST"));
         assert_eq!(key(&one, KeyOf::Exact, "a"), key(&chat("What is Rust?"), KeyOf::Exact, "a"));
         assert_ne!(key(&one, KeyOf::Exact, "a"), key(&one, KeyOf::Exact, "b"), "tenants share nothing");
@@ -285,10 +263,12 @@ mod tests {
 
     #[test]
     fn tokens_are_guessed_from_the_text_and_the_limit_of_the_answer() {
-        let Question::Chat(request) = chat(&"x".repeat(400)) else { panic!() };
-        assert_eq!(Question::Chat(request.clone()).tokens(), 2 + 100 + TOKENS_OF_AN_ANSWER);
-        let short = ChatRequest { max_output_tokens: Some(10), ..(*request).clone() };
-        assert_eq!(Question::Chat(Arc::new(short)).tokens(), 2 + 100 + 10);
+        let Question::Chat(request) = chat(&"word ".repeat(100)) else { panic!() };
+        let guess = |request: &ChatRequest| Ask::new(Question::Chat(Arc::new(request.clone())), None, "", true).tokens;
+        let asked = guess(&request) - TOKENS_OF_AN_ANSWER;
+        assert!((90..300).contains(&asked), "{asked}");
+        assert_eq!(guess(&ChatRequest { max_output_tokens: Some(10), ..(*request).clone() }), asked + 10);
+        assert_eq!(Ask::new(Question::Chat(request), None, "", false).tokens, 0, "nobody limits them");
     }
 
     #[test]

@@ -8,9 +8,10 @@ use longhaul_providers::anthropic::{self, Anthropic};
 use longhaul_providers::chat::Usage;
 use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsResponse};
 use longhaul_providers::exchange::HttpRequest;
+use longhaul_providers::gemini::{self, Gemini};
 use longhaul_providers::local::{EMBEDDING_MODEL, Local};
 use longhaul_providers::openai::{self, OpenAi};
-use longhaul_providers::protocol::Delivery;
+use longhaul_providers::protocol::{Delivery, SettingsError};
 use longhaul_providers::responses::{self, Responses};
 use longhaul_providers::{ErrorCode, ProviderError};
 use longhaul_resilience::Cx;
@@ -110,27 +111,28 @@ impl Provider {
 
 /// The wire protocol of a provider with its settings; `None` for the built-in algorithms.
 fn protocol(settings: &ProviderSettings) -> Result<Option<Arc<dyn Protocol>>, String> {
-    let openai = |flavor, access: Access| -> Result<Option<Arc<dyn Protocol>>, String> {
-        let mut wire = openai::Settings::of(flavor, access);
-        wire.azure_api_version.clone_from(&settings.api_version);
-        let protocol = OpenAi::new(wire).map_err(|error| format!("cannot be spoken to: {error}"))?;
-        Ok(Some(Arc::new(protocol)))
-    };
-    match settings.wire {
-        Wire::Local => Ok(None),
-        Wire::OpenAi => openai(settings.flavor, settings.access.clone()),
-        Wire::Sim => openai(Flavor::Compatible, Access::default()),
-        Wire::Anthropic => {
-            let protocol = Anthropic::new(anthropic::Settings::of(settings.access.clone()));
-            Ok(Some(Arc::new(protocol.map_err(|error| format!("cannot be spoken to: {error}"))?)))
+    let access = || settings.access.clone();
+    let made: Result<Arc<dyn Protocol>, SettingsError> = match settings.wire {
+        Wire::Local => return Ok(None),
+        Wire::OpenAi => {
+            let mut wire = openai::Settings::of(settings.flavor, access());
+            wire.azure_api_version.clone_from(&settings.api_version);
+            OpenAi::new(wire).map(|protocol| Arc::new(protocol) as _)
+        }
+        // It answers in OpenAI's words, so that its answers go through the same decoders as real ones.
+        Wire::Sim => {
+            let wire = openai::Settings::of(Flavor::Compatible, Access::default());
+            OpenAi::new(wire).map(|protocol| Arc::new(protocol) as _)
         }
         Wire::Responses => {
             let azure = settings.flavor == Flavor::Azure;
-            let protocol = Responses::new(responses::Settings { access: settings.access.clone(), azure });
-            Ok(Some(Arc::new(protocol.map_err(|error| format!("cannot be spoken to: {error}"))?)))
+            let wire = responses::Settings { access: access(), azure };
+            Responses::new(wire).map(|protocol| Arc::new(protocol) as _)
         }
-        wire => Err(format!("speaks `{}`, which is not served yet", wire.name())),
-    }
+        Wire::Anthropic => Anthropic::new(anthropic::Settings::of(access())).map(|protocol| Arc::new(protocol) as _),
+        Wire::Gemini => Gemini::new(gemini::Settings::of(access())).map(|protocol| Arc::new(protocol) as _),
+    };
+    made.map(Some).map_err(|error| format!("cannot be spoken to: {error}"))
 }
 
 impl fmt::Debug for Provider {

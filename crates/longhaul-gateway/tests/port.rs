@@ -1,5 +1,7 @@
 //! Configured models behind the port that tasks speak to.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use longhaul_gateway::settings::{ModelSettings, Preset, ProviderSettings, Serves, TargetSettings, Wire};

@@ -1,5 +1,7 @@
 //! The simulated provider behind the layers, in virtual time.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Streams through the layers, from a provider that fails as it is told.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::future::Future as _;

@@ -1,5 +1,7 @@
 //! Whole answers through the layers, from a provider that fails as it is told.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::time::Duration;

@@ -350,7 +350,7 @@ async fn check(gateway: &Gateway, model: &ConfiguredModel, target: &Target, ques
     let cx = Cx::new("check");
     let cx = gateway.clock().map_or_else(Cx::default, |clock| cx.clock(Arc::clone(clock)));
     let limit = target.settings.attempt_timeout;
-    let (began, ask) = (cx.renew(), Ask::new(question, None, ""));
+    let (began, ask) = (cx.renew(), Ask::new(question, None, "", false));
     let answered = tokio::select! {
         biased;
         answered = target.exchange.whole(&cx, &ask) => Some(answered),

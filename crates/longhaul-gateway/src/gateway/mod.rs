@@ -276,7 +276,7 @@ impl std::fmt::Debug for Gateway {
 
 fn ask(model: &ConfiguredModel, question: Question, options: &CallOptions) -> Arc<Ask> {
     let key = model.settings.cache.map(|cache| cache.key);
-    Arc::new(Ask::new(question, key, &options.tenant))
+    Arc::new(Ask::new(question, key, &options.tenant, model.counts_tokens()))
 }
 
 fn wrong_use(snapshot: &Snapshot, model: &ConfiguredModel, wanted: Serves) -> String {

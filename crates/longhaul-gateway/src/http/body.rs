@@ -21,20 +21,19 @@ pub(crate) struct AnswerBody {
     from: From,
 }
 
-#[allow(clippy::large_enum_variant, reason = "the large one is the usual one")]
 enum From {
     Wire { body: Incoming, held: Option<Held> },
     Plan(PlanBody),
 }
 
 struct Held {
-    wire: Wire,
+    wire: Box<Wire>,
     pool: Arc<Pool>,
     _place: OwnedSemaphorePermit,
 }
 
 impl AnswerBody {
-    pub(super) fn new(pool: Arc<Pool>, wire: Wire, place: OwnedSemaphorePermit, body: Incoming) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, wire: Box<Wire>, place: OwnedSemaphorePermit, body: Incoming) -> Self {
         Self { from: From::Wire { body, held: Some(Held { wire, pool, _place: place }) } }
     }
 

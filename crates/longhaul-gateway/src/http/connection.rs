@@ -27,7 +27,7 @@ const MAX_HEADERS: usize = 128;
 
 pub(super) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 
-/// An open connection.
+/// An open connection. Nearly two kilobytes, so it stays where it is and its box is passed around.
 pub(super) struct Wire {
     sender: SendRequest<Full<Bytes>>,
     driver: Connection<TokioIo<Stream>, Full<Bytes>>,
@@ -44,12 +44,12 @@ pub(super) struct Failed {
 }
 
 impl Wire {
-    pub(super) async fn open(stream: Stream) -> Result<Self, HttpError> {
+    pub(super) async fn open(stream: Stream) -> Result<Box<Self>, HttpError> {
         let mut builder = Builder::new();
         builder.max_buf_size(MAX_BUFFER_BYTES).max_headers(MAX_HEADERS);
         let opened = builder.handshake(TokioIo::new(stream)).await;
         let (sender, driver) = opened.map_err(|error| HttpError::of_hyper(&error, false))?;
-        Ok(Self { sender, driver, ended: false, idle_since: Tick::ZERO })
+        Ok(Box::new(Self { sender, driver, ended: false, idle_since: Tick::ZERO }))
     }
 
     /// Moves bytes, as far as the socket has some.

@@ -71,7 +71,8 @@ pub(crate) struct Pool {
     settings: PoolSettings,
     tls: Option<Tls>,
     places: Arc<Semaphore>,
-    idle: Mutex<Vec<Wire>>,
+    #[allow(clippy::vec_box, reason = "they come in boxes and go out in boxes")]
+    idle: Mutex<Vec<Box<Wire>>>,
     tracker: TaskTracker,
 }
 
@@ -146,7 +147,7 @@ impl Pool {
 
     fn incoming(
         self: &Arc<Self>,
-        wire: Wire,
+        wire: Box<Wire>,
         place: OwnedSemaphorePermit,
         answer: http::Response<hyper::body::Incoming>,
     ) -> Incoming {
@@ -154,12 +155,13 @@ impl Pool {
         Incoming { head, body: AnswerBody::new(Arc::clone(self), wire, place, body) }
     }
 
-    fn idle_wires(&self) -> MutexGuard<'_, Vec<Wire>> {
+    #[allow(clippy::vec_box, reason = "as the field")]
+    fn idle_wires(&self) -> MutexGuard<'_, Vec<Box<Wire>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection that was used last and still stands.
-    fn take_idle(&self, now: Tick) -> Option<Wire> {
+    fn take_idle(&self, now: Tick) -> Option<Box<Wire>> {
         loop {
             let mut wire = self.idle_wires().pop()?;
             if now.since(wire.idle_since) < IDLE_FOR && wire.is_usable() {
@@ -169,12 +171,12 @@ impl Pool {
     }
 
     /// Takes a connection back whose answer has been read to its end.
-    pub(super) fn give_back(&self, mut wire: Wire, now: Tick) {
+    pub(super) fn give_back(&self, mut wire: Box<Wire>, now: Tick) {
         if !wire.is_usable() {
             return;
         }
         wire.idle_since = now;
-        let old: Vec<Wire> = {
+        let old: Vec<Box<Wire>> = {
             let mut idle = self.idle_wires();
             let old = idle.iter().take_while(|wire| now.since(wire.idle_since) >= IDLE_FOR).count();
             let old = idle.drain(..old).collect();
@@ -198,7 +200,7 @@ impl Pool {
         });
     }
 
-    async fn connect(&self, cx: &Cx<'_>) -> Result<Wire, HttpError> {
+    async fn connect(&self, cx: &Cx<'_>) -> Result<Box<Wire>, HttpError> {
         let limit = self.settings.connect_timeout;
         tokio::select! {
             biased;
@@ -207,7 +209,7 @@ impl Pool {
         }
     }
 
-    async fn connect_somewhere(&self) -> Result<Wire, HttpError> {
+    async fn connect_somewhere(&self) -> Result<Box<Wire>, HttpError> {
         let failed = |error: &std::io::Error| HttpError::Connect(error.to_string());
         let (host, port) = (self.endpoint.host(), self.endpoint.port());
         let addresses = tokio::net::lookup_host((host, port)).await.map_err(|error| failed(&error))?;

@@ -40,6 +40,7 @@ pub(crate) struct ConfiguredModel {
     pub(crate) targets: Arc<Targets>,
     state: Arc<ModelState>,
     whole: WholeStack,
+    counts_tokens: bool,
 }
 
 impl ConfiguredModel {
@@ -61,11 +62,17 @@ impl ConfiguredModel {
                 BoxStep::new(stack.cache(layer).around(around))
             }
         };
-        Self { name, settings, targets, state, whole }
+        let counts_tokens = settings.targets.iter().any(|target| target.limit.tpm.is_some());
+        Self { name, settings, targets, state, whole, counts_tokens }
     }
 
     pub(crate) fn meter(&self) -> &ModelMeter {
         &self.state.meter
+    }
+
+    /// Whether any target limits tokens, so that those of a request are worth counting.
+    pub(crate) fn counts_tokens(&self) -> bool {
+        self.counts_tokens
     }
 
     pub(crate) fn cache(&self) -> Option<&ModelCache> {

@@ -2,7 +2,12 @@
 //!
 //! It is written on bare sockets: what is tested here (cut bodies, dripping, lies in headers) no HTTP server would do.
 
-#![allow(dead_code, unreachable_pub, reason = "compiled into each test, none of which uses all of it")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "compiled into each test, none of which uses all of it"
+)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -240,13 +245,13 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
 }
 
 async fn until_closed(stream: &mut TcpStream) {
-    let mut rest = [0; 1024];
+    let mut rest = vec![0; 1024];
     while !matches!(stream.read(&mut rest).await, Ok(0) | Err(_)) {}
 }
 
 /// The body of the next request; what was read beyond it stays in `read`.
 async fn read_request(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<String> {
-    let mut buffer = [0; 16 * 1024];
+    let mut buffer = vec![0; 16 * 1024];
     loop {
         if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&read[..end]).to_lowercase();

@@ -6,3 +6,4 @@ mod anthropic;
 mod chat;
 mod kit;
 mod models;
+mod responses;

@@ -43,6 +43,15 @@ pub fn encode_ending(object: &str, sequence: u64) -> Option<Frame> {
     Some(Frame::named(kind, Some(sequence), data))
 }
 
+/// The event that says that a stream cannot go on. It is no event of the response, which may be whole.
+pub fn encode_stream_error(code: &str, message: &str, sequence: u64) -> Frame {
+    let data = to_bytes(|event| {
+        event.field("type", "error").field("code", code).field("message", message).field("param", &());
+        event.field("sequence_number", &sequence);
+    });
+    Frame::named("error", Some(sequence), data)
+}
+
 /// The number and the name of an event that was kept, as it stands in its data.
 pub fn read_event(data: &str) -> Option<(u64, String)> {
     #[derive(serde::Deserialize)]

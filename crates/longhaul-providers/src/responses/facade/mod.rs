@@ -13,7 +13,7 @@ mod read;
 mod recover;
 mod stream;
 
-pub use ending::{encode_ending, read_event};
+pub use ending::{encode_ending, encode_stream_error, read_event};
 pub use input::{Page, encode_input_items, read_items};
 pub use object::{Echo, Status, encode_deleted, encode_pending, encode_response};
 pub use read::{ResponsesCall, decode_request};

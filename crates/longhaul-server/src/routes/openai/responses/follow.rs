@@ -16,7 +16,7 @@ use longhaul_core::{Event, EventKind, JobId, OutputData, Span, Tenant};
 use longhaul_engine::{Follow, Followed};
 use longhaul_providers::{
     facade::{Frame, Stamp},
-    responses::facade::{Echo, ResponseStreamEncoder, encode_ending, read_event},
+    responses::facade::{Echo, ResponseStreamEncoder, encode_ending, encode_stream_error, read_event},
 };
 use longhaul_tasks::llm::{EventJoiner, stored::response_id};
 
@@ -110,7 +110,11 @@ impl Reader {
                 }
                 Some(Ok(Followed::Lagged)) => {}
                 // What is missing cannot be told any more, and what follows would not fit to what came before.
-                Some(Ok(Followed::Trimmed(..))) => self.is_over = true,
+                Some(Ok(Followed::Trimmed(..))) => {
+                    self.is_over = true;
+                    let why = "the events of this response are not kept any more; get it without `stream`";
+                    self.tell(&encode_stream_error("stream_expired", why, self.next));
+                }
                 Some(Ok(Followed::Stopping) | Err(_)) | None => self.is_over = true,
             }
         }

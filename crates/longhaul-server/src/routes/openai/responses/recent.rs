@@ -23,8 +23,8 @@ use crate::app::App;
 const REMEMBERED: Span = Span::from_secs(120);
 /// How many are remembered at most; older ones are forgotten first, and then looked for among the jobs.
 const REMEMBERED_MOST: usize = 8_192;
-/// How many jobs are looked at for a repeated call after a restart.
-const LOOKED_AT: usize = 2_000;
+/// How many jobs are looked at for a repeated call that is not remembered here.
+const LOOKED_AT: usize = 600;
 
 type Name = [u8; 32];
 
