@@ -128,3 +128,23 @@ def test_fastapi_app(server: Server, lh: Longhaul, monkeypatch: pytest.MonkeyPat
         seen = client.get(f"/jobs/{sent.json()['job_id']}").json()
         assert (seen["status"], seen["result"]["document_id"]) == ("succeeded", sent.json()["document_id"])
         assert client.get("/jobs/job_unknown").status_code == 404
+
+
+def test_agent(server: Server, lh: Longhaul, tmp_path: Path) -> None:
+    import urllib.request
+
+    with urllib.request.urlopen(f"{server.url}/openapi.json", timeout=10) as document:
+        if "/v1/jobs/{job_id}/input" not in json.load(document)["paths"]:
+            pytest.skip("this server cannot be answered")
+    with example("agent.py", "refund-agent", lh, tmp_path):
+        job_id = told("agent.py", "Refund order 17 to Ada", url=server.url).strip()
+        until(lambda: lh.jobs.get(job_id).status_reason == "waiting_input", 30, "it does not ask")
+        assert "Refunded 1900 cents" in told("agent.py", "approve", job_id, url=server.url)
+        job = lh.jobs.get(job_id)
+        assert (job.output["used"], job.attempt) == (["find_order", "refund"], 1)
+        steps = [event.data["step"] for event in lh.jobs.events(job_id) if event.type == "job.step"]
+        assert steps == ["turn:0", "tool:0", "turn:1", "approval:1", "tool:1", "turn:2"]
+        refused = lh.submit("refund-agent", {"task": "Refund order 18"})
+        until(lambda: refused.get().status_reason == "waiting_input", 30, "it does not ask")
+        refused.answer({"approve": False, "comment": "too late"})
+        assert refused.result(30)["answer"] == "Nothing was refunded: too late"

@@ -54,6 +54,9 @@ pub(crate) use lanes::LaneKey;
 use lanes::Lanes;
 use recent::Recent;
 
+/// How long the lease of a worker elsewhere holds at least after a start.
+const AFTER_RESTART: Span = Span::from_secs(30);
+
 /// Inputs up to this size stay in memory while their job runs, so that an ended job can be shown without reading.
 const INPUT_KEPT: u64 = 8 * 1024;
 
@@ -205,13 +208,20 @@ impl<B: Backing> Ledger<B> {
         Ok(())
     }
 
-    /// Ends the leases that this process's predecessor held: it is dead, and they with it.
+    /// Ends the leases that this process's predecessor held: it is dead, and they with it. Those of workers elsewhere run
+    /// on, and long enough for a sign of life: while there was nobody to hear one, they could not give any.
     pub(crate) fn end_leases_of_the_dead(&mut self) -> Result<(), StoreError> {
         let mut orphans: Vec<i64> = (self.running.values())
             .filter(|entry| entry.job.lease().is_some_and(|lease| lease.in_process))
             .map(|entry| entry.no)
             .collect();
         orphans.sort_unstable();
+        let heard_by = self.now + AFTER_RESTART;
+        for entry in self.running.values_mut() {
+            if let State::Running { lease, .. } = &mut entry.job.state {
+                lease.expires_at = lease.expires_at.max(heard_by);
+            }
+        }
         for no in orphans {
             self.touch_running(no);
             if let Some(entry) = self.touched.get_mut(&no)

@@ -118,6 +118,13 @@ class Checkpoint(Model):
     """Names the step within its job, the same on every attempt: 1 to 200 letters, digits and `_ - . : /`."""
 
 
+class ChunkStored(Model):
+    """Which chunk was stored."""
+
+    chunk_seq: int
+    job_id: str
+
+
 class ClaimJobs(Model):
     """Which jobs a worker would run."""
 
@@ -536,6 +543,15 @@ class KindList(Model):
     """The built-in ones first."""
 
 
+class OutputChunk(Model):
+    """A piece of the output."""
+
+    chunk_seq: int
+    """1, 2, 3 … within the lease."""
+    data: JsonValue
+    """A text, which goes on where the one before ended; or any other JSON, the next item of a list. At most 64 KiB."""
+
+
 class Queue(Model):
     """A queue."""
 
@@ -597,3 +613,18 @@ class UploadForm(Model):
     """The document."""
     options: dict[str, Any] | None = None
     """The options of the kind `document.ingest`, without `document_id`."""
+
+
+WaitKind: TypeAlias = Literal["children", "input"]
+"""What a job can wait for without a worker."""
+
+
+class WaitFor(Model):
+    """What to wait for."""
+
+    for_: WaitKind = Field(alias="for")
+    """`children` or `input`."""
+    prompt: str | None = None
+    """For `input`: the question, for a person."""
+    step: str | None = None
+    """For `input`: the step that the answer becomes. A later claim brings it with the others."""

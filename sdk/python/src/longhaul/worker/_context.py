@@ -64,6 +64,13 @@ class _Base:
         return self._attempt.deadline
 
     @property
+    def children(self) -> list[Any]:
+        """The outputs of the children that the job was submitted with, in their order."""
+        given = self._attempt.input
+        found = given.get("children") if isinstance(given, dict) else None
+        return found if isinstance(found, list) else []
+
+    @property
     def cancelled(self) -> bool:
         """Whether the job shall stop: somebody asked, another worker has it by now, or this one is shutting down."""
         return self._attempt.should_stop

@@ -215,7 +215,7 @@ class Runner:
         for job in answer.json()["jobs"]:
             attempt = Attempt(self, lane.tasks[job["kind"]], job)
             lost = self.held.get(attempt.job_id)
-            if lost is not None:
+            if lost is not None and not lost.is_over and not lost.is_suspended:
                 # It was leased to us again: what runs here under the old lease is of no use.
                 self.lose(lost)
             self.held[attempt.job_id] = attempt
@@ -281,12 +281,16 @@ class Runner:
         else:
             self.log.warning("the lease of %s could not be renewed: %s", attempt.job_id, refusal(answer))
 
+    def forget(self, attempt: Attempt) -> None:
+        """It is over here; not its successor, should the job already run again."""
+        if self.held.get(attempt.job_id) is attempt:
+            del self.held[attempt.job_id]
+
     def lose(self, attempt: Attempt) -> None:
         """The job is another's by now: what it does here is of no use."""
         if not attempt.is_lost:
             attempt.is_lost = True
-            if self.held.get(attempt.job_id) is attempt:
-                del self.held[attempt.job_id]
+            self.forget(attempt)
             self.log.warning("the lease of %s is lost: what it still does here is dropped", attempt.job_id)
             self._stop(attempt)
 
@@ -339,8 +343,7 @@ class Runner:
                 await self._send_many(ends)
         finally:
             for end in ends:
-                if self.held.get(end.attempt.job_id) is end.attempt:
-                    del self.held[end.attempt.job_id]
+                self.forget(end.attempt)
 
     async def _send_many(self, ends: list[End]) -> None:
         results = [

@@ -33,6 +33,9 @@ from ._limits import Cache, Rate
 P = ParamSpec("P")
 R = TypeVar("R")
 
+ADDED = frozenset({"children", "child_errors"})
+"""Fields that the server adds to the input of a job that was submitted with children."""
+
 SAMPLES = 1_000
 """So many durations the percentiles are made of."""
 
@@ -221,6 +224,9 @@ class _Input:
     def arguments(self, value: Any, context: Context | SyncContext) -> dict[str, Any]:
         given: dict[str, Any] = {}
         if self._adapter is not None:
+            if not self._whole and isinstance(value, dict):
+                # What the server adds for a job that was submitted with children is in the context.
+                value = {name: given for name, given in value.items() if name in self._names or name not in ADDED}
             checked = self._adapter.validate_python(value)
             if self._whole:
                 given[self._names[0]] = checked

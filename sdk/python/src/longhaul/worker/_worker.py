@@ -283,7 +283,7 @@ class Worker:
         task = attempt.task
         if isinstance(error, Suspended) or attempt.is_suspended:
             attempt.is_over = True
-            runner.io.loop.call_soon_threadsafe(runner.held.pop, attempt.job_id, None)
+            runner.io.loop.call_soon_threadsafe(runner.forget, attempt)
             return
         if attempt.is_timed_out:
             fail = Fail("attempt_timeout", f"the attempt took longer than {attempt.timeout:g} s")
