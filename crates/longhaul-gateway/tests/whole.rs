@@ -224,6 +224,53 @@ async fn an_endless_answer_is_read_to_its_bound_and_no_further() {
 }
 
 #[tokio::test]
+async fn a_caller_who_leaves_ends_the_providers_call_at_any_poll() {
+    use std::future::Future as _;
+    let server = Provider::start(|n| if n % 2 == 0 { Play::Hang(Vec::new()) } else { answer("x") }).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.targets[0].limit = LimitSettings { concurrency: Some(1), rpm: Some(100_000), tpm: Some(1_000_000_000) };
+    let (gateway, _) = gateway(settings, model);
+    for polls in 1..30 {
+        let requested = options();
+        let mut call = Box::pin(gateway.chat("smart", ask("hi"), &requested));
+        for _ in 0..polls {
+            if call.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready() {
+                break;
+            }
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(call);
+        let stack = gateway.stack("smart").unwrap();
+        let target = &stack.targets[0];
+        assert_eq!((target.places.in_use, target.stats.in_flight, target.limit.waiting), (0, 0, 0));
+        assert_eq!(target.connections.unwrap().0, 0);
+    }
+    let stats = &gateway.stats()["smart"];
+    assert!(stats.cancelled > 0 && stats.failed == 0, "{stats:?}");
+}
+
+#[tokio::test]
+async fn whoever_listens_is_told_of_every_call() {
+    let server = Provider::start(|n| if n == 0 { answer("x") } else { error(400, "") }).await;
+    let (mut settings, model) = smart(&[&server]);
+    settings.models.insert("smart".to_owned(), model);
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let listener = std::sync::Arc::clone(&told);
+    let options = longhaul_gateway::GatewayOptions {
+        observer: Some(std::sync::Arc::new(move |record: &longhaul_gateway::CallRecord| {
+            listener.lock().unwrap().push(record.error.is_some());
+        })),
+        ..longhaul_gateway::GatewayOptions::default()
+    };
+    let gateway = longhaul_gateway::Gateway::new(settings, options).unwrap();
+    gateway.chat("smart", ask("hi"), &support::options()).await.unwrap();
+    gateway.chat_stream("smart", ask("hi"), &support::options()).await.unwrap_err();
+    assert_eq!(*told.lock().unwrap(), [false, true]);
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let elsewhere = Provider::start(|_| answer("stolen")).await;
     let location = format!("location: {}/chat/completions\r\n", elsewhere.url);

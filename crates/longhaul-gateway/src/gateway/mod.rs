@@ -41,6 +41,9 @@ pub struct GatewayOptions {
     pub clock: Option<Arc<dyn Clock>>,
     /// Makes jitter and weighted choice replay; unpredictable if unset.
     pub seed: Option<u64>,
+    /// Is told of every call that has ended, answered or not: for metrics and logs. It should return within
+    /// microseconds. Calls that were given up, and names that no model has, leave no record.
+    pub observer: Option<Arc<dyn Fn(&CallRecord) + Send + Sync>>,
     /// Runs what goes on after a call: refreshing a cached answer, reading the last bytes of a stream.
     pub tracker: TaskTracker,
 }
@@ -178,7 +181,7 @@ impl Gateway {
                 let mut record = answered_record(&model, &cx, began, &answered);
                 record.streamed = true;
                 record.attempts = ask.attempts();
-                model.meter().observe(&record);
+                model.observe(&record);
                 Ok(ChatStream::replay(events, record))
             }
             Err(fail) => Err(failed(&model, &cx, began, &fail, &ask, true)),
@@ -196,7 +199,7 @@ impl Gateway {
         let mut record = answered_record(model, cx, began, answered);
         record.streamed = true;
         record.degraded |= degraded;
-        model.meter().observe(&record);
+        model.observe(&record);
         let events = match &answered.reply {
             Reply::Chat(response) => response.to_events(),
             Reply::Embeddings(_) => Vec::new(),
@@ -221,7 +224,7 @@ impl Gateway {
             Ok(answered) => {
                 let mut record = answered_record(&model, &cx, began, &answered);
                 record.attempts = ask.attempts();
-                model.meter().observe(&record);
+                model.observe(&record);
                 Ok((answered.reply, record))
             }
             Err(fail) => Err(failed(&model, &cx, began, &fail, &ask, false)),
@@ -349,6 +352,6 @@ fn failed(
     if let Some(recorded) = &mut error.record.error {
         recorded.message = message;
     }
-    model.meter().observe(&error.record);
+    model.observe(&error.record);
     error
 }

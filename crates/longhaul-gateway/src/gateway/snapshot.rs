@@ -146,7 +146,7 @@ fn model_state(
         let old = kept.and_then(|state| state.cache.as_ref());
         old.and_then(|old| old.reloaded(wanted)).unwrap_or_else(|| ModelCache::new(wanted, &options.tracker))
     });
-    ModelState { cache, meter }
+    ModelState { cache, meter, observer: options.observer.clone() }
 }
 
 /// What no single setting can know.

@@ -20,6 +20,7 @@ pub(crate) use targets::{Targets, Way};
 
 use crate::call::{Answered, Ask, Reply};
 use crate::error::CallError;
+use crate::record::CallRecord;
 use crate::served::Served;
 use crate::settings::ModelSettings;
 use crate::stats::ModelMeter;
@@ -27,11 +28,14 @@ use crate::stream::Opened;
 use crate::target::{CallFail, StreamStack, Target, WholeStack};
 
 /// The living parts of a model.
-#[derive(Debug)]
 pub(crate) struct ModelState {
     pub(crate) cache: Option<ModelCache>,
     pub(crate) meter: Arc<ModelMeter>,
+    pub(crate) observer: Option<Observer>,
 }
+
+/// Is told of every call that has ended.
+pub(crate) type Observer = Arc<dyn Fn(&CallRecord) + Send + Sync>;
 
 /// A model, ready to be asked.
 pub(crate) struct ConfiguredModel {
@@ -64,6 +68,14 @@ impl ConfiguredModel {
         };
         let counts_tokens = settings.targets.iter().any(|target| target.limit.tpm.is_some());
         Self { name, settings, targets, state, whole, counts_tokens }
+    }
+
+    /// Counts a call that has ended, and tells whoever listens.
+    pub(crate) fn observe(&self, record: &CallRecord) {
+        self.state.meter.observe(record);
+        if let Some(observer) = &self.state.observer {
+            observer(record);
+        }
     }
 
     pub(crate) fn meter(&self) -> &ModelMeter {

@@ -243,7 +243,7 @@ impl Live {
 
     fn close(&mut self, record: CallRecord) {
         self.ended = true;
-        self.session.model.meter().observe(&record);
+        self.session.model.observe(&record);
         self.record = Some(Box::new(record));
     }
 
