@@ -143,7 +143,7 @@ fn no_promise_is_broken_in_a_long_night_of_storms() {
 
 /// Two runs of a seed are the same in every event, time and answer: a printed seed is worth something.
 #[test]
-fn a_seed_replays_to_the_last_event() {
+fn a_seed_gives_the_same_run_to_the_last_event() {
     for_all(0..SEEDS_TWICE, |seed| {
         let (one, other) = (storm(seed, None, true), storm(seed, None, true));
         let parting = one.told.iter().zip(&other.told).find(|(one, other)| one != other);
