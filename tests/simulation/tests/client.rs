@@ -132,9 +132,8 @@ pub(crate) async fn answer(world: &World, tenant: &Tenant, job: JobId) {
     let value = world.fresh();
     world.book().give_answer(job, value);
     let owner = tenant.clone();
-    let asked = world.ask(None, move |server| async move {
-        server.engine.answer(&owner, job, value.to_string().into()).await
-    });
+    let asked =
+        world.ask(None, move |server| async move { server.engine.answer(&owner, job, value.to_string().into()).await });
     let asked = asked.await;
     world.note(format_args!("answer {value} to {job}: {asked:?}"));
     if let Asked::Answered(Ok(_)) = asked {

@@ -23,13 +23,9 @@ pub(crate) struct Scenario {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mishap {
     /// The process is killed, after so many polls of its tasks.
-    Crash {
-        after_polls: u64,
-    },
+    Crash { after_polls: u64 },
     /// It is asked to stop, and may take so long to end what it does.
-    Stop {
-        drain_for: Span,
-    },
+    Stop { drain_for: Span },
     /// The machine is suspended.
     Suspend(Span),
     /// The disk is full.
@@ -39,9 +35,7 @@ pub(crate) enum Mishap {
     /// Every sync takes long.
     SlowDisk(Span),
     /// It cannot be known whether the next batch is durable.
-    DoubtfulBatch {
-        is_kept: bool,
-    },
+    DoubtfulBatch { is_kept: bool },
 }
 
 impl Scenario {

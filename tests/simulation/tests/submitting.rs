@@ -197,8 +197,7 @@ async fn submit_once(world: &World, tenant: &Tenant, wanted: &[Wanted], key: Opt
     };
     let requests: Vec<JobRequest> = wanted.iter().map(|wanted| wanted.request(world)).collect();
     let (owner, idempotency) = (tenant.clone(), key.cloned());
-    let asked =
-        world.ask(None, move |server| async move { server.engine.submit(&owner, requests, idempotency).await });
+    let asked = world.ask(None, move |server| async move { server.engine.submit(&owner, requests, idempotency).await });
     let (ends, tried) = judge(asked.await, operations.len());
     if let Try::Taken = tried {
         receipts(world, tenant, key, wanted, &ends);
@@ -226,13 +225,7 @@ fn judge(asked: Asked<Result<Accepted, Rejected>>, count: usize) -> (Vec<Receipt
     }
 }
 
-fn receipts(
-    world: &World,
-    tenant: &Tenant,
-    key: Option<&Idempotency>,
-    wanted: &[Wanted],
-    receipts: &[Receipt],
-) {
+fn receipts(world: &World, tenant: &Tenant, key: Option<&Idempotency>, wanted: &[Wanted], receipts: &[Receipt]) {
     let jobs: Vec<JobId> = receipts.iter().filter_map(|receipt| receipt.as_ref().ok().copied()).collect();
     world.note(format_args!("submitted {jobs:?}"));
     let mut book = world.book();
