@@ -84,6 +84,7 @@ fn judge_deadline(world: &World, job: &Job) {
 
 /// Sees to it that every job comes to its end: none is without somebody or something that will end it.
 async fn settle(world: &World) {
+    // Nobody asks after any of them: a question brings a job to the store's mind.
     let mut live = Vec::new();
     for _ in 0..SETTLED_IN_S {
         live = all_jobs(world).await;
@@ -93,7 +94,6 @@ async fn settle(world: &World) {
         }
         for job in &live {
             judge_deadline(world, job);
-            client::explain(world, &job.spec.tenant, job.spec.id).await;
             if matches!(job.state, State::Waiting { wait: Wait::Input { .. }, .. }) {
                 client::answer(world, &job.spec.tenant, job.spec.id).await;
             }

@@ -50,6 +50,8 @@ pub(super) fn step(from: Option<Phase>, event: &str) -> Result<Phase, String> {
         (None, "job.waiting") => Ok(Waiting),
         (Some(Queued), "job.running") => Ok(Running),
         (Some(Running), "job.waiting") => Ok(Waiting),
+        // What was waited for has come, and is kept as a step; what was streamed since the last one is void.
+        (Some(Waiting), "job.step" | "job.output.reset") => Ok(Waiting),
         (Some(Running), "job.succeeded") => Ok(Succeeded),
         (Some(Queued | Running | Waiting), "job.failed") => Ok(Failed),
         (Some(Queued | Running | Waiting), "job.cancelled") => Ok(Cancelled),

@@ -58,6 +58,10 @@ fn complaints(name: &str, text: &str) -> Vec<String> {
     if let Some(word) = words.map(|word| word.trim_end_matches(".rs")).find(|word| EMPTY_NAMES.contains(word)) {
         found.push(format!("{name}: `{word}` says nothing of what is inside"));
     }
+    let draws_lots = |after: &str| !after.trim_start().starts_with("biased;");
+    if name.contains("longhaul-engine/src") && text.split("select! {").skip(1).any(draws_lots) {
+        found.push(format!("{name}: a `select!` that is not biased draws lots, and no seed replays that"));
+    }
     if !text.trim_start().starts_with("//!") && lines > 40 {
         found.push(format!("{name}: does not open with what it is for"));
     }
@@ -72,6 +76,8 @@ fn a_file_that_breaks_a_rule_is_named_with_the_rule() {
     assert_eq!(complaints("crates/a/src/common/x.rs", "//! x\n").len(), 1);
     assert_eq!(complaints("crates/a/src/mute.rs", &"fn f() {}\n".repeat(50)).len(), 1);
     assert_eq!(complaints("crates/a/Cargo.toml", "[package]\n").len(), 1);
+    let unbiased = "//! x\nfn f() { tokio::select! { () = a => {} () = b => {} } }\n";
+    assert_eq!(complaints("crates/longhaul-engine/src/f.rs", unbiased).len(), 1);
 }
 
 #[test]
