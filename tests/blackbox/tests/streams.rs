@@ -182,6 +182,7 @@ async fn ten_thousand_open_streams_fit_into_a_gibibyte_and_are_resumed_after_a_r
     }
     let all = async |generation: usize| {
         let mut opened = all_open.subscribe();
+        #[allow(clippy::disallowed_methods, reason = "how long it takes is what is measured")]
         let begun = Instant::now();
         while open.load(Ordering::Relaxed) < STREAMS * generation {
             let _ = tokio::time::timeout(Duration::from_millis(100), opened.changed()).await;
