@@ -227,6 +227,21 @@ fn a_stream_cut_anywhere_is_no_whole_answer() {
 }
 
 #[test]
+fn a_stream_that_never_says_why_it_ended_is_no_whole_answer() {
+    let chunk = r#"{"id":"x","model":"m","choices":[{"index":0,"delta":{"content":"Half"}}]}"#;
+    let told = events(openai().stream_decoder(), [format!("data: {chunk}\n\ndata: [DONE]\n\n").as_bytes()]);
+    let Some(StreamEvent::Error(error)) = told.last() else { panic!("{told:?}") };
+    assert_eq!(error.code, ErrorCode::StreamInterrupted);
+}
+
+#[test]
+fn headers_tell_how_much_is_left() {
+    let pairs = [("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "6m0s")];
+    let limits = with_reply(200, &pairs, b"", |reply| openai().rate_limits(reply.head));
+    assert_eq!(limits.hold(), Some(Duration::from_secs(360)));
+}
+
+#[test]
 fn an_error_inside_a_good_stream_is_an_error() {
     let told = streamed(&openai(), "openai/error_stream.sse");
     let Some(StreamEvent::Error(error)) = told.last() else { panic!("{told:?}") };

@@ -375,6 +375,23 @@ fn a_continued_stream_is_the_stream_that_would_have_been() {
 }
 
 #[test]
+fn what_an_interrupted_attempt_said_is_forgotten_after_a_second_crash_too() {
+    let mut encoder = ResponseStreamEncoder::new(stamp(), simple().echo);
+    let mut committed = Vec::new();
+    deltas()[..6].iter().for_each(|event| encoder.push(event, &mut committed));
+    encoder.interrupt(&mut committed);
+    encoder.push(&deltas()[2], &mut committed);
+    let data = committed.iter().map(|frame| frame.data.as_str());
+    let mut recovered = ResponseStreamEncoder::recover(stamp(), simple().echo, data).unwrap();
+    let mut rest = Vec::new();
+    recovered.push(&StreamEvent::Finished(Finish::of(FinishReason::Stop)), &mut rest);
+    let last = json(rest.last().unwrap().data.as_bytes());
+    let output = last["response"]["output"].as_array().unwrap();
+    assert_eq!(output.len(), 1, "{output:?}");
+    assert_eq!(output[0]["content"][0]["text"], "Hel");
+}
+
+#[test]
 fn kept_events_that_do_not_follow_each_other_are_refused() {
     let out = frames(ResponseStreamEncoder::new(stamp(), simple().echo), &deltas());
     let gap = [out[0].data.as_str(), out[2].data.as_str()];
