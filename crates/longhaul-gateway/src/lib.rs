@@ -50,7 +50,7 @@ pub use call::CallOptions;
 pub use error::{Failure, GatewayError};
 pub use gateway::{
     BadGateway, BreakerHand, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LayerView, LimitView,
-    ModelView, PlacesView, Reloaded, RetryView, StackView, TargetCheck, TargetView, UnknownTarget,
+    ModelView, Observer, PlacesView, Reloaded, RetryView, StackView, TargetCheck, TargetView, UnknownTarget,
 };
 pub use http::{BadBaseUrl, Endpoint, PoolSettings};
 pub use local::{LOCAL_MODEL, LocalModel};
