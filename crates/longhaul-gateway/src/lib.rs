@@ -41,12 +41,16 @@ mod stats;
 mod stream;
 mod target;
 
+/// What a call is made of: [`chat`](longhaul_providers::chat), [`embeddings`](longhaul_providers::embeddings), and the façades
+/// that read a client's request and write the answer as its SDK expects it.
+pub use longhaul_providers as providers;
+
 pub use analysis::{Analysis, AnalysisProblem, AnalysisResult};
 pub use call::CallOptions;
 pub use error::{Failure, GatewayError};
 pub use gateway::{
     BadGateway, BreakerHand, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LayerView, LimitView,
-    ModelView, PlacesView, Reloaded, RetryView, StackView, TargetCheck, TargetView, UnknownTarget,
+    ModelView, Observer, PlacesView, Reloaded, RetryView, StackView, TargetCheck, TargetView, UnknownTarget,
 };
 pub use http::{BadBaseUrl, Endpoint, PoolSettings};
 pub use local::{LOCAL_MODEL, LocalModel};

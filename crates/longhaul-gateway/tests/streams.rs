@@ -23,15 +23,16 @@ const SECOND: Duration = Duration::from_secs(1);
 async fn read(stream: &mut ChatStream) -> (String, Option<ErrorCode>) {
     let mut told = Accumulator::new();
     let mut failed = None;
-    let mut ends = 0;
+    let (mut begins, mut ends) = (0, 0);
     while let Some(event) = stream.next().await {
         ends += usize::from(event.is_end());
+        begins += usize::from(matches!(event, StreamEvent::Started { .. }));
         if let StreamEvent::Error(error) = &event {
             failed = Some(error.code);
         }
         told.push(&event);
     }
-    assert_eq!(ends, 1, "one end");
+    assert_eq!((begins, ends), (1, 1), "one beginning, one end");
     (told.into_response().text(), failed)
 }
 

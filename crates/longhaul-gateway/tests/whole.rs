@@ -204,6 +204,7 @@ async fn broken_answers_are_the_providers_failure() {
         assert_eq!(failed.provider.as_ref().unwrap().code, code, "{name}: {failed}");
         assert_eq!(server.requests(), 3, "{name} is tried again");
         assert_eq!(failed.http_status(), 502, "{name}");
+        assert_eq!(failed.to_string().contains("compressed (gzip)"), name == "compressed", "{failed}");
     }
 }
 
@@ -335,6 +336,7 @@ async fn the_same_question_is_answered_from_the_cache_per_tenant_and_together() 
     let server = Provider::start(|_| answer("kept")).await;
     let (settings, mut model) = smart(&[&server]);
     model.cache = Some(CacheSettings::of(Scenario::UserQuery));
+    model.targets[0].price = Some(Price { input_per_mtok: 1.0, ..Price::default() });
     let (gateway, clock) = gateway(settings, model);
     let calls = (0..10).map(|_| {
         let gateway = gateway.clone();
@@ -346,6 +348,7 @@ async fn the_same_question_is_answered_from_the_cache_per_tenant_and_together() 
     assert_eq!((uses[0], uses[1], uses[9]), (CacheUse::Miss, CacheUse::Coalesced, CacheUse::Coalesced));
     let hit = gateway.chat("smart", ask("hi"), &options()).await.unwrap();
     assert_eq!((hit.record.cache, hit.record.attempts, hit.response.text()), (CacheUse::Hit, 0, "kept".to_owned()));
+    assert_eq!(hit.record.cost_microusd, Some(0), "an answer from the cache costs nothing");
     gateway.chat("smart", ask("hi"), &longhaul_gateway::CallOptions::for_tenant("other")).await.unwrap();
     assert_eq!(server.requests(), 2, "another tenant shares nothing");
     let fresh = gateway.chat("smart", ask("hi"), &options().skip_cache(true)).await.unwrap();

@@ -34,6 +34,9 @@ use crate::stats::ModelMeter;
 use crate::stream::{ChatStream, Live, Session};
 use crate::target::CallFail;
 
+/// Is told of a call that has ended.
+pub type Observer = Arc<dyn Fn(&CallRecord) + Send + Sync>;
+
 /// What a gateway takes from its surroundings.
 #[derive(Clone, Default)]
 pub struct GatewayOptions {
@@ -43,7 +46,7 @@ pub struct GatewayOptions {
     pub seed: Option<u64>,
     /// Is told of every call that has ended, answered or not: for metrics and logs. It should return within
     /// microseconds. Calls that were given up, and names that no model has, leave no record.
-    pub observer: Option<Arc<dyn Fn(&CallRecord) + Send + Sync>>,
+    pub observer: Option<Observer>,
     /// Runs what goes on after a call: refreshing a cached answer, reading the last bytes of a stream.
     pub tracker: TaskTracker,
 }

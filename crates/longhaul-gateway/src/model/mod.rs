@@ -20,6 +20,7 @@ pub(crate) use targets::{Targets, Way};
 
 use crate::call::{Answered, Ask, Reply};
 use crate::error::CallError;
+use crate::gateway::Observer;
 use crate::record::CallRecord;
 use crate::served::Served;
 use crate::settings::ModelSettings;
@@ -33,9 +34,6 @@ pub(crate) struct ModelState {
     pub(crate) meter: Arc<ModelMeter>,
     pub(crate) observer: Option<Observer>,
 }
-
-/// Is told of every call that has ended.
-pub(crate) type Observer = Arc<dyn Fn(&CallRecord) + Send + Sync>;
 
 /// A model, ready to be asked.
 pub(crate) struct ConfiguredModel {
