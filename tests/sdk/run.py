@@ -1,7 +1,7 @@
 """Runs the official SDKs against the built program, with three things behind it: the simulated provider, the wire
 fixtures over a socket, and a real model.
 
-    python run.py PROGRAM [--node PATH] [--only NAME] [--no-model]
+    python run.py PROGRAM [--node PATH] [--only FILE] [--match TEST] [--no-model]
 
 It starts the upstreams and the server, then each test program with LONGHAUL_URL and CONTROL_URL in its environment.
 `POST $CONTROL_URL/kill` kills the server (SIGKILL) and starts it again on the same port and data; a test asks for that
@@ -123,7 +123,8 @@ def main() -> int:
     arguments.add_argument("program", type=pathlib.Path)
     arguments.add_argument("--node", default="node")
     arguments.add_argument("--node-modules", type=pathlib.Path, default=ROOT / "target/sdk/node/node_modules")
-    arguments.add_argument("--only")
+    arguments.add_argument("--only", help="a part of a file's name")
+    arguments.add_argument("--match", help="a part of a test's name")
     arguments.add_argument("--no-model", action="store_true")
     arguments.add_argument("--serve", action="store_true", help="start everything, print the address, wait")
     options = arguments.parse_args()
@@ -152,11 +153,16 @@ def main() -> int:
             return 0
         # ES modules are looked up beside the file, so the tests are run from where the packages are.
         node_home = options.node_modules.parent
-        programs = [([sys.executable, "-m", "unittest", "-v", path.stem], path) for path in sorted((HERE / "python").glob("test_*.py"))]
+        match = ["-k", options.match] if options.match else []
+        programs = [
+            ([sys.executable, "-m", "unittest", "-v", *match, path.stem], path)
+            for path in sorted((HERE / "python").glob("test_*.py"))
+        ]
+        match = [f"--test-name-pattern={options.match}"] if options.match else []
         for path in sorted((HERE / "node").glob("*.test.mjs")):
             copy = node_home / path.name
             copy.write_text(path.read_text())
-            programs.append(([options.node, "--test", "--test-reporter=spec", copy], path))
+            programs.append(([options.node, "--test", "--test-reporter=spec", *match, copy], path))
         for command, path in programs:
             if options.only and options.only not in str(path):
                 continue
