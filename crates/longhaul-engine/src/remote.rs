@@ -71,7 +71,7 @@ impl Drop for Untold {
         self.engine.inner.tasks.spawn(async move {
             for held in held {
                 // A lease that is lost needs no release.
-                let _ = engine.inner.store.finish(held, Outcome::Released).await;
+                let _ = engine.finish(&held, Outcome::Released).await;
             }
         });
     }
