@@ -154,7 +154,7 @@ impl Engine {
 impl Engine {
     /// Writes the end of an attempt; what the store cannot take now is tried again, under a lease that goes on being
     /// kept, so that finished work is not done twice because a disk was full.
-    async fn finish(&self, held: &longhaul_store::Held, outcome: Outcome) -> Result<Status, StoreError> {
+    pub(crate) async fn finish(&self, held: &longhaul_store::Held, outcome: Outcome) -> Result<Status, StoreError> {
         let inner = &*self.inner;
         loop {
             match inner.store.finish(held.clone(), outcome.clone()).await {

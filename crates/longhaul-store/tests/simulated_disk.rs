@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 struct Told(Arc<Mutex<Fate>>);
 
 impl Told {
-    fn from_now_on(&self, fate: Fate) {
+    fn let_batches_fare(&self, fate: Fate) {
         *self.0.lock().unwrap() = fate;
     }
 }
@@ -63,11 +63,11 @@ async fn a_lease_that_comes_back_while_the_disk_is_full_is_released_when_there_i
         let mut claiming = pin!(w.store.claim(claim(1)));
         assert!(poll_once(claiming.as_mut()).is_pending());
         w.submit(w.spec()).await;
-        told.from_now_on(Fate::Refused(StoreError::StorageFull));
+        told.let_batches_fare(Fate::Refused(StoreError::StorageFull));
         // Granted, and dropped before anybody has looked.
     }
     assert_eq!(w.store.sweep().await.err(), Some(StoreError::StorageFull));
-    told.from_now_on(Fate::Kept);
+    told.let_batches_fare(Fate::Kept);
     w.store.sweep().await.unwrap();
     let leased = w.take(claim(1)).await;
     assert_eq!(leased.len(), 1, "the job waits for a lease that nobody holds");
@@ -82,11 +82,11 @@ async fn a_batch_in_doubt_is_there_when_the_disk_is_opened_again() {
     let (disk, told) = disk();
     let mut w = World::with(disk).await;
     let error = StoreError::Unavailable("no answer".into());
-    told.from_now_on(Fate::KeptInDoubt(error.clone()));
+    told.let_batches_fare(Fate::KeptInDoubt(error.clone()));
     let spec = w.spec();
     let id = spec.id;
     assert_eq!(w.submit_all(vec![spec], None).await, Err(error));
-    told.from_now_on(Fate::Kept);
+    told.let_batches_fare(Fate::Kept);
     assert!(matches!(w.submit_all(vec![w.spec()], None).await, Err(StoreError::Unavailable(_))));
     w.reopen().await;
     assert_eq!(w.store.job(&tenant(), id).await.unwrap().job.status(), Status::Queued);

@@ -3,9 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    sync::Arc,
 };
 
-use longhaul_core::{JobId, LeaseToken, Payload, QueueName, Span, Tenant, Timestamp};
+use longhaul_core::{Event, JobId, LeaseToken, Payload, QueueName, Span, Tenant, Timestamp};
 use longhaul_store::{Held, Idempotency};
 use longhaul_testkit::history::{Answer, Call, Record};
 
@@ -112,6 +113,8 @@ pub(crate) struct Book {
     /// Leases that reached whoever claimed: the job, and which of its leases.
     taken: BTreeSet<(JobId, u32)>,
     steps: BTreeMap<(JobId, String), Payload>,
+    /// What readers were given of a job, from its first event on.
+    transcripts: BTreeMap<JobId, Vec<Arc<Event>>>,
     spawned: BTreeMap<(JobId, String), Vec<JobId>>,
     answers: BTreeMap<JobId, Vec<Given>>,
     pauses: BTreeMap<QueueName, Pause>,
@@ -255,6 +258,32 @@ impl Book {
     pub(crate) fn hear_spawn(&mut self, job: JobId, name: String, ids: Vec<JobId>) -> Option<Vec<JobId>> {
         let known = self.spawned.entry((job, name)).or_insert_with(|| ids.clone());
         (*known != ids).then(|| known.clone())
+    }
+
+    // ── readers ──
+
+    /// How far readers have come with a job.
+    pub(crate) fn read_so_far(&self, job: JobId) -> u64 {
+        self.transcripts.get(&job).map_or(0, |events| events.len() as u64)
+    }
+
+    /// Hears what a reader was given. What is wrong with it, when it does not fit to what was given before.
+    pub(crate) fn hear_read(&mut self, job: JobId, events: Vec<Arc<Event>>) -> Option<String> {
+        let transcript = self.transcripts.entry(job).or_default();
+        for event in events {
+            let place = event.seq as usize - 1;
+            match transcript.get(place) {
+                Some(before) if *before == event => {}
+                Some(before) => return Some(format!("{before:?} was given, then {event:?}")),
+                None if place == transcript.len() => transcript.push(event),
+                None => return Some(format!("{event:?} was given after {}", transcript.len())),
+            }
+        }
+        None
+    }
+
+    pub(crate) fn transcript(&self, job: JobId) -> &[Arc<Event>] {
+        self.transcripts.get(&job).map_or(&[], Vec::as_slice)
     }
 
     // ── answers ──

@@ -1,7 +1,7 @@
 //! Clients: they submit, look, wait, cancel, erase, submit again; two tenants, who must not see each other.
 
 use longhaul_core::{JobId, QueueName, Span, Tenant};
-use longhaul_engine::{Rejected, Waited};
+use longhaul_engine::{Followed, Rejected, Waited};
 use longhaul_store::StoreError;
 use longhaul_testkit::history::{Answer, Call};
 
@@ -46,7 +46,8 @@ pub(crate) async fn client(world: World, tenant: Tenant, deeds: usize) {
             75..83 => with_any_job(&world, look_at).await,
             83..85 => with_any_job(&world, explain).await,
             85..87 => with_any_job(&world, answer).await,
-            87..92 => with_any_job(&world, wait).await,
+            87..89 => with_any_job(&world, wait).await,
+            89..92 => with_any_job(&world, read_along).await,
             92..96 => {
                 census(&world, &tenant).await;
             }
@@ -155,6 +156,37 @@ pub(crate) async fn explain(world: &World, tenant: &Tenant, job: JobId) {
     let is_idle = !job.status().is_terminal() && job.lease().is_none();
     if job.version == version && is_idle && blocker.is_none() {
         world.accuse("unexplained", format!("{} is {:?}, and nothing says why", job.spec.id, job.state));
+    }
+}
+
+/// Reads a job's events as they come, from where the last reader has left off.
+async fn read_along(world: &World, tenant: &Tenant, job: JobId) {
+    for _ in 0..3 {
+        let after = world.book().read_so_far(job);
+        let (owner, inner) = (tenant.clone(), world.clone());
+        let asked = world.ask(None, move |server| async move {
+            let mut follow = server.engine.follow(&owner, job, after).await?;
+            let mut read = Vec::new();
+            for _ in 0..6 {
+                let next = tokio::select! {
+                    biased;
+                    next = follow.next() => next,
+                    () = inner.sleep(Span::from_millis(1_500)) => None,
+                };
+                match next.transpose()? {
+                    Some(Followed::Events(events)) => read.extend(events),
+                    Some(Followed::Lagged) => {}
+                    Some(Followed::Trimmed(..) | Followed::Stopping) | None => break,
+                }
+            }
+            Ok::<_, StoreError>(read)
+        });
+        if let Asked::Answered(Ok(read)) = asked.await {
+            let wrong = world.book().hear_read(job, read);
+            if let Some(wrong) = wrong {
+                world.accuse("transcript torn", format!("of {job}: {wrong}"));
+            }
+        }
     }
 }
 

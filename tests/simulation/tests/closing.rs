@@ -199,6 +199,10 @@ fn judge_job(world: &World, seen: &Seen) {
         world.accuse("ends miscounted", format!("{id} has {ends} terminal events"));
     }
     let starts = events.iter().filter(|event| event.kind.name() == "job.running").count();
+    let differs = world.book().transcript(id).iter().zip(events).any(|(read, event)| **read != *event);
+    if differs || world.book().read_so_far(id) > job.last_seq {
+        world.accuse("transcript torn", format!("of {id}: readers were given what is not stored"));
+    }
     judge_answer(world, seen);
     if starts != job.leases() as usize || starts != attempts.len() {
         let (leases, attempts) = (job.leases(), attempts.len());

@@ -110,7 +110,7 @@ fn storms(seeds: std::ops::Range<u64>) -> book::Counts {
 }
 
 /// What has to happen somewhere in so many storms: where nothing happens, nothing is proved.
-const LIVED: [&str; 15] = [
+const LIVED: [&str; 17] = [
     "job succeeded",
     "job failed",
     "job cancelled",
@@ -122,6 +122,8 @@ const LIVED: [&str; 15] = [
     "attempt parked",
     "attempt cancelled",
     "attempt deadline_exceeded",
+    "attempt waiting",
+    "error child_failed",
     "error worker_lost",
     "error worker_crash_loop",
     "error attempt_timeout",

@@ -73,7 +73,7 @@ pub(crate) fn killed_at(polls: u64, is_told: bool) -> Verdict {
     let mut cast = Cast::new();
     let (inner, owner) = (world.clone(), tenant(TENANTS[0]));
     cast.add(async move {
-        for kind in ["work", "echo", "remote"] {
+        for kind in ["work", "echo", "remote", "parent", "stream", "asker"] {
             submit(&inner, &owner, vec![Wanted::plain(&inner, kind)], true).await;
         }
     });

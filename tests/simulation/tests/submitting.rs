@@ -206,16 +206,20 @@ async fn submit_once(world: &World, tenant: &Tenant, wanted: &[Wanted], key: Opt
     for (op, end) in operations.into_iter().zip(ends) {
         match end {
             Ok(job) => book.end(op, End::Ok(Answer::Submitted { job_id: job.to_string() })),
-            Err(end) => book.end(op, end),
+            Err(end) => book.end(op, *end),
         }
     }
     tried
 }
 
-type Receipt = Result<JobId, End>;
+type Receipt = Result<JobId, Box<End>>;
 
 fn judge(asked: Asked<Result<Accepted, Rejected>>, count: usize) -> (Vec<Receipt>, Try) {
-    let all = |end: fn(String) -> End, why: String| (0..count).map(|_| Err(end(why.clone()))).collect();
+    let all = |end: fn(String) -> End, why: String| -> Vec<Receipt> {
+        let mut receipts = Vec::with_capacity(count);
+        receipts.resize_with(count, || Err(Box::new(end(why.clone()))));
+        receipts
+    };
     match asked {
         Asked::Answered(Ok(accepted)) => (accepted.jobs.into_iter().map(Ok).collect(), Try::Taken),
         Asked::Answered(Err(Rejected::Store(StoreError::Unavailable(why)))) => (all(End::Info, why), Try::Unknown),
