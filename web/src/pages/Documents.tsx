@@ -14,6 +14,7 @@ interface Taken {
 interface Passage {
   chunk_id?: string;
   page?: number;
+  section?: string | null;
   text: string;
   score: number;
 }
@@ -83,8 +84,8 @@ function Document({ document }: { document: Taken }) {
     enabled: asked !== "" && status === "succeeded",
     queryFn: async () => {
       const answer = await send(`/v1/documents/${document.document_id}/search?q=${encodeURIComponent(asked)}`);
-      const body = (await answer.json()) as { data?: Passage[]; results?: Passage[] };
-      return body.data ?? body.results ?? [];
+      const body = (await answer.json()) as { hits: Passage[] };
+      return body.hits;
     },
   });
   return (
@@ -95,7 +96,8 @@ function Document({ document }: { document: Taken }) {
       </div>
       <p>
         {status === "running" && <progress value={progress?.fraction ?? undefined} max={1} aria-label="Progress" />}{" "}
-        <span className="faint">{progress?.message}</span> <Link href={`/ui/jobs/${document.job_id}`}>its job</Link>
+        {status === "running" && progress?.message && <span className="faint">{progress.message} · </span>}
+        <Link href={`/ui/jobs/${document.job_id}`}>How it was read</Link>
       </p>
       {status === "failed" && <p className="bad">{(end?.data as { error?: { message?: string } })?.error?.message}</p>}
       {status === "succeeded" && (
@@ -106,7 +108,7 @@ function Document({ document }: { document: Taken }) {
             setAsked(String(new FormData(event.currentTarget).get("q") ?? ""));
           }}
         >
-          <label style={{ flex: 1 }}>
+          <label className="grow">
             Search in it
             <input name="q" placeholder="what you look for" />
           </label>
@@ -117,9 +119,10 @@ function Document({ document }: { document: Taken }) {
       {found.data?.length === 0 && <Empty>Nothing in it answers that.</Empty>}
       {found.data?.map((passage, index) => (
         <blockquote key={passage.chunk_id ?? index}>
-          <p>{passage.text}</p>
+          <p className="passage">{passage.text}</p>
           <p className="faint">
-            {passage.page !== undefined && `page ${passage.page} · `}score {passage.score.toFixed(3)}
+            {passage.page !== undefined && `page ${passage.page} · `}
+            {passage.section && `${passage.section} · `}score {passage.score.toFixed(3)}
           </p>
         </blockquote>
       ))}

@@ -79,7 +79,7 @@ export function JobPage({ id }: { id: string }) {
                 {view.progress.message}
               </Fact>
             )}
-            <Fact name="made">{view.created_at}</Fact>
+            <Fact name="made">{new Date(view.created_at).toLocaleString("en-GB")}</Fact>
             {view.started_at && <Fact name="waited">{duration(between(view.created_at, view.started_at))}</Fact>}
             {view.started_at && <Fact name="ran">{duration(between(view.started_at, view.finished_at))}</Fact>}
             {view.model && <Fact name="model">{view.model}</Fact>}
@@ -125,7 +125,7 @@ export function JobPage({ id }: { id: string }) {
       <section className="wide">
         <div className="card">
           <h2>Events</h2>
-          <div className="events" tabIndex={0} aria-label="Events">
+          <div className="events" tabIndex={0} role="log" aria-label="Events">
             {followed.events.map((event) => (
               <div className="one" key={event.seq}>
                 <span className="faint">{event.seq}</span>
@@ -184,6 +184,7 @@ interface Bar {
   to: number;
   tint: string;
   note: string;
+  inner?: boolean;
 }
 
 /** Attempts, waits and what layers decided, on one line of time. */
@@ -195,8 +196,10 @@ function Waterfall({ job, attempts, events }: { job: Job; attempts: Attempt[]; e
   return (
     <div className="fall">
       {bars.map((bar, index) => (
-        <div className="bar" key={index}>
-          <span>{bar.name}</span>
+        <div className={bar.inner ? "bar inner" : "bar"} key={index}>
+          <span className="what">
+            {bar.name} {bar.note && <span className="faint">{bar.note}</span>}
+          </span>
           <span className={`track ${bar.tint}`} title={bar.note}>
             <span
               style={{
@@ -205,8 +208,7 @@ function Waterfall({ job, attempts, events }: { job: Job; attempts: Attempt[]; e
               }}
             />
           </span>
-          <span className="faint">{duration(bar.to - bar.from)}</span>
-          {bar.note && <span className="faint" style={{ gridColumn: "2 / -1" }}>{bar.note}</span>}
+          <span className="faint number">{bar.to > bar.from ? duration(bar.to - bar.from) : ""}</span>
         </div>
       ))}
     </div>
@@ -216,6 +218,37 @@ function Waterfall({ job, attempts, events }: { job: Job; attempts: Attempt[]; e
 const OUTCOMES: Record<string, string> = {
   succeeded: "good", failed: "bad", crashed: "bad", running: "busy", cancelled: "warn", deadline_exceeded: "bad",
 };
+
+/** What one call of a model went through: the data of a `job.layer` event. */
+interface CallRecord {
+  model: string;
+  target: string | null;
+  cache: string;
+  attempts: number;
+  degraded: boolean;
+  error: unknown;
+  took_us: number;
+  first_token_us: number | null;
+  layers: Decision[];
+}
+
+interface Decision {
+  at_us: number;
+  layer: string;
+  decision: string;
+  /** Milliseconds where the decision took or takes time, else a count. */
+  detail: number;
+  stack: string;
+}
+
+/** A layer's decision: a call reaches back over the time it took, a wait forward, everything else is a moment. */
+function decided(decision: Decision, began: number): Bar {
+  const at = began + decision.at_us / 1_000;
+  const bar = { name: decision.stack, inner: true, from: at, to: at, tint: "warn", note: decision.decision.replaceAll(/[._]/g, " ") };
+  if (decision.decision === "retry.scheduled") return { ...bar, to: at + decision.detail, tint: "idle", note: "waits before the retry" };
+  if (decision.layer === "call") return { ...bar, from: Math.max(began, at - decision.detail), tint: decision.decision === "call.ok" ? "good" : "bad" };
+  return bar;
+}
 
 function barsOf(job: Job, attempts: Attempt[], events: JobEvent[]): Bar[] {
   const now = job.finished_at ? Date.parse(job.finished_at) : Date.now();
@@ -233,13 +266,18 @@ function barsOf(job: Job, attempts: Attempt[], events: JobEvent[]): Bar[] {
     for (const event of events) {
       const at = Date.parse(event.time);
       if (event.type !== "job.layer" || at < start || at > end + 1_000) continue;
-      const layer = event.data as { layer?: string; decision?: string; target?: string; elapsed_ms?: number; took_ms?: number; detail?: string };
-      const took = layer.took_ms ?? layer.elapsed_ms ?? 0;
+      const record = event.data as unknown as CallRecord;
+      const began = Math.max(start, at - record.took_us / 1_000);
       bars.push({
-        name: `  ${[layer.target, layer.layer].filter(Boolean).join(" · ") || "layer"}`,
-        from: Math.max(start, at - took), to: at, tint: "warn",
-        note: [layer.decision, layer.detail].filter(Boolean).join(" · ") || JSON.stringify(event.data),
+        name: [record.model, record.target].filter(Boolean).join(" → "), from: began, to: at, tint: record.error ? "bad" : "good",
+        note: [
+          record.cache === "off" ? "" : `cache ${record.cache}`,
+          `${record.attempts} ${record.attempts === 1 ? "call" : "calls"}`,
+          record.degraded ? "not by the first target" : "",
+          record.first_token_us === null ? "" : `first token after ${duration(record.first_token_us / 1_000)}`,
+        ].filter(Boolean).join(" · "),
       });
+      for (const layer of record.layers) bars.push(decided(layer, began));
     }
     from = end;
   }

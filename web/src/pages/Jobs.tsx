@@ -3,7 +3,7 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useMemo, useRef, useState } from "react";
 import { Link, useLocation, useSearch } from "wouter";
 import { api, said, type Job } from "../api/client";
-import { ago, between, duration, Empty, Failure, Loading, Status } from "../parts/show";
+import { ago, between, count, duration, Empty, Failure, Loading, Status } from "../parts/show";
 
 const ROW = 40;
 const PAGE = 200;
@@ -163,7 +163,10 @@ function List({ filter }: { filter: Filter }) {
                   href={`/ui/jobs/${job.job_id}`}
                   style={{ height: ROW, transform: `translateY(${row.start}px)` }}
                 >
-                  <span className="mono">{job.job_id}</span>
+                  <span className="mono">
+                    <span className="late">{job.job_id.slice(0, -10)}</span>
+                    {job.job_id.slice(-10)}
+                  </span>
                   <span>{job.kind}</span>
                   <span className="late">{job.queue}</span>
                   <Status status={job.status} reason={job.status_reason} />
@@ -176,7 +179,7 @@ function List({ filter }: { filter: Filter }) {
         </div>
       </div>
       <p className="faint">
-        {jobs.length} loaded{hasNextPage ? ", more as you scroll" : ""}
+        {count(jobs.length)} loaded{hasNextPage ? ", more as you scroll" : ""}
       </p>
     </div>
   );

@@ -2,7 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { send } from "../api/client";
 import { count, duration, Empty, Failure, Figure, Loading, percent, Status } from "../parts/show";
 
-interface Layer {
+export interface Layer {
   layer: string;
   calls: number;
   failed: number;
@@ -31,7 +31,7 @@ interface Target {
   stream_layers: Layer[];
 }
 
-interface Stack {
+export interface Stack {
   model: string;
   serves: string;
   timeout_ms: number;
@@ -123,15 +123,17 @@ function TargetCard({ model, target }: { model: string; target: Target }) {
       }),
     onSettled: () => client.invalidateQueries({ queryKey: ["stack", model] }),
   });
-  const whole = target.layers.concat(target.stream_layers);
+  // A stream's stack holds the stack of its attempts: the whole and the outer call are told by the layers within.
+  const within = target.stream_layers.filter((layer, index, all) => layer.layer !== "stack" && all.findLastIndex((other) => other.layer === layer.layer) === index);
+  const whole = target.layers.filter((layer) => layer.layer !== "stack").concat(within);
   const outer = [target.layers[0], target.stream_layers[0]].filter((layer) => layer !== undefined);
   const calls = outer.reduce((sum, layer) => sum + layer.calls, 0);
   const failed = outer.reduce((sum, layer) => sum + layer.failed + layer.rejected + layer.timed_out, 0);
   return (
-    <div style={{ borderTop: "1px solid var(--line)", paddingTop: ".8rem", marginTop: ".8rem" }}>
+    <div className="target">
       <div className="head">
         <strong>
-          {target.name} <span className="faint">on {target.provider}, rank {target.rank}</span>
+          {target.name} <span className="faint">· {target.upstream_model} on {target.provider}</span>
         </strong>
         <div className="row">
           <Status status={target.breaker} reason={target.breaker_mode === "auto" ? null : `by hand`} />
@@ -146,8 +148,8 @@ function TargetCard({ model, target }: { model: string; target: Target }) {
       <div className="grid" style={{ margin: ".6rem 0" }}>
         <Figure name="Calls" value={count(calls)} note={`${percent(calls > 0 ? failed / calls : null)} failed`} />
         <Figure name="At once" value={`${target.places.in_use}${target.places.limit ? ` of ${target.places.limit}` : ""}`} note={`${target.places.waiting + target.limit.waiting} wait`} />
-        <Figure name="Limits" value={target.limit.rpm ? `${count(target.limit.rpm)} rpm` : "–"} note={target.limit.tpm ? `${count(target.limit.tpm)} tokens a minute` : "no token limit"} />
-        <Figure name="Attempt" value={duration(target.attempt_timeout_ms)} note={`${target.retry.max_retries} retries, ${duration(target.retry.initial_ms)} to ${duration(target.retry.max_ms)}`} />
+        <Figure name="Limits" value={target.limit.rpm ? `${count(target.limit.rpm)} rpm` : "none"} note={target.limit.tpm ? `${count(target.limit.tpm)} tokens a minute` : "no token limit"} />
+        <Figure name="Attempt time-out" value={duration(target.attempt_timeout_ms)} note={`${target.retry.max_retries} ${target.retry.max_retries === 1 ? "retry" : "retries"}, ${duration(target.retry.initial_ms)} to ${duration(target.retry.max_ms)}`} />
       </div>
       {whole.some((layer) => layer.calls > 0) && (
         <div className="scroll">
@@ -170,7 +172,7 @@ function TargetCard({ model, target }: { model: string; target: Target }) {
                 .map((layer, index) => (
                   <tr key={index}>
                     <td>
-                      {layer.layer}
+                      {layer.layer.replaceAll("_", " ")}
                       {target.stream_layers.includes(layer) && <span className="faint"> (streams)</span>}
                     </td>
                     <td className="number">{count(layer.calls)}</td>

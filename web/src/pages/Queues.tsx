@@ -35,7 +35,9 @@ export function Queues() {
                 <th className="number">Running</th>
                 <th className="number">At most</th>
                 <th>State</th>
-                <th />
+                <th>
+                  <span className="unseen">What to do</span>
+                </th>
               </tr>
             </thead>
             <tbody>

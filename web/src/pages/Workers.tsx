@@ -44,6 +44,7 @@ export function Workers() {
       {workers.map(([worker, held]) => (
         <section className="card" key={worker}>
           <h2>{worker}</h2>
+          <div className="scroll">
           <table>
             <thead>
               <tr>
@@ -70,6 +71,7 @@ export function Workers() {
               ))}
             </tbody>
           </table>
+          </div>
         </section>
       ))}
     </>

@@ -8,6 +8,13 @@ export interface Line {
   values: (number | null)[];
 }
 
+/** How much of the past a plot shows, in seconds. */
+const SPAN_S = 300;
+
+function clock(seconds: number): string {
+  return new Date(seconds * 1_000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
 /** A time series on a canvas: drawn again with every new point, made again only when the theme or the lines change. */
 export function Plot({ label, times, lines, unit }: { label: string; times: number[]; lines: Line[]; unit: string }) {
   const place = useRef<HTMLDivElement>(null);
@@ -34,10 +41,10 @@ export function Plot({ label, times, lines, unit }: { label: string; times: numb
           width: element.clientWidth || 300,
           height: 190,
           cursor: { drag: { x: false, y: false } },
-          legend: { live: true },
-          scales: { y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
-          axes: [axis, { ...axis, size: 56, values: (_, marks) => marks.map((mark) => `${mark}${unit}`) }],
-          series: [{}, ...lines.map((line) => ({ label: line.name, stroke: color(line.color), width: 2 }))],
+          legend: { live: false },
+          scales: { x: { range: (_, __, max) => [max - SPAN_S, max] }, y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
+          axes: [{ ...axis, values: (_, marks) => marks.map(clock) }, { ...axis, size: 56, values: (_, marks) => marks.map((mark) => `${mark}${unit}`) }],
+          series: [{}, ...lines.map((line) => ({ label: line.name, stroke: color(line.color), width: 2, points: { show: false } }))],
         },
         [times, ...lines.map((line) => line.values)],
         element,

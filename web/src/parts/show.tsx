@@ -59,6 +59,7 @@ export function Figure({ name, value, note, tint }: { name: string; value: strin
 
 export function duration(ms: number | null | undefined): string {
   if (ms === null || ms === undefined || Number.isNaN(ms)) return "–";
+  if (ms === 0) return "0 ms";
   if (ms < 1) return `${ms.toFixed(2)} ms`;
   if (ms < 1_000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
   if (ms < 60_000) return `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s`;
@@ -72,7 +73,8 @@ export function between(from: string | null | undefined, to: string | null | und
 }
 
 export function ago(time: string): string {
-  return `${duration(Math.max(0, Date.now() - Date.parse(time)))} ago`;
+  const ms = Date.now() - Date.parse(time);
+  return ms < 1_000 ? "now" : `${duration(ms < 10_000 ? Math.floor(ms / 1_000) * 1_000 : ms).replace(".0 ", " ")} ago`;
 }
 
 export function percent(part: number | null | undefined): string {

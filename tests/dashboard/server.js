@@ -1,0 +1,167 @@
+/**
+ * Real servers for the tests: the binary, a data directory that goes away, a free port. `test` is Playwright's with two
+ * fixtures: `upstream` serves simulated models, `server` is the one whose page is looked at and calls it as any provider.
+ */
+import { test as base, expect } from "@playwright/test";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { extname, join, resolve } from "node:path";
+
+const BINARY = resolve(process.env.LONGHAUL_BIN ?? "../../target/debug/longhaul");
+/** Set: the page comes from this directory instead of from the binary, for work on the page without a build. */
+const DIST = process.env.LONGHAUL_DIST ? resolve(process.env.LONGHAUL_DIST) : undefined;
+
+async function freePort() {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address();
+  probe.close();
+  return port;
+}
+
+export class Server {
+  #child;
+
+  constructor(directory, port) {
+    this.directory = directory;
+    this.url = `http://127.0.0.1:${port}`;
+  }
+
+  static async start(configuration) {
+    if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: cargo build -p longhaul, or set LONGHAUL_BIN`);
+    const directory = mkdtempSync(join(tmpdir(), "longhaul-dashboard-"));
+    const port = await freePort();
+    const head = `[server]\nlisten = "127.0.0.1:${port}"\ndrain = "1s"\n[store]\nurl = "sqlite:${directory}/data"\n`;
+    writeFileSync(join(directory, "longhaul.toml"), head + configuration);
+    const server = new Server(directory, port);
+    await server.begin();
+    return server;
+  }
+
+  async begin() {
+    this.#child = spawn(BINARY, ["serve", "--config", join(this.directory, "longhaul.toml")], { cwd: this.directory, stdio: ["ignore", "ignore", "pipe"] });
+    let said = "";
+    this.#child.stderr.on("data", (bytes) => (said = (said + bytes).slice(-4_000)));
+    await expect
+      .poll(async () => {
+        if (this.#child.exitCode !== null) throw new Error(`the server ended: ${said}`);
+        return fetch(`${this.url}/readyz`).then((answer) => answer.status, () => 0);
+      }, { timeout: 60_000 })
+      .toBe(200);
+  }
+
+  /** kill -9: no goodbye to anybody. */
+  async kill() {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const gone = once(this.#child, "exit");
+    this.#child.kill("SIGKILL");
+    await gone;
+  }
+
+  async end() {
+    await this.kill();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  async post(path, body) {
+    const answer = await fetch(this.url + path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+    return answer.json();
+  }
+
+  async get(path) {
+    return (await fetch(this.url + path)).json();
+  }
+}
+
+const UPSTREAM = `
+[providers.quick]
+protocol = "sim"
+sim = "quick"
+[models.upstream]
+[[models.upstream.targets]]
+provider = "quick"
+model = "sim-large"
+`;
+
+const configuration = (upstream) => `
+[providers.elsewhere]
+protocol = "openai"
+flavor = "compatible"
+base_url = "${upstream}/v1"
+[providers.slow]
+protocol = "sim"
+sim = { first_token = { ms = 50 }, tokens_per_second = 8, min_tokens = 40, max_tokens = 48 }
+
+[models.smart]
+[[models.smart.targets]]
+name = "first"
+provider = "elsewhere"
+model = "upstream"
+attempt_timeout = "10s"
+retry = { max_retries = 0 }
+breaker = { failures = 3, open_for = "10m" }
+[[models.smart.targets]]
+otherwise = "The assistant is away for a moment."
+
+[models.slowly]
+[[models.slowly.targets]]
+provider = "slow"
+model = "sim-small"
+`;
+
+const TYPES = { ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html; charset=utf-8" };
+
+async function serveFrom(context, dist) {
+  await context.route(/\/(assets\/.*|favicon\.svg)$/, (route) => {
+    const path = join(dist, new URL(route.request().url()).pathname);
+    return route.fulfill({ body: readFileSync(path), headers: { "content-type": TYPES[extname(path)] } });
+  });
+  await context.route((url) => url.pathname === "/" || url.pathname.startsWith("/ui/"), async (route) => {
+    const real = await route.fetch();
+    // The server's own headers, its content security policy among them.
+    const headers = { ...real.headers(), "content-type": TYPES[".html"] };
+    delete headers["content-length"];
+    delete headers["content-encoding"];
+    return route.fulfill({ body: readFileSync(join(dist, "index.html")), headers });
+  });
+}
+
+export const test = base.extend({
+  upstream: [
+    async ({}, use) => {
+      const server = await Server.start(UPSTREAM);
+      await use(server);
+      await server.end();
+    },
+    { timeout: 90_000 },
+  ],
+  server: [
+    async ({ upstream }, use) => {
+      const server = await Server.start(configuration(upstream.url));
+      await use(server);
+      await server.end();
+    },
+    { timeout: 90_000 },
+  ],
+  page: async ({ page, context, server }, use) => {
+    if (DIST) await serveFrom(context, DIST);
+    const faults = [];
+    page.on("pageerror", (error) => faults.push(error.message));
+    page.on("console", (message) => {
+      if (message.text().includes("Content Security Policy")) faults.push(message.text());
+    });
+    // Nothing is asked of any other host.
+    page.on("request", (request) => {
+      const url = request.url();
+      if (/^(http|ws)s?:/.test(url) && new URL(url).host !== new URL(server.url).host) faults.push(`asked ${url}`);
+    });
+    await use(page);
+    expect(faults).toEqual([]);
+  },
+});
+
+export { expect };
