@@ -1,0 +1,329 @@
+//! What one transaction works on: the rows that it has locked, what happens to them, and what is to be written.
+//!
+//! Everything in here is done in memory, between reading and writing: an operation names beforehand what it [`Needs`],
+//! finds that in the batch, and changes jobs by [`Job::step`] alone. A job that several operations of a batch change is
+//! written once, in its last state. When the transaction has to be repeated the batch is thrown away, and made again.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use longhaul_core::{
+    ApiKey, Applied, Attempt, DocumentId, Event, IdSource, Job, JobId, KeyId, KindSpec, Payload, QueueName, State,
+    Status, Step, StepName, Tenant, Timestamp,
+};
+
+use super::rows::{self, Stored};
+use crate::{
+    Change, Idempotency, StoreError, Tombstone,
+    ledger::{DocumentWrite, Erasure, Forget, KeptKey, LaneKey, NumberMap, Phase},
+};
+
+/// What operations have to find in their batch.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    /// Jobs, to be locked.
+    pub(super) jobs: HashSet<(Tenant, JobId)>,
+    /// Ids of which is asked whether they are taken.
+    pub(super) ids: HashSet<(Tenant, JobId)>,
+    /// How many numbers for new jobs.
+    pub(super) numbers: usize,
+    pub(super) idempotency: HashSet<(Tenant, &'static str, [u8; 32])>,
+    pub(super) steps: HashSet<(Tenant, JobId, StepName)>,
+    pub(super) documents: HashSet<(Tenant, DocumentId)>,
+    pub(super) keys: HashSet<KeyId>,
+    /// What time has made due.
+    pub(super) due: bool,
+    /// So many ended jobs whose retention is over.
+    pub(super) expired: Option<usize>,
+    /// How every queue stands.
+    pub(super) tallies: bool,
+    /// Claims of all servers wait for it.
+    pub(super) pauses: bool,
+}
+
+/// What was found of it.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) tombstones: HashMap<(Tenant, JobId), Tombstone>,
+    pub(super) ids: HashSet<(Tenant, JobId)>,
+    /// In their order, the last first.
+    pub(super) numbers: Vec<i64>,
+    /// With whether one of its jobs is still there.
+    pub(super) idempotency: HashMap<(Tenant, String, [u8; 32]), (KeptKey, bool)>,
+    pub(super) steps: HashMap<(i64, StepName), Payload>,
+    pub(super) documents: HashSet<(Tenant, DocumentId)>,
+    pub(super) keys: HashMap<KeyId, ApiKey>,
+    pub(super) due: Due,
+    pub(super) expired: Vec<i64>,
+    pub(super) tallies: BTreeMap<QueueName, Tally>,
+    pub(super) paused: BTreeMap<QueueName, bool>,
+}
+
+/// What time has made due, among the batch's jobs.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    pub(super) jobs: Vec<i64>,
+    /// Those held in the process of a server that is dead.
+    pub(super) orphans: Vec<i64>,
+    pub(super) dead: Vec<i64>,
+    /// When something else falls due next; now, when there is more.
+    pub(super) next: Option<Timestamp>,
+}
+
+/// How many jobs a queue holds, or how many more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) queued: i64,
+    pub(super) running: i64,
+}
+
+/// A job that the batch works on.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) no: i64,
+    pub(super) job: Job,
+    pub(super) node: Option<i64>,
+    pub(super) input: Option<Payload>,
+    pub(super) output: Option<Payload>,
+    /// Not yet stored.
+    pub(super) fresh: bool,
+    pub(super) changed: bool,
+    pub(super) output_is_new: bool,
+    /// Where it is counted; none before it is counted at all.
+    pub(super) phase: Option<Phase>,
+}
+
+/// What is written besides the rows of changed jobs.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    pub(super) events: Vec<(i64, Event)>,
+    pub(super) attempts: Vec<(i64, Attempt)>,
+    pub(super) steps: Vec<(i64, StepName, Payload)>,
+    pub(super) idempotency: Vec<(Tenant, Idempotency, Vec<JobId>)>,
+    pub(super) erasures: Vec<Erasure>,
+    pub(super) pauses: Vec<(QueueName, bool)>,
+    pub(super) kinds: Vec<(Tenant, KindSpec)>,
+    pub(super) keys: Vec<ApiKey>,
+    pub(super) documents: Vec<DocumentWrite>,
+    pub(super) forget: Option<Forget>,
+    pub(super) dead_nodes: Vec<i64>,
+    pub(super) counts: BTreeMap<QueueName, Tally>,
+}
+
+/// The jobs of a transaction and what becomes of them.
+pub(super) struct Batch {
+    pub(super) now: Timestamp,
+    /// This server.
+    pub(super) node: i64,
+    pub(super) ids: Arc<dyn IdSource>,
+    pub(super) limits: Arc<BTreeMap<QueueName, Option<u32>>>,
+    pub(super) found: Found,
+    pub(super) entries: NumberMap<i64, Entry>,
+    numbers_of: NumberMap<JobId, i64>,
+    pub(super) writes: Writes,
+}
+
+impl Batch {
+    pub(super) fn new(
+        now: Timestamp,
+        node: i64,
+        ids: Arc<dyn IdSource>,
+        limits: Arc<BTreeMap<QueueName, Option<u32>>>,
+    ) -> Self {
+        Self {
+            now,
+            node,
+            ids,
+            limits,
+            found: Found::default(),
+            entries: NumberMap::default(),
+            numbers_of: NumberMap::default(),
+            writes: Writes::default(),
+        }
+    }
+
+    /// Takes a locked row in, unless the batch knows better already.
+    pub(super) fn take_stored(&mut self, Stored { no, phase, node, job }: Stored) -> i64 {
+        self.numbers_of.insert(job.spec.id, no);
+        self.entries.entry(no).or_insert(Entry {
+            no,
+            job,
+            node,
+            input: None,
+            output: None,
+            fresh: false,
+            changed: false,
+            output_is_new: false,
+            phase: Some(phase),
+        });
+        no
+    }
+
+    /// Takes in a job that is not stored yet, and tells that it is queued.
+    pub(super) fn take_fresh(&mut self, mut job: Job, input: Payload, told: Option<longhaul_core::EventKind>) {
+        // As many numbers were asked for as there are jobs.
+        let Some(no) = self.found.numbers.pop() else { return };
+        if let Some(kind) = told {
+            job.last_seq = 1;
+            let event = Event { seq: 1, time: job.spec.created_at, attempt: 0, kind };
+            self.writes.events.push((no, event));
+        }
+        self.numbers_of.insert(job.spec.id, no);
+        let entry = Entry {
+            no,
+            job,
+            node: None,
+            input: Some(input),
+            output: None,
+            fresh: true,
+            changed: true,
+            output_is_new: false,
+            phase: None,
+        };
+        self.entries.insert(no, entry);
+        self.place(no);
+    }
+
+    /// Whether there is a job of this id, stored or in this batch.
+    pub(super) fn has(&self, tenant: &Tenant, id: JobId) -> bool {
+        self.numbers_of.contains_key(&id) || self.found.ids.contains(&(tenant.clone(), id))
+    }
+
+    /// The number of a job that an operation needed.
+    pub(super) fn find(&self, tenant: &Tenant, id: JobId) -> Result<i64, StoreError> {
+        let entry = self.numbers_of.get(&id).and_then(|no| self.entries.get(no));
+        if let Some(entry) = entry.filter(|entry| entry.job.spec.tenant == *tenant) {
+            return Ok(entry.no);
+        }
+        Err(match self.found.tombstones.get(&(tenant.clone(), id)) {
+            Some(tombstone) => StoreError::Gone(Box::new(tombstone.clone())),
+            None => StoreError::NotFound("job"),
+        })
+    }
+
+    pub(super) fn entry(&self, no: i64) -> Result<&Entry, StoreError> {
+        self.entries.get(&no).ok_or_else(not_here)
+    }
+
+    pub(super) fn entry_mut(&mut self, no: i64) -> Result<&mut Entry, StoreError> {
+        self.entries.get_mut(&no).ok_or_else(not_here)
+    }
+
+    /// Takes a step on a job and records all that follows from it.
+    pub(super) fn apply(&mut self, no: i64, step: Step) -> Result<Applied, StoreError> {
+        let now = self.now;
+        let entry = self.entries.get_mut(&no).ok_or_else(not_here)?;
+        let mut applied = entry.job.step(step, now)?;
+        if applied.repeated {
+            return Ok(applied);
+        }
+        entry.changed = true;
+        entry.node = entry.job.lease().is_some_and(|lease| lease.in_process).then_some(entry.node).flatten();
+        for kind in applied.events.drain(..) {
+            entry.job.last_seq += 1;
+            let event = Event { seq: entry.job.last_seq, time: now, attempt: entry.job.attempt, kind };
+            self.writes.events.push((no, event));
+        }
+        if let Some(attempt) = applied.attempt.take() {
+            self.writes.attempts.push((no, attempt));
+        }
+        self.place(no);
+        Ok(applied)
+    }
+
+    /// Counts a job where its state says that it counts.
+    pub(super) fn place(&mut self, no: i64) {
+        let Some(entry) = self.entries.get_mut(&no) else { return };
+        let to = Phase::of(&entry.job, self.now);
+        let from = entry.phase.replace(to);
+        if from == Some(to) {
+            return;
+        }
+        entry.changed = true;
+        let tally = self.writes.counts.entry(entry.job.spec.queue.clone()).or_default();
+        if let Some(from) = from {
+            tally.add(from, -1);
+        }
+        tally.add(to, 1);
+    }
+
+    /// How a queue stands, counted with what this batch has changed so far.
+    pub(super) fn tally(&self, queue: &QueueName) -> Tally {
+        let stored = self.found.tallies.get(queue).copied().unwrap_or_default();
+        let more = self.writes.counts.get(queue).copied().unwrap_or_default();
+        Tally { queued: stored.queued + more.queued, running: stored.running + more.running }
+    }
+
+    pub(super) fn is_paused(&self, queue: &QueueName) -> bool {
+        let in_batch = self.writes.pauses.iter().rev().find(|(name, _)| name == queue).map(|(_, paused)| *paused);
+        in_batch.or_else(|| self.found.paused.get(queue).copied()).unwrap_or_default()
+    }
+
+    /// Jobs that this batch has made ready, or left so.
+    pub(super) fn ready(&self) -> impl Iterator<Item = (LaneKey, i64, i64)> {
+        self.entries
+            .values()
+            .filter(|entry| entry.phase == Some(Phase::Ready))
+            .map(|entry| (LaneKey::of(&entry.job.spec), rows::score(&entry.job), entry.no))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        let writes = &self.writes;
+        self.entries.values().all(|entry| !entry.changed)
+            && writes.events.is_empty()
+            && writes.attempts.is_empty()
+            && writes.steps.is_empty()
+            && writes.idempotency.is_empty()
+            && writes.erasures.is_empty()
+            && writes.pauses.is_empty()
+            && writes.kinds.is_empty()
+            && writes.keys.is_empty()
+            && writes.documents.is_empty()
+            && writes.forget.is_none()
+            && writes.dead_nodes.is_empty()
+    }
+
+    /// What to tell of it once it is committed, and whether jobs are left that somebody may claim.
+    pub(super) fn changes(&self) -> (Vec<Change>, bool) {
+        let erased: HashSet<i64> = self.writes.erasures.iter().map(|erasure| erasure.no).collect();
+        let mut changed: Vec<&Entry> =
+            self.entries.values().filter(|entry| entry.changed && !erased.contains(&entry.no)).collect();
+        changed.sort_unstable_by_key(|entry| entry.no);
+        let is_ready = changed.iter().any(|entry| entry.phase == Some(Phase::Ready));
+        let changes = changed.into_iter().map(|entry| Change {
+            tenant: entry.job.spec.tenant.clone(),
+            job: entry.job.spec.id,
+            status: entry.job.status(),
+            version: entry.job.version,
+            view: None,
+            cancelling: entry.job.lease().is_some() && entry.job.cancel_requested_at.is_some(),
+        });
+        (changes.collect(), is_ready)
+    }
+}
+
+fn not_here() -> StoreError {
+    StoreError::Corrupt("a job that is not in the batch was to be changed".into())
+}
+
+impl Tally {
+    fn add(&mut self, phase: Phase, jobs: i64) {
+        match phase {
+            Phase::Ready | Phase::Deferred => self.queued += jobs,
+            Phase::Running => self.running += jobs,
+            Phase::Succeeded | Phase::Failed | Phase::Cancelled => {}
+        }
+    }
+}
+
+impl Entry {
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        matches!(self.job.state, State::Queued { .. }) && self.job.is_due(now)
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.job.status()
+    }
+}
