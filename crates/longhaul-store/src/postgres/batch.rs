@@ -285,13 +285,16 @@ impl Batch {
             && writes.dead_nodes.is_empty()
     }
 
-    /// What to tell of it once it is committed, and whether jobs are left that somebody may claim.
+    /// What to tell of it once it is committed, and whether somebody may find something to claim who did not before.
     pub(super) fn changes(&self) -> (Vec<Change>, bool) {
         let erased: HashSet<i64> = self.writes.erasures.iter().map(|erasure| erasure.no).collect();
         let mut changed: Vec<&Entry> =
             self.entries.values().filter(|entry| entry.changed && !erased.contains(&entry.no)).collect();
         changed.sort_unstable_by_key(|entry| entry.no);
-        let is_ready = changed.iter().any(|entry| entry.phase == Some(Phase::Ready));
+        let is_limited = |queue: &QueueName| self.limits.get(queue).copied().flatten().is_some();
+        let is_ready = changed.iter().any(|entry| entry.phase == Some(Phase::Ready))
+            || self.writes.pauses.iter().any(|(_, paused)| !paused)
+            || self.writes.counts.iter().any(|(queue, tally)| tally.running < 0 && is_limited(queue));
         let changes = changed.into_iter().map(|entry| Change {
             tenant: entry.job.spec.tenant.clone(),
             job: entry.job.spec.id,

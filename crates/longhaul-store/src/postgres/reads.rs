@@ -1,6 +1,6 @@
 //! Reading for everybody but the writer: connections of the pool, each statement by itself a consistent view.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use deadpool_postgres::Pool;
 use longhaul_core::{ApiKey, Attempt, DocumentId, Event, Job, JobId, KindSpec, Payload, Span, Status, Tenant};
@@ -20,6 +20,12 @@ const LOOKED_AT: i64 = 20_000;
 /// From which place in its lane on a job is told no place.
 const POSITION_MOST: i64 = 1_000;
 
+/// How often a read whose connection was lost is tried.
+const TRIES_MOST: u32 = 5;
+
+/// How long to wait before that.
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
+
 /// Reads what has been committed.
 #[derive(Clone)]
 pub(super) struct Reads {
@@ -29,19 +35,27 @@ pub(super) struct Reads {
 }
 
 impl Reads {
-    /// Reads with a connection. One that turns out to be dead is replaced, once: nothing is lost by asking again.
+    /// Reads with a connection. When that is lost another is taken: nothing is changed by asking again.
     async fn with<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         read: impl Fn(Arc<Session>) -> F,
     ) -> Result<T, StoreError> {
         let closed = |_| StoreError::Unavailable("the store is closed".into());
         let _place = self.places.acquire().await.map_err(closed)?;
-        let session = Arc::new(Session::new(self.pool.get().await?));
-        let result = read(session.clone()).await;
-        if result.is_err() && session.is_closed() {
-            return read(Arc::new(Session::new(self.pool.get().await?))).await;
+        let mut tries = 1;
+        loop {
+            let result = match self.pool.get().await {
+                Ok(object) => read(Arc::new(Session::new(object))).await,
+                Err(error) => Err(error.into()),
+            };
+            match result {
+                Err(StoreError::Unavailable(_)) if tries < TRIES_MOST && !self.pool.is_closed() => {
+                    tries += 1;
+                    tokio::time::sleep(BETWEEN_TRIES).await;
+                }
+                other => return other,
+            }
         }
-        result
     }
 
     pub(super) async fn job(&self, tenant: &Tenant, id: JobId) -> Result<JobView, StoreError> {

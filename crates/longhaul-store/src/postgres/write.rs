@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData};
 
-use longhaul_core::{Attempt, BlobRef, Event, Job, JobSpec, Payload, StepName};
+use longhaul_core::{Attempt, BlobRef, Event, Job, JobSpec, Payload, StepName, Tenant};
 use tokio_postgres::Statement;
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use super::{
     session::{Fault, Parameter, Session, pipelined},
 };
 use crate::{
-    StoreError,
+    Idempotency, StoreError,
     ledger::{DocumentWrite, Erasure, Phase},
 };
 
@@ -341,7 +341,11 @@ async fn keyed(session: &Session, batch: &Batch) -> Result<(), Fault> {
     let writes = &batch.writes;
     if !writes.idempotency.is_empty() {
         let mut used: (Vec<&str>, Vec<&str>, Vec<&[u8]>) = Default::default();
-        for (tenant, key, _) in &writes.idempotency {
+        // Those alone that were found, and locked: what another server has taken in since stands.
+        let found = &batch.found.idempotency;
+        let is_found =
+            |tenant: &Tenant, key: &Idempotency| found.contains_key(&(tenant.clone(), key.route.to_owned(), key.key));
+        for (tenant, key, _) in writes.idempotency.iter().filter(|(tenant, key, _)| is_found(tenant, key)) {
             used.0.push(tenant.as_str());
             used.1.push(key.route);
             used.2.push(&key.key);
@@ -349,8 +353,10 @@ async fn keyed(session: &Session, batch: &Batch) -> Result<(), Fault> {
         let jobs: Vec<Vec<Uuid>> =
             writes.idempotency.iter().map(|(.., jobs)| jobs.iter().map(rows::uuid).collect()).collect();
         let insert = session.statement(include_str!("queries/insert_idempotency.sql")).await?;
-        let forgotten: [Parameter<'_>; 3] = [&used.0, &used.1, &used.2];
-        session.rows(include_str!("queries/forget_key.sql"), &forgotten).await?;
+        if !used.0.is_empty() {
+            let forgotten: [Parameter<'_>; 3] = [&used.0, &used.1, &used.2];
+            session.rows(include_str!("queries/forget_key.sql"), &forgotten).await?;
+        }
         let keys: Vec<KeyColumns<'_>> = (writes.idempotency.iter().zip(&jobs))
             .map(|((tenant, key, _), jobs)| {
                 (

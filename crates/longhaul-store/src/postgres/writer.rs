@@ -219,6 +219,8 @@ impl Writer {
         self.more_to_lease = committed.more;
         if !committed.changes.is_empty() {
             self.tools.observer.committed(&committed.changes);
+        }
+        if committed.is_ready || !committed.changes.is_empty() {
             self.tools.doorbell.ring(&committed.changes, committed.is_ready);
         }
     }

@@ -7,13 +7,19 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use tokio_postgres::NoTls;
 
-/// A database that goes with this value.
-pub(crate) struct Database {
+/// A database that goes with the last that shares it.
+#[derive(Clone)]
+pub(crate) struct Database(Arc<Owned>);
+
+struct Owned {
     name: String,
     server: String,
 }
@@ -24,12 +30,19 @@ impl Database {
         let server = server();
         let name = format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         run(&server, &format!("CREATE DATABASE {name}")).await;
-        Self { name, server }
+        Self(Arc::new(Owned { name, server }))
     }
 
     pub(crate) fn url(&self) -> String {
-        let (server, _) = self.server.rsplit_once('/').unwrap();
-        format!("{server}/{}", self.name)
+        let (server, _) = self.0.server.rsplit_once('/').unwrap();
+        format!("{server}/{}", self.0.name)
+    }
+
+    /// The directory with the server's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let (_, host) = self.0.server.split_once('@').unwrap();
+        let (host, _) = host.split_once('/').unwrap();
+        host.replace("%2F", "/").into()
     }
 
     /// Carries out statements in it.
@@ -38,7 +51,7 @@ impl Database {
     }
 }
 
-impl Drop for Database {
+impl Drop for Owned {
     fn drop(&mut self) {
         let (server, sql) = (self.server.clone(), format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
         // On a thread of its own: the caller's runtime may be ending.
