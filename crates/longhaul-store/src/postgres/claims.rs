@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use longhaul_core::{QueueName, Refused, Step};
 
 use super::{
-    batch::{Batch, Tally},
+    batch::Batch,
     rows::{self, Cells},
     session::{Fault, Session},
 };
@@ -203,7 +203,7 @@ async fn count_limited(
     let counted: Vec<(QueueName, i64)> =
         queues.into_iter().map(|queue| (queue.clone(), running.get(queue).copied().unwrap_or_default())).collect();
     for (queue, running) in counted {
-        let tally = batch.found.tallies.entry(queue).or_insert_with(Tally::default);
+        let tally = batch.found.tallies.entry(queue).or_default();
         tally.running = running;
     }
     Ok(())

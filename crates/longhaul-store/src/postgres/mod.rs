@@ -198,6 +198,8 @@ async fn open(
     });
     // What is told from now on is heard.
     listening.notified().await;
+    // It ends by itself, once it is told to or nobody is left to tell it.
+    runtime.spawn(Writer::new(tools, mailbox).run());
     let store = Store {
         writer,
         reads: Reads { pool: pool.clone(), places: Arc::new(Semaphore::new(READS_AT_ONCE)) },
@@ -209,8 +211,6 @@ async fn open(
         beside: Mutex::new(beside),
         runtime: None,
     };
-    // The writer ends by itself, once it is told to or nobody is left to tell it.
-    tokio::task::spawn(Writer::new(tools, mailbox).run());
     store.sweep().await?;
     Ok(store)
 }

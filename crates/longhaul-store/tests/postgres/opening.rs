@@ -172,6 +172,7 @@ fn percent(path: &Path) -> String {
 /// Stands between a client and the database, and swallows the answer to a commit when it is told to.
 struct Between {
     directory: TempDir,
+    listener: UnixListener,
     server: std::path::PathBuf,
     swallows: Arc<AtomicBool>,
 }
@@ -179,14 +180,15 @@ struct Between {
 impl Between {
     fn new(server: &Path) -> Self {
         let server = server.join(".s.PGSQL.5432");
-        Self { directory: TempDir::new().unwrap(), server, swallows: Arc::default() }
+        let directory = TempDir::new().unwrap();
+        let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
+        Self { directory, listener, server, swallows: Arc::default() }
     }
 
     async fn serve(&self) -> io::Result<()> {
-        let listener = UnixListener::bind(self.directory.path().join(".s.PGSQL.5432"))?;
         let mut connections = tokio::task::JoinSet::new();
         loop {
-            let (client, _) = listener.accept().await?;
+            let (client, _) = self.listener.accept().await?;
             let server = UnixStream::connect(&self.server).await?;
             connections.spawn(pass_on(client, server, self.swallows.clone()));
         }
@@ -203,8 +205,7 @@ async fn pass_on(mut client: UnixStream, mut server: UnixStream, swallows: Arc<A
                 let is_commit = said.windows(7).any(|word| word == b"COMMIT\0");
                 if said.is_empty() || (is_commit && swallows.swap(false, Ordering::SeqCst)) {
                     // Once it is answered it is done. The answer goes nowhere.
-                    server.read(&mut answered).await?;
-                    return Ok(());
+                    return server.read(&mut answered).await.map(drop);
                 }
             }
             read = server.read(&mut answered) => {

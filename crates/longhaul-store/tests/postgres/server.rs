@@ -96,14 +96,15 @@ fn started_once() -> String {
     assert!(started.status.success(), "PostgreSQL did not start");
     let url = String::from_utf8(started.stdout).unwrap().trim().to_owned();
     fs::write(&written, &url).unwrap();
-    let end = r#"while kill -0 "$1" 2> /dev/null; do sleep 0.5; done; "$2" stop "$3"; rm -f "$3.lock" "$3.url""#;
+    // The inner shell goes on by itself.
+    let end = r#"(while kill -0 "$1" 2> /dev/null; do sleep 0.5; done; "$2" stop "$3"; rm -f "$3.lock" "$3.url") &"#;
     let watch = Command::new("sh")
         .args(["-c", end, "sh", &run.to_string()])
         .args([&script(), &directory])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn();
-    watch.unwrap();
+        .status();
+    assert!(watch.unwrap().success());
     url
 }
