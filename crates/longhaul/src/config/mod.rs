@@ -36,4 +36,4 @@ pub use settings::{
     KindSettings, LimitSettings, QueueSettings, ServerSettings, Settings, StoreSettings, TelemetrySettings,
 };
 pub use size::ByteSize;
-pub use values::{LogFilter, LogFormat, Name, Network, Origin, StoreUrl};
+pub use values::{DatabaseUrl, LogFilter, LogFormat, Name, Network, Origin, StoreUrl};
