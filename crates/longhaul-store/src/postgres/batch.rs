@@ -5,26 +5,30 @@
 //! written once, in its last state. When the transaction has to be repeated the batch is thrown away, and made again.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use longhaul_core::{
-    ApiKey, Applied, Attempt, DocumentId, Event, IdSource, Job, JobId, KeyId, KindSpec, Payload, QueueName, State,
+    ApiKey, Applied, Attempt, DocumentId, Event, IdSource, Job, JobId, KeyId, KindSpec, Payload, QueueName, Span, State,
     Status, Step, StepName, Tenant, Timestamp,
 };
 
 use super::rows::{self, Stored};
 use crate::{
-    Change, Idempotency, StoreError, Tombstone,
+    Change, Claim, Idempotency, StoreError, Tombstone,
     ledger::{DocumentWrite, Erasure, Forget, KeptKey, LaneKey, NumberMap, Phase},
 };
 
 /// What operations have to find in their batch.
 #[derive(Debug, Default)]
 pub(super) struct Needs {
-    /// Jobs, to be locked.
+    /// Jobs, to be locked with those that stand above them.
     pub(super) jobs: HashSet<(Tenant, JobId)>,
+    /// Jobs, to be looked at only.
+    pub(super) looked_at: HashSet<(Tenant, JobId)>,
+    /// Jobs with the answers that they keep.
+    pub(super) answers: HashSet<(Tenant, JobId)>,
     /// Ids of which is asked whether they are taken.
     pub(super) ids: HashSet<(Tenant, JobId)>,
     /// How many numbers for new jobs.
@@ -47,6 +51,10 @@ pub(super) struct Needs {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) tombstones: HashMap<(Tenant, JobId), Tombstone>,
+    /// Jobs as they are stored, not locked.
+    pub(super) looked_at: HashMap<(Tenant, JobId), Job>,
+    /// The oldest first.
+    pub(super) answers: HashMap<i64, Vec<Payload>>,
     pub(super) ids: HashSet<(Tenant, JobId)>,
     /// In their order, the last first.
     pub(super) numbers: Vec<i64>,
@@ -57,6 +65,8 @@ pub(super) struct Found {
     pub(super) keys: HashMap<KeyId, ApiKey>,
     pub(super) due: Due,
     pub(super) expired: Vec<i64>,
+    /// Those above the expired that live.
+    pub(super) living: HashSet<i64>,
     pub(super) tallies: BTreeMap<QueueName, Tally>,
     pub(super) paused: BTreeMap<QueueName, bool>,
 }
@@ -68,6 +78,8 @@ pub(super) struct Due {
     /// Those held in the process of a server that is dead.
     pub(super) orphans: Vec<i64>,
     pub(super) dead: Vec<i64>,
+    /// Those whose children are still to be cancelled.
+    pub(super) abandoned: Vec<i64>,
     /// When something else falls due next; now, when there is more.
     pub(super) next: Option<Timestamp>,
 }
@@ -77,6 +89,7 @@ pub(super) struct Due {
 pub(super) struct Tally {
     pub(super) queued: i64,
     pub(super) running: i64,
+    pub(super) waiting: i64,
 }
 
 /// A job that the batch works on.
@@ -85,6 +98,8 @@ pub(super) struct Entry {
     pub(super) no: i64,
     pub(super) job: Job,
     pub(super) node: Option<i64>,
+    pub(super) parent_no: Option<i64>,
+    pub(super) trimmed: bool,
     pub(super) input: Option<Payload>,
     pub(super) output: Option<Payload>,
     /// Not yet stored.
@@ -95,13 +110,35 @@ pub(super) struct Entry {
     pub(super) phase: Option<Phase>,
 }
 
+/// What becomes of the answers that a job keeps.
+#[derive(Debug)]
+pub(super) enum AnswerWrite {
+    /// One more, behind the others.
+    Keep(Payload),
+    /// The oldest has become a step.
+    TakeOldest,
+}
+
+/// When something of an ended job goes next.
+#[derive(Debug)]
+pub(super) struct NewTimer {
+    pub(super) no: i64,
+    pub(super) at: Timestamp,
+    /// What it has streamed is removed, now or before.
+    pub(super) trimmed: bool,
+}
+
 /// What is written besides the rows of changed jobs.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     pub(super) events: Vec<(i64, Event)>,
     pub(super) attempts: Vec<(i64, Attempt)>,
     pub(super) steps: Vec<(i64, StepName, Payload)>,
+    pub(super) answers: Vec<(i64, AnswerWrite)>,
     pub(super) idempotency: Vec<(Tenant, Idempotency, Vec<JobId>)>,
+    pub(super) timers: Vec<NewTimer>,
+    /// Jobs of which what they have streamed goes.
+    pub(super) trims: Vec<i64>,
     pub(super) erasures: Vec<Erasure>,
     pub(super) pauses: Vec<(QueueName, bool)>,
     pub(super) kinds: Vec<(Tenant, KindSpec)>,
@@ -109,6 +146,11 @@ pub(super) struct Writes {
     pub(super) documents: Vec<DocumentWrite>,
     pub(super) forget: Option<Forget>,
     pub(super) dead_nodes: Vec<i64>,
+    /// Jobs whose children do not have to be cancelled any more.
+    pub(super) abandoned_done: Vec<i64>,
+    /// Jobs whose children are to be cancelled by the next sweeps.
+    pub(super) abandoned_left: Vec<i64>,
+    pub(super) claimants: Vec<Claim>,
     pub(super) counts: BTreeMap<QueueName, Tally>,
 }
 
@@ -119,6 +161,10 @@ pub(super) struct Batch {
     pub(super) node: i64,
     pub(super) ids: Arc<dyn IdSource>,
     pub(super) limits: Arc<BTreeMap<QueueName, Option<u32>>>,
+    /// How long what a job has streamed is kept after its end.
+    pub(super) deltas_for: Span,
+    /// Jobs whose live children are to be cancelled.
+    pub(super) abandoned: BTreeSet<i64>,
     pub(super) found: Found,
     pub(super) entries: NumberMap<i64, Entry>,
     numbers_of: NumberMap<JobId, i64>,
@@ -131,12 +177,15 @@ impl Batch {
         node: i64,
         ids: Arc<dyn IdSource>,
         limits: Arc<BTreeMap<QueueName, Option<u32>>>,
+        deltas_for: Span,
     ) -> Self {
         Self {
             now,
             node,
             ids,
             limits,
+            deltas_for,
+            abandoned: BTreeSet::new(),
             found: Found::default(),
             entries: NumberMap::default(),
             numbers_of: NumberMap::default(),
@@ -145,12 +194,15 @@ impl Batch {
     }
 
     /// Takes a locked row in, unless the batch knows better already.
-    pub(super) fn take_stored(&mut self, Stored { no, phase, node, job }: Stored) -> i64 {
+    pub(super) fn take_stored(&mut self, stored: Stored) -> i64 {
+        let Stored { no, phase, node, parent_no, trimmed, job } = stored;
         self.numbers_of.insert(job.spec.id, no);
         self.entries.entry(no).or_insert(Entry {
             no,
             job,
             node,
+            parent_no,
+            trimmed,
             input: None,
             output: None,
             fresh: false,
@@ -161,20 +213,19 @@ impl Batch {
         no
     }
 
-    /// Takes in a job that is not stored yet, and tells that it is queued.
-    pub(super) fn take_fresh(&mut self, mut job: Job, input: Payload, told: Option<longhaul_core::EventKind>) {
+    /// Takes in a job that is not stored yet.
+    pub(super) fn take_fresh(&mut self, job: Job, input: Payload) {
         // As many numbers were asked for as there are jobs.
         let Some(no) = self.found.numbers.pop() else { return };
-        if let Some(kind) = told {
-            job.last_seq = 1;
-            let event = Event { seq: 1, time: job.spec.created_at, attempt: 0, kind };
-            self.writes.events.push((no, event));
-        }
+        self.writes.events.push((no, job.first_event()));
+        let parent_no = job.spec.parent.and_then(|parent| self.numbers_of.get(&parent).copied());
         self.numbers_of.insert(job.spec.id, no);
         let entry = Entry {
             no,
             job,
             node: None,
+            parent_no,
+            trimmed: false,
             input: Some(input),
             output: None,
             fresh: true,
@@ -211,26 +262,44 @@ impl Batch {
         self.entries.get_mut(&no).ok_or_else(not_here)
     }
 
-    /// Takes a step on a job and records all that follows from it.
+    /// Takes a step on a job and records all that follows from it, also for those above it, which are in the batch with it.
     pub(super) fn apply(&mut self, no: i64, step: Step) -> Result<Applied, StoreError> {
-        let now = self.now;
+        let (now, is_cancel) = (self.now, matches!(step, Step::Cancel));
         let entry = self.entries.get_mut(&no).ok_or_else(not_here)?;
         let mut applied = entry.job.step(step, now)?;
         if applied.repeated {
             return Ok(applied);
         }
         entry.changed = true;
-        entry.node = entry.job.lease().is_some_and(|lease| lease.in_process).then_some(entry.node).flatten();
-        for kind in applied.events.drain(..) {
-            entry.job.last_seq += 1;
-            let event = Event { seq: entry.job.last_seq, time: now, attempt: entry.job.attempt, kind };
-            self.writes.events.push((no, event));
+        if entry.job.lease().is_none_or(|lease| !lease.in_process) {
+            entry.node = None;
+        }
+        let first = entry.job.last_seq + 1 - applied.events.len() as u64;
+        for (kind, seq) in applied.events.drain(..).zip(first..) {
+            self.writes.events.push((no, Event { seq, time: now, attempt: entry.job.attempt, kind }));
         }
         if let Some(attempt) = applied.attempt.take() {
             self.writes.attempts.push((no, attempt));
         }
         self.place(no);
+        self.tell_family(no, &applied, is_cancel)?;
         Ok(applied)
+    }
+
+    /// Tells whom it concerns what a step has done to a job: its parent of its end, its children of its giving up.
+    fn tell_family(&mut self, no: i64, applied: &Applied, is_cancel: bool) -> Result<(), StoreError> {
+        let entry = self.entry(no)?;
+        let has_ended = applied.ended.is_some();
+        let gives_up = (has_ended || is_cancel) && entry.job.abandons_children();
+        let above = entry.parent_no.filter(|parent| has_ended && self.entries.contains_key(parent));
+        let end = above.zip(entry.job.child_end());
+        if gives_up {
+            self.abandoned.insert(no);
+        }
+        if let Some((parent, end)) = end {
+            self.apply(parent, end)?;
+        }
+        Ok(())
     }
 
     /// Counts a job where its state says that it counts.
@@ -253,7 +322,11 @@ impl Batch {
     pub(super) fn tally(&self, queue: &QueueName) -> Tally {
         let stored = self.found.tallies.get(queue).copied().unwrap_or_default();
         let more = self.writes.counts.get(queue).copied().unwrap_or_default();
-        Tally { queued: stored.queued + more.queued, running: stored.running + more.running }
+        Tally {
+            queued: stored.queued + more.queued,
+            running: stored.running + more.running,
+            waiting: stored.waiting + more.waiting,
+        }
     }
 
     pub(super) fn is_paused(&self, queue: &QueueName) -> bool {
@@ -275,7 +348,10 @@ impl Batch {
             && writes.events.is_empty()
             && writes.attempts.is_empty()
             && writes.steps.is_empty()
+            && writes.answers.is_empty()
             && writes.idempotency.is_empty()
+            && writes.timers.is_empty()
+            && writes.trims.is_empty()
             && writes.erasures.is_empty()
             && writes.pauses.is_empty()
             && writes.kinds.is_empty()
@@ -283,6 +359,9 @@ impl Batch {
             && writes.documents.is_empty()
             && writes.forget.is_none()
             && writes.dead_nodes.is_empty()
+            && writes.abandoned_done.is_empty()
+            && writes.abandoned_left.is_empty()
+            && writes.claimants.is_empty()
     }
 
     /// What to tell of it once it is committed, and whether somebody may find something to claim who did not before.
@@ -316,6 +395,7 @@ impl Tally {
         match phase {
             Phase::Ready | Phase::Deferred => self.queued += jobs,
             Phase::Running => self.running += jobs,
+            Phase::Waiting => self.waiting += jobs,
             Phase::Succeeded | Phase::Failed | Phase::Cancelled => {}
         }
     }

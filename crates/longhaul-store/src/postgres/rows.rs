@@ -3,15 +3,15 @@
 use std::{borrow::Cow, sync::Arc};
 
 use longhaul_core::{
-    ApiKey, Attempt, Backoff, BlobRef, CANCEL_GRACE, DocumentId, Ending, Event, EventKind, Job, JobError, JobId,
-    JobSpec, KeyId, Lease, LeaseToken, LogLevel, Payload, Progress, QueuedFor, Report, Span, Stage, State, Status,
-    Tenant, Timestamp,
+    ApiKey, Attempt, Backoff, BlobRef, CANCEL_GRACE, ChildCounts, DocumentId, Ending, Event, EventKind, Job, JobError,
+    JobId, JobSpec, KeyId, Lease, LeaseToken, LogLevel, OnChildFailure, OutputData, Payload, Progress, QueuedFor,
+    Report, Span, Stage, State, Status, Tenant, Timestamp, Wait,
 };
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::{Row, types::FromSql};
 use uuid::Uuid;
 
-use crate::{StoreError, Tombstone, ledger::Phase};
+use crate::{Child, StoreError, Tombstone, ledger::Phase};
 
 pub(super) fn damaged(what: &str) -> StoreError {
     StoreError::Corrupt(format!("a stored {what} cannot be read"))
@@ -19,10 +19,12 @@ pub(super) fn damaged(what: &str) -> StoreError {
 
 // ── small numbers ──
 
-const QUEUED_FOR: [QueuedFor; 4] = [QueuedFor::Turn, QueuedFor::Schedule, QueuedFor::Retry, QueuedFor::Park];
+const QUEUED_FOR: [QueuedFor; 5] =
+    [QueuedFor::Turn, QueuedFor::Schedule, QueuedFor::Retry, QueuedFor::Park, QueuedFor::Resume];
+const ON_CHILD_FAILURE: [OnChildFailure; 2] = [OnChildFailure::Fail, OnChildFailure::Partial];
 const STAGES: [Stage; 3] = [Stage::Validating, Stage::Executing, Stage::Cancelling];
 const LEVELS: [LogLevel; 3] = [LogLevel::Info, LogLevel::Warn, LogLevel::Error];
-const ENDINGS: [Ending; 7] = [
+const ENDINGS: [Ending; 8] = [
     Ending::Succeeded,
     Ending::Failed,
     Ending::Crashed,
@@ -30,6 +32,7 @@ const ENDINGS: [Ending; 7] = [
     Ending::Parked,
     Ending::Cancelled,
     Ending::DeadlineExceeded,
+    Ending::Waiting,
 ];
 
 fn nth<T: Copy>(table: &[T], number: i64, what: &str) -> Result<T, StoreError> {
@@ -41,11 +44,12 @@ fn number<T: PartialEq>(table: &[T], entry: &T) -> i16 {
     table.iter().position(|other| other == entry).and_then(|index| i16::try_from(index).ok()).unwrap_or(-1)
 }
 
-/// Below [`ENDED`] a job lives; the queries say so in numbers.
+/// Below 4 a job lives; the queries say so in numbers.
 pub(super) fn phase_number(phase: Phase) -> i16 {
     match phase {
         Phase::Ready => 0,
         Phase::Deferred => 1,
+        Phase::Waiting => 2,
         Phase::Running => 3,
         Phase::Succeeded => 4,
         Phase::Failed => 5,
@@ -57,6 +61,7 @@ pub(super) fn phase_of(stored: i16) -> Result<Phase, StoreError> {
     Ok(match stored {
         0 => Phase::Ready,
         1 => Phase::Deferred,
+        2 => Phase::Waiting,
         3 => Phase::Running,
         4 => Phase::Succeeded,
         5 => Phase::Failed,
@@ -177,6 +182,10 @@ impl<'r> Cells<'r> {
         u32::try_from(self.next::<i64>()?).map_err(|_| damaged("number"))
     }
 
+    fn small_count(&mut self) -> Result<u32, StoreError> {
+        u32::try_from(self.next::<i32>()?).map_err(|_| damaged("number"))
+    }
+
     pub(super) fn span(&mut self) -> Result<Span, StoreError> {
         self.unsigned().map(Span::from_micros)
     }
@@ -239,6 +248,9 @@ pub(super) struct Stored {
     pub(super) phase: Phase,
     /// The server in whose process it is held.
     pub(super) node: Option<i64>,
+    pub(super) parent_no: Option<i64>,
+    /// What it has streamed is removed.
+    pub(super) trimmed: bool,
     pub(super) job: Job,
 }
 
@@ -254,6 +266,10 @@ struct Moving {
     stage: Option<i16>,
     lease_since: Option<Timestamp>,
     lease_expires_at: Option<Timestamp>,
+    wait: Option<i16>,
+    wait_step: Option<String>,
+    wait_prompt: Option<String>,
+    wait_since: Option<Timestamp>,
 }
 
 /// From the columns of `job_columns.sql`.
@@ -289,6 +305,22 @@ pub(super) fn stored(cells: &mut Cells<'_>) -> Result<Stored, StoreError> {
     let error: Option<JobError> = cells.json("error")?;
     let (ending, ambiguous) = (cells.next::<Option<i16>>()?, cells.next::<Option<bool>>()?);
     let report = cells.json::<Report>("report")?.unwrap_or_default();
+    let parent = cells.next::<Option<Uuid>>()?.map(|id| JobId::from_bytes(id.into_bytes()));
+    let parent_no = cells.next()?;
+    let (child_index, depth) = (cells.small_count()?, cells.next::<i16>()?);
+    let on_child_failure = nth(&ON_CHILD_FAILURE, cells.next::<i16>()?.into(), "rule for children")?;
+    let children = ChildCounts {
+        total: cells.small_count()?,
+        submitted: cells.small_count()?,
+        succeeded: cells.small_count()?,
+        failed: cells.small_count()?,
+        cancelled: cells.small_count()?,
+    };
+    let answers = cells.small_count()?;
+    let (last_step_seq, last_delta_seq, last_reset_seq) = (cells.unsigned()?, cells.unsigned()?, cells.unsigned()?);
+    (moving.wait, moving.wait_step) = (cells.next()?, cells.next()?);
+    (moving.wait_prompt, moving.wait_since) = (cells.text_or_none()?, cells.time_or_none()?);
+    let trimmed = cells.next()?;
     let spec = JobSpec {
         id,
         tenant,
@@ -304,6 +336,10 @@ pub(super) fn stored(cells: &mut Cells<'_>) -> Result<Stored, StoreError> {
         metadata,
         retry_of,
         created_at,
+        parent,
+        child_index,
+        depth: u8::try_from(depth).map_err(|_| damaged("depth"))?,
+        on_child_failure,
     };
     let last_attempt = match ending {
         None => None,
@@ -326,6 +362,11 @@ pub(super) fn stored(cells: &mut Cells<'_>) -> Result<Stored, StoreError> {
         crashes,
         last_token: moving.token,
         last_seq,
+        last_step_seq,
+        last_delta_seq,
+        last_reset_seq,
+        children,
+        answers,
         started_at,
         finished_at,
         cancel_requested_at,
@@ -335,7 +376,7 @@ pub(super) fn stored(cells: &mut Cells<'_>) -> Result<Stored, StoreError> {
         report,
         state: state(moving, phase)?,
     };
-    Ok(Stored { no, phase, node, job })
+    Ok(Stored { no, phase, node, parent_no, trimmed, job })
 }
 
 fn state(moving: Moving, phase: Phase) -> Result<State, StoreError> {
@@ -356,21 +397,46 @@ fn state(moving: Moving, phase: Phase) -> Result<State, StoreError> {
             },
             stage: nth(&STAGES, moving.stage.unwrap_or(-1).into(), "stage")?,
         },
+        Phase::Waiting => State::Waiting {
+            wait: wait_of(moving.wait.unwrap_or(-1).into(), moving.wait_step, moving.wait_prompt)?,
+            since: moving.wait_since.ok_or_else(lacking)?,
+        },
         Phase::Succeeded => State::Succeeded,
         Phase::Failed => State::Failed,
         Phase::Cancelled => State::Cancelled,
     })
 }
 
-/// When a sweep has to look at a job, or, once it has ended, when its retention is over.
-pub(super) fn timer(job: &Job, phase: Phase) -> Option<Timestamp> {
+fn wait_of(number: i64, step: Option<String>, prompt: Option<String>) -> Result<Wait, StoreError> {
+    match (number, step) {
+        (0, _) => Ok(Wait::Children),
+        (1, Some(step)) => Ok(Wait::Input { step: step.parse().map_err(|_| damaged("step"))?, prompt }),
+        _ => Err(damaged("wait")),
+    }
+}
+
+/// What is waited for as a number, a step, and a prompt.
+fn wait_columns(wait: &Wait) -> (i16, Option<&str>, Option<Cow<'_, str>>) {
+    match wait {
+        Wait::Children => (0, None, None),
+        Wait::Input { step, prompt } => (1, Some(step), prompt.as_deref().map(text)),
+    }
+}
+
+/// When a sweep has to look at a job; once it has ended, when something of it goes: what it has streamed, which is kept
+/// for `deltas_for`, or all of it.
+pub(super) fn timer(job: &Job, phase: Phase, trimmed: bool, deltas_for: Span) -> Option<Timestamp> {
     let of_state = match &job.state {
         State::Queued { due_at, .. } => (phase == Phase::Deferred).then_some(*due_at),
         State::Running { lease, .. } => {
             let cancel = job.cancel_requested_at.map(|at| at + CANCEL_GRACE);
             Some(cancel.map_or(lease.expires_at, |at| at.min(lease.expires_at)))
         }
-        State::Succeeded | State::Failed | State::Cancelled => return job.expires_at(),
+        State::Waiting { .. } => None,
+        State::Succeeded | State::Failed | State::Cancelled => {
+            let streamed = job.finished_at.filter(|_| job.last_delta_seq > 0 && !trimmed).map(|at| at + deltas_for);
+            return [job.expires_at(), streamed].into_iter().flatten().min();
+        }
     };
     [of_state, job.spec.deadline_at].into_iter().flatten().min()
 }
@@ -392,6 +458,10 @@ pub(super) struct Changing<'a> {
     pub(super) lease_expires_at: Option<i64>,
     pub(super) ending: Option<i16>,
     pub(super) ambiguous: Option<bool>,
+    pub(super) wait: Option<i16>,
+    pub(super) wait_step: Option<&'a str>,
+    pub(super) wait_prompt: Option<Cow<'a, str>>,
+    pub(super) wait_since: Option<i64>,
 }
 
 impl<'a> Changing<'a> {
@@ -407,6 +477,10 @@ impl<'a> Changing<'a> {
             lease_expires_at: None,
             ending: None,
             ambiguous: None,
+            wait: None,
+            wait_step: None,
+            wait_prompt: None,
+            wait_since: None,
         };
         match &job.state {
             State::Queued { why, due_at, same_attempt } => {
@@ -421,6 +495,11 @@ impl<'a> Changing<'a> {
                 changing.lease_since = Some(lease.since.as_micros());
                 changing.lease_expires_at = Some(lease.expires_at.as_micros());
             }
+            State::Waiting { wait, since } => {
+                let (number, step, prompt) = wait_columns(wait);
+                (changing.wait, changing.wait_step, changing.wait_prompt) = (Some(number), step, prompt);
+                changing.wait_since = Some(since.as_micros());
+            }
             State::Succeeded | State::Failed | State::Cancelled => {
                 if let Some(last) = &job.last_attempt {
                     changing.worker = Some(text(&last.worker));
@@ -434,7 +513,28 @@ impl<'a> Changing<'a> {
     }
 }
 
+pub(super) fn on_child_failure(rule: OnChildFailure) -> i16 {
+    number(&ON_CHILD_FAILURE, &rule)
+}
+
 // ── events and attempts ──
+
+/// The columns `kind` and `data` of a delta.
+pub(super) fn delta_row(data: &OutputData) -> (i16, Cow<'_, str>) {
+    match data {
+        OutputData::Text(said) => (0, text(said)),
+        OutputData::Items(items) => (1, OutputData::array(items).into()),
+    }
+}
+
+/// From the columns `kind` and `data` of a delta.
+pub(super) fn delta_of(kind: i64, data: String) -> Result<OutputData, StoreError> {
+    match kind {
+        0 => Ok(OutputData::Text(data)),
+        1 => OutputData::items_of(&data).map(OutputData::Items).ok_or_else(|| damaged("delta")),
+        _ => Err(damaged("delta")),
+    }
+}
 
 /// The columns of an event, as they are stored.
 #[derive(Default)]
@@ -443,7 +543,7 @@ pub(super) struct EventRow<'a> {
     pub(super) at: Option<i64>,
     pub(super) real: Option<f64>,
     pub(super) text: Option<Cow<'a, str>>,
-    pub(super) error: Option<String>,
+    pub(super) error: Option<Cow<'a, str>>,
 }
 
 pub(super) fn event_row(kind: &EventKind) -> (i16, EventRow<'_>) {
@@ -454,7 +554,7 @@ pub(super) fn event_row(kind: &EventKind) -> (i16, EventRow<'_>) {
             EventRow {
                 number: Some(number(&QUEUED_FOR, why).into()),
                 at: at(*due_at),
-                error: error.as_ref().and_then(to_json),
+                error: error.as_ref().and_then(to_json).map(Cow::Owned),
                 ..none
             },
         ),
@@ -467,8 +567,16 @@ pub(super) fn event_row(kind: &EventKind) -> (i16, EventRow<'_>) {
             (5, EventRow { number: Some(number(&LEVELS, level).into()), text: Some(text(message)), ..none })
         }
         EventKind::Succeeded => (6, none),
-        EventKind::Failed { error } => (7, EventRow { error: to_json(error), ..none }),
+        EventKind::Failed { error } => (7, EventRow { error: to_json(error).map(Cow::Owned), ..none }),
         EventKind::Cancelled => (8, none),
+        EventKind::Waiting { wait } => {
+            let (number, step, prompt) = wait_columns(wait);
+            (9, EventRow { number: Some(number.into()), text: step.map(Cow::Borrowed), error: prompt, ..none })
+        }
+        // Stands in a table of its own.
+        EventKind::OutputDelta { .. } => (10, none),
+        EventKind::OutputReset { keep_through } => (11, EventRow { number: Some(signed(*keep_through)), ..none }),
+        EventKind::Layer { data } => (12, EventRow { error: Some(text(data)), ..none }),
     }
 }
 
@@ -478,11 +586,13 @@ pub(super) fn event(row: &Row) -> Result<Event, StoreError> {
     let (seq, sort, time, attempt) = (cells.unsigned()?, cells.next::<i16>()?, cells.time()?, cells.count()?);
     let (number, at) = (cells.next::<Option<i64>>()?, cells.time_or_none()?);
     let (fraction, text) = (cells.next()?, cells.text_or_none()?);
-    let error: Option<JobError> = cells.json("error")?;
-    let number = |table: &str| number.ok_or_else(|| damaged(table));
+    let last = cells.text_or_none()?;
+    let number = |what: &str| number.ok_or_else(|| damaged(what));
+    let error = || last.as_deref().map(serde_json::from_str::<JobError>).transpose().map_err(|_| damaged("error"));
     let kind = match sort {
         1 => {
-            EventKind::Queued { why: nth(&QUEUED_FOR, number("reason to wait")?, "reason to wait")?, due_at: at, error }
+            let why = nth(&QUEUED_FOR, number("reason to wait")?, "reason to wait")?;
+            EventKind::Queued { why, due_at: at, error: error()? }
         }
         2 => EventKind::Running { worker: text.ok_or_else(|| damaged("event"))? },
         3 => EventKind::Progress { fraction, message: text },
@@ -492,8 +602,12 @@ pub(super) fn event(row: &Row) -> Result<Event, StoreError> {
             message: text.ok_or_else(|| damaged("event"))?,
         },
         6 => EventKind::Succeeded,
-        7 => EventKind::Failed { error: error.ok_or_else(|| damaged("error"))? },
+        7 => EventKind::Failed { error: error()?.ok_or_else(|| damaged("error"))? },
         8 => EventKind::Cancelled,
+        9 => EventKind::Waiting { wait: wait_of(number("wait")?, text, last)? },
+        10 => EventKind::OutputDelta { data: delta_of(number("delta")?, text.ok_or_else(|| damaged("delta"))?)? },
+        11 => EventKind::OutputReset { keep_through: u64::try_from(number("reset")?).map_err(|_| damaged("reset"))? },
+        12 => EventKind::Layer { data: last.ok_or_else(|| damaged("layer"))?.into_boxed_str() },
         _ => return Err(damaged("event")),
     };
     Ok(Event { seq, time, attempt, kind })
@@ -542,7 +656,7 @@ pub(super) fn tombstone(job: JobId, cells: &mut Cells<'_>) -> Result<Tombstone, 
     let status = match phase_of(cells.next()?)? {
         Phase::Succeeded => Status::Succeeded,
         Phase::Cancelled => Status::Cancelled,
-        Phase::Failed | Phase::Ready | Phase::Deferred | Phase::Running => Status::Failed,
+        Phase::Failed | Phase::Ready | Phase::Deferred | Phase::Running | Phase::Waiting => Status::Failed,
     };
     Ok(Tombstone { job, status, finished_at: cells.time()?, erased: cells.next()? })
 }
@@ -550,4 +664,14 @@ pub(super) fn tombstone(job: JobId, cells: &mut Cells<'_>) -> Result<Tombstone, 
 /// Whose, and which: what a job is found by.
 pub(super) fn tenant_and_id(cells: &mut Cells<'_>) -> Result<(Tenant, JobId), StoreError> {
     Ok((cells.name()?, cells.job_id()?))
+}
+
+/// From a row of `children.sql`.
+pub(super) fn child(row: &Row) -> Result<Child, StoreError> {
+    let mut cells = Cells::of(row);
+    let (index, job, kind) = (cells.small_count()?, cells.job_id()?, cells.name()?);
+    let phase = phase_of(cells.next()?)?;
+    let error = cells.json::<JobError>("error")?.filter(|_| phase == Phase::Failed);
+    let output = cells.payload_or_none()?.filter(|_| phase == Phase::Succeeded);
+    Ok(Child { index, job, kind, status: phase.status(), error, output })
 }

@@ -16,6 +16,7 @@ CREATE TABLE job (
   last_seq            int8 NOT NULL,
   last_step_seq       int8 NOT NULL DEFAULT 0,
   last_delta_seq      int8 NOT NULL DEFAULT 0,
+  last_reset_seq      int8 NOT NULL DEFAULT 0,
   max_attempts        int8 NOT NULL,
   backoff_initial_ms  int8 NOT NULL,
   backoff_max_ms      int8 NOT NULL,
@@ -36,6 +37,7 @@ CREATE TABLE job (
   parent_no           int8,
   child_index         int4 NOT NULL DEFAULT 0,
   children            int4 NOT NULL DEFAULT 0,
+  children_submitted  int4 NOT NULL DEFAULT 0,     -- so many of them came with the job
   children_succeeded  int4 NOT NULL DEFAULT 0,
   children_failed     int4 NOT NULL DEFAULT 0,
   children_cancelled  int4 NOT NULL DEFAULT 0,
@@ -43,7 +45,7 @@ CREATE TABLE job (
   phase               int2 NOT NULL,
   priority            int2 NOT NULL,
   depth               int2 NOT NULL DEFAULT 0,
-  on_child_failure    int2 NOT NULL DEFAULT 0,     -- 0 fail, 1 partial
+  on_child_failure    int2 NOT NULL DEFAULT 1,     -- 0 fail, 1 partial
   queued_for          int2,                        -- 0 turn, 1 schedule, 2 retry, 3 park, 4 resume
   stage               int2,                        -- 0 validating, 1 executing, 2 cancelling
   wait                int2,                        -- 0 children, 1 input
@@ -51,6 +53,7 @@ CREATE TABLE job (
   same_attempt        bool,
   in_process          bool,
   ambiguous           bool,
+  trimmed             bool NOT NULL DEFAULT false, -- what it streamed has been removed
   tenant              text COLLATE "C" NOT NULL,
   kind                text COLLATE "C" NOT NULL,
   queue               text COLLATE "C" NOT NULL,
@@ -74,25 +77,51 @@ CREATE INDEX job_expiry ON job (timer_at) WHERE phase >= 4;
 CREATE INDEX job_active ON job (tenant, id) WHERE phase IN (2, 3);
 CREATE INDEX job_unhappy ON job (tenant, id) WHERE phase >= 5;
 CREATE INDEX job_children ON job (parent_no, child_index) WHERE parent_no IS NOT NULL;
+CREATE INDEX job_children_alive ON job (parent_no, no) WHERE parent_no IS NOT NULL AND phase < 4;
 
 -- `digest` and `size` instead of `data` when the payload is in the blob store: its SHA-256 and its bytes.
 CREATE TABLE input  (no int8 PRIMARY KEY, data bytea, digest bytea, size int8);
 CREATE TABLE output (no int8 PRIMARY KEY, data bytea, digest bytea, size int8);
 
--- type: 1 queued, 2 running, 3 progress, 4 step, 5 log, 6 succeeded, 7 failed, 8 cancelled.
+-- type: 1 queued, 2 running, 3 progress, 4 step, 5 log, 6 succeeded, 7 failed, 8 cancelled, 9 waiting, 11 reset,
+-- 12 layer. Deltas (10) stand in a table of their own, and go at a time of their own.
 CREATE TABLE event (
   no      int8 NOT NULL,
   seq     int8 NOT NULL,
   time    int8 NOT NULL,
   attempt int8 NOT NULL,
-  number  int8,                                    -- queued: what for; log: level
+  number  int8,                                    -- queued, waiting: what for; log: level; reset: kept through
   at      int8,                                    -- queued: due at
   "real"  float8,                                  -- progress: fraction
   type    int2 NOT NULL,
-  text    text,                                    -- running: worker; progress, log: message; step: name
-  error   text,                                    -- queued, failed: JSON
+  text    text,                                    -- running: worker; progress, log: message; step, waiting: name
+  error   text,                                    -- queued, failed: JSON; waiting: prompt; layer: JSON
   PRIMARY KEY (no, seq)
 );
+
+-- kind: 0 text, 1 a JSON array of items.
+CREATE TABLE delta (
+  no      int8 NOT NULL,
+  seq     int8 NOT NULL,
+  time    int8 NOT NULL,
+  attempt int8 NOT NULL,
+  kind    int2 NOT NULL,
+  data    text NOT NULL,
+  PRIMARY KEY (no, seq)
+);
+
+-- Answers that came before anybody asked.
+CREATE TABLE answer (
+  no     int8 NOT NULL,
+  place  int8 GENERATED ALWAYS AS IDENTITY,
+  data   bytea,
+  digest bytea,
+  size   int8,
+  PRIMARY KEY (no, place)
+);
+
+-- Jobs whose live children are still to be cancelled: more than one transaction takes.
+CREATE TABLE abandoned (parent_no int8 PRIMARY KEY);
 
 -- Attempts after which the job went on. The last attempt stands in the job's row.
 CREATE TABLE attempt (
@@ -149,11 +178,24 @@ CREATE TABLE queue_tally (
   slot    int2 NOT NULL,
   queued  int8 NOT NULL,
   running int8 NOT NULL,
+  waiting int8 NOT NULL,
   PRIMARY KEY (queue, slot)
 ) WITH (fillfactor = 20);
 
 -- The servers on this database. One whose time is over is dead, and so are the leases held in its process.
 CREATE TABLE node (id int8 PRIMARY KEY, name text NOT NULL, alive_until int8 NOT NULL) WITH (fillfactor = 20);
+
+-- Who has claimed at which server, and what, as of about when.
+CREATE TABLE claimant (
+  node   int8 NOT NULL,
+  digest bytea NOT NULL,                           -- of all that follows but the time
+  worker text NOT NULL,
+  kinds  text[] NOT NULL,
+  tenant text,                                     -- null: any
+  queues text[],                                   -- null: any
+  at     int8 NOT NULL,
+  PRIMARY KEY (node, digest)
+);
 
 CREATE TABLE kind (
   tenant text COLLATE "C" NOT NULL,

@@ -5,5 +5,6 @@ WITH gone AS (
   RETURNING id
 ),
 unpinned AS (DELETE FROM blob_pin USING gone WHERE blob_pin.node = gone.id),
+unseen AS (DELETE FROM claimant USING gone WHERE claimant.node = gone.id),
 dropped AS (DELETE FROM blob_upload USING gone WHERE blob_upload.node = gone.id RETURNING body)
 DELETE FROM blob_chunk USING dropped WHERE blob_chunk.body = dropped.body
