@@ -43,6 +43,8 @@ pub enum Ending {
     Cancelled,
     /// The job's deadline passed under it.
     DeadlineExceeded,
+    /// It gave the job back until its children have ended or an answer comes; the next claim goes on under its number.
+    Waiting,
 }
 
 impl Ending {
@@ -56,6 +58,7 @@ impl Ending {
             Ending::Parked => "parked",
             Ending::Cancelled => "cancelled",
             Ending::DeadlineExceeded => "deadline_exceeded",
+            Ending::Waiting => "waiting",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Life events are kept as typed columns and rendered when they are read. The number `seq` is given by the store, under
 //! the job's row, whoever writes.
 
-use crate::{JobError, QueuedFor, Timestamp};
+use crate::{JobError, QueuedFor, Timestamp, Wait};
 
 /// One line of a job's history.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +54,26 @@ pub enum EventKind {
         /// The line.
         message: String,
     },
+    /// It has given its lease up until something comes.
+    Waiting {
+        /// What it waits for.
+        wait: Wait,
+    },
+    /// A piece of the output, while it comes into being.
+    OutputDelta {
+        /// The piece.
+        data: OutputData,
+    },
+    /// The output starts over: deltas after `keep_through` and before this event are void.
+    OutputReset {
+        /// The last `seq` whose deltas stand; 0: none do.
+        keep_through: u64,
+    },
+    /// What a layer of the work decided: a retry inside a stack, a fallback, an open breaker.
+    Layer {
+        /// A JSON object, at most [`LAYER_MOST`] bytes of text.
+        data: Box<str>,
+    },
     /// The end: the output was accepted.
     Succeeded,
     /// The end: no further attempt.
@@ -63,6 +83,56 @@ pub enum EventKind {
     },
     /// The end: somebody cancelled it.
     Cancelled,
+}
+
+/// How large what a layer tells can be: it is a note for people, and one comes with every retry.
+pub const LAYER_MOST: usize = 4 * 1024;
+
+/// A piece of an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputData {
+    /// The next characters of a text.
+    Text(String),
+    /// The next items of a list, each a JSON text.
+    Items(Vec<Box<str>>),
+}
+
+impl OutputData {
+    /// How many bytes it carries.
+    pub fn size(&self) -> usize {
+        match self {
+            OutputData::Text(text) => text.len(),
+            OutputData::Items(items) => items.iter().map(|item| item.len() + 1).sum(),
+        }
+    }
+
+    /// As the API shows it: `{"text":"…"}` or `{"items":[…]}`.
+    pub fn to_json(&self) -> String {
+        match self {
+            OutputData::Text(text) => format!("{{\"text\":{}}}", serde_json::Value::from(text.as_str())),
+            OutputData::Items(items) => format!("{{\"items\":{}}}", Self::array(items)),
+        }
+    }
+
+    /// Items as one JSON array.
+    pub fn array(items: &[Box<str>]) -> String {
+        let mut array = String::with_capacity(2 + items.iter().map(|item| item.len() + 1).sum::<usize>());
+        array.push('[');
+        for (number, item) in items.iter().enumerate() {
+            if number > 0 {
+                array.push(',');
+            }
+            array.push_str(item);
+        }
+        array.push(']');
+        array
+    }
+
+    /// The items of a JSON array, each as its own text; none when `json` is no array.
+    pub fn items_of(json: &str) -> Option<Vec<Box<str>>> {
+        let items: Vec<Box<serde_json::value::RawValue>> = serde_json::from_str(json).ok()?;
+        Some(items.into_iter().map(Into::into).collect())
+    }
 }
 
 /// How grave a log line is.
@@ -96,6 +166,10 @@ impl EventKind {
             EventKind::Progress { .. } => "job.progress",
             EventKind::Step { .. } => "job.step",
             EventKind::Log { .. } => "job.log",
+            EventKind::Waiting { .. } => "job.waiting",
+            EventKind::OutputDelta { .. } => "job.output.delta",
+            EventKind::OutputReset { .. } => "job.output.reset",
+            EventKind::Layer { .. } => "job.layer",
             EventKind::Succeeded => "job.succeeded",
             EventKind::Failed { .. } => "job.failed",
             EventKind::Cancelled => "job.cancelled",

@@ -4,7 +4,20 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attempt, Backoff, JobError, JobId, KindName, LeaseToken, QueueName, Span, Tenant, Timestamp};
+use crate::{
+    Attempt, Backoff, Event, EventKind, JobError, JobId, KindName, LeaseToken, QueueName, Span, StepName, Tenant,
+    Timestamp,
+};
+
+/// How many children a job can have, and how many jobs a tree that is submitted at once: what a claim of the parent
+/// reads of them stays within one page of results, and a cancel that reaches all of them within seconds.
+pub const CHILDREN_MOST: u32 = 10_000;
+
+/// How deep a tree of jobs can be; a job without a parent stands at depth 0.
+pub const DEPTH_MOST: u8 = 8;
+
+/// How many answers a job keeps that nobody has asked for yet.
+pub const ANSWERS_MOST: u32 = 16;
 
 /// What was asked for. Written once, at the submit.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +50,62 @@ pub struct JobSpec {
     pub retry_of: Option<JobId>,
     /// When it was submitted.
     pub created_at: Timestamp,
+    /// The job that it is a part of, of the same tenant.
+    pub parent: Option<JobId>,
+    /// Its place among its parent's children, from 0; 0 without a parent.
+    pub child_index: u32,
+    /// How many jobs stand above it, at most [`DEPTH_MOST`].
+    pub depth: u8,
+    /// What a child that does not succeed means for this job while it waits for its children.
+    pub on_child_failure: OnChildFailure,
+}
+
+/// What a child that fails or is cancelled means for a parent that waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnChildFailure {
+    /// The parent fails at once, and its other children are cancelled.
+    Fail,
+    /// The parent goes on when all have ended, and judges for itself.
+    #[default]
+    Partial,
+}
+
+impl OnChildFailure {
+    /// As the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OnChildFailure::Fail => "fail",
+            OnChildFailure::Partial => "partial",
+        }
+    }
+}
+
+/// How a job's children stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChildCounts {
+    /// How many there are.
+    pub total: u32,
+    /// How many of them came with its submit; they have the first places.
+    pub submitted: u32,
+    /// How many have succeeded.
+    pub succeeded: u32,
+    /// How many have failed.
+    pub failed: u32,
+    /// How many were cancelled.
+    pub cancelled: u32,
+}
+
+impl ChildCounts {
+    /// How many have not ended.
+    pub const fn pending(self) -> u32 {
+        self.total.saturating_sub(self.succeeded + self.failed + self.cancelled)
+    }
+
+    /// How many have ended without an output.
+    pub const fn unhappy(self) -> u32 {
+        self.failed + self.cancelled
+    }
 }
 
 /// A job: its specification and how it stands.
@@ -56,6 +125,16 @@ pub struct Job {
     pub last_token: Option<LeaseToken>,
     /// The `seq` of its newest event.
     pub last_seq: u64,
+    /// The `seq` of its newest `job.step` event; 0 without one. What was told before it stands.
+    pub last_step_seq: u64,
+    /// The `seq` of its newest delta; 0 without one.
+    pub last_delta_seq: u64,
+    /// The `seq` of the newest event that made deltas void; 0 without one.
+    pub last_reset_seq: u64,
+    /// How its children stand.
+    pub children: ChildCounts,
+    /// How many answers it keeps that it has not asked for yet.
+    pub answers: u32,
     /// When the first attempt began.
     pub started_at: Option<Timestamp>,
     /// When it ended.
@@ -91,12 +170,44 @@ pub enum State {
         /// What it is at.
         stage: Stage,
     },
+    /// An attempt has given its lease up until something comes; or none has begun, and its children come first. Counts
+    /// as running, but holds neither a lease nor a worker.
+    Waiting {
+        /// For what.
+        wait: Wait,
+        /// Since when.
+        since: Timestamp,
+    },
     /// Ended with an output.
     Succeeded,
     /// Ended with an error.
     Failed,
     /// Ended because somebody asked.
     Cancelled,
+}
+
+/// What a job waits for without a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// The end of all its children.
+    Children,
+    /// Somebody's answer, which becomes the output of `step`.
+    Input {
+        /// The step that the answer is stored as.
+        step: StepName,
+        /// What is asked, in words for a person.
+        prompt: Option<String>,
+    },
+}
+
+impl Wait {
+    /// As the API spells what is waited for.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Wait::Children => "children",
+            Wait::Input { .. } => "input",
+        }
+    }
 }
 
 /// Why a job is queued.
@@ -110,6 +221,8 @@ pub enum QueuedFor {
     Retry,
     /// The time that a provider named.
     Park,
+    /// Its turn, after a wait that is over.
+    Resume,
 }
 
 /// What a running job is at.
@@ -236,6 +349,10 @@ pub enum StatusReason {
     Executing,
     /// It was asked to stop and has not yet.
     Cancelling,
+    /// It waits for its children, without a worker.
+    WaitingChildren,
+    /// It waits for an answer, without a worker.
+    WaitingInput,
 }
 
 impl StatusReason {
@@ -251,23 +368,44 @@ impl StatusReason {
             StatusReason::Validating => "validating",
             StatusReason::Executing => "executing",
             StatusReason::Cancelling => "cancelling",
+            StatusReason::WaitingChildren => "waiting_children",
+            StatusReason::WaitingInput => "waiting_input",
         }
     }
 }
 
 impl Job {
-    /// A job as it stands at the moment of its submit.
+    /// A job as it stands at the moment of its submit, without children.
     pub fn submitted(spec: Arc<JobSpec>) -> Self {
         let due_at = spec.run_at.unwrap_or(spec.created_at);
         let why = if due_at > spec.created_at { QueuedFor::Schedule } else { QueuedFor::Turn };
+        let state = State::Queued { why, due_at, same_attempt: false };
+        Self::new(spec, state, 0)
+    }
+
+    /// A job that is submitted together with `children`: they come first, then it runs. None: it is as if it had none.
+    pub fn submitted_with(spec: Arc<JobSpec>, children: u32) -> Self {
+        if children == 0 {
+            return Self::submitted(spec);
+        }
+        let state = State::Waiting { wait: Wait::Children, since: spec.created_at };
+        Self::new(spec, state, children)
+    }
+
+    fn new(spec: Arc<JobSpec>, state: State, children: u32) -> Self {
         Self {
             spec,
-            state: State::Queued { why, due_at, same_attempt: false },
+            state,
             version: 1,
             attempt: 0,
             crashes: 0,
             last_token: None,
-            last_seq: 0,
+            last_seq: 1,
+            last_step_seq: 0,
+            last_delta_seq: 0,
+            last_reset_seq: 0,
+            children: ChildCounts { total: children, submitted: children, ..ChildCounts::default() },
+            answers: 0,
             started_at: None,
             finished_at: None,
             cancel_requested_at: None,
@@ -278,11 +416,23 @@ impl Job {
         }
     }
 
+    /// The first line of a history, which comes with the submit.
+    pub fn first_event(&self) -> Event {
+        let kind = match &self.state {
+            State::Waiting { wait, .. } => EventKind::Waiting { wait: wait.clone() },
+            State::Queued { why: why @ QueuedFor::Schedule, due_at, .. } => {
+                EventKind::Queued { why: *why, due_at: Some(*due_at), error: None }
+            }
+            _ => EventKind::Queued { why: QueuedFor::Turn, due_at: None, error: None },
+        };
+        Event { seq: 1, time: self.spec.created_at, attempt: 0, kind }
+    }
+
     /// Which of the five states it is in.
     pub fn status(&self) -> Status {
         match self.state {
             State::Queued { .. } => Status::Queued,
-            State::Running { .. } => Status::Running,
+            State::Running { .. } | State::Waiting { .. } => Status::Running,
             State::Succeeded => Status::Succeeded,
             State::Failed => Status::Failed,
             State::Cancelled => Status::Cancelled,
@@ -293,9 +443,11 @@ impl Job {
     /// the submit.
     pub fn is_due(&self, now: Timestamp) -> bool {
         match self.state {
-            State::Queued { why: QueuedFor::Turn, .. } => true,
+            State::Queued { why: QueuedFor::Turn | QueuedFor::Resume, .. } => true,
             State::Queued { due_at, .. } => due_at <= now,
-            State::Running { .. } | State::Succeeded | State::Failed | State::Cancelled => false,
+            State::Running { .. } | State::Waiting { .. } | State::Succeeded | State::Failed | State::Cancelled => {
+                false
+            }
         }
     }
 
@@ -304,7 +456,7 @@ impl Job {
         match &self.state {
             State::Queued { .. } if self.is_due(now) => Some(StatusReason::Ready),
             State::Queued { why, .. } => Some(match why {
-                QueuedFor::Turn => StatusReason::Ready,
+                QueuedFor::Turn | QueuedFor::Resume => StatusReason::Ready,
                 QueuedFor::Schedule => StatusReason::Scheduled,
                 QueuedFor::Retry => StatusReason::RetryWait,
                 QueuedFor::Park => StatusReason::Parked,
@@ -314,6 +466,8 @@ impl Job {
                 Stage::Executing => StatusReason::Executing,
                 Stage::Cancelling => StatusReason::Cancelling,
             }),
+            State::Waiting { wait: Wait::Children, .. } => Some(StatusReason::WaitingChildren),
+            State::Waiting { wait: Wait::Input { .. }, .. } => Some(StatusReason::WaitingInput),
             State::Succeeded | State::Failed | State::Cancelled => None,
         }
     }
@@ -324,6 +478,21 @@ impl Job {
             State::Running { lease, .. } => Some(lease),
             _ => None,
         }
+    }
+
+    /// What it waits for without a lease, when it does.
+    pub fn wait(&self) -> Option<&Wait> {
+        match &self.state {
+            State::Waiting { wait, .. } => Some(wait),
+            _ => None,
+        }
+    }
+
+    /// Whether the children that it still has are to be cancelled: it has ended without an output, or has been asked to
+    /// stop. Children of a job that succeeded go on.
+    pub fn abandons_children(&self) -> bool {
+        let is_given_up = self.cancel_requested_at.is_some() || matches!(self.state, State::Failed | State::Cancelled);
+        is_given_up && self.children.pending() > 0
     }
 
     /// When its payloads and events go: its end plus its retention.

@@ -28,11 +28,14 @@ pub use attempt::{Attempt, Ending};
 pub use backoff::Backoff;
 pub use clock::Clock;
 pub use error::{JobError, ProviderError};
-pub use event::{Event, EventKind, LogLevel};
+pub use event::{Event, EventKind, LAYER_MOST, LogLevel, OutputData};
 pub use id::{DocumentId, IdError, IdSource, Ids, JobId, KeyId, LeaseToken};
-pub use job::{Job, JobSpec, Lease, Progress, QueuedFor, Report, Stage, State, Status, StatusReason, Usage};
+pub use job::{
+    ANSWERS_MOST, CHILDREN_MOST, ChildCounts, DEPTH_MOST, Job, JobSpec, Lease, OnChildFailure, Progress, QueuedFor,
+    Report, Stage, State, Status, StatusReason, Usage, Wait,
+};
 pub use kind::KindSpec;
-pub use life::{Applied, CANCEL_GRACE, CRASH_LIMIT, Ended, Refused, RetryPlan, Step};
+pub use life::{Applied, CANCEL_GRACE, CRASH_LIMIT, ChildEnd, Ended, Refused, RetryPlan, Step};
 pub use name::{KindName, NameError, QueueName, StepName, Tenant};
 pub use payload::{BlobRef, INLINE_LIMIT, Payload};
 pub use time::{Span, Timestamp};

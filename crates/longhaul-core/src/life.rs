@@ -11,7 +11,15 @@
 //!         │                                                                 ▲
 //!         ├── deadline passed ──────────────────────────────────────────────┘
 //!         └── cancel ──► cancelled ◄── gave up, lease expired or 30 s after a cancel ── running
+//!
+//!    submit with children                          running ── wait: gives the lease up
+//!              └───────────────► waiting ◄────────────┘
+//!                                  │ │ └── a child failed and that is the parent's failure, deadline ──► failed
+//!         queued ◄── all children have ended, the answer came ┘ └── cancel ──► cancelled
 //! ```
+//!
+//! A job that goes on does again what it did after its last finished step. So what streamed after that is void by then,
+//! and the next claim says so (`job.output.reset`); what streamed within finished steps stands.
 //!
 //! Refusal is the default: what is not allowed here does not happen, in no store, no recovery and no simulation. After
 //! a cancel has been accepted the only end is `cancelled`. The lease token is compared here and nowhere else.
@@ -19,8 +27,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Attempt, Ending, EventKind, Job, JobError, Lease, LeaseToken, LogLevel, Progress, QueuedFor, Report, Span, Stage,
-    State, Timestamp,
+    ANSWERS_MOST, Attempt, CHILDREN_MOST, Ending, EventKind, Job, JobError, JobId, Lease, LeaseToken, LogLevel,
+    OnChildFailure, Progress, QueuedFor, Report, Span, Stage, State, StepName, Timestamp, Wait,
 };
 
 /// So many expired leases fail a job: what kills three workers will kill the fourth.
@@ -66,6 +74,28 @@ pub enum Step {
         /// What.
         event: EventKind,
     },
+    /// The worker takes children in, all of them as one step.
+    Spawn {
+        /// Its lease.
+        token: LeaseToken,
+        /// The step that this is.
+        name: StepName,
+        /// How many children.
+        children: u32,
+    },
+    /// The worker gives its lease up until something comes.
+    Wait {
+        /// Its lease.
+        token: LeaseToken,
+        /// Until what.
+        wait: Wait,
+        /// Whether that is there already: the step that an answer would become is stored.
+        is_there: bool,
+    },
+    /// A child has ended. Taken in whatever state the job is, and counted.
+    ChildEnded(Box<ChildEnd>),
+    /// Somebody answers: a job that waits goes on, any other keeps the answer.
+    Answer,
     /// The worker is done.
     Succeed {
         /// Its lease.
@@ -101,6 +131,19 @@ pub enum Step {
     DeadlinePassed,
 }
 
+/// How a child ended, as its parent hears of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChildEnd {
+    /// Which.
+    pub job: JobId,
+    /// Its place among its siblings.
+    pub index: u32,
+    /// How it ended.
+    pub ended: Ended,
+    /// With what error, when it failed.
+    pub error: Option<JobError>,
+}
+
 /// What should follow a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryPlan {
@@ -123,6 +166,8 @@ pub struct Applied {
     pub ended: Option<Ended>,
     /// The step had been taken before, by the same lease: nothing has changed.
     pub repeated: bool,
+    /// An answer becomes the output of this step: the one that has just come, or the oldest that was kept.
+    pub answered: Option<StepName>,
 }
 
 /// How a job ended.
@@ -154,13 +199,20 @@ pub enum Refused {
     /// It is queued for later.
     #[error("the job is not due yet")]
     NotDue,
+    /// So many answers are kept already that nobody has asked for.
+    #[error("the job keeps {ANSWERS_MOST} answers already that it has not asked for")]
+    AnswersFull,
+    /// It would have more children than a job can have.
+    #[error("a job can have at most {CHILDREN_MOST} children")]
+    TooManyChildren,
     /// The step does not apply: no lease has run out, no deadline passed, no cancel is overdue.
     #[error("there is no occasion for this")]
     NoOccasion,
 }
 
 impl Job {
-    /// Takes `step` at `now`, or refuses and leaves the job as it was.
+    /// Takes `step` at `now`, or refuses and leaves the job as it was. The events that it tells have been counted: the
+    /// last of them is [`Job::last_seq`].
     pub fn step(&mut self, step: Step, now: Timestamp) -> Result<Applied, Refused> {
         let applied = match step {
             Step::Claim { worker, in_process, random, lease_for } => {
@@ -169,6 +221,10 @@ impl Job {
             Step::Beat { token, lease_for, progress } => self.beat(token, lease_for, progress, now)?,
             Step::Enter { token, stage } => self.enter(token, stage)?,
             Step::Tell { token, event } => self.tell(token, event)?,
+            Step::Spawn { token, name, children } => self.spawn(token, &name, children)?,
+            Step::Wait { token, wait, is_there } => self.give_up_to_wait(token, wait, is_there, now)?,
+            Step::ChildEnded(end) => self.child_ended(*end, now),
+            Step::Answer => self.answer(now)?,
             Step::Succeed { token, report } => self.succeed(token, *report, now)?,
             Step::Fail { token, error, plan, random, ambiguous } => {
                 self.fail(token, error, plan, random, ambiguous, now)?
@@ -182,7 +238,36 @@ impl Job {
         if !applied.repeated {
             self.version += 1;
         }
+        for event in &applied.events {
+            self.last_seq += 1;
+            match event {
+                EventKind::Step { .. } => self.last_step_seq = self.last_seq,
+                EventKind::OutputDelta { .. } => self.last_delta_seq = self.last_seq,
+                EventKind::OutputReset { .. } => self.last_reset_seq = self.last_seq,
+                _ => {}
+            }
+        }
         Ok(applied)
+    }
+
+    /// What its parent hears of its end; none: it has no parent, or has not ended.
+    pub fn child_end(&self) -> Option<Step> {
+        self.spec.parent?;
+        let ended = match self.state {
+            State::Succeeded => Ended::Succeeded,
+            State::Failed => Ended::Failed,
+            State::Cancelled => Ended::Cancelled,
+            State::Queued { .. } | State::Running { .. } | State::Waiting { .. } => return None,
+        };
+        let error = self.error.clone().filter(|_| ended == Ended::Failed);
+        let end = ChildEnd { job: self.spec.id, index: self.spec.child_index, ended, error };
+        Some(Step::ChildEnded(Box::new(end)))
+    }
+
+    /// What streamed after the last step is void now.
+    fn reset(&self) -> Option<EventKind> {
+        let is_void = self.last_delta_seq > self.last_step_seq.max(self.last_reset_seq);
+        is_void.then_some(EventKind::OutputReset { keep_through: self.last_step_seq })
     }
 
     fn claim(
@@ -205,10 +290,11 @@ impl Job {
         let token = LeaseToken::new(self.leases() + 1, random);
         self.last_token = Some(token);
         self.started_at.get_or_insert(now);
-        let event = EventKind::Running { worker: worker.to_string() };
+        let mut events = vec![EventKind::Running { worker: worker.to_string() }];
+        events.extend(self.reset());
         let lease = Lease { token, worker, in_process, since: now, expires_at: now + lease_for };
         self.state = State::Running { lease, stage: Stage::Executing };
-        Ok(Applied { events: vec![event], ..Applied::default() })
+        Ok(Applied { events, ..Applied::default() })
     }
 
     fn beat(
@@ -247,15 +333,128 @@ impl Job {
             EventKind::Progress { fraction, message } => {
                 self.progress = Some(Progress { fraction: *fraction, message: message.clone() });
             }
-            EventKind::Step { .. } | EventKind::Log { .. } => {}
+            EventKind::Step { .. }
+            | EventKind::Log { .. }
+            | EventKind::OutputDelta { .. }
+            | EventKind::Layer { .. } => {}
             // What a job lives through is told by the steps that bring it about, and by nobody else.
             EventKind::Queued { .. }
             | EventKind::Running { .. }
+            | EventKind::Waiting { .. }
+            | EventKind::OutputReset { .. }
             | EventKind::Succeeded
             | EventKind::Failed { .. }
             | EventKind::Cancelled => return Err(Refused::NoOccasion),
         }
         Ok(Applied { events: vec![event], ..Applied::default() })
+    }
+
+    fn spawn(&mut self, token: LeaseToken, name: &StepName, children: u32) -> Result<Applied, Refused> {
+        self.held(token)?;
+        if self.cancel_requested_at.is_some() {
+            return Err(Refused::Cancelling);
+        }
+        let total = self.children.total.saturating_add(children);
+        if total > CHILDREN_MOST {
+            return Err(Refused::TooManyChildren);
+        }
+        self.children.total = total;
+        Ok(Applied { events: vec![EventKind::Step { name: name.to_string() }], ..Applied::default() })
+    }
+
+    fn give_up_to_wait(
+        &mut self,
+        token: LeaseToken,
+        wait: Wait,
+        is_there: bool,
+        now: Timestamp,
+    ) -> Result<Applied, Refused> {
+        self.held(token)?;
+        if self.cancel_requested_at.is_some() {
+            return Ok(self.end_cancelled(now));
+        }
+        if wait == Wait::Children && self.spec.on_child_failure == OnChildFailure::Fail && self.children.unhappy() > 0 {
+            let (unhappy, total) = (self.children.unhappy(), self.children.total);
+            let message = format!("{unhappy} of {total} children did not succeed");
+            return Ok(self.end(Ending::Failed, Some(self.child_failed(message)), false, now));
+        }
+        let attempt = self.finish_attempt(Ending::Waiting, None, false, now);
+        let is_over = match &wait {
+            Wait::Children => self.children.pending() == 0,
+            Wait::Input { .. } => is_there || self.answers > 0,
+        };
+        if !is_over {
+            let event = EventKind::Waiting { wait: wait.clone() };
+            self.state = State::Waiting { wait, since: now };
+            return Ok(Applied { events: vec![event], attempt, ..Applied::default() });
+        }
+        let applied = match wait {
+            Wait::Input { step, .. } if !is_there => {
+                self.answers -= 1;
+                self.go_on_with_answer(step, now)
+            }
+            Wait::Input { .. } | Wait::Children => self.go_on(now),
+        };
+        Ok(Applied { attempt, ..applied })
+    }
+
+    fn child_ended(&mut self, end: ChildEnd, now: Timestamp) -> Applied {
+        match end.ended {
+            Ended::Succeeded => self.children.succeeded += 1,
+            Ended::Failed => self.children.failed += 1,
+            Ended::Cancelled => self.children.cancelled += 1,
+        }
+        if !matches!(self.state, State::Waiting { wait: Wait::Children, .. }) {
+            return Applied::default();
+        }
+        if end.ended != Ended::Succeeded && self.spec.on_child_failure == OnChildFailure::Fail {
+            let how = if end.ended == Ended::Failed { "failed" } else { "was cancelled" };
+            let mut message = format!("child {} ({}) {how}", end.index, end.job);
+            if let Some(error) = end.error {
+                message.push_str(&format!(": {}: {}", error.code, error.message));
+            }
+            return self.end(Ending::Failed, Some(self.child_failed(message)), false, now);
+        }
+        if self.children.pending() == 0 { self.go_on(now) } else { Applied::default() }
+    }
+
+    fn child_failed(&self, message: String) -> JobError {
+        JobError { attempt: self.attempt, ..JobError::permanent("child_failed", message) }
+    }
+
+    fn answer(&mut self, now: Timestamp) -> Result<Applied, Refused> {
+        if self.status().is_terminal() {
+            return Err(Refused::Terminal);
+        }
+        if self.cancel_requested_at.is_some() {
+            return Err(Refused::Cancelling);
+        }
+        if let State::Waiting { wait: Wait::Input { step, .. }, .. } = &self.state {
+            let step = step.clone();
+            return Ok(self.go_on_with_answer(step, now));
+        }
+        if self.answers >= ANSWERS_MOST {
+            return Err(Refused::AnswersFull);
+        }
+        self.answers += 1;
+        Ok(Applied::default())
+    }
+
+    /// What it waited for has come: it waits for its turn, or for the time that it was submitted for.
+    fn go_on(&mut self, now: Timestamp) -> Applied {
+        let later = self.spec.run_at.filter(|at| *at > now && self.attempt == 0);
+        let why = if later.is_some() { QueuedFor::Schedule } else { QueuedFor::Resume };
+        self.state = State::Queued { why, due_at: later.unwrap_or(now), same_attempt: true };
+        Applied { events: vec![EventKind::Queued { why, due_at: later, error: None }], ..Applied::default() }
+    }
+
+    fn go_on_with_answer(&mut self, step: StepName, now: Timestamp) -> Applied {
+        // The step stands behind what streamed without one, and must not keep it: it will be streamed again.
+        let mut events: Vec<EventKind> = self.reset().into_iter().collect();
+        events.push(EventKind::Step { name: step.to_string() });
+        let mut applied = self.go_on(now);
+        events.append(&mut applied.events);
+        Applied { events, answered: Some(step), ..applied }
     }
 
     fn succeed(&mut self, token: LeaseToken, report: Report, now: Timestamp) -> Result<Applied, Refused> {
@@ -338,7 +537,7 @@ impl Job {
 
     fn cancel(&mut self, now: Timestamp) -> Result<Applied, Refused> {
         match &mut self.state {
-            State::Queued { .. } => {
+            State::Queued { .. } | State::Waiting { .. } => {
                 self.cancel_requested_at = Some(now);
                 Ok(self.end_cancelled(now))
             }
@@ -371,6 +570,12 @@ impl Job {
         }
         let mut message = match self.state {
             State::Running { .. } => format!("the deadline passed while attempt {} ran", self.attempt),
+            State::Waiting { wait: Wait::Children, .. } => {
+                "the deadline passed while the job waited for its children".into()
+            }
+            State::Waiting { wait: Wait::Input { .. }, .. } => {
+                "the deadline passed while the job waited for input".into()
+            }
             _ if self.attempt == 0 => "the deadline passed before the job could start".to_owned(),
             _ => "the deadline passed while the job waited for another attempt".to_owned(),
         };

@@ -6,14 +6,23 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use longhaul_core::{INLINE_LIMIT, JobId, JobSpec, KindSpec, Payload, QueueName, Span, Tenant, Timestamp};
+use longhaul_core::{
+    INLINE_LIMIT, JobId, JobSpec, KindSpec, OnChildFailure, Payload, QueueName, Span, Tenant, Timestamp,
+};
 use longhaul_store::{Document, Idempotency, JobStore, NewJob, StoreError, Submit, Submitted, blob::Pin};
 
-use crate::{Engine, FieldError};
+use crate::{
+    Engine, FieldError,
+    family::{Member, flatten},
+};
 
 /// How many bytes of input may wait to be written at once. Above it callers are told to come back: memory is bounded
 /// by this number and not by the load.
 const WAITING_BYTES: usize = 256 * 1024 * 1024;
+
+/// How many jobs of a request are told what is wrong with them: whoever reads more than a hundred such sentences fixes
+/// the program that wrote the request.
+const FINDINGS_MOST: usize = 100;
 
 /// A job as it is asked for, its fields checked one by one.
 #[derive(Debug, Clone)]
@@ -38,6 +47,11 @@ pub struct JobRequest {
     pub retention: Option<Span>,
     /// The job that this is another try of.
     pub retry_of: Option<JobId>,
+    /// Jobs that come first: it waits for them, and gets their outputs in its input as `children`.
+    pub children: Vec<JobRequest>,
+    /// What a child that does not succeed means for it; none: it fails when children come with it, and judges for itself
+    /// when it takes children in as it runs.
+    pub on_child_failure: Option<OnChildFailure>,
 }
 
 impl JobRequest {
@@ -54,6 +68,8 @@ impl JobRequest {
             metadata: None,
             retention: None,
             retry_of: None,
+            children: Vec::new(),
+            on_child_failure: None,
         }
     }
 }
@@ -86,6 +102,8 @@ pub enum Rejected {
 pub struct Finding {
     /// Which job of the request, from 0.
     pub index: usize,
+    /// Which job below that one, as a JSON Pointer from there: `/children/3`; empty: that one itself.
+    pub below: String,
     /// What is wrong with it.
     pub flaw: Flaw,
 }
@@ -100,6 +118,8 @@ pub enum Flaw {
         /// What there is.
         known: Vec<String>,
     },
+    /// A field of the job itself; its pointer begins at the job.
+    Field(FieldError),
     /// The input is not what the kind takes: each field that is wrong; pointers begin at the input.
     Input(Vec<FieldError>),
 }
@@ -198,12 +218,11 @@ impl Engine {
         if self.is_stopping() {
             return Err(Rejected::ShuttingDown);
         }
-        let kinds = self.known_kinds(tenant, &requests).map_err(Rejected::Invalid)?;
-        let bytes: usize = requests.iter().map(|request| request.input.len()).sum();
+        let members = flatten(requests).map_err(|finding| Rejected::Invalid(vec![finding]))?;
+        let kinds = self.known_kinds(tenant, &members).map_err(Rejected::Invalid)?;
+        let bytes: usize = members.iter().map(|member| member.request.input.len()).sum();
         let waiting = self.inner.waiting.add(bytes)?;
-        let specified = requests.into_iter().zip(kinds);
-        let specified: Vec<(JobSpec, Bytes)> =
-            specified.map(|(request, kind)| (self.specify(tenant, &request, &kind), request.input)).collect();
+        let specified = self.specify_all(tenant, members, &kinds);
         let document = specified.first().and_then(|(spec, _)| document(spec.id));
         if bytes <= INLINE_LIMIT && keep.is_none() {
             return self.take_in(specified, idempotency, document).await;
@@ -232,7 +251,8 @@ impl Engine {
             jobs.push(NewJob { spec: Arc::new(spec), input: stored.payload.clone() });
             pins.push(stored);
         }
-        let ids: Vec<JobId> = jobs.iter().map(|job| job.spec.id).collect();
+        let roots = jobs.iter().filter(|job| job.spec.parent.is_none());
+        let ids: Vec<JobId> = roots.map(|job| job.spec.id).collect();
         match self.inner.store.submit(Submit { jobs, idempotency, document }).await? {
             Submitted::Created => Ok(Accepted { jobs: ids, replayed: false }),
             Submitted::Replayed(jobs) => Ok(Accepted { jobs, replayed: true }),
@@ -241,16 +261,22 @@ impl Engine {
 
     /// All that is wrong with the kinds and inputs of a request; nothing, when they can be submitted.
     pub fn examine(&self, tenant: &Tenant, requests: &[JobRequest]) -> Vec<Finding> {
-        self.known_kinds(tenant, requests).err().unwrap_or_default()
+        match flatten(requests.to_vec()) {
+            Ok(members) => self.known_kinds(tenant, &members).err().unwrap_or_default(),
+            Err(finding) => vec![finding],
+        }
     }
 
-    fn known_kinds(&self, tenant: &Tenant, requests: &[JobRequest]) -> Result<Vec<Arc<KindSpec>>, Vec<Finding>> {
-        let mut kinds = Vec::with_capacity(requests.len());
+    pub(crate) fn known_kinds(&self, tenant: &Tenant, members: &[Member]) -> Result<Vec<Arc<KindSpec>>, Vec<Finding>> {
+        let mut kinds = Vec::with_capacity(members.len());
         let mut findings = Vec::new();
-        for (index, request) in requests.iter().enumerate() {
-            match self.known_kind(tenant, request) {
+        for member in members {
+            match self.known_kind(tenant, &member.request).and_then(|kind| member.check().map(|()| kind)) {
                 Ok(kind) => kinds.push(kind),
-                Err(flaw) => findings.push(Finding { index, flaw }),
+                Err(flaw) => findings.push(Finding { index: member.root, below: member.below.clone(), flaw }),
+            }
+            if findings.len() >= FINDINGS_MOST {
+                break;
             }
         }
         if findings.is_empty() { Ok(kinds) } else { Err(findings) }
@@ -265,9 +291,33 @@ impl Engine {
         if errors.is_empty() { Ok(known.spec) } else { Err(Flaw::Input(errors)) }
     }
 
-    fn specify(&self, tenant: &Tenant, request: &JobRequest, kind: &KindSpec) -> JobSpec {
+    /// Makes specifications of a whole request, as of one moment.
+    fn specify_all(&self, tenant: &Tenant, members: Vec<Member>, kinds: &[Arc<KindSpec>]) -> Vec<(JobSpec, Bytes)> {
+        let now = self.inner.clock.now();
+        let mut specified: Vec<(JobSpec, Bytes)> = Vec::with_capacity(members.len());
+        for (member, kind) in members.into_iter().zip(kinds) {
+            let mut spec = self.specify(tenant, &member.request, kind, now);
+            if let Some((parent, _)) = member.parent.and_then(|parent| specified.get(parent)) {
+                self.place_below(&mut spec, parent);
+                spec.child_index = member.index;
+            }
+            specified.push((spec, member.request.input));
+        }
+        specified
+    }
+
+    /// A child has to be over when its parent has.
+    pub(crate) fn place_below(&self, spec: &mut JobSpec, parent: &JobSpec) {
+        spec.parent = Some(parent.id);
+        spec.depth = parent.depth + 1;
+        spec.deadline_at = match (spec.deadline_at, parent.deadline_at) {
+            (Some(own), Some(above)) => Some(own.min(above)),
+            (own, above) => own.or(above),
+        };
+    }
+
+    pub(crate) fn specify(&self, tenant: &Tenant, request: &JobRequest, kind: &KindSpec, now: Timestamp) -> JobSpec {
         let inner = &*self.inner;
-        let now = inner.clock.now();
         JobSpec {
             id: JobId::fresh(&*inner.ids, now),
             tenant: tenant.clone(),
@@ -286,6 +336,10 @@ impl Engine {
             metadata: request.metadata.clone(),
             retry_of: request.retry_of,
             created_at: now,
+            parent: None,
+            child_index: 0,
+            depth: 0,
+            on_child_failure: request.on_child_failure.unwrap_or_default(),
         }
     }
 }

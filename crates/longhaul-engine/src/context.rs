@@ -4,36 +4,43 @@ use std::{collections::HashMap, future::Future, sync::Arc};
 
 use bytes::Bytes;
 use longhaul_core::{
-    Clock, DocumentId, EventKind, JobId, LogLevel, Payload, Stage, Status, StepName, Tenant, Timestamp,
+    Clock, DEPTH_MOST, DocumentId, EventKind, JobId, LAYER_MOST, LogLevel, OutputData, Payload, Stage, Status,
+    StepName, Tenant, Timestamp, Wait,
 };
-use longhaul_store::{Document, Held, JobStore, JobView, StoreError};
+use longhaul_store::{Child, Document, Held, JobStore, JobView, NewJob, StoreError};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Failure, admission::Payloads};
+use crate::{Engine, Failure, Flaw, JobRequest, emit::Emitter, family::flatten};
 
 /// A job under a lease, as its executor sees it.
 pub struct JobContext {
+    engine: Engine,
     view: Arc<JobView>,
     held: Held,
     input: Bytes,
-    store: Arc<dyn JobStore>,
-    clock: Arc<dyn Clock>,
-    payloads: Payloads,
+    emitter: Emitter,
     /// Outputs of the steps that earlier attempts have stored.
     steps: HashMap<StepName, Payload>,
 }
 
 impl JobContext {
     pub(crate) fn new(
+        engine: Engine,
         view: Arc<JobView>,
         held: Held,
         input: Bytes,
-        store: Arc<dyn JobStore>,
-        clock: Arc<dyn Clock>,
-        payloads: Payloads,
         steps: HashMap<StepName, Payload>,
     ) -> Self {
-        Self { view, held, input, store, clock, payloads, steps }
+        let emitter = Emitter::new(engine.store().clone(), engine.clock().clone(), held.clone());
+        Self { engine, view, held, input, emitter, steps }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn emitter(&self) -> &Emitter {
+        &self.emitter
     }
 
     /// The job's id.
@@ -64,12 +71,12 @@ impl JobContext {
 
     /// The time.
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
+        self.engine.clock()
     }
 
     /// The store, for what belongs to the job's tenant.
     pub fn store(&self) -> &Arc<dyn JobStore> {
-        &self.store
+        self.engine.store()
     }
 
     /// The input: a JSON text.
@@ -91,7 +98,7 @@ impl JobContext {
 
     /// Says that what could not be checked before the job was accepted is checked now; or that the work has begun.
     pub async fn enter(&self, stage: Stage) -> Result<(), Failure> {
-        Ok(self.store.enter(self.held.clone(), stage).await?)
+        Ok(self.store().enter(self.held.clone(), stage).await?)
     }
 
     /// Says how far it is: `fraction` from 0 to 1.
@@ -105,8 +112,93 @@ impl JobContext {
         self.tell(EventKind::Log { level, message: message.into() }).await
     }
 
+    /// Tells what a layer of the work has decided: a retry, a fallback. `data` is an object; one that is larger than
+    /// [`LAYER_MOST`] bytes is left out: it is a note for people, and no reason to fail.
+    pub async fn layer(&self, data: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string(data).unwrap_or_default();
+        if !json.starts_with('{') || json.len() > LAYER_MOST {
+            tracing::warn!(job = %self.id(), bytes = json.len(), "what a layer told is no object or too large");
+            return Ok(());
+        }
+        self.tell(EventKind::Layer { data: json.into_boxed_str() }).await
+    }
+
     async fn tell(&self, event: EventKind) -> Result<(), Failure> {
-        Ok(self.store.tell(self.held.clone(), vec![event]).await?)
+        // What was emitted before stands before it.
+        self.emitter.flush().await?;
+        Ok(self.store().tell(self.held.clone(), vec![event]).await?)
+    }
+
+    // ── output while it comes into being ──
+
+    /// Gives out the next characters of the output. They are collected for some 50 ms, or until there are 4 KiB, and
+    /// shown to readers once they are on disk. A call may wait for the disk.
+    ///
+    /// What is emitted outside of a [`JobContext::step`] is void when the job goes on under another lease, and is to be
+    /// emitted again then; what is emitted within a step that finishes stands.
+    pub async fn emit_text(&self, text: &str) -> Result<(), Failure> {
+        self.emitter.emit_text(text).await
+    }
+
+    /// Gives out the next item of the output; as [`JobContext::emit_text`].
+    pub async fn emit_item(&self, item: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string(item)
+            .map_err(|error| Failure::permanent("output_unserialisable", format!("an item is no JSON: {error}")))?;
+        self.emitter.emit(OutputData::Items(vec![json.into_boxed_str()])).await
+    }
+
+    // ── children and answers ──
+
+    /// Takes jobs in as children of this one, once: a later attempt gets the ids of those. They are run by whoever runs
+    /// their kinds, and cancelled when this job fails or is cancelled.
+    pub async fn spawn(&self, step: StepName, children: Vec<JobRequest>) -> Result<Vec<JobId>, Failure> {
+        if let Some(stored) = self.steps.get(&step) {
+            return self.stored(&step, stored).await;
+        }
+        let invalid = |why: String| Failure::permanent("child_invalid", why);
+        let own = &self.view.job.spec;
+        if own.depth >= DEPTH_MOST {
+            return Err(invalid(format!("a tree of jobs is at most {DEPTH_MOST} deep")));
+        }
+        let members = flatten(children).map_err(|finding| invalid(told(&[finding])))?;
+        if members.iter().any(|member| member.parent.is_some()) {
+            return Err(invalid("children that a job takes in as it runs cannot come with children".into()));
+        }
+        let kinds = self.engine.known_kinds(&own.tenant, &members).map_err(|findings| invalid(told(&findings)))?;
+        let (mut jobs, mut pins) = (Vec::with_capacity(members.len()), Vec::new());
+        for (member, kind) in members.into_iter().zip(kinds) {
+            let mut spec = self.engine.specify(&own.tenant, &member.request, &kind, self.clock().now());
+            self.engine.place_below(&mut spec, own);
+            let stored = self.engine.payloads().store(member.request.input).await?;
+            jobs.push(NewJob { spec: Arc::new(spec), input: stored.payload.clone() });
+            pins.push(stored);
+        }
+        self.emitter.flush().await?;
+        Ok(self.store().spawn(self.held.clone(), step, jobs).await?)
+    }
+
+    /// All children, once each has ended. Until then the attempt ends here without a worker waiting: return the failure
+    /// as it is, and the job comes back when they have.
+    pub async fn wait_for_children(&self) -> Result<Vec<Child>, Failure> {
+        let children = self.engine.all_children(&self.view.job).await?;
+        let have_ended = children.iter().all(|child| child.status.is_terminal());
+        if have_ended { Ok(children) } else { Err(Failure::Waiting(Wait::Children)) }
+    }
+
+    /// Somebody's answer, as it was given to `step`. Until there is one the attempt ends here without a worker waiting:
+    /// return the failure as it is, and the job comes back with the answer.
+    pub async fn ask<T: DeserializeOwned>(&self, step: StepName, prompt: Option<String>) -> Result<T, Failure> {
+        match self.steps.get(&step) {
+            Some(stored) => self.stored(&step, stored).await,
+            None => Err(Failure::Waiting(Wait::Input { step, prompt })),
+        }
+    }
+
+    async fn stored<T: DeserializeOwned>(&self, name: &StepName, stored: &Payload) -> Result<T, Failure> {
+        let json = self.read(stored).await?;
+        serde_json::from_slice(&json).map_err(|error| {
+            Failure::permanent("step_unreadable", format!("the stored output of step {name} does not fit: {error}"))
+        })
     }
 
     /// Does a step once: what it gave is stored under `name`, and a later attempt gets that instead of doing it again.
@@ -116,16 +208,15 @@ impl JobContext {
         F: Future<Output = Result<T, Failure>>,
     {
         if let Some(stored) = self.steps.get(&name) {
-            let json = self.payloads.read(stored).await?;
-            return serde_json::from_slice(&json).map_err(|error| {
-                Failure::permanent("step_unreadable", format!("the stored output of step {name} does not fit: {error}"))
-            });
+            return self.stored(&name, stored).await;
         }
         let output = work.await?;
         let json = serde_json::to_vec(&output)
             .map_err(|error| Failure::permanent("step_unserialisable", format!("step {name}: {error}")))?;
-        let stored = self.payloads.store(json.into()).await?;
-        self.store.checkpoint(self.held.clone(), name, stored.payload.clone()).await?;
+        let stored = self.engine.payloads().store(json.into()).await?;
+        // What the step has emitted is a part of it.
+        self.emitter.flush().await?;
+        self.store().checkpoint(self.held.clone(), name, stored.payload.clone()).await?;
         Ok(output)
     }
 
@@ -138,12 +229,12 @@ impl JobContext {
 
     /// A document of the job's tenant; none when there is no such document.
     pub async fn document(&self, document: DocumentId) -> Result<Option<Document>, Failure> {
-        found(self.store.document(self.tenant(), document).await)
+        found(self.store().document(self.tenant(), document).await)
     }
 
     /// The bytes of a payload.
     pub async fn read(&self, payload: &Payload) -> Result<Bytes, Failure> {
-        Ok(self.payloads.read(payload).await?)
+        Ok(self.engine.payloads().read(payload).await?)
     }
 
     /// Stores a derived part of a document, or replaces it. A large one goes to the blob store.
@@ -154,13 +245,13 @@ impl JobContext {
         content: Bytes,
     ) -> Result<(), Failure> {
         // Holds the blob until the row that refers to it is committed.
-        let stored = self.payloads.store(content).await?;
-        Ok(self.store.put_document_part(self.tenant(), document, part, stored.payload.clone()).await?)
+        let stored = self.engine.payloads().store(content).await?;
+        Ok(self.store().put_document_part(self.tenant(), document, part, stored.payload.clone()).await?)
     }
 
     /// A derived part of a document; none when it has not been stored.
     pub async fn document_part(&self, document: DocumentId, part: &'static str) -> Result<Option<Bytes>, Failure> {
-        let stored = found(self.store.document_part(self.tenant(), document, part).await)?;
+        let stored = found(self.store().document_part(self.tenant(), document, part).await)?;
         match stored.flatten() {
             Some(payload) => self.read(&payload).await.map(Some),
             None => Ok(None),
@@ -169,9 +260,24 @@ impl JobContext {
 
     /// Where another job of the tenant stands; none when it is unknown or its data is gone.
     pub async fn status_of(&self, job: JobId) -> Result<Option<Status>, Failure> {
-        let view = self.store.job(self.tenant(), job).await;
+        let view = self.store().job(self.tenant(), job).await;
         Ok(found(view)?.map(|view| view.job.status()))
     }
+}
+
+/// What is wrong with children, in one sentence each.
+fn told(findings: &[crate::Finding]) -> String {
+    let said = findings.iter().flat_map(|finding| {
+        let at = |pointer: &str| format!("/{}{}{pointer}", finding.index, finding.below);
+        match &finding.flaw {
+            Flaw::UnknownKind { kind, .. } => vec![format!("{} is {kind:?}, which is no known kind", at("/kind"))],
+            Flaw::Field(error) => vec![format!("{} {}", at(&error.pointer), error.message)],
+            Flaw::Input(errors) => {
+                (errors.iter()).map(|error| format!("{}{} {}", at("/input"), error.pointer, error.message)).collect()
+            }
+        }
+    });
+    said.collect::<Vec<_>>().join("; ")
 }
 
 /// What is not there is an answer and no failure.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
-use longhaul_core::{JobError, Refused, RetryPlan, Span, Status};
+use longhaul_core::{Clock, JobError, Refused, RetryPlan, Span, Status};
 use longhaul_store::{Claim, Leased, Outcome, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -90,33 +90,35 @@ impl Engine {
         let Some(executor) = inner.kinds.executor(&spec.kind) else {
             return Err(Failure::transient("kind_unknown", format!("this server does not run {}", spec.kind)));
         };
-        let input = inner.payloads.read(&leased.view.input).await?;
+        let mut input = inner.payloads.read(&leased.view.input).await?;
+        if executor.takes_child_outputs() {
+            input = self.input_with_children(&leased.view.job, input).await?;
+        }
         // A first attempt has no steps behind it.
         let mut steps = HashMap::new();
         if leased.view.job.leases() > 1 {
             let stored = inner.store.steps(&spec.tenant, spec.id).await?;
             steps.extend(stored.into_iter().map(|step| (step.name, step.output)));
         }
-        let context = JobContext::new(
-            leased.view,
-            leased.held,
-            input,
-            inner.store.clone(),
-            inner.clock.clone(),
-            inner.payloads.clone(),
-            steps,
-        );
-        let run = run(&**executor, &context);
-        match spec.attempt_timeout {
-            None => run.await,
-            Some(limit) => tokio::select! {
-                result = run => result,
-                () = inner.clock.sleep(limit) => Err(Failure::transient(
-                    "attempt_timeout",
-                    format!("the attempt took longer than {} s", limit.as_secs()),
-                )),
-            },
-        }
+        let context = JobContext::new(self.clone(), leased.view, leased.held, input, steps);
+        let emitted = context.emitter().run();
+        tokio::pin!(emitted);
+        let result = tokio::select! {
+            biased;
+            result = run(&**executor, &context) => result,
+            failure = &mut emitted => Err(failure),
+            () = overtime(&*inner.clock, spec.attempt_timeout) => Err(Failure::transient(
+                "attempt_timeout",
+                format!("the attempt took longer than {} s", spec.attempt_timeout.unwrap_or_default().as_secs()),
+            )),
+        };
+        // What it has given out is kept, however it ends.
+        let kept = tokio::select! {
+            biased;
+            kept = context.emitter().flush() => kept,
+            failure = &mut emitted => Err(failure),
+        };
+        result.and_then(|completed| kept.map(|()| completed))
     }
 
     async fn end_attempt(&self, held: &longhaul_store::Held, result: Result<Completed, Failure>) {
@@ -167,6 +169,14 @@ impl Engine {
     }
 }
 
+/// Ends when an attempt has taken longer than it may.
+async fn overtime(clock: &dyn Clock, limit: Option<Span>) {
+    match limit {
+        Some(limit) => clock.sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Waits for a free place, and takes what else is free with it.
 async fn take_places(places: &Arc<Semaphore>, all: usize) -> Option<OwnedSemaphorePermit> {
     let mut taken = places.clone().acquire_owned().await.ok()?;
@@ -183,6 +193,7 @@ async fn take_places(places: &Arc<Semaphore>, all: usize) -> Option<OwnedSemapho
 fn failed(failure: Failure) -> Outcome {
     match failure {
         Failure::Job { error, plan, ambiguous } => Outcome::Failed { error: *error, plan, ambiguous },
+        Failure::Waiting(wait) => Outcome::Waiting(wait),
         Failure::Interrupted => Outcome::Released,
     }
 }

@@ -13,12 +13,15 @@ use longhaul_core::{
     ApiKey, Attempt, Clock, Event, IdSource, Job, JobId, KeyId, KindName, KindSpec, Payload, QueueName, Span, Status,
     StatusReason, Tenant,
 };
-use longhaul_store::{JobPage, JobQuery, JobStore, JobView, QueueState, StoreError, StoredStep};
+use longhaul_store::{
+    Blocker, Child, JobPage, JobQuery, JobStore, JobView, Partial, QueueState, StoreError, StoredStep,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Accepted, Executor, Hub, JobRequest, KindInfo, Rejected, SchemaCompiler,
     admission::{Payloads, WaitingBytes},
+    family::Flow,
     kinds::Kinds,
 };
 
@@ -37,6 +40,8 @@ pub struct EngineOptions {
     pub max_attempts: u32,
     /// How many jobs of a queue may run at once, by queue.
     pub queues: BTreeMap<QueueName, u32>,
+    /// Tenants' shares of each queue, where they are not 1.
+    pub tenants: BTreeMap<Tenant, u32>,
     /// What is different for some kinds.
     pub kinds: BTreeMap<KindName, KindOverride>,
     /// Names this process in the history of attempts.
@@ -53,6 +58,7 @@ impl Default for EngineOptions {
             retention: Span::from_secs(7 * 86_400),
             max_attempts: 5,
             queues: BTreeMap::new(),
+            tenants: BTreeMap::new(),
             kinds: BTreeMap::new(),
             worker: "built-in".into(),
         }
@@ -115,7 +121,8 @@ impl Engine {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
     ) -> Result<Self, StoreError> {
-        let mut kinds = Kinds::new(executors, schemas);
+        let flow = Flow::new().map(|flow| Arc::new(flow) as Arc<dyn Executor>);
+        let mut kinds = Kinds::new(flow.into_iter().chain(executors).collect(), schemas);
         for (kind, change) in &options.kinds {
             let known = kinds.override_spec(kind, |spec| {
                 spec.queue = change.queue.clone().or(spec.queue.take());
@@ -136,6 +143,9 @@ impl Engine {
         }
         for (queue, concurrency) in &options.queues {
             store.limit_queue(queue.clone(), Some(*concurrency)).await?;
+        }
+        for (tenant, weight) in &options.tenants {
+            store.weigh_tenant(tenant.clone(), *weight).await?;
         }
         let engine = Self {
             inner: Arc::new(Inner {
@@ -223,6 +233,10 @@ impl Engine {
         &self.inner.store
     }
 
+    pub(crate) fn payloads(&self) -> &Payloads {
+        &self.inner.payloads
+    }
+
     /// How long payloads are kept unless a submit says otherwise.
     pub fn retention(&self) -> Span {
         self.inner.options.retention
@@ -307,6 +321,33 @@ impl Engine {
         self.inner.store.steps(tenant, job).await
     }
 
+    /// What a job has given out of its output, and still keeps.
+    pub async fn partial(&self, tenant: &Tenant, job: JobId) -> Result<Option<Partial>, StoreError> {
+        self.inner.store.partial(tenant, job).await
+    }
+
+    /// A page of a job's children, those after place `after`.
+    pub async fn children(
+        &self,
+        tenant: &Tenant,
+        parent: JobId,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Result<Vec<Child>, StoreError> {
+        self.inner.store.children(tenant, parent, after, limit).await
+    }
+
+    /// Why a job is not running; none when it runs or has ended.
+    pub async fn explain(&self, tenant: &Tenant, job: JobId) -> Result<Option<Blocker>, StoreError> {
+        self.inner.store.explain(tenant, job).await
+    }
+
+    /// Answers a job with a JSON text: the one that waits for input goes on, any other keeps it until it asks.
+    pub async fn answer(&self, tenant: &Tenant, job: JobId, answer: Bytes) -> Result<Status, StoreError> {
+        let stored = self.inner.payloads.store(answer).await?;
+        self.inner.store.answer(tenant, job, stored.payload.clone()).await
+    }
+
     /// Asks a job to stop.
     pub async fn cancel(&self, tenant: &Tenant, job: JobId) -> Result<Status, StoreError> {
         self.inner.store.cancel(tenant, job).await
@@ -336,6 +377,8 @@ impl Engine {
             metadata: spec.metadata.clone(),
             retention: Some(spec.retention),
             retry_of: Some(spec.id),
+            children: self.requests_below(&view.job).await?,
+            on_child_failure: Some(spec.on_child_failure),
         };
         self.submit(tenant, vec![request], None).await.map(Some)
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use longhaul_core::{JobError, KindSpec, Report, RetryPlan};
+use longhaul_core::{JobError, KindSpec, Report, RetryPlan, Wait};
 use longhaul_store::StoreError;
 
 use crate::{Check, JobContext};
@@ -16,6 +16,11 @@ pub trait Executor: Send + Sync + 'static {
     /// Checks an input before the job is accepted. None: every JSON value is one.
     fn check(&self) -> Option<&dyn Check> {
         None
+    }
+
+    /// Whether the outputs of children that were submitted with a job are put into its input, as `children`.
+    fn takes_child_outputs(&self) -> bool {
+        true
     }
 
     /// Runs one attempt. Dropped at any await when the job is cancelled, its lease is lost or the server stops; what
@@ -59,6 +64,9 @@ pub enum Failure {
         /// Whether it cannot be known if the last outside call took effect.
         ambiguous: bool,
     },
+    /// It gives its lease up until this has come; no failure, but the way out of [`Executor::run`] that leaves no worker
+    /// waiting. [`JobContext::wait_for_children`] and [`JobContext::ask`] make it.
+    Waiting(Wait),
     /// Somebody else has the lease, or the store cannot be reached: there is nothing left to say for this attempt.
     Interrupted,
 }

@@ -13,24 +13,31 @@
 //!
 //! - [`Engine`] is the handle that everybody clones; [`EngineOptions`] starts one.
 //! - [`Executor`] is what a built-in kind implements; [`JobContext`] is what it gets.
-//! - [`hub`] wakes whoever waits for a job.
+//! - [`hub`] wakes whoever waits for a job, and keeps what those who follow one are about to read; [`Follow`] is such a
+//!   reader.
+//! - [`family`] is about parents and children, [`emit`] about output while it comes into being.
+//! - [`remote`] is what a worker elsewhere asks for.
 
 mod admission;
 mod clock;
 mod context;
 mod dispatch;
+mod emit;
 mod engine;
 mod executor;
+mod family;
+mod follow;
 mod hub;
 mod kinds;
 mod maintenance;
+mod remote;
 mod running;
 
 /// What the engine's calls take and give in the words of the store, for those above who do not know the store itself.
 pub mod store {
     pub use longhaul_store::{
-        Document, Idempotency, JobPage, JobQuery, JobStore, JobView, QueueState, StoreError, StoredStep, Tombstone,
-        blob,
+        Beat, BeatAnswer, Blocker, Child, Document, Held, Idempotency, JobPage, JobQuery, JobStore, JobView, Partial,
+        QueueState, StoreError, StoredStep, Tombstone, blob,
     };
 }
 
@@ -39,5 +46,7 @@ pub use clock::SystemClock;
 pub use context::JobContext;
 pub use engine::{Engine, EngineOptions, KindOverride, Waited};
 pub use executor::{Completed, Executor, Failure};
+pub use follow::{Follow, Followed};
 pub use hub::Hub;
 pub use kinds::{Check, FieldError, KindInfo, SchemaCompiler};
+pub use remote::{Completion, RemoteClaim, RemoteJob};

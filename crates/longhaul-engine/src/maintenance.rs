@@ -23,7 +23,7 @@ impl Engine {
         let engine = self.clone();
         self.inner.tasks.spawn(async move { engine.until_stopped(engine.sweep()).await });
         let engine = self.clone();
-        self.inner.tasks.spawn(async move { engine.until_stopped(engine.beat()).await });
+        self.inner.tasks.spawn(async move { engine.until_stopped(engine.keep_leases()).await });
         let engine = self.clone();
         self.inner.tasks.spawn(async move { engine.until_stopped(engine.prune()).await });
     }
@@ -52,7 +52,7 @@ impl Engine {
     }
 
     /// Keeps the leases of what runs here, and stops what has lost its lease.
-    async fn beat(&self) {
+    async fn keep_leases(&self) {
         let inner = &*self.inner;
         loop {
             inner.clock.sleep(inner.options.beat_every).await;

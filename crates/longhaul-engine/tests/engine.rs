@@ -246,5 +246,5 @@ async fn an_unknown_kind_is_refused_with_the_known_ones() {
     let stage = stage(|_| {}).await;
     let refused = stage.engine.submit(&stage.tenant, vec![JobRequest::of("pupet", "1")], None).await;
     let Err(Rejected::Invalid(findings)) = refused else { panic!("{refused:?}") };
-    assert!(matches!(&findings[0].flaw, Flaw::UnknownKind { known, .. } if known == &["puppet"]));
+    assert!(matches!(&findings[0].flaw, Flaw::UnknownKind { known, .. } if known == &["flow", "puppet"]));
 }

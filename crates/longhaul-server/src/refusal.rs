@@ -43,7 +43,12 @@ fn refused_step(refused: Refused) -> Problem {
     let code = match refused {
         Refused::LeaseLost => Code::LeaseLost,
         Refused::NoOccasion => Code::NotTerminal,
-        Refused::Cancelling | Refused::Terminal | Refused::NotQueued | Refused::NotDue => Code::Conflict,
+        Refused::Cancelling
+        | Refused::Terminal
+        | Refused::NotQueued
+        | Refused::NotDue
+        | Refused::AnswersFull
+        | Refused::TooManyChildren => Code::Conflict,
     };
     let detail = match refused {
         Refused::NoOccasion => "The job has not ended. Wait for it, or cancel it first.".to_owned(),
@@ -81,7 +86,8 @@ pub(crate) fn invalid_jobs(
 ) -> Problem {
     let mut unknown = None;
     let others = (errors.len() + findings.len()).saturating_sub(1);
-    for Finding { index, flaw } in findings {
+    for Finding { index, below, flaw } in findings {
+        let at = |index| format!("{}{below}", at(index));
         match flaw {
             Flaw::UnknownKind { kind, known } => {
                 let near = nearest(&kind, known.iter().map(String::as_str));
@@ -90,6 +96,7 @@ pub(crate) fn invalid_jobs(
                 errors.push(FieldError::new(format!("{}/kind", at(index)), message));
                 unknown = Some((kind, known));
             }
+            Flaw::Field(flaw) => errors.push(FieldError::new(format!("{}{}", at(index), flaw.pointer), flaw.message)),
             Flaw::Input(flaws) => errors.extend(
                 flaws
                     .into_iter()

@@ -107,6 +107,10 @@ fn new_job(ids: &Ids, at: Timestamp) -> NewJob {
         metadata: None,
         retry_of: None,
         created_at: at,
+        parent: None,
+        child_index: 0,
+        depth: 0,
+        on_child_failure: longhaul_core::OnChildFailure::default(),
     };
     NewJob { spec: Arc::new(spec), input: Payload::inline(format!("{{\"text\":\"{}\"}}", "x".repeat(1_000))) }
 }

@@ -54,7 +54,13 @@ impl StoreError {
             StoreError::Refused(Refused::LeaseLost) => ErrorClass::Fenced,
             StoreError::NotFound(_)
             | StoreError::Refused(
-                Refused::Cancelling | Refused::Terminal | Refused::NotQueued | Refused::NotDue | Refused::NoOccasion,
+                Refused::Cancelling
+                | Refused::Terminal
+                | Refused::NotQueued
+                | Refused::NotDue
+                | Refused::AnswersFull
+                | Refused::TooManyChildren
+                | Refused::NoOccasion,
             )
             | StoreError::IdempotencyMismatch
             | StoreError::Gone(_)

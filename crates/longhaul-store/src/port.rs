@@ -10,7 +10,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use longhaul_core::{
     ApiKey, Attempt, BlobRef, DocumentId, Event, EventKind, Job, JobError, JobId, JobSpec, KeyId, KindName, KindSpec,
-    LeaseToken, Payload, Progress, QueueName, Report, RetryPlan, Span, Stage, Status, StepName, Tenant, Timestamp,
+    LeaseToken, OutputData, Payload, Progress, QueueName, Report, RetryPlan, Span, Stage, Status, StepName, Tenant,
+    Timestamp, Wait,
 };
 
 use crate::StoreError;
@@ -22,6 +23,9 @@ pub trait JobStore: Send + Sync + 'static {
 
     /// Takes jobs in, all or none, each with its first event, and the idempotency key with them. The call may be repeated
     /// with the same ids: jobs that are there already are not taken in again.
+    ///
+    /// Jobs may be children of others in the same call, which come before them; such a parent waits until its children
+    /// have ended ([`Job::submitted_with`]). A parent that is not in the call is [`StoreError::NotFound`].
     async fn submit(&self, submit: Submit) -> Result<Submitted, StoreError>;
 
     /// Leases at most `claim.limit` due jobs, none of which has a live lease; waits until there is at least one.
@@ -41,9 +45,30 @@ pub trait JobStore: Send + Sync + 'static {
     async fn checkpoint(&self, held: Held, step: StepName, output: Payload) -> Result<(), StoreError>;
 
     /// Ends an attempt. Fenced; repeating a success under the same lease is `Ok`.
+    ///
+    /// With [`Outcome::Waiting`] the lease is given up until what is waited for comes; when that is there already, the
+    /// job is queued at once: all children have ended, the step is stored, or an answer is kept, the oldest of which
+    /// becomes the step's output then.
+    ///
+    /// Whatever ends a job tells its parent in the same commit ([`longhaul_core::Step::ChildEnded`]), and when it ends
+    /// without an output, its own live children are cancelled: a bounded number with it, the rest by the next sweeps,
+    /// also after a restart.
     async fn finish(&self, held: Held, outcome: Outcome) -> Result<Status, StoreError>;
 
-    /// Asks a job to stop: it is cancelled at once, or its executor is told.
+    /// Records pieces of the output as events, one each. Fenced.
+    async fn append(&self, held: Held, deltas: Vec<OutputData>) -> Result<(), StoreError>;
+
+    /// Takes children of a held job in and stores `step` with their ids as its output, a JSON array, all in one commit.
+    /// Fenced. Repeating it takes nothing in and gives back the ids of the first call.
+    ///
+    /// Each child names the job as its parent and stands one below it; its index follows on from those before.
+    async fn spawn(&self, held: Held, step: StepName, children: Vec<NewJob>) -> Result<Vec<JobId>, StoreError>;
+
+    /// Answers a job: the output of the step that it waits with, in the same commit; or kept, when it does not wait
+    /// for input yet. Refused when it has ended, is being cancelled, or keeps as many as it can.
+    async fn answer(&self, tenant: &Tenant, job: JobId, answer: Payload) -> Result<Status, StoreError>;
+
+    /// Asks a job to stop: it is cancelled at once, or its executor is told. Its children are cancelled with it.
     async fn cancel(&self, tenant: &Tenant, job: JobId) -> Result<Status, StoreError>;
 
     /// Erases an ended job's payloads, events, attempts and steps and leaves a tombstone.
@@ -51,10 +76,12 @@ pub trait JobStore: Send + Sync + 'static {
 
     // ── what time does ──
 
-    /// Carries out what has fallen due: expired leases, passed deadlines, overdue cancels, delays that are over.
+    /// Carries out what has fallen due: expired leases, passed deadlines, overdue cancels, delays that are over; and goes
+    /// on with cancelling the children of jobs that have ended without an output.
     async fn sweep(&self) -> Result<Swept, StoreError>;
 
-    /// Removes what its retention no longer keeps, at most `limit` jobs at a time.
+    /// Removes what its retention no longer keeps, at most `limit` jobs at a time; deltas have a retention of their own.
+    /// A child is kept as long as its parent lives.
     async fn prune(&self, limit: usize) -> Result<Pruned, StoreError>;
 
     // ── reading ──
@@ -65,7 +92,7 @@ pub trait JobStore: Send + Sync + 'static {
     /// A page of jobs, newest first, without payloads.
     async fn jobs(&self, query: JobQuery) -> Result<JobPage, StoreError>;
 
-    /// A page of a job's events after `after`, in order; none once the job is erased.
+    /// A page of a job's events after `after`, in order. Where deltas have been removed, their numbers are missing.
     async fn events(&self, tenant: &Tenant, job: JobId, after: u64, limit: usize) -> Result<Vec<Event>, StoreError>;
 
     /// All attempts of a job, in order.
@@ -74,8 +101,24 @@ pub trait JobStore: Send + Sync + 'static {
     /// The steps that a job has stored.
     async fn steps(&self, tenant: &Tenant, job: JobId) -> Result<Vec<StoredStep>, StoreError>;
 
+    /// What a job has given out of its output, resets applied; none when that is nothing, or is not kept any more.
+    async fn partial(&self, tenant: &Tenant, job: JobId) -> Result<Option<Partial>, StoreError>;
+
+    /// A page of a job's children in the order of their places, those after place `after`. Of a child whose data is gone
+    /// nothing is told.
+    async fn children(
+        &self,
+        tenant: &Tenant,
+        parent: JobId,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Result<Vec<Child>, StoreError>;
+
     /// How many jobs stand before this one in its lane, when there are fewer than 1,000.
     async fn queue_position(&self, tenant: &Tenant, job: JobId) -> Result<Option<u32>, StoreError>;
+
+    /// Why a job is not running; none when it runs or has ended.
+    async fn explain(&self, tenant: &Tenant, job: JobId) -> Result<Option<Blocker>, StoreError>;
 
     // ── queues, kinds, keys, documents ──
 
@@ -84,6 +127,10 @@ pub trait JobStore: Send + Sync + 'static {
 
     /// Sets how many jobs of a queue may run at once; none: as many as are claimed. Not stored: configuration says it.
     async fn limit_queue(&self, queue: QueueName, concurrency: Option<u32>) -> Result<(), StoreError>;
+
+    /// Sets a tenant's share of each queue: with twice the weight, twice as many of its jobs go first. 1 unless it is
+    /// set, at least 1. Not stored: configuration says it.
+    async fn weigh_tenant(&self, tenant: Tenant, weight: u32) -> Result<(), StoreError>;
 
     /// Pauses or resumes a queue, durably.
     async fn pause_queue(&self, queue: QueueName, paused: bool) -> Result<(), StoreError>;
@@ -137,6 +184,12 @@ pub trait JobStore: Send + Sync + 'static {
 pub trait Observer: Send + Sync + 'static {
     /// These jobs have changed, and the change is durable.
     fn committed(&self, changes: &[Change]);
+
+    /// Whether [`Change::events`] of this job would be looked at. Asked for every changed job before its commit is told.
+    fn wants(&self, job: JobId) -> bool {
+        let _ = job;
+        false
+    }
 }
 
 /// An observer that looks away.
@@ -162,6 +215,9 @@ pub struct Change {
     pub view: Option<Arc<JobView>>,
     /// Whether it is running and has been asked to stop.
     pub cancelling: bool,
+    /// The events that came with the change, in order and without a gap, when the observer wants them; none: whoever
+    /// needs them reads.
+    pub events: Option<Arc<[Event]>>,
 }
 
 /// Jobs to take in.
@@ -202,7 +258,7 @@ pub struct Idempotency {
 pub enum Submitted {
     /// The jobs are new.
     Created,
-    /// The call was made before: these are the first one's jobs, in its order.
+    /// The call was made before: these are the first one's jobs, in its order, without the children among them.
     Replayed(Vec<JobId>),
 }
 
@@ -286,6 +342,8 @@ pub enum Outcome {
     },
     /// Unfinished, at no cost to the job.
     Released,
+    /// Unfinished, at no cost: it goes on when this has come.
+    Waiting(Wait),
 }
 
 /// What a sweep did.
@@ -302,6 +360,8 @@ pub struct Swept {
 pub struct Pruned {
     /// How many jobs were removed.
     pub jobs: usize,
+    /// Of how many jobs the deltas were removed.
+    pub streams: usize,
     /// Whether there is more to remove now.
     pub more: bool,
 }
@@ -376,6 +436,101 @@ pub struct StoredStep {
     pub output: Payload,
 }
 
+/// What a job has given out of its output.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Partial {
+    /// Its text, when it gives text.
+    pub text: Option<String>,
+    /// Its items, each a JSON text, when it gives items.
+    pub items: Option<Vec<Box<str>>>,
+    /// The `seq` of the last delta in it.
+    pub through_seq: u64,
+    /// There is more than [`PARTIAL_MOST`]: this is its beginning.
+    pub cut: bool,
+}
+
+/// How many bytes of a partial output are given back: whoever needs more follows the events.
+pub const PARTIAL_MOST: usize = 8 * 1024 * 1024;
+
+/// A child, as its parent sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Child {
+    /// Its place among its siblings, from 0.
+    pub index: u32,
+    /// Which job it is.
+    pub job: JobId,
+    /// What it does.
+    pub kind: KindName,
+    /// Where it stands.
+    pub status: Status,
+    /// Why it failed, when it did.
+    pub error: Option<JobError>,
+    /// What it gave, when it succeeded.
+    pub output: Option<Payload>,
+}
+
+/// Why a job is not running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blocker {
+    /// It was submitted for later.
+    Scheduled {
+        /// For when.
+        until: Timestamp,
+    },
+    /// It failed, and waits for the end of its backoff.
+    Backoff {
+        /// When that is.
+        until: Timestamp,
+    },
+    /// It waits for the time that a provider named.
+    Parked {
+        /// When that is.
+        until: Timestamp,
+    },
+    /// Its queue is paused.
+    QueuePaused {
+        /// Which queue.
+        queue: QueueName,
+    },
+    /// As many of its queue run as may.
+    QueueFull {
+        /// Which queue.
+        queue: QueueName,
+        /// How many run.
+        running: u64,
+        /// How many may.
+        limit: u32,
+    },
+    /// Nobody has asked for jobs of its kind lately.
+    NobodyClaims {
+        /// Which kind.
+        kind: KindName,
+    },
+    /// It may run as soon as a worker is free and those before it have gone.
+    Turn {
+        /// Which queue it stands in.
+        queue: QueueName,
+        /// How many of the same tenant and kind stand before it, when there are fewer than 1,000.
+        ahead: Option<u32>,
+        /// How many jobs the queue holds in all.
+        queued: u64,
+    },
+    /// Its children have not ended.
+    Children {
+        /// How many have not.
+        pending: u32,
+        /// How many there are.
+        total: u32,
+    },
+    /// Somebody has to answer.
+    Input {
+        /// The step that the answer becomes.
+        step: StepName,
+        /// What is asked.
+        prompt: Option<String>,
+    },
+}
+
 /// How a queue stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueState {
@@ -389,6 +544,8 @@ pub struct QueueState {
     pub queued: u64,
     /// How many run.
     pub running: u64,
+    /// How many wait without a worker, for children or for input. They count against no limit.
+    pub waiting: u64,
 }
 
 /// What is left of a job whose data is gone.

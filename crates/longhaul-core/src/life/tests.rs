@@ -3,7 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Backoff, Ids, JobId, JobSpec, KindName, QueueName, Status, StatusReason, Tenant, testing::ManualClock};
+use crate::{
+    Backoff, Ids, JobId, JobSpec, KindName, OutputData, QueueName, Status, StatusReason, Tenant, testing::ManualClock,
+};
+
+mod waits;
 
 const T0: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 const LEASE: Span = Span::from_secs(30);
@@ -28,6 +32,10 @@ fn spec() -> JobSpec {
         metadata: None,
         retry_of: None,
         created_at: T0,
+        parent: None,
+        child_index: 0,
+        depth: 0,
+        on_child_failure: OnChildFailure::default(),
     }
 }
 
@@ -366,6 +374,13 @@ enum Act {
     Cancel,
     CancelOverdue,
     DeadlinePassed,
+    Stream(Whose),
+    StepDone(Whose),
+    Spawn(Whose, u32),
+    WaitForChildren(Whose),
+    Ask(Whose, bool),
+    ChildEnded(Ended),
+    Answer,
 }
 
 fn whose() -> impl Strategy<Value = Whose> {
@@ -390,6 +405,14 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Cancel),
         1 => Just(Act::CancelOverdue),
         1 => Just(Act::DeadlinePassed),
+        2 => whose().prop_map(Act::Stream),
+        1 => whose().prop_map(Act::StepDone),
+        2 => (whose(), 1u32..4).prop_map(|(whose, children)| Act::Spawn(whose, children)),
+        2 => whose().prop_map(Act::WaitForChildren),
+        2 => (whose(), any::<bool>()).prop_map(|(whose, is_there)| Act::Ask(whose, is_there)),
+        4 => prop_oneof![4 => Just(Ended::Succeeded), 1 => Just(Ended::Failed), 1 => Just(Ended::Cancelled)]
+            .prop_map(Act::ChildEnded),
+        2 => Just(Act::Answer),
     ]
 }
 
@@ -429,27 +452,54 @@ fn step_of(act: &Act, tokens: &[LeaseToken], now: Timestamp) -> (Step, Option<Le
         Act::Cancel => (Step::Cancel, None),
         Act::CancelOverdue => (Step::CancelOverdue, None),
         Act::DeadlinePassed => (Step::DeadlinePassed, None),
+        Act::Stream(whose) => {
+            let event = EventKind::OutputDelta { data: OutputData::Text("so".into()) };
+            (Step::Tell { token: token(whose), event }, Some(token(whose)))
+        }
+        Act::StepDone(whose) => {
+            let event = EventKind::Step { name: "s".into() };
+            (Step::Tell { token: token(whose), event }, Some(token(whose)))
+        }
+        Act::Spawn(whose, children) => {
+            let name = StepName::new("spawn").unwrap();
+            (Step::Spawn { token: token(whose), name, children: *children }, Some(token(whose)))
+        }
+        Act::WaitForChildren(whose) => {
+            (Step::Wait { token: token(whose), wait: Wait::Children, is_there: false }, Some(token(whose)))
+        }
+        Act::Ask(whose, is_there) => {
+            let wait = Wait::Input { step: StepName::new("ask").unwrap(), prompt: None };
+            (Step::Wait { token: token(whose), wait, is_there: *is_there }, Some(token(whose)))
+        }
+        Act::ChildEnded(ended) => (waits::end_of_child(*ended), None),
+        Act::Answer => (Step::Answer, None),
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
     fn no_order_of_events_breaks_a_jobs_life(
         acts in prop::collection::vec((act(), 0u64..25), 1..60),
         deadline in prop::option::of(1u64..600),
         max_attempts in 1u32..5,
+        (children, fails) in (0u32..4, any::<bool>()),
     ) {
         let clock = ManualClock::at(T0);
-        let mut job = submitted(JobSpec { deadline_at: deadline.map(at), max_attempts, ..spec() });
+        let on_child_failure = if fails { OnChildFailure::Fail } else { OnChildFailure::Partial };
+        let spec = JobSpec { deadline_at: deadline.map(at), max_attempts, on_child_failure, ..spec() };
+        let mut job = Job::submitted_with(Arc::new(spec), children);
         let mut tokens: Vec<LeaseToken> = Vec::new();
-        let mut history = vec![EventKind::Queued { why: QueuedFor::Turn, due_at: None, error: None }];
+        let mut history = vec![job.first_event().kind];
         let (mut failed, mut same_attempt) = (0u32, false);
         for (act, wait) in acts {
             clock.advance(Span::from_secs(wait));
             let now = crate::Clock::now(&clock);
             let before = job.clone();
+            if matches!(act, Act::ChildEnded(_)) && job.children.pending() == 0 {
+                continue;
+            }
             let (step, token) = step_of(&act, &tokens, now);
             let outcome = job.step(step, now);
             let Ok(applied) = outcome else {
@@ -461,7 +511,14 @@ proptest! {
                 prop_assert_eq!(&job, &before);
                 continue;
             }
-            prop_assert!(!before.status().is_terminal(), "terminal is final: {:?} after {:?}", act, before.state);
+            if matches!(act, Act::ChildEnded(_)) {
+                prop_assert_eq!(job.children.pending(), before.children.pending() - 1, "every child is counted, once");
+            }
+            if before.status().is_terminal() {
+                prop_assert!(matches!(act, Act::ChildEnded(_)), "terminal is final: {:?} after {:?}", act, before.state);
+                prop_assert!(applied.events.is_empty() && job.state == before.state);
+                continue;
+            }
             if let Some(token) = token {
                 prop_assert_eq!(before.lease().map(|lease| lease.token), Some(token), "only who holds it writes");
             }
@@ -476,7 +533,7 @@ proptest! {
             }
             if let Some(attempt) = &applied.attempt {
                 prop_assert_eq!(attempt.lease, tokens.last().unwrap().count());
-                same_attempt = matches!(attempt.ending, Some(Ending::Released | Ending::Parked));
+                same_attempt = matches!(attempt.ending, Some(Ending::Released | Ending::Parked | Ending::Waiting));
                 failed += u32::from(attempt.ending == Some(Ending::Failed));
             }
             prop_assert!(failed < max_attempts, "what has failed so often does not go on");
@@ -492,7 +549,9 @@ proptest! {
             } else {
                 prop_assert!(applied.ended.is_none() && job.finished_at.is_none());
             }
-            if let State::Queued { due_at, .. } = job.state {
+            if let State::Queued { due_at, .. } = job.state
+                && job.state != before.state
+            {
                 prop_assert!(job.cancel_requested_at.is_none(), "a cancelled job does not wait again");
                 prop_assert!(due_at >= now && job.spec.deadline_at.is_none_or(|end| due_at < end || due_at == now));
             }
@@ -500,8 +559,14 @@ proptest! {
                 matches!(job.state, State::Running { stage: Stage::Cancelling, .. }),
                 job.cancel_requested_at.is_some() && job.lease().is_some()
             );
+            waits::check(&before, &job, &applied)?;
             history.extend(applied.events);
+            prop_assert_eq!(job.last_seq, history.len() as u64, "every event has been counted");
+            if matches!(act, Act::Claim | Act::Answer) {
+                waits::check_stream(&job, &history)?;
+            }
         }
+        waits::check_stream(&job, &history)?;
         let terminals = history.iter().filter(|event| event.is_terminal()).count();
         prop_assert_eq!(terminals, usize::from(job.status().is_terminal()));
         prop_assert!(history.iter().rev().skip(1).all(|event| !event.is_terminal()), "nothing follows the end");

@@ -31,7 +31,7 @@ pub(crate) struct QueueBody {
 
 impl From<QueueState> for QueueBody {
     fn from(state: QueueState) -> Self {
-        let QueueState { name, paused, concurrency, queued, running } = state;
+        let QueueState { name, paused, concurrency, queued, running, waiting: _ } = state;
         Self { name: name.to_string(), paused, concurrency, queued, running }
     }
 }
@@ -98,7 +98,7 @@ async fn set(app: &App, path: QueuePath, paused: bool) -> Result<Response, Probl
     let queue = QueueName::new(&path.queue).map_err(|why| Problem::invalid_field(":queue", why.to_string()))?;
     app.engine().pause_queue(queue.clone(), paused).await?;
     let states = app.engine().queues().await?;
-    let fresh = || QueueState { name: queue.clone(), paused, concurrency: None, queued: 0, running: 0 };
+    let fresh = || QueueState { name: queue.clone(), paused, concurrency: None, queued: 0, running: 0, waiting: 0 };
     let state = states.into_iter().find(|state| state.name == queue).unwrap_or_else(fresh);
     to_json(&QueueBody::from(state))
 }

@@ -181,6 +181,10 @@ impl World {
             metadata: None,
             retry_of: None,
             created_at: self.now(),
+            parent: None,
+            child_index: 0,
+            depth: 0,
+            on_child_failure: longhaul_core::OnChildFailure::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use longhaul_core::{
     Attempt, Backoff, CANCEL_GRACE, EventKind, IdSource as _, Ids, Job, JobError, JobId, JobSpec, LogLevel, Payload,
-    QueueName, QueuedFor, Refused, RetryPlan, Span, State, Status, Step, Tenant, Timestamp,
+    QueueName, Refused, RetryPlan, Span, State, Status, Step, Tenant, Timestamp,
 };
 
 use super::{LEASE, World, kind, queue};
@@ -54,7 +54,6 @@ struct Model {
 impl Entry {
     fn apply(&mut self, step: Step, now: Timestamp) -> Result<Status, Refused> {
         let applied = self.job.step(step, now)?;
-        self.job.last_seq += applied.events.len() as u64;
         self.events.extend(applied.events);
         self.attempts.extend(applied.attempt);
         if applied.ended.is_some() && !applied.repeated {
@@ -151,11 +150,8 @@ impl Run {
         let specs: Vec<JobSpec> = (0..=self.below(4)).map(|_| self.spec(&tenant)).collect();
         self.world.submit_all(specs.clone(), None).await.unwrap();
         for spec in specs {
-            let later = spec.run_at.filter(|at| *at > spec.created_at);
-            let why = if later.is_some() { QueuedFor::Schedule } else { QueuedFor::Turn };
-            let mut job = Job::submitted(spec.into());
-            job.last_seq = 1;
-            let events = vec![EventKind::Queued { why, due_at: later, error: None }];
+            let job = Job::submitted(spec.into());
+            let events = vec![job.first_event().kind];
             self.model.jobs.push(Entry { job, output: None, events, attempts: Vec::new() });
         }
     }

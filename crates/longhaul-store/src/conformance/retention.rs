@@ -98,7 +98,7 @@ pub async fn pruning_goes_in_steps_and_says_when_there_is_more(w: World) {
         }
     }
     assert_eq!(steps, [5, 5, 5, 5, 5]);
-    assert_eq!(w.store.prune(5).await.unwrap(), crate::Pruned { jobs: 0, more: false });
+    assert_eq!(w.store.prune(5).await.unwrap(), crate::Pruned { jobs: 0, streams: 0, more: false });
     for id in ids {
         assert!(matches!(w.store.job(&tenant(), id).await, Err(StoreError::Gone(_))));
     }

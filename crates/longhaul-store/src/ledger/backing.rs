@@ -11,7 +11,10 @@ use longhaul_core::{
 };
 
 use super::{NumberMap, Touched, lanes::LaneKey};
-use crate::{Document, Idempotency, JobPage, JobQuery, JobView, StoreError, StoredStep, Tombstone, blob::BlobStore};
+use crate::{
+    Child, Document, Idempotency, JobPage, JobQuery, JobView, Partial, StoreError, StoredStep, Tombstone,
+    blob::BlobStore,
+};
 
 /// Where a job's row counts. The order is that of the stored numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,9 +25,11 @@ pub(crate) enum Phase {
     Deferred = 1,
     /// Under a lease.
     Running = 2,
-    Succeeded = 3,
-    Failed = 4,
-    Cancelled = 5,
+    /// Without a lease, for children or for input.
+    Waiting = 3,
+    Succeeded = 4,
+    Failed = 5,
+    Cancelled = 6,
 }
 
 impl Phase {
@@ -33,9 +38,23 @@ impl Phase {
             State::Queued { .. } if job.is_due(now) => Phase::Ready,
             State::Queued { .. } => Phase::Deferred,
             State::Running { .. } => Phase::Running,
+            State::Waiting { .. } => Phase::Waiting,
             State::Succeeded => Phase::Succeeded,
             State::Failed => Phase::Failed,
             State::Cancelled => Phase::Cancelled,
+        }
+    }
+}
+
+impl Phase {
+    /// What a client is told.
+    pub(crate) fn status(self) -> Status {
+        match self {
+            Phase::Ready | Phase::Deferred => Status::Queued,
+            Phase::Running | Phase::Waiting => Status::Running,
+            Phase::Succeeded => Status::Succeeded,
+            Phase::Failed => Status::Failed,
+            Phase::Cancelled => Status::Cancelled,
         }
     }
 }
@@ -73,12 +92,15 @@ pub(crate) struct Start {
     pub(crate) lanes: Vec<(QueueName, KindName, Tenant)>,
     pub(crate) counts: Vec<QueueCount>,
     pub(crate) paused: Vec<QueueName>,
+    /// Jobs whose children were to be cancelled and live.
+    pub(crate) abandoned: Vec<(JobId, Tenant)>,
 }
 
 #[derive(Debug)]
 pub(crate) struct QueueCount {
     pub(crate) queue: QueueName,
     pub(crate) queued: u64,
+    pub(crate) waiting: u64,
 }
 
 /// An idempotency key as it was stored.
@@ -95,6 +117,17 @@ pub(crate) struct KeptKey {
 pub(crate) struct ExpiryBlock {
     pub(crate) id: i64,
     pub(crate) jobs: Vec<i64>,
+    /// Only what they have streamed goes; the jobs stay for their own time.
+    pub(crate) of_deltas: bool,
+}
+
+/// What becomes of the answers that a job keeps.
+#[derive(Debug, Clone)]
+pub(crate) enum AnswerWrite {
+    /// One more, behind the others.
+    Keep(Payload),
+    /// The oldest has become a step.
+    TakeOldest,
 }
 
 /// A job whose data goes.
@@ -140,7 +173,12 @@ pub(crate) struct WriteSet {
     pub(crate) attempts: Vec<(i64, Attempt)>,
     pub(crate) steps: Vec<(i64, StepName, Payload)>,
     pub(crate) idempotency: Vec<(Tenant, Idempotency, Vec<JobId>)>,
+    pub(crate) answers: Vec<(i64, AnswerWrite)>,
     pub(crate) ended: Vec<(Timestamp, i64)>,
+    /// When what these jobs have streamed goes.
+    pub(crate) deltas_ended: Vec<(Timestamp, i64)>,
+    /// Jobs whose deltas go now.
+    pub(crate) trimmed: Vec<i64>,
     pub(crate) erasures: Vec<Erasure>,
     pub(crate) expiry_done: Vec<i64>,
     /// Expired blocks of which a part is still to be done.
@@ -158,7 +196,10 @@ impl WriteSet {
             && self.attempts.is_empty()
             && self.steps.is_empty()
             && self.idempotency.is_empty()
+            && self.answers.is_empty()
             && self.ended.is_empty()
+            && self.deltas_ended.is_empty()
+            && self.trimmed.is_empty()
             && self.erasures.is_empty()
             && self.expiry_done.is_empty()
             && self.expiry_left.is_empty()
@@ -175,7 +216,10 @@ impl WriteSet {
         self.attempts.clear();
         self.steps.clear();
         self.idempotency.clear();
+        self.answers.clear();
         self.ended.clear();
+        self.deltas_ended.clear();
+        self.trimmed.clear();
         self.erasures.clear();
         self.expiry_done.clear();
         self.expiry_left.clear();
@@ -201,12 +245,16 @@ pub(crate) trait Backing: Send + 'static {
     fn load_no(&mut self, no: i64) -> Result<Option<Stored>, StoreError>;
     fn input(&mut self, no: i64) -> Result<Payload, StoreError>;
     fn step(&mut self, no: i64, name: &StepName) -> Result<Option<Payload>, StoreError>;
+    /// The answers that a job keeps, oldest first.
+    fn answers(&mut self, no: i64) -> Result<Vec<Payload>, StoreError>;
+    /// The first children of a job that have neither ended nor been asked to stop.
+    fn live_children(&mut self, parent: JobId, limit: usize) -> Result<Vec<Stored>, StoreError>;
     fn tombstone(&mut self, tenant: &Tenant, id: JobId) -> Result<Option<Tombstone>, StoreError>;
     /// The first ready jobs of a lane that come after `after`, in order.
     fn ready(&mut self, lane: &LaneKey, after: Option<Head>, limit: usize) -> Result<Vec<Head>, StoreError>;
     /// Deferred jobs that are due at `now`, soonest first, and when the next one after them is.
     fn due(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError>;
-    /// Queued jobs whose deadline has passed at `now`, and when the next one's does.
+    /// Queued and waiting jobs whose deadline has passed at `now`, and when the next one's does.
     fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError>;
     fn idempotency(&mut self, tenant: &Tenant, route: &str, key: &[u8; 32]) -> Result<Option<KeptKey>, StoreError>;
     /// Blocks of ended jobs whose retention is over at `now`, until they hold more than `limit` jobs.
@@ -230,6 +278,15 @@ pub(crate) trait Reads: Clone + Send + Sync + 'static {
     /// Those that ended before the last; the last stands in the job.
     fn attempts(&self, tenant: &Tenant, id: JobId) -> Result<Vec<Attempt>, StoreError>;
     fn steps(&self, tenant: &Tenant, id: JobId) -> Result<Vec<StoredStep>, StoreError>;
+    /// What its deltas come to, resets applied.
+    fn partial(&self, tenant: &Tenant, id: JobId) -> Result<Option<Partial>, StoreError>;
+    fn children(
+        &self,
+        tenant: &Tenant,
+        parent: JobId,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Result<Vec<Child>, StoreError>;
     /// None when it is not ready, or `most` or more stand before it.
     fn position(&self, tenant: &Tenant, id: JobId, most: u32) -> Result<Option<u32>, StoreError>;
     fn kinds(&self) -> Result<Vec<(Tenant, KindSpec)>, StoreError>;

@@ -17,6 +17,8 @@
 
 mod backing;
 mod claims;
+mod explain;
+mod family;
 mod grant;
 mod hash;
 mod kept;
@@ -24,11 +26,12 @@ mod lanes;
 mod operations;
 mod recent;
 mod store;
+mod stream;
 mod sweep;
 mod writer;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -37,12 +40,14 @@ use longhaul_core::{
 };
 
 pub(crate) use backing::{
-    Backing, DocumentWrite, Erasure, ExpiryBlock, Forget, Head, KeptKey, Phase, QueueCount, Reads, Start, Stored,
-    WriteSet, terminal_number,
+    AnswerWrite, Backing, DocumentWrite, Erasure, ExpiryBlock, Forget, Head, KeptKey, Phase, QueueCount, Reads, Start,
+    Stored, WriteSet, terminal_number,
 };
-pub(crate) use store::LedgerStore;
+pub(crate) use store::{LedgerStore, Retention};
+pub(crate) use stream::partial_of;
 
-use crate::{Change, JobView, StoreError};
+use crate::{Change, JobView, Observer, StoreError};
+use explain::Seen;
 pub(crate) use hash::NumberMap;
 use kept::Kept;
 pub(crate) use lanes::LaneKey;
@@ -66,6 +71,7 @@ pub struct StoreClock {
 pub(crate) struct QueueTally {
     pub(crate) queued: u64,
     pub(crate) running: u64,
+    pub(crate) waiting: u64,
     pub(crate) paused: bool,
     pub(crate) concurrency: Option<u32>,
 }
@@ -118,11 +124,23 @@ pub(crate) struct Ledger<B: Backing> {
     next_deadline: Timestamp,
     /// When tombstones and idempotency keys are looked through next.
     next_forget: Timestamp,
+    /// Jobs whose live children are still to be cancelled. Not stored: it follows from what is.
+    abandoned: BTreeMap<JobId, Tenant>,
+    /// Who has claimed lately, and what.
+    seen: Seen,
+    weights: HashMap<Tenant, u32>,
+    /// How long deltas are kept after the end.
+    deltas_for: Span,
     recent: Arc<Recent>,
 }
 
 impl<B: Backing> Ledger<B> {
-    pub(crate) fn open(backing: B, time: StoreClock, recent: Arc<Recent>) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        backing: B,
+        time: StoreClock,
+        recent: Arc<Recent>,
+        deltas_for: Span,
+    ) -> Result<Self, StoreError> {
         let now = time.clock.now();
         let mut ledger = Self {
             backing,
@@ -142,6 +160,10 @@ impl<B: Backing> Ledger<B> {
             next_due: Timestamp::EPOCH,
             next_deadline: Timestamp::EPOCH,
             next_forget: Timestamp::EPOCH,
+            abandoned: BTreeMap::new(),
+            seen: Seen::default(),
+            weights: HashMap::new(),
+            deltas_for,
             recent,
         };
         ledger.reload()?;
@@ -156,14 +178,16 @@ impl<B: Backing> Ledger<B> {
         self.kept.clear();
         let start = self.backing.start();
         self.backing.done();
-        let Start { next_no, running, lanes, counts, paused } = start?;
+        let Start { next_no, running, lanes, counts, paused, abandoned } = start?;
+        self.abandoned = abandoned.into_iter().collect();
         self.next_no = next_no;
         self.lanes = Lanes::of(lanes);
         for tally in self.queues.values_mut() {
             *tally = QueueTally { concurrency: tally.concurrency, ..QueueTally::default() };
         }
-        for QueueCount { queue, queued } in counts {
-            self.queues.entry(queue).or_default().queued = queued;
+        for QueueCount { queue, queued, waiting } in counts {
+            let tally = self.queues.entry(queue).or_default();
+            (tally.queued, tally.waiting) = (queued, waiting);
         }
         for queue in paused {
             self.queues.entry(queue).or_default().paused = true;
@@ -269,6 +293,11 @@ impl<B: Backing> Ledger<B> {
     /// Takes a step on a touched job and records all that follows from it.
     fn apply(&mut self, no: i64, step: Step) -> Result<Applied, StoreError> {
         let now = self.now;
+        let (may_end, is_cancel) = (family::may_end(&step), matches!(step, Step::Cancel));
+        if may_end {
+            // Read before anything is changed: whoever has to hear of an end is in the batch.
+            self.touch_ancestors(no)?;
+        }
         let Some(entry) = self.touched.get_mut(&no) else {
             return Err(StoreError::Corrupt("a job that is not in the batch was to be changed".into()));
         };
@@ -277,18 +306,23 @@ impl<B: Backing> Ledger<B> {
             return Ok(applied);
         }
         entry.changed = true;
-        for kind in applied.events.drain(..) {
-            entry.job.last_seq += 1;
-            let event = Event { seq: entry.job.last_seq, time: now, attempt: entry.job.attempt, kind };
-            self.writes.events.push((no, event));
+        let first = entry.job.last_seq + 1 - applied.events.len() as u64;
+        for (kind, seq) in applied.events.drain(..).zip(first..) {
+            self.writes.events.push((no, Event { seq, time: now, attempt: entry.job.attempt, kind }));
         }
         if let Some(attempt) = applied.attempt.take() {
             self.writes.attempts.push((no, attempt));
         }
         if let (Some(_), Some(expires_at)) = (applied.ended, entry.job.expires_at()) {
             self.writes.ended.push((expires_at, no));
+            if entry.job.last_delta_seq > 0 && now + self.deltas_for < expires_at {
+                self.writes.deltas_ended.push((now + self.deltas_for, no));
+            }
         }
         self.place(no);
+        if may_end {
+            self.tell_family(no, &applied, is_cancel)?;
+        }
         Ok(applied)
     }
 
@@ -318,7 +352,7 @@ impl<B: Backing> Ledger<B> {
         {
             self.next_due = self.next_due.min(due_at);
         }
-        if matches!(to, Phase::Ready | Phase::Deferred)
+        if matches!(to, Phase::Ready | Phase::Deferred | Phase::Waiting)
             && let Some(deadline) = spec.deadline_at
         {
             self.next_deadline = self.next_deadline.min(deadline);
@@ -332,7 +366,7 @@ impl<B: Backing> Ledger<B> {
     }
 
     /// Commits the batch; afterwards everything that was answered `Ok` is durable.
-    pub(crate) fn commit(&mut self) -> Result<Vec<Change>, StoreError> {
+    pub(crate) fn commit(&mut self, observer: &dyn Observer) -> Result<Vec<Change>, StoreError> {
         let has_rows = self.touched.values().any(|entry| entry.changed || entry.fresh);
         if has_rows || !self.writes.is_empty() {
             if let Err(error) = self.backing.write(&self.touched, &self.writes) {
@@ -342,21 +376,37 @@ impl<B: Backing> Ledger<B> {
                     Err(again) => StoreError::Unavailable(format!("{error}; then it could not be read again: {again}")),
                 });
             }
+            let mut told = self.told(observer);
             let erased: HashSet<i64> = self.writes.erasures.iter().map(|erasure| erasure.no).collect();
             for erasure in &self.writes.erasures {
                 self.recent.remove(&erasure.tombstone.job);
             }
             self.writes.clear();
             self.newest = self.newest.max(self.newest_in_batch);
-            Ok(self.settle(&erased))
+            Ok(self.settle(&erased, &mut told))
         } else {
             self.backing.done();
-            Ok(self.settle(&HashSet::new()))
+            Ok(self.settle(&HashSet::new(), &mut NumberMap::default()))
         }
     }
 
+    /// The events of the batch, by job, of those jobs that somebody follows.
+    fn told(&self, observer: &dyn Observer) -> NumberMap<i64, Vec<Event>> {
+        let changed = self.touched.values().filter(|entry| entry.changed);
+        let wanted = changed.filter(|entry| observer.wants(entry.job.spec.id));
+        let mut told: NumberMap<i64, Vec<Event>> = wanted.map(|entry| (entry.no, Vec::new())).collect();
+        if !told.is_empty() {
+            for (no, event) in &self.writes.events {
+                if let Some(events) = told.get_mut(no) {
+                    events.push(event.clone());
+                }
+            }
+        }
+        told
+    }
+
     /// Gives every touched job back to where it belongs between batches, and tells what has changed.
-    fn settle(&mut self, erased: &HashSet<i64>) -> Vec<Change> {
+    fn settle(&mut self, erased: &HashSet<i64>, told: &mut NumberMap<i64, Vec<Event>>) -> Vec<Change> {
         let mut changes = Vec::with_capacity(self.touched.len());
         self.touched_ids.clear();
         for (no, mut entry) in self.touched.drain() {
@@ -372,6 +422,7 @@ impl<B: Backing> Ledger<B> {
                 version: entry.job.version,
                 view: None,
                 cancelling: entry.job.lease().is_some() && entry.job.cancel_requested_at.is_some(),
+                events: told.remove(&no).map(Into::into),
             });
             if entry.job.lease().is_some() {
                 if entry.input.as_ref().is_some_and(|input| input.size() > INPUT_KEPT) {
@@ -392,6 +443,9 @@ impl<B: Backing> Ledger<B> {
                 let view = Arc::new(JobView { job: entry.job, input, output: entry.output });
                 self.recent.put(view.clone());
                 change.view = Some(view);
+            } else if changed && entry.job.children.total > 0 {
+                // A child has ended after its parent: what is shown of the parent is read anew.
+                self.recent.remove(&entry.job.spec.id);
             }
             changes.extend(change);
         }
@@ -424,11 +478,13 @@ impl QueueTally {
         match from {
             Some(Phase::Ready | Phase::Deferred) => self.queued = self.queued.saturating_sub(1),
             Some(Phase::Running) => self.running = self.running.saturating_sub(1),
+            Some(Phase::Waiting) => self.waiting = self.waiting.saturating_sub(1),
             Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) | None => {}
         }
         match to {
             Phase::Ready | Phase::Deferred => self.queued += 1,
             Phase::Running => self.running += 1,
+            Phase::Waiting => self.waiting += 1,
             Phase::Succeeded | Phase::Failed | Phase::Cancelled => {}
         }
     }

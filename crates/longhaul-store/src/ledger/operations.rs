@@ -1,11 +1,11 @@
 //! What callers ask for, as operations on the ledger. Each runs within a batch and is answered after its commit.
 
 use longhaul_core::{
-    ApiKey, DocumentId, EventKind, Job, JobId, KeyId, KindSpec, Payload, QueueName, Refused, Stage, Status, Step,
-    StepName, Tenant,
+    ApiKey, DocumentId, EventKind, Job, JobId, KeyId, KindSpec, OutputData, Payload, QueueName, Refused, Stage, Status,
+    Step, StepName, Tenant,
 };
 
-use super::{Backing, DocumentWrite, Erasure, Ledger, QueueTally, Touched};
+use super::{Backing, DocumentWrite, Erasure, Ledger, QueueTally, Touched, family};
 use crate::{Beat, BeatAnswer, Held, NewJob, Outcome, QueueState, StoreError, Submit, Submitted, Tombstone};
 
 impl<B: Backing> Ledger<B> {
@@ -21,14 +21,17 @@ impl<B: Backing> Ledger<B> {
         {
             return Ok(Submitted::Replayed(jobs));
         }
+        let children = family::children_of(&jobs)?;
         if let Some(key) = idempotency {
-            let ids = jobs.iter().map(|job| job.spec.id).collect();
+            // Children are found through those above them.
+            let ids = jobs.iter().filter(|job| job.spec.parent.is_none()).map(|job| job.spec.id).collect();
             self.writes.idempotency.push((first.spec.tenant.clone(), key, ids));
         }
         self.writes.documents.extend(document.map(DocumentWrite::Put));
         for job in jobs {
             self.newest_in_batch = self.newest_in_batch.max(job.spec.id);
-            self.take_in(job);
+            let children = children.get(&job.spec.id).copied().unwrap_or(0);
+            self.take_in(job, children);
         }
         Ok(Submitted::Created)
     }
@@ -67,16 +70,11 @@ impl<B: Backing> Ledger<B> {
         if kept.fingerprint == key.fingerprint { Ok(Some(kept.jobs)) } else { Err(StoreError::IdempotencyMismatch) }
     }
 
-    fn take_in(&mut self, NewJob { spec, input }: NewJob) {
+    pub(super) fn take_in(&mut self, NewJob { spec, input }: NewJob, children: u32) {
         let no = self.next_no;
         self.next_no += 1;
-        let mut job = Job::submitted(spec);
-        let longhaul_core::State::Queued { why, due_at, .. } = job.state else { return };
-        let due_at = (due_at > self.now).then_some(due_at);
-        job.last_seq = 1;
-        let kind = EventKind::Queued { why, due_at, error: None };
-        let time = job.spec.created_at;
-        self.writes.events.push((no, longhaul_core::Event { seq: 1, time, attempt: 0, kind }));
+        let job = Job::submitted_with(spec, children);
+        self.writes.events.push((no, job.first_event()));
         self.touched_ids.insert(job.spec.id, no);
         let entry = Touched {
             no,
@@ -94,7 +92,7 @@ impl<B: Backing> Ledger<B> {
 
     // ── under a lease ──
 
-    fn touch_held(&mut self, held: &Held) -> Result<i64, StoreError> {
+    pub(super) fn touch_held(&mut self, held: &Held) -> Result<i64, StoreError> {
         self.touch(&held.tenant, held.job).map_err(|error| match error {
             // An erased or expired job is nobody's any more.
             StoreError::Gone(_) => StoreError::Refused(Refused::LeaseLost),
@@ -102,7 +100,7 @@ impl<B: Backing> Ledger<B> {
         })
     }
 
-    fn check_lease(&self, no: i64, held: &Held) -> Result<(), StoreError> {
+    pub(super) fn check_lease(&self, no: i64, held: &Held) -> Result<(), StoreError> {
         let entry = self.touched.get(&no).ok_or(StoreError::NotFound("job"))?;
         Ok(entry.job.check_lease(held.token)?)
     }
@@ -132,17 +130,25 @@ impl<B: Backing> Ledger<B> {
     pub(crate) fn checkpoint(&mut self, held: &Held, name: StepName, output: Payload) -> Result<(), StoreError> {
         let no = self.touch_held(held)?;
         self.check_lease(no, held)?;
-        let in_batch = self.writes.steps.iter().find(|(job, step, _)| *job == no && *step == name);
-        let stored = match in_batch {
-            Some((_, _, output)) => Some(output.clone()),
-            None => self.backing.step(no, &name)?,
-        };
-        if let Some(stored) = stored {
+        if let Some(stored) = self.stored_step(no, &name)? {
             return if stored == output { Ok(()) } else { Err(StoreError::StepExists) };
         }
         self.apply(no, Step::Tell { token: held.token, event: EventKind::Step { name: name.to_string() } })?;
         self.writes.steps.push((no, name, output));
         Ok(())
+    }
+
+    /// The output of a step, when it is stored.
+    pub(super) fn stored_step(&mut self, no: i64, name: &StepName) -> Result<Option<Payload>, StoreError> {
+        let in_batch = self.writes.steps.iter().find(|(job, step, _)| *job == no && step == name);
+        match in_batch {
+            Some((_, _, output)) => Ok(Some(output.clone())),
+            None => self.backing.step(no, name),
+        }
+    }
+
+    pub(crate) fn append(&mut self, held: &Held, deltas: Vec<OutputData>) -> Result<(), StoreError> {
+        self.tell(held, deltas.into_iter().map(|data| EventKind::OutputDelta { data }).collect())
     }
 
     pub(crate) fn finish(&mut self, held: &Held, outcome: Outcome) -> Result<Status, StoreError> {
@@ -165,6 +171,7 @@ impl<B: Backing> Ledger<B> {
             Outcome::Released => {
                 self.apply(no, Step::Release { token })?;
             }
+            Outcome::Waiting(wait) => self.wait(no, held, wait)?,
         }
         Ok(self.touched.get(&no).map_or(Status::Failed, |entry| entry.job.status()))
     }
@@ -202,8 +209,8 @@ impl<B: Backing> Ledger<B> {
     pub(crate) fn queue_states(&self) -> Vec<QueueState> {
         let mut states: Vec<QueueState> = (self.queues.iter())
             .map(|(name, tally)| {
-                let QueueTally { queued, running, paused, concurrency } = tally.clone();
-                QueueState { name: name.clone(), paused, concurrency, queued, running }
+                let QueueTally { queued, running, waiting, paused, concurrency } = tally.clone();
+                QueueState { name: name.clone(), paused, concurrency, queued, running, waiting }
             })
             .collect();
         states.sort_by(|a, b| a.name.cmp(&b.name));

@@ -7,8 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use longhaul_core::{
-    ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindSpec, Payload, QueueName, Span, Stage, Status,
-    StepName, Tenant,
+    ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindSpec, OutputData, Payload, QueueName, Span, Stage,
+    Status, StepName, Tenant,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -19,8 +19,9 @@ use super::{
     writer::{MAILBOX, Message, Settle, Writer},
 };
 use crate::{
-    Beat, BeatAnswer, Claim, Document, Held, JobPage, JobQuery, JobStore, JobView, Leased, Observer, Outcome, Pruned,
-    QueueState, StoreError, StoredStep, Submit, Submitted, Swept, blob::BlobStore,
+    Beat, BeatAnswer, Blocker, Child, Claim, Document, Held, JobPage, JobQuery, JobStore, JobView, Leased, NewJob,
+    Observer, Outcome, Partial, Pruned, QueueState, StoreError, StoredStep, Submit, Submitted, Swept, Unobserved,
+    blob::BlobStore,
 };
 
 /// When fewer places than this are left in the mailbox, no new work is taken in: what is left is for finishing work.
@@ -31,6 +32,22 @@ const READS_AT_ONCE: usize = 8;
 
 /// From which place in its lane on a job is told no place.
 const POSITION_MOST: u32 = 1_000;
+
+/// How long is kept what a job's own retention says nothing of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Retention {
+    /// What is left of an erased or expired job.
+    pub(crate) tombstones: Span,
+    /// What a job has streamed, from its end on.
+    pub(crate) deltas: Span,
+}
+
+impl Default for Retention {
+    /// Tombstones thirty days, deltas one.
+    fn default() -> Self {
+        Self { tombstones: Span::from_secs(30 * 86_400), deltas: Span::from_secs(86_400) }
+    }
+}
 
 /// A store made of a ledger over a backing.
 pub(crate) struct LedgerStore<B: Backing> {
@@ -49,15 +66,16 @@ impl<B: Backing> LedgerStore<B> {
         backing: B,
         time: StoreClock,
         observer: Arc<dyn Observer>,
-        tombstones_for: Span,
+        keep: Retention,
     ) -> Result<Self, StoreError> {
         let reads = backing.reads();
         let blobs = backing.blobs();
         let recent = Arc::new(Recent::default());
-        let mut ledger = Ledger::open(backing, time, recent.clone())?;
+        let mut ledger = Ledger::open(backing, time, recent.clone(), keep.deltas)?;
         ledger.begin();
         ledger.end_leases_of_the_dead()?;
-        ledger.commit()?;
+        ledger.cancel_abandoned()?;
+        ledger.commit(&Unobserved)?;
         let (writer, mailbox) = mpsc::channel(MAILBOX);
         let way_back = WayBack::to(&writer);
         let thread = std::thread::Builder::new()
@@ -71,7 +89,7 @@ impl<B: Backing> LedgerStore<B> {
             reading: Semaphore::new(READS_AT_ONCE),
             recent,
             blobs,
-            tombstones_for,
+            tombstones_for: keep.tombstones,
         })
     }
 
@@ -159,6 +177,19 @@ impl<B: Backing> JobStore for LedgerStore<B> {
         self.run(move |ledger| ledger.finish(&held, outcome)).await
     }
 
+    async fn append(&self, held: Held, deltas: Vec<OutputData>) -> Result<(), StoreError> {
+        self.run(move |ledger| ledger.append(&held, deltas)).await
+    }
+
+    async fn spawn(&self, held: Held, step: StepName, children: Vec<NewJob>) -> Result<Vec<JobId>, StoreError> {
+        self.run(move |ledger| ledger.spawn(&held, step, children)).await
+    }
+
+    async fn answer(&self, tenant: &Tenant, job: JobId, answer: Payload) -> Result<Status, StoreError> {
+        let tenant = tenant.clone();
+        self.run(move |ledger| ledger.answer(&tenant, job, answer)).await
+    }
+
     async fn cancel(&self, tenant: &Tenant, job: JobId) -> Result<Status, StoreError> {
         let tenant = tenant.clone();
         self.run(move |ledger| ledger.cancel(&tenant, job)).await
@@ -215,6 +246,35 @@ impl<B: Backing> JobStore for LedgerStore<B> {
     async fn steps(&self, tenant: &Tenant, job: JobId) -> Result<Vec<StoredStep>, StoreError> {
         let tenant = tenant.clone();
         self.read(move |reads| reads.steps(&tenant, job)).await
+    }
+
+    async fn partial(&self, tenant: &Tenant, job: JobId) -> Result<Option<Partial>, StoreError> {
+        let tenant = tenant.clone();
+        self.read(move |reads| reads.partial(&tenant, job)).await
+    }
+
+    async fn children(
+        &self,
+        tenant: &Tenant,
+        parent: JobId,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Result<Vec<Child>, StoreError> {
+        let tenant = tenant.clone();
+        self.read(move |reads| reads.children(&tenant, parent, after, limit)).await
+    }
+
+    async fn explain(&self, tenant: &Tenant, job: JobId) -> Result<Option<Blocker>, StoreError> {
+        let (whose, ahead) = (tenant.clone(), self.queue_position(tenant, job).await?);
+        self.run(move |ledger| ledger.explain(&whose, job, ahead)).await
+    }
+
+    async fn weigh_tenant(&self, tenant: Tenant, weight: u32) -> Result<(), StoreError> {
+        self.run(move |ledger| {
+            ledger.weigh(tenant, weight);
+            Ok(())
+        })
+        .await
     }
 
     async fn queue_position(&self, tenant: &Tenant, job: JobId) -> Result<Option<u32>, StoreError> {

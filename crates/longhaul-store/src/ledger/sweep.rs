@@ -12,6 +12,9 @@ const AT_ONCE: usize = 1_000;
 /// How often tombstones and idempotency keys are looked through when no job is removed: an idle server stays idle.
 const FORGET_EVERY: Span = Span::from_secs(60);
 
+/// How much longer a child is kept whose parent lives, before that is looked at again.
+const KEPT_FOR_PARENT: Span = Span::from_secs(600);
+
 impl<B: Backing> Ledger<B> {
     pub(crate) fn sweep(&mut self) -> Result<Swept, StoreError> {
         let mut changed = self.sweep_running()?;
@@ -49,6 +52,9 @@ impl<B: Backing> Ledger<B> {
                     Err(other) => return Err(other),
                 }
             }
+        }
+        if self.has_abandoned() {
+            next = Some(now);
         }
         for at in [self.next_due, self.next_deadline] {
             if at < Timestamp::from_micros(i64::MAX) {
@@ -95,20 +101,28 @@ impl<B: Backing> Ledger<B> {
     }
 
     pub(crate) fn prune(&mut self, limit: usize, tombstones_for: Span) -> Result<Pruned, StoreError> {
-        let mut pruned = Pruned::default();
-        for ExpiryBlock { id, jobs } in self.backing.expired(self.now, limit)? {
+        let (mut pruned, mut seen) = (Pruned::default(), 0);
+        for ExpiryBlock { id, jobs, of_deltas } in self.backing.expired(self.now, limit)? {
             let mut left = jobs.into_iter();
-            while pruned.jobs < limit
+            while seen < limit
                 && let Some(no) = left.next()
             {
-                pruned.jobs += usize::from(self.expire_job(no)?);
+                if of_deltas {
+                    self.writes.trimmed.push(no);
+                    pruned.streams += 1;
+                    seen += 1;
+                } else {
+                    let gone = usize::from(self.expire_job(no)?);
+                    pruned.jobs += gone;
+                    seen += gone;
+                }
             }
             let left: Vec<i64> = left.collect();
             if left.is_empty() {
                 self.writes.expiry_done.push(id);
             } else {
                 pruned.more = true;
-                self.writes.expiry_left.push(ExpiryBlock { id, jobs: left });
+                self.writes.expiry_left.push(ExpiryBlock { id, jobs: left, of_deltas });
                 break;
             }
         }
@@ -121,13 +135,21 @@ impl<B: Backing> Ledger<B> {
         Ok(pruned)
     }
 
-    /// False when it was erased by hand before.
+    /// False when it was erased by hand before, or is kept for its parent.
     fn expire_job(&mut self, no: i64) -> Result<bool, StoreError> {
         if !self.touched.contains_key(&no) {
             match self.backing.load_no(no)? {
                 Some(stored) => self.touch_stored(stored),
                 None => return Ok(false),
             };
+        }
+        self.touch_ancestors(no)?;
+        let parent = self.touched.get(&no).and_then(|entry| entry.job.spec.parent);
+        let parent = parent.and_then(|id| self.touched_ids.get(&id)).and_then(|no| self.touched.get(no));
+        if parent.is_some_and(|parent| !parent.job.status().is_terminal()) {
+            // Its parent has not used it yet.
+            self.writes.ended.push((self.now + KEPT_FOR_PARENT, no));
+            return Ok(false);
         }
         self.erase_touched(no, false)
     }

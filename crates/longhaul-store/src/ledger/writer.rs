@@ -104,13 +104,20 @@ impl<B: Backing> Writer<B> {
         for message in batch.drain(..) {
             match message {
                 Message::Run(operation) => settles.push(operation(&mut self.ledger)),
-                Message::Claim(claim, answer) => self.waiting.push_back(Waiting { claim, answer }),
+                Message::Claim(claim, answer) => {
+                    self.ledger.saw(&claim);
+                    self.waiting.push_back(Waiting { claim, answer });
+                }
                 Message::Returned => {}
                 Message::Close(done) => closing.push(done),
             }
         }
         let granted = if closing.is_empty() { self.serve_claims() } else { Vec::new() };
-        match self.ledger.commit() {
+        if let Err(error) = self.ledger.cancel_abandoned() {
+            // What is left to cancel follows from the rows: it is found again.
+            tracing::error!(%error, "children of a job that has given up could not be cancelled");
+        }
+        match self.ledger.commit(&*self.observer) {
             Ok(changes) => {
                 settles.into_iter().for_each(|settle| settle(Ok(())));
                 for (answer, leased) in granted {

@@ -3,21 +3,21 @@
 //! The same ledger as on disk, over maps. It shows what the ledger does when the disk is not the question.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use longhaul_core::{
-    ApiKey, Attempt, BlobRef, DocumentId, Event, Job, JobId, KeyId, KindName, KindSpec, Payload, QueueName, Span,
+    ApiKey, Attempt, BlobRef, DocumentId, Event, EventKind, Job, JobId, KeyId, KindName, KindSpec, Payload, QueueName,
     StepName, Tenant, Timestamp,
 };
 
 use crate::{
-    Document, JobPage, JobQuery, JobView, Observer, StoreClock, StoreError, StoredStep, Tombstone,
+    Child, Document, JobPage, JobQuery, JobView, Observer, Partial, StoreClock, StoreError, StoredStep, Tombstone,
     blob::{BlobStore, MemoryBlobs},
     ledger::{
-        Backing, DocumentWrite, ExpiryBlock, Forget, Head, KeptKey, LaneKey, LedgerStore, NumberMap, Phase, QueueCount,
-        Reads, Start, Stored, Touched, WriteSet,
+        AnswerWrite, Backing, DocumentWrite, ExpiryBlock, Forget, Head, KeptKey, LaneKey, LedgerStore, NumberMap,
+        Phase, QueueCount, Reads, Retention, Start, Stored, Touched, WriteSet, partial_of,
     },
 };
 
@@ -28,7 +28,7 @@ impl MemoryStore {
     /// An empty store.
     pub fn open(time: StoreClock, observer: Arc<dyn Observer>) -> Result<Arc<dyn crate::JobStore>, StoreError> {
         let backing = MemoryBacking { rows: Arc::default(), blobs: Arc::default() };
-        Ok(Arc::new(LedgerStore::start(backing, time, observer, Span::from_secs(30 * 86_400))?))
+        Ok(Arc::new(LedgerStore::start(backing, time, observer, Retention::default())?))
     }
 }
 
@@ -41,6 +41,7 @@ struct Row {
     events: Vec<Event>,
     attempts: Vec<Attempt>,
     steps: Vec<(StepName, Payload)>,
+    answers: VecDeque<Payload>,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +51,7 @@ struct Rows {
     next_no: i64,
     idempotency: BTreeMap<(Tenant, String, [u8; 32]), KeptKey>,
     tombstones: HashMap<(Tenant, JobId), (Tombstone, Timestamp)>,
-    expiry: BTreeMap<i64, (Timestamp, Vec<i64>)>,
+    expiry: BTreeMap<i64, (Timestamp, Vec<i64>, bool)>,
     expiry_next: i64,
     paused: BTreeMap<QueueName, bool>,
     kinds: BTreeMap<(Tenant, KindName), KindSpec>,
@@ -152,10 +153,12 @@ impl Backing for MemoryBacking {
 
     fn start(&mut self) -> Result<Start, StoreError> {
         let rows = read(&self.rows);
-        let mut counts: BTreeMap<QueueName, u64> = BTreeMap::new();
+        let mut counts: BTreeMap<QueueName, (u64, u64)> = BTreeMap::new();
         let mut lanes = std::collections::BTreeSet::new();
-        for row in rows.jobs.values().filter(|row| row.phase <= Phase::Deferred) {
-            *counts.entry(row.job.spec.queue.clone()).or_default() += 1;
+        for row in rows.jobs.values() {
+            let (queued, waiting) = counts.entry(row.job.spec.queue.clone()).or_default();
+            *queued += u64::from(row.phase <= Phase::Deferred);
+            *waiting += u64::from(row.phase == Phase::Waiting);
         }
         for (_, row) in rows.in_phase(Phase::Ready) {
             let spec = &row.job.spec;
@@ -165,7 +168,13 @@ impl Backing for MemoryBacking {
             next_no: rows.next_no.max(1),
             running: rows.in_phase(Phase::Running).filter_map(|(no, _)| rows.stored(*no)).collect(),
             lanes: lanes.into_iter().collect(),
-            counts: counts.into_iter().map(|(queue, queued)| QueueCount { queue, queued }).collect(),
+            counts: (counts.into_iter())
+                .map(|(queue, (queued, waiting))| QueueCount { queue, queued, waiting })
+                .collect(),
+            abandoned: (rows.jobs.values())
+                .filter(|row| row.job.abandons_children())
+                .map(|row| (row.job.spec.id, row.job.spec.tenant.clone()))
+                .collect(),
             paused: rows.paused.iter().filter(|(_, paused)| **paused).map(|(queue, _)| queue.clone()).collect(),
         })
     }
@@ -188,6 +197,19 @@ impl Backing for MemoryBacking {
         let rows = read(&self.rows);
         let steps = rows.jobs.get(&no).map(|row| &row.steps);
         Ok(steps.and_then(|steps| steps.iter().find(|(step, _)| step == name)).map(|(_, output)| output.clone()))
+    }
+
+    fn answers(&mut self, no: i64) -> Result<Vec<Payload>, StoreError> {
+        Ok(read(&self.rows).jobs.get(&no).map(|row| row.answers.iter().cloned().collect()).unwrap_or_default())
+    }
+
+    fn live_children(&mut self, parent: JobId, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        let rows = read(&self.rows);
+        let live = rows.jobs.iter().filter(|(_, row)| {
+            let job = &row.job;
+            job.spec.parent == Some(parent) && !job.status().is_terminal() && job.cancel_requested_at.is_none()
+        });
+        Ok(live.take(limit).filter_map(|(no, _)| rows.stored(*no)).collect())
     }
 
     fn tombstone(&mut self, tenant: &Tenant, id: JobId) -> Result<Option<Tombstone>, StoreError> {
@@ -214,8 +236,9 @@ impl Backing for MemoryBacking {
     }
 
     fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError> {
-        Ok(read(&self.rows)
-            .soonest(now, limit, |row| row.job.spec.deadline_at.filter(|_| row.phase <= Phase::Deferred)))
+        Ok(read(&self.rows).soonest(now, limit, |row| {
+            row.job.spec.deadline_at.filter(|_| matches!(row.phase, Phase::Ready | Phase::Deferred | Phase::Waiting))
+        }))
     }
 
     fn idempotency(&mut self, tenant: &Tenant, route: &str, key: &[u8; 32]) -> Result<Option<KeptKey>, StoreError> {
@@ -224,13 +247,12 @@ impl Backing for MemoryBacking {
 
     fn expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ExpiryBlock>, StoreError> {
         let rows = read(&self.rows);
-        let mut due: Vec<(&i64, &(Timestamp, Vec<i64>))> =
-            rows.expiry.iter().filter(|(_, (at, _))| *at <= now).collect();
-        due.sort_by_key(|(id, (at, _))| (*at, **id));
+        let mut due: Vec<_> = rows.expiry.iter().filter(|(_, (at, ..))| *at <= now).collect();
+        due.sort_by_key(|(id, (at, ..))| (*at, **id));
         // Each block is one job here.
         let more_than_asked_for = limit.saturating_add(1);
         Ok((due.into_iter().take(more_than_asked_for))
-            .map(|(id, (_, jobs))| ExpiryBlock { id: *id, jobs: jobs.clone() })
+            .map(|(id, (_, jobs, of_deltas))| ExpiryBlock { id: *id, jobs: jobs.clone(), of_deltas: *of_deltas })
             .collect())
     }
 
@@ -249,6 +271,7 @@ impl Backing for MemoryBacking {
             write_job(&mut rows, entry)?;
         }
         write_history(&mut rows, writes);
+        write_answers(&mut rows, writes, &mut released);
         write_ends(&mut rows, writes, &mut released);
         write_settings(&mut rows, writes);
         write_documents(&mut rows, writes, &mut released);
@@ -281,6 +304,7 @@ fn write_job(rows: &mut Rows, entry: &Touched) -> Result<(), StoreError> {
             events: Vec::new(),
             attempts: Vec::new(),
             steps: Vec::new(),
+            answers: VecDeque::new(),
         };
         rows.jobs.insert(entry.no, row);
     }
@@ -314,15 +338,33 @@ fn write_history(rows: &mut Rows, writes: &WriteSet) {
     }
 }
 
+fn write_answers(rows: &mut Rows, writes: &WriteSet, released: &mut Vec<BlobRef>) {
+    for (no, change) in &writes.answers {
+        if let AnswerWrite::Keep(answer) = change {
+            rows.refer(answer);
+        }
+        let Some(row) = rows.jobs.get_mut(no) else { continue };
+        match change {
+            AnswerWrite::Keep(answer) => row.answers.push_back(answer.clone()),
+            AnswerWrite::TakeOldest => released.extend(row.answers.pop_front().as_ref().and_then(Payload::blob)),
+        }
+    }
+}
+
 fn write_ends(rows: &mut Rows, writes: &WriteSet, released: &mut Vec<BlobRef>) {
-    for (at, no) in &writes.ended {
+    let ended = writes.ended.iter().map(|ended| (ended, false));
+    for ((at, no), of_deltas) in ended.chain(writes.deltas_ended.iter().map(|ended| (ended, true))) {
         rows.expiry_next += 1;
         let id = rows.expiry_next;
-        rows.expiry.insert(id, (*at, vec![*no]));
+        rows.expiry.insert(id, (*at, vec![*no], of_deltas));
+    }
+    for no in &writes.trimmed {
+        let is_delta = |event: &Event| matches!(event.kind, EventKind::OutputDelta { .. });
+        rows.jobs.entry(*no).and_modify(|row| row.events.retain(|event| !is_delta(event)));
     }
     for erasure in &writes.erasures {
         if let Some(row) = rows.jobs.remove(&erasure.no) {
-            let steps = row.steps.iter().map(|(_, output)| output);
+            let steps = row.steps.iter().map(|(_, output)| output).chain(&row.answers);
             released.extend(steps.chain([&row.input]).chain(&row.output).filter_map(Payload::blob));
             let key = (erasure.tenant.clone(), erasure.tombstone.job);
             rows.ids.remove(&key);
@@ -333,7 +375,7 @@ fn write_ends(rows: &mut Rows, writes: &WriteSet, released: &mut Vec<BlobRef>) {
         rows.expiry.remove(id);
     }
     for block in &writes.expiry_left {
-        rows.expiry.entry(block.id).and_modify(|(_, jobs)| jobs.clone_from(&block.jobs));
+        rows.expiry.entry(block.id).and_modify(|(_, jobs, _)| jobs.clone_from(&block.jobs));
     }
 }
 
@@ -425,6 +467,49 @@ impl Reads for MemoryReads {
         let rows = read(&self.0);
         let steps = rows.row(tenant, id)?.steps.iter();
         Ok(steps.map(|(name, output)| StoredStep { name: name.clone(), output: output.clone() }).collect())
+    }
+
+    fn partial(&self, tenant: &Tenant, id: JobId) -> Result<Option<Partial>, StoreError> {
+        let rows = read(&self.0);
+        let events = &rows.row(tenant, id)?.events;
+        let resets: Vec<(u64, u64)> = (events.iter())
+            .filter_map(|event| match event.kind {
+                EventKind::OutputReset { keep_through } => Some((keep_through, event.seq)),
+                _ => None,
+            })
+            .collect();
+        let deltas = events.iter().filter_map(|event| match &event.kind {
+            EventKind::OutputDelta { data } => Some(Ok((event.seq, data.clone()))),
+            _ => None,
+        });
+        partial_of(deltas, &resets)
+    }
+
+    fn children(
+        &self,
+        tenant: &Tenant,
+        parent: JobId,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Result<Vec<Child>, StoreError> {
+        let rows = read(&self.0);
+        rows.row(tenant, parent)?;
+        let own =
+            rows.jobs.values().filter(|row| row.job.spec.parent == Some(parent) && row.job.spec.tenant == *tenant);
+        let mut children: Vec<Child> = own
+            .filter(|row| after.is_none_or(|after| row.job.spec.child_index > after))
+            .map(|row| Child {
+                index: row.job.spec.child_index,
+                job: row.job.spec.id,
+                kind: row.job.spec.kind.clone(),
+                status: row.job.status(),
+                error: row.job.error.clone().filter(|_| row.phase == Phase::Failed),
+                output: row.output.clone(),
+            })
+            .collect();
+        children.sort_by_key(|child| child.index);
+        children.truncate(limit);
+        Ok(children)
     }
 
     fn position(&self, tenant: &Tenant, id: JobId, most: u32) -> Result<Option<u32>, StoreError> {

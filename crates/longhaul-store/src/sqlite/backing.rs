@@ -108,14 +108,23 @@ impl Backing for SqliteBacking {
     }
 
     fn start(&mut self) -> Result<Start, StoreError> {
-        let mut counts: HashMap<String, u64> = HashMap::new();
+        let mut counts: HashMap<String, (u64, u64)> = HashMap::new();
+        let counted = |sql| self.all(sql, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?)));
         for sql in [include_str!("queries/count_ready.sql"), include_str!("queries/count_deferred.sql")] {
-            for (queue, count) in self.all(sql, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?)))? {
-                *counts.entry(queue).or_default() += count;
+            for (queue, count) in counted(sql)? {
+                counts.entry(queue).or_default().0 += count;
             }
         }
+        for (queue, count) in counted(include_str!("queries/count_waiting.sql"))? {
+            counts.entry(queue).or_default().1 += count;
+        }
         let name = |text: String| QueueName::new(&text).map_err(|_| StoreError::Corrupt(format!("queue {text:?}")));
-        let counts = counts.into_iter().map(|(queue, queued)| Ok(QueueCount { queue: name(queue)?, queued }));
+        let counts = (counts.into_iter())
+            .map(|(queue, (queued, waiting))| Ok(QueueCount { queue: name(queue)?, queued, waiting }));
+        let abandoned = self.all(include_str!("queries/abandoned.sql"), [], |row| {
+            let tenant = row.get::<_, String>(0)?.parse().map_err(|_| StoreError::Corrupt("a tenant".into()))?;
+            Ok((JobId::from_bytes(row.get(1)?), tenant))
+        })?;
         let lanes = self.all(include_str!("queries/lanes.sql"), [], |row| {
             let damaged = |_| StoreError::Corrupt("the name of a lane".into());
             Ok((
@@ -135,6 +144,7 @@ impl Backing for SqliteBacking {
             lanes,
             counts: counts.collect::<Result<_, StoreError>>()?,
             paused,
+            abandoned,
         })
     }
 
@@ -159,6 +169,14 @@ impl Backing for SqliteBacking {
     fn step(&mut self, no: i64, name: &StepName) -> Result<Option<Payload>, StoreError> {
         let sql = "SELECT data, blob FROM step WHERE no = ?1 AND name = ?2";
         self.one(sql, params![no, name.as_str()], |row| rows::payload(row, 0))
+    }
+
+    fn answers(&mut self, no: i64) -> Result<Vec<Payload>, StoreError> {
+        self.all("SELECT data, blob FROM answer WHERE no = ?1 ORDER BY id", [no], |row| rows::payload(row, 0))
+    }
+
+    fn live_children(&mut self, parent: JobId, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        self.all(include_str!("queries/children_live.sql"), params![parent.as_bytes(), limit], rows::stored)
     }
 
     fn tombstone(&mut self, tenant: &Tenant, id: JobId) -> Result<Option<Tombstone>, StoreError> {
@@ -204,16 +222,17 @@ impl Backing for SqliteBacking {
 
     fn expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ExpiryBlock>, StoreError> {
         self.begin()?;
-        let mut statement =
-            self.connection.prepare_cached("SELECT id, jobs FROM expiry WHERE at <= ?1 ORDER BY at, id")?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT id, jobs, deltas IS NOT NULL FROM expiry WHERE at <= ?1 ORDER BY at, id")?;
         let mut found = statement.query([now.as_micros()])?;
         let (mut blocks, mut jobs) = (Vec::new(), 0);
         while jobs <= limit
             && let Some(row) = found.next()?
         {
             let (numbers, _) = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?.as_chunks::<8>();
-            let block =
-                ExpiryBlock { id: row.get(0)?, jobs: numbers.iter().copied().map(i64::from_le_bytes).collect() };
+            let jobs_of_block = numbers.iter().copied().map(i64::from_le_bytes).collect();
+            let block = ExpiryBlock { id: row.get(0)?, jobs: jobs_of_block, of_deltas: row.get(2)? };
             jobs += block.jobs.len();
             blocks.push(block);
         }

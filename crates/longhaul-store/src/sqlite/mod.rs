@@ -22,7 +22,11 @@ use longhaul_core::Span;
 pub use open::OpenError;
 use rusqlite::ffi::ErrorCode;
 
-use crate::{JobStore, Observer, StoreClock, StoreError, blob::DirBlobs, ledger::LedgerStore};
+use crate::{
+    JobStore, Observer, StoreClock, StoreError,
+    blob::DirBlobs,
+    ledger::{LedgerStore, Retention},
+};
 
 /// Where and how to keep jobs.
 #[derive(Debug, Clone)]
@@ -31,14 +35,18 @@ pub struct SqliteOptions {
     pub directory: PathBuf,
     /// How long what is left of an erased or expired job is remembered.
     pub tombstones_for: Span,
+    /// How long what a job has streamed is kept after its end, when the job itself is kept longer.
+    pub deltas_for: Span,
     /// The database grows no larger than this and then counts as full; none: as large as the disk allows.
     pub database_bytes_max: Option<u64>,
 }
 
 impl SqliteOptions {
-    /// In `directory`, with tombstones kept for thirty days.
+    /// In `directory`, with tombstones kept for thirty days and deltas for one.
     pub fn at(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), tombstones_for: Span::from_secs(30 * 86_400), database_bytes_max: None }
+        let Retention { tombstones, deltas } = Retention::default();
+        let directory = directory.into();
+        Self { directory, tombstones_for: tombstones, deltas_for: deltas, database_bytes_max: None }
     }
 }
 
@@ -59,8 +67,9 @@ impl SqliteStore {
         if let Some(most) = options.database_bytes_max {
             opened.limit(most).map_err(StoreError::from)?;
         }
+        let keep = Retention { tombstones: options.tombstones_for, deltas: options.deltas_for };
         let backing = backing::SqliteBacking::new(opened, Arc::new(blobs))?;
-        Ok(Arc::new(LedgerStore::start(backing, time, observer, options.tombstones_for)?))
+        Ok(Arc::new(LedgerStore::start(backing, time, observer, keep)?))
     }
 }
 

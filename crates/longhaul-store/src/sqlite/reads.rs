@@ -10,8 +10,8 @@ use rusqlite::{Connection, Params, Row, params};
 
 use super::{open, rows};
 use crate::{
-    Document, JobPage, JobQuery, JobView, StoreError, StoredStep, Tombstone,
-    ledger::{Phase, Reads, Stored},
+    Child, Document, JobPage, JobQuery, JobView, Partial, StoreError, StoredStep, Tombstone,
+    ledger::{Phase, Reads, Stored, partial_of},
 };
 
 /// How many connections wait for the next read. More may be open while more reads run at once.
@@ -89,8 +89,8 @@ fn number(db: &Connection, tenant: &Tenant, id: JobId) -> Result<i64, StoreError
 
 /// Where a list looks: among all jobs of a tenant, or among the few that an index of their own finds.
 pub(super) const ANY: &str = "job INDEXED BY job_id WHERE true";
-pub(super) const RUNNING: &str = "job INDEXED BY job_running WHERE phase = 2";
-pub(super) const UNHAPPY: &str = "job INDEXED BY job_unhappy WHERE phase >= 4";
+pub(super) const RUNNING: &str = "job INDEXED BY job_active WHERE phase IN (2, 3)";
+pub(super) const UNHAPPY: &str = "job INDEXED BY job_unhappy WHERE phase >= 5";
 
 /// Lists jobs; `window` narrows them to an index of their own.
 pub(super) fn list_sql(window: &str) -> String {
@@ -112,7 +112,7 @@ pub(super) fn tombstone(db: &Connection, tenant: &Tenant, id: JobId) -> Result<O
         let status = match rows::phase_of(row.get(0)?)? {
             Phase::Succeeded => Status::Succeeded,
             Phase::Cancelled => Status::Cancelled,
-            Phase::Failed | Phase::Ready | Phase::Deferred | Phase::Running => Status::Failed,
+            Phase::Failed | Phase::Ready | Phase::Deferred | Phase::Running | Phase::Waiting => Status::Failed,
         };
         Ok(Tombstone { job: id, status, finished_at: rows::time(row, 1)?, erased: row.get(2)? })
     })
@@ -181,9 +181,9 @@ impl Reads for SqliteReads {
         let phase = query.status.map(|status| match status {
             Status::Queued => 0,
             Status::Running => 2,
-            Status::Succeeded => 3,
-            Status::Failed => 4,
-            Status::Cancelled => 5,
+            Status::Succeeded => 4,
+            Status::Failed => 5,
+            Status::Cancelled => 6,
         });
         let metadata = (!query.metadata.is_empty()).then(|| {
             let pairs: serde_json::Map<String, serde_json::Value> =
@@ -252,6 +252,43 @@ impl Reads for SqliteReads {
                 let name = name.parse().map_err(|_| StoreError::Corrupt(format!("step {name:?}")))?;
                 Ok(StoredStep { name, output: rows::payload(row, 1)? })
             })
+        })
+    }
+
+    fn partial(&self, tenant: &Tenant, id: JobId) -> Result<Option<Partial>, StoreError> {
+        self.with(|db| {
+            let sql = "SELECT no, last_delta_seq, last_reset_seq FROM job WHERE tenant = ?1 AND id = ?2";
+            let found = one(db, sql, params![tenant.as_str(), id.as_bytes()], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<i64>>(2)?))
+            })?;
+            let Some((no, last_delta, last_reset)) = found else { return Err(absent(db, tenant, id)?) };
+            if last_delta.is_none() {
+                return Ok(None);
+            }
+            let resets = match last_reset {
+                Some(_) => all(db, "SELECT number, seq FROM event WHERE no = ?1 AND type = 11", [no], |row| {
+                    Ok((rows::unsigned(row, 0)?, rows::unsigned(row, 1)?))
+                })?,
+                None => Vec::new(),
+            };
+            let mut statement = db.prepare_cached(include_str!("queries/deltas.sql"))?;
+            let deltas = statement
+                .query_and_then([no], |row| Ok((rows::unsigned(row, 0)?, rows::delta_of(row.get(1)?, row.get(2)?)?)))?;
+            partial_of(deltas, &resets)
+        })
+    }
+
+    fn children(
+        &self,
+        tenant: &Tenant,
+        parent: JobId,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Result<Vec<Child>, StoreError> {
+        self.with(|db| {
+            number(db, tenant, parent)?;
+            let after = after.map_or(-1, i64::from);
+            all(db, include_str!("queries/children.sql"), params![parent.as_bytes(), after, limit], rows::child)
         })
     }
 

@@ -1,15 +1,15 @@
 //! Rows to jobs and events, and back.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use longhaul_core::{
-    Attempt, Backoff, BlobRef, Ending, Event, EventKind, Job, JobError, JobId, JobSpec, Lease, LeaseToken, LogLevel,
-    Payload, Progress, QueuedFor, Report, Span, Stage, State, Timestamp,
+    Attempt, Backoff, BlobRef, ChildCounts, Ending, Event, EventKind, Job, JobError, JobId, JobSpec, Lease, LeaseToken,
+    LogLevel, OnChildFailure, OutputData, Payload, Progress, QueuedFor, Report, Span, Stage, State, Timestamp, Wait,
 };
 use rusqlite::{Row, types::ValueRef};
 
 use crate::{
-    StoreError,
+    Child, StoreError,
     ledger::{Phase, Stored},
 };
 
@@ -19,12 +19,13 @@ fn damaged(what: &str) -> StoreError {
 
 // ── small numbers ──
 
-const PHASES: [Phase; 6] =
-    [Phase::Ready, Phase::Deferred, Phase::Running, Phase::Succeeded, Phase::Failed, Phase::Cancelled];
-const QUEUED_FOR: [QueuedFor; 4] = [QueuedFor::Turn, QueuedFor::Schedule, QueuedFor::Retry, QueuedFor::Park];
+const PHASES: [Phase; 7] =
+    [Phase::Ready, Phase::Deferred, Phase::Running, Phase::Waiting, Phase::Succeeded, Phase::Failed, Phase::Cancelled];
+const QUEUED_FOR: [QueuedFor; 5] =
+    [QueuedFor::Turn, QueuedFor::Schedule, QueuedFor::Retry, QueuedFor::Park, QueuedFor::Resume];
 const STAGES: [Stage; 3] = [Stage::Validating, Stage::Executing, Stage::Cancelling];
 const LEVELS: [LogLevel; 3] = [LogLevel::Info, LogLevel::Warn, LogLevel::Error];
-const ENDINGS: [Ending; 7] = [
+const ENDINGS: [Ending; 8] = [
     Ending::Succeeded,
     Ending::Failed,
     Ending::Crashed,
@@ -32,6 +33,7 @@ const ENDINGS: [Ending; 7] = [
     Ending::Parked,
     Ending::Cancelled,
     Ending::DeadlineExceeded,
+    Ending::Waiting,
 ];
 
 fn nth<T: Copy>(table: &[T], number: i64, what: &str) -> Result<T, StoreError> {
@@ -131,6 +133,13 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, StoreError> {
         attempt_timeout: row.get::<_, Option<i64>>(18)?.map(span),
         metadata: row.get::<_, Option<String>>(19)?.map(String::into_boxed_str),
         retry_of: row.get::<_, Option<[u8; 16]>>(20)?.map(JobId::from_bytes),
+        parent: row.get::<_, Option<[u8; 16]>>(39)?.map(JobId::from_bytes),
+        child_index: row.get::<_, Option<u32>>(40)?.unwrap_or(0),
+        depth: row.get::<_, Option<u8>>(41)?.unwrap_or(0),
+        on_child_failure: match row.get::<_, Option<i64>>(42)? {
+            Some(_) => OnChildFailure::Fail,
+            None => OnChildFailure::Partial,
+        },
     };
     let phase = phase_of(row.get(6)?)?;
     let state = state(row, phase)?;
@@ -143,6 +152,11 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, StoreError> {
         crashes: row.get(9)?,
         last_token,
         last_seq: unsigned(row, 10)?,
+        last_step_seq: unsigned_or_none(row, 49)?,
+        last_delta_seq: unsigned_or_none(row, 50)?,
+        last_reset_seq: unsigned_or_none(row, 51)?,
+        children: children(row)?,
+        answers: row.get::<_, Option<u32>>(48)?.unwrap_or(0),
         started_at: time_or_none(row, 30)?,
         finished_at: time_or_none(row, 31)?,
         cancel_requested_at: time_or_none(row, 32)?,
@@ -184,10 +198,29 @@ fn state(row: &Row<'_>, phase: Phase) -> Result<State, StoreError> {
             },
             stage: nth(&STAGES, row.get(27)?, "stage")?,
         },
+        Phase::Waiting => State::Waiting {
+            wait: match row.get::<_, i64>(52)? {
+                0 => Wait::Children,
+                _ => Wait::Input {
+                    step: row.get::<_, String>(53)?.parse().map_err(|_| damaged("step"))?,
+                    prompt: row.get(54)?,
+                },
+            },
+            since: time(row, 28)?,
+        },
         Phase::Succeeded => State::Succeeded,
         Phase::Failed => State::Failed,
         Phase::Cancelled => State::Cancelled,
     })
+}
+
+fn children(row: &Row<'_>) -> Result<ChildCounts, StoreError> {
+    let count = |index: usize| Ok::<_, StoreError>(row.get::<_, Option<u32>>(index)?.unwrap_or(0));
+    let total = count(43)?;
+    if total == 0 {
+        return Ok(ChildCounts::default());
+    }
+    Ok(ChildCounts { total, submitted: count(44)?, succeeded: count(45)?, failed: count(46)?, cancelled: count(47)? })
 }
 
 fn progress(row: &Row<'_>) -> Result<Option<Progress>, StoreError> {
@@ -195,12 +228,16 @@ fn progress(row: &Row<'_>) -> Result<Option<Progress>, StoreError> {
     Ok((fraction.is_some() || message.is_some()).then_some(Progress { fraction, message }))
 }
 
-fn unsigned(row: &Row<'_>, index: usize) -> Result<u64, StoreError> {
+pub(super) fn unsigned(row: &Row<'_>, index: usize) -> Result<u64, StoreError> {
     u64::try_from(row.get::<_, i64>(index)?).map_err(|_| damaged("number"))
 }
 
+fn unsigned_or_none(row: &Row<'_>, index: usize) -> Result<u64, StoreError> {
+    u64::try_from(row.get::<_, Option<i64>>(index)?.unwrap_or(0)).map_err(|_| damaged("number"))
+}
+
 /// The columns of a row that change, as they are stored.
-pub(super) struct Moving {
+pub(super) struct Moving<'a> {
     pub(super) queued_for: Option<i64>,
     pub(super) due_at: Option<i64>,
     pub(super) same_attempt: Option<bool>,
@@ -214,10 +251,13 @@ pub(super) struct Moving {
     pub(super) ending: Option<i64>,
     pub(super) ambiguous: Option<bool>,
     pub(super) report: Option<String>,
+    pub(super) wait: Option<i64>,
+    pub(super) wait_step: Option<&'a str>,
+    pub(super) wait_prompt: Option<&'a str>,
 }
 
-impl Moving {
-    pub(super) fn of(job: &Job) -> Self {
+impl<'a> Moving<'a> {
+    pub(super) fn of(job: &'a Job) -> Self {
         let mut moving = Self {
             queued_for: None,
             due_at: None,
@@ -232,6 +272,9 @@ impl Moving {
             ending: None,
             ambiguous: None,
             report: (job.report != Report::default()).then(|| to_json(&job.report)).flatten(),
+            wait: None,
+            wait_step: None,
+            wait_prompt: None,
         };
         match &job.state {
             State::Queued { why, due_at, same_attempt } => {
@@ -246,6 +289,11 @@ impl Moving {
                 moving.lease_since = Some(lease.since.as_micros());
                 moving.lease_expires_at = Some(lease.expires_at.as_micros());
             }
+            State::Waiting { wait, since } => {
+                moving.lease_since = Some(since.as_micros());
+                let (number, step, prompt) = wait_columns(wait);
+                (moving.wait, moving.wait_step, moving.wait_prompt) = (Some(number), step, prompt);
+            }
             State::Succeeded | State::Failed | State::Cancelled => {
                 if let Some(last) = &job.last_attempt {
                     moving.worker = Some(Arc::from(last.worker.as_str()));
@@ -259,7 +307,29 @@ impl Moving {
     }
 }
 
+fn wait_columns(wait: &Wait) -> (i64, Option<&str>, Option<&str>) {
+    match wait {
+        Wait::Children => (0, None, None),
+        Wait::Input { step, prompt } => (1, Some(step), prompt.as_deref()),
+    }
+}
+
 // ── events and attempts ──
+
+/// The columns `kind` and `data` of a delta.
+pub(super) fn delta_row(data: &OutputData) -> (i64, Cow<'_, str>) {
+    match data {
+        OutputData::Text(text) => (0, text.into()),
+        OutputData::Items(items) => (1, OutputData::array(items).into()),
+    }
+}
+
+pub(super) fn delta_of(kind: i64, data: String) -> Result<OutputData, StoreError> {
+    match kind {
+        0 => Ok(OutputData::Text(data)),
+        _ => OutputData::items_of(&data).map(OutputData::Items).ok_or_else(|| damaged("delta")),
+    }
+}
 
 /// The columns of an event, as they are stored.
 #[derive(Default)]
@@ -268,7 +338,7 @@ pub(super) struct EventRow<'a> {
     pub(super) at: Option<i64>,
     pub(super) real: Option<f64>,
     pub(super) text: Option<&'a str>,
-    pub(super) error: Option<String>,
+    pub(super) error: Option<Cow<'a, str>>,
 }
 
 pub(super) fn event_row(kind: &EventKind) -> (i64, EventRow<'_>) {
@@ -279,7 +349,7 @@ pub(super) fn event_row(kind: &EventKind) -> (i64, EventRow<'_>) {
             EventRow {
                 number: Some(number(&QUEUED_FOR, why)),
                 at: due_at.map(Timestamp::as_micros),
-                error: error.as_ref().and_then(to_json),
+                error: error.as_ref().and_then(to_json).map(Into::into),
                 ..none
             },
         ),
@@ -292,8 +362,18 @@ pub(super) fn event_row(kind: &EventKind) -> (i64, EventRow<'_>) {
             (5, EventRow { number: Some(number(&LEVELS, level)), text: Some(message), ..none })
         }
         EventKind::Succeeded => (6, none),
-        EventKind::Failed { error } => (7, EventRow { error: to_json(error), ..none }),
+        EventKind::Failed { error } => (7, EventRow { error: to_json(error).map(Into::into), ..none }),
         EventKind::Cancelled => (8, none),
+        EventKind::Waiting { wait } => {
+            let (number, text, prompt) = wait_columns(wait);
+            (9, EventRow { number: Some(number), text, error: prompt.map(Into::into), ..none })
+        }
+        // Stands in a table of its own, and comes here only to be named.
+        EventKind::OutputDelta { .. } => (10, none),
+        EventKind::OutputReset { keep_through } => {
+            (11, EventRow { number: Some(stored_unsigned(*keep_through)), ..none })
+        }
+        EventKind::Layer { data } => (12, EventRow { text: Some(data), ..none }),
     }
 }
 
@@ -314,6 +394,15 @@ pub(super) fn event(row: &Row<'_>) -> Result<Event, StoreError> {
         6 => EventKind::Succeeded,
         7 => EventKind::Failed { error: json(row.get(8)?, "error")?.ok_or_else(|| damaged("error"))? },
         8 => EventKind::Cancelled,
+        9 => EventKind::Waiting {
+            wait: match row.get::<_, i64>(4)? {
+                0 => Wait::Children,
+                _ => Wait::Input { step: text()?.parse().map_err(|_| damaged("step"))?, prompt: row.get(8)? },
+            },
+        },
+        10 => EventKind::OutputDelta { data: delta_of(row.get(4)?, text()?)? },
+        11 => EventKind::OutputReset { keep_through: unsigned(row, 4)? },
+        12 => EventKind::Layer { data: text()?.into_boxed_str() },
         _ => return Err(damaged("event")),
     };
     Ok(Event { seq: unsigned(row, 0)?, time: time(row, 2)?, attempt: row.get(3)?, kind })
@@ -330,5 +419,18 @@ pub(super) fn attempt(row: &Row<'_>) -> Result<Attempt, StoreError> {
         ending: Some(nth(&ENDINGS, row.get(5)?, "ending")?),
         error: json(row.get(6)?, "error")?,
         ambiguous: row.get(7)?,
+    })
+}
+
+/// From a row of `children.sql`.
+pub(super) fn child(row: &Row<'_>) -> Result<Child, StoreError> {
+    let phase = phase_of(row.get(3)?)?;
+    Ok(Child {
+        index: row.get(0)?,
+        job: JobId::from_bytes(row.get(1)?),
+        kind: row.get::<_, String>(2)?.parse().map_err(|_| damaged("kind"))?,
+        status: phase.status(),
+        error: json::<JobError>(row.get(4)?, "error")?.filter(|_| phase == Phase::Failed),
+        output: if phase == Phase::Succeeded { Some(payload(row, 5)?) } else { None },
     })
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use longhaul_core::{BlobRef, Job, JobId, JobSpec, Payload, Timestamp};
+use longhaul_core::{BlobRef, EventKind, Job, JobId, JobSpec, OnChildFailure, Payload, Timestamp};
 use rusqlite::{Connection, Statement, ToSql, params};
 
 use super::rows::{self, Moving};
 use crate::{
     StoreError,
-    ledger::{DocumentWrite, Erasure, Forget, NumberMap, Phase, Touched, WriteSet},
+    ledger::{AnswerWrite, DocumentWrite, Erasure, Forget, NumberMap, Phase, Touched, WriteSet},
 };
 
 /// Uses of blobs that a batch adds and takes away.
@@ -134,7 +134,11 @@ fn bind_spec(row: &mut Binding<'_, '_>, spec: &JobSpec) -> rusqlite::Result<()> 
         .optional(spec.deadline_at.map(Timestamp::as_micros))?
         .optional(spec.attempt_timeout.map(rows::micros))?
         .optional(spec.metadata.as_deref())?
-        .optional(spec.retry_of.as_ref().map(|id| id.as_bytes().as_slice()))?;
+        .optional(spec.retry_of.as_ref().map(|id| id.as_bytes().as_slice()))?
+        .optional(spec.parent.as_ref().map(|id| id.as_bytes().as_slice()))?
+        .optional(spec.parent.map(|_| spec.child_index))?
+        .optional((spec.depth > 0).then_some(spec.depth))?
+        .optional((spec.on_child_failure == OnChildFailure::Fail).then_some(1))?;
     Ok(())
 }
 
@@ -171,7 +175,24 @@ fn bind_state<'r, 'a, 's>(
         .optional(moving.error.as_deref())?
         .optional(moving.ending)?
         .optional(moving.ambiguous)?
-        .optional(moving.report.as_deref())
+        .optional(moving.report.as_deref())?
+        .optional(some(job.children.total))?
+        .optional(some(job.children.submitted))?
+        .optional(some(job.children.succeeded))?
+        .optional(some(job.children.failed))?
+        .optional(some(job.children.cancelled))?
+        .optional(some(job.answers))?
+        .optional(some(job.last_step_seq as i64))?
+        .optional(some(job.last_delta_seq as i64))?
+        .optional(some(job.last_reset_seq as i64))?
+        .optional(moving.wait)?
+        .optional(moving.wait_step)?
+        .optional(moving.wait_prompt)
+}
+
+/// Nothing is stored for none.
+fn some<T: Default + PartialEq>(number: T) -> Option<T> {
+    (number != T::default()).then_some(number)
 }
 
 fn put_payload(statement: &mut Statement<'_>, no: i64, payload: &Payload) -> Result<(), StoreError> {
@@ -182,6 +203,15 @@ fn put_payload(statement: &mut Statement<'_>, no: i64, payload: &Payload) -> Res
 fn history(db: &Connection, writes: &WriteSet, uses: &mut BlobUses) -> Result<(), StoreError> {
     let mut insert = db.prepare_cached(include_str!("queries/insert_event.sql"))?;
     for (no, event) in &writes.events {
+        if let EventKind::OutputDelta { data } = &event.kind {
+            let (kind, data) = rows::delta_row(data);
+            let (seq, time) = (event.seq as i64, event.time.as_micros());
+            db.prepare_cached(
+                "INSERT INTO delta (no, seq, time, attempt, kind, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![no, seq, time, event.attempt, kind, data])?;
+            continue;
+        }
         let (sort, row) = rows::event_row(&event.kind);
         Binding::of(&mut insert)
             .value(no)?
@@ -216,6 +246,24 @@ fn history(db: &Connection, writes: &WriteSet, uses: &mut BlobUses) -> Result<()
         let (data, blob) = columns(output);
         insert.execute(params![no, name.as_str(), data, blob])?;
     }
+    for (no, change) in &writes.answers {
+        match change {
+            AnswerWrite::Keep(answer) => {
+                uses.add(answer, 1);
+                let (data, blob) = columns(answer);
+                db.prepare_cached("INSERT INTO answer (no, data, blob) VALUES (?1, ?2, ?3)")?
+                    .execute(params![no, data, blob])?;
+            }
+            AnswerWrite::TakeOldest => {
+                let mut oldest = db.prepare_cached(
+                    "DELETE FROM answer WHERE id = (SELECT min(id) FROM answer WHERE no = ?1) RETURNING blob",
+                )?;
+                for blob in oldest.query_map([no], |row| row.get::<_, Option<Vec<u8>>>(0))? {
+                    blob?.map(|blob| rows::blob_of(&blob).map(|blob| uses.add_blob(&blob, -1))).transpose()?;
+                }
+            }
+        }
+    }
     Ok(())
 }
 
@@ -243,14 +291,22 @@ fn idempotency(db: &Connection, writes: &WriteSet) -> Result<(), StoreError> {
 
 /// Blocks are cut at whole seconds, so that jobs of one commit mostly share one.
 fn expiry(db: &Connection, writes: &WriteSet) -> Result<(), StoreError> {
-    let mut blocks: HashMap<i64, Vec<u8>> = HashMap::new();
-    for (at, no) in &writes.ended {
+    let mut blocks: HashMap<(i64, Option<bool>), Vec<u8>> = HashMap::new();
+    let ended = writes.ended.iter().map(|ended| (ended, None));
+    for ((at, no), deltas) in ended.chain(writes.deltas_ended.iter().map(|ended| (ended, Some(true)))) {
         let second = at.as_micros().div_euclid(1_000_000) + 1;
-        blocks.entry(second * 1_000_000).or_default().extend_from_slice(&no.to_le_bytes());
+        blocks.entry((second * 1_000_000, deltas)).or_default().extend_from_slice(&no.to_le_bytes());
     }
-    let mut insert = db.prepare_cached("INSERT INTO expiry (at, jobs) VALUES (?1, ?2)")?;
-    for (at, jobs) in blocks {
-        insert.execute(params![at, jobs])?;
+    let mut insert = db.prepare_cached("INSERT INTO expiry (at, jobs, deltas) VALUES (?1, ?2, ?3)")?;
+    for ((at, deltas), jobs) in blocks {
+        insert.execute(params![at, jobs, deltas])?;
+    }
+    for no in &writes.trimmed {
+        let removed = db.prepare_cached("DELETE FROM delta WHERE no = ?1")?.execute([no])?;
+        if removed > 0 {
+            db.prepare_cached("UPDATE job SET trimmed = coalesce(trimmed, 0) + ?2 WHERE no = ?1")?
+                .execute(params![no, removed])?;
+        }
     }
     for id in &writes.expiry_done {
         db.prepare_cached("DELETE FROM expiry WHERE id = ?1")?.execute([id])?;
@@ -288,7 +344,7 @@ fn erase(db: &Connection, erasures: &[Erasure], uses: &mut BlobUses) -> Result<(
     // Jobs that ended together were mostly submitted together: neighbours are removed as one range.
     for run in numbers.chunk_by(|a, b| a + 1 == *b) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-        for table in ["input", "output", "step"] {
+        for table in ["input", "output", "step", "answer"] {
             let sql = format!("SELECT blob FROM {table} WHERE no BETWEEN ?1 AND ?2 AND blob IS NOT NULL");
             let mut statement = db.prepare_cached(&sql)?;
             let mut found = statement.query([first, last])?;
@@ -296,7 +352,7 @@ fn erase(db: &Connection, erasures: &[Erasure], uses: &mut BlobUses) -> Result<(
                 uses.add_blob(&rows::blob_of(&row.get::<_, Vec<u8>>(0)?)?, -1);
             }
         }
-        for table in ["input", "output", "event", "attempt", "step", "job"] {
+        for table in ["input", "output", "event", "delta", "attempt", "step", "answer", "job"] {
             let sql = format!("DELETE FROM {table} WHERE no BETWEEN ?1 AND ?2");
             db.prepare_cached(&sql)?.execute([first, last])?;
         }

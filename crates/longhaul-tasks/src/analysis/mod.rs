@@ -136,7 +136,7 @@ fn gather(
                 succeeded += 1;
             }
             Err(Failure::Job { error, .. }) => failed.push((name, error)),
-            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+            Err(given_up @ (Failure::Waiting(_) | Failure::Interrupted)) => return Err(given_up),
         }
     }
     if let Some((name, error)) = failed.iter().find(|(_, error)| error.retryable)

@@ -172,7 +172,7 @@ impl Process {
         match kept {
             Ok(Kept { output, degraded, served }) => Ok(Ok((Answer { output, degraded }, served))),
             Err(Failure::Job { error, .. }) => Ok(Err(TaskError::from(&*error))),
-            Err(Failure::Interrupted) => Err(Failure::Interrupted),
+            Err(given_up @ (Failure::Waiting(_) | Failure::Interrupted)) => Err(given_up),
         }
     }
 

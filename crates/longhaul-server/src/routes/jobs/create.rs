@@ -125,6 +125,8 @@ impl CreateJob {
             metadata: metadata.and_then(|pairs| serde_json::to_string(&pairs).ok()).map(String::into_boxed_str),
             retention: self.retention_s.map(Span::from_secs),
             retry_of: None,
+            children: Vec::new(),
+            on_child_failure: None,
         }
     }
 }

@@ -6,7 +6,9 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use longhaul_core::{Attempt, Event, EventKind, Job, JobError, JobId, QueuedFor, Status, StatusReason, Timestamp};
+use longhaul_core::{
+    Attempt, Event, EventKind, Job, JobError, JobId, OutputData, QueuedFor, Status, StatusReason, Timestamp, Wait,
+};
 use longhaul_engine::store::JobView;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -378,6 +380,7 @@ impl EventBody {
                     QueuedFor::Schedule => "scheduled",
                     QueuedFor::Retry => "retry_wait",
                     QueuedFor::Park => "parked",
+                    QueuedFor::Resume => "resumed",
                 };
                 json!({ "status_reason": reason, "due_at": due_at, "error": error })
             }
@@ -386,6 +389,17 @@ impl EventBody {
             EventKind::Step { name } => json!({ "step": name }),
             EventKind::Log { level, message } => json!({ "level": level.as_str(), "message": message }),
             EventKind::Failed { error } => json!({ "error": error }),
+            EventKind::Waiting { wait: Wait::Children } => json!({ "for": "children" }),
+            EventKind::Waiting { wait: Wait::Input { step, prompt } } => {
+                json!({ "for": "input", "step": step, "prompt": prompt })
+            }
+            EventKind::OutputDelta { data: OutputData::Text(text) } => json!({ "text": text }),
+            EventKind::OutputDelta { data: OutputData::Items(items) } => {
+                let items = items.iter().map(|item| serde_json::from_str::<Value>(item).unwrap_or_default());
+                json!({ "items": items.collect::<Vec<_>>() })
+            }
+            EventKind::OutputReset { keep_through } => json!({ "keep_through": keep_through }),
+            EventKind::Layer { data } => serde_json::from_str(&data).unwrap_or_default(),
             EventKind::Succeeded | EventKind::Cancelled => json!({}),
         };
         Self { seq: event.seq, kind, job_id, attempt: event.attempt, time: event.time, data }

@@ -1,0 +1,185 @@
+//! What a worker elsewhere asks for: jobs, and the ways to write for them under their lease.
+//!
+//! The same leases and the same rules as for the kinds that run here; only that nobody beats for such a worker but itself,
+//! and that its bytes come and go as they are.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use longhaul_core::{
+    JobError, KindName, OutputData, Progress, QueueName, Report, RetryPlan, Span, Stage, Status, StepName, Tenant, Wait,
+};
+use longhaul_store::{Beat, BeatAnswer, Claim, Held, JobView, Leased, Outcome, StoreError};
+
+use crate::{Engine, Failure};
+
+/// Who wants jobs, and which.
+#[derive(Debug, Clone)]
+pub struct RemoteClaim {
+    /// Whose jobs.
+    pub tenant: Tenant,
+    /// What the worker calls itself.
+    pub worker: String,
+    /// Of which kinds.
+    pub kinds: Arc<[KindName]>,
+    /// Of which queues; none: of any.
+    pub queues: Option<Arc<[QueueName]>>,
+    /// At most so many.
+    pub limit: usize,
+    /// How long a lease holds unless it is extended.
+    pub lease_for: Span,
+}
+
+/// A job as a worker gets it.
+#[derive(Debug, Clone)]
+pub struct RemoteJob {
+    /// As it stood when it was leased.
+    pub view: Arc<JobView>,
+    /// The right to write for it.
+    pub held: Held,
+    /// Its input, with the outputs of its children when it was submitted with some.
+    pub input: Bytes,
+    /// The steps that earlier attempts have stored, with their outputs.
+    pub steps: Vec<(StepName, Bytes)>,
+}
+
+/// How a worker ends an attempt.
+#[derive(Debug, Clone)]
+pub enum Completion {
+    /// With an output, a JSON text.
+    Succeeded(Bytes, Box<Report>),
+    /// With a failure, and what should follow.
+    Failed(JobError, RetryPlan),
+    /// Unfinished, at no cost.
+    Released,
+    /// Unfinished, until this has come.
+    Waiting(Wait),
+}
+
+/// Leases that nobody has been told of yet.
+struct Untold {
+    engine: Engine,
+    held: Vec<Held>,
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        let (engine, held) = (self.engine.clone(), std::mem::take(&mut self.held));
+        if held.is_empty() {
+            return;
+        }
+        self.engine.inner.tasks.spawn(async move {
+            for held in held {
+                // A lease that is lost needs no release.
+                let _ = engine.inner.store.finish(held, Outcome::Released).await;
+            }
+        });
+    }
+}
+
+impl Engine {
+    /// Leases jobs for a worker elsewhere; waits at most `at_most` for the first of them. Dropping the future is safe:
+    /// what it was granted is given back at no cost.
+    pub async fn claim(&self, claim: RemoteClaim, at_most: Span) -> Result<Vec<RemoteJob>, StoreError> {
+        let inner = &*self.inner;
+        let RemoteClaim { tenant, worker, kinds, queues, limit, lease_for } = claim;
+        let wanted =
+            Claim { worker: worker.into(), in_process: false, tenant: Some(tenant), kinds, queues, limit, lease_for };
+        let leased = tokio::select! {
+            biased;
+            () = inner.stop_claiming.cancelled() => Vec::new(),
+            leased = inner.store.claim(wanted) => leased?,
+            () = inner.clock.sleep(at_most) => Vec::new(),
+        };
+        let mut untold =
+            Untold { engine: self.clone(), held: leased.iter().map(|leased| leased.held.clone()).collect() };
+        let mut jobs = Vec::with_capacity(leased.len());
+        for leased in leased {
+            let held = leased.held.clone();
+            match self.handed_out(leased).await {
+                Ok(job) => jobs.push(job),
+                Err(failure) => {
+                    // What cannot be read for this one must not keep the others.
+                    tracing::error!(job = %held.job, "a leased job could not be handed out");
+                    untold.held.retain(|other| other.job != held.job);
+                    self.give_up(held, failure).await;
+                }
+            }
+        }
+        untold.held.clear();
+        Ok(jobs)
+    }
+
+    async fn handed_out(&self, leased: Leased) -> Result<RemoteJob, Failure> {
+        let Leased { view, held } = leased;
+        let job = &view.job;
+        let input = self.inner.payloads.read(&view.input).await?;
+        let input = self.input_with_children(job, input).await?;
+        let mut steps = Vec::new();
+        if job.leases() > 1 {
+            for step in self.inner.store.steps(&job.spec.tenant, job.spec.id).await? {
+                steps.push((step.name, self.inner.payloads.read(&step.output).await?));
+            }
+        }
+        Ok(RemoteJob { view, held, input, steps })
+    }
+
+    async fn give_up(&self, held: Held, failure: Failure) {
+        let outcome = match failure {
+            Failure::Job { error, plan, ambiguous } => Outcome::Failed { error: *error, plan, ambiguous },
+            Failure::Waiting(_) | Failure::Interrupted => Outcome::Released,
+        };
+        if let Err(error) = self.inner.store.finish(held, outcome).await {
+            tracing::warn!(%error, "a job that could not be handed out could not be given back");
+        }
+    }
+
+    /// Extends leases, and says how far the work is. One answer for each.
+    pub async fn heartbeat(&self, beats: Vec<Beat>) -> Result<Vec<Result<BeatAnswer, StoreError>>, StoreError> {
+        self.inner.store.heartbeat(beats).await
+    }
+
+    /// One sign of life.
+    pub async fn beat(
+        &self,
+        held: Held,
+        lease_for: Span,
+        progress: Option<Progress>,
+    ) -> Result<BeatAnswer, StoreError> {
+        let mut answers = self.heartbeat(vec![Beat { held, lease_for, progress }]).await?;
+        answers.pop().unwrap_or_else(|| Err(StoreError::Unavailable("a beat was not answered".into())))
+    }
+
+    /// Moves a held job between validating and executing.
+    pub async fn enter(&self, held: Held, stage: Stage) -> Result<(), StoreError> {
+        self.inner.store.enter(held, stage).await
+    }
+
+    /// Records pieces of the output. On return they are durable, and on their way to readers.
+    pub async fn append(&self, held: Held, deltas: Vec<OutputData>) -> Result<(), StoreError> {
+        self.inner.store.append(held, deltas).await
+    }
+
+    /// Stores a step's output, a JSON text, once.
+    pub async fn checkpoint(&self, held: Held, step: StepName, output: Bytes) -> Result<(), StoreError> {
+        let stored = self.inner.payloads.store(output).await?;
+        self.inner.store.checkpoint(held, step, stored.payload.clone()).await
+    }
+
+    /// Ends an attempt.
+    pub async fn complete(&self, held: Held, completion: Completion) -> Result<Status, StoreError> {
+        let mut _pinned = None;
+        let outcome = match completion {
+            Completion::Succeeded(output, report) => {
+                let stored = self.inner.payloads.store(output).await?;
+                let output = stored.payload.clone();
+                _pinned = Some(stored);
+                Outcome::Succeeded { output, report }
+            }
+            Completion::Failed(error, plan) => Outcome::Failed { error, plan, ambiguous: false },
+            Completion::Released => Outcome::Released,
+            Completion::Waiting(wait) => Outcome::Waiting(wait),
+        };
+        self.inner.store.finish(held, outcome).await
+    }
+}
