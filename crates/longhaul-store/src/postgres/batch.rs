@@ -10,13 +10,16 @@ use std::{
 };
 
 use longhaul_core::{
-    ApiKey, Applied, Attempt, DocumentId, Event, IdSource, Job, JobId, KeyId, KindSpec, Payload, QueueName, Span, State,
-    Status, Step, StepName, Tenant, Timestamp,
+    ApiKey, Applied, Attempt, DocumentId, Event, IdSource, Job, JobId, KeyId, KindSpec, Payload, QueueName, Span,
+    State, Status, Step, StepName, Tenant, Timestamp,
 };
 
-use super::rows::{self, Stored};
+use super::{
+    explain::Elsewhere,
+    rows::{self, Stored},
+};
 use crate::{
-    Change, Claim, Idempotency, StoreError, Tombstone,
+    Change, Claim, Idempotency, Observer, StoreError, Tombstone,
     ledger::{DocumentWrite, Erasure, Forget, KeptKey, LaneKey, NumberMap, Phase},
 };
 
@@ -43,6 +46,8 @@ pub(super) struct Needs {
     pub(super) expired: Option<usize>,
     /// How every queue stands.
     pub(super) tallies: bool,
+    /// Who claims, at any server.
+    pub(super) claimants: bool,
     /// Claims of all servers wait for it.
     pub(super) pauses: bool,
 }
@@ -69,6 +74,10 @@ pub(super) struct Found {
     pub(super) living: HashSet<i64>,
     pub(super) tallies: BTreeMap<QueueName, Tally>,
     pub(super) paused: BTreeMap<QueueName, bool>,
+    /// Who has claimed at other servers lately.
+    pub(super) elsewhere: Vec<Elsewhere>,
+    /// Workers that hold a lease.
+    pub(super) busy: HashSet<String>,
 }
 
 /// What time has made due, among the batch's jobs.
@@ -365,7 +374,7 @@ impl Batch {
     }
 
     /// What to tell of it once it is committed, and whether somebody may find something to claim who did not before.
-    pub(super) fn changes(&self) -> (Vec<Change>, bool) {
+    pub(super) fn changes(&self, observer: &dyn Observer) -> (Vec<Change>, bool) {
         let erased: HashSet<i64> = self.writes.erasures.iter().map(|erasure| erasure.no).collect();
         let mut changed: Vec<&Entry> =
             self.entries.values().filter(|entry| entry.changed && !erased.contains(&entry.no)).collect();
@@ -374,6 +383,13 @@ impl Batch {
         let is_ready = changed.iter().any(|entry| entry.phase == Some(Phase::Ready))
             || self.writes.pauses.iter().any(|(_, paused)| !paused)
             || self.writes.counts.iter().any(|(queue, tally)| tally.running < 0 && is_limited(queue));
+        let wanted = changed.iter().filter(|entry| observer.wants(entry.job.spec.id));
+        let mut told: NumberMap<i64, Vec<Event>> = wanted.map(|entry| (entry.no, Vec::new())).collect();
+        if !told.is_empty() {
+            for (no, event) in &self.writes.events {
+                told.entry(*no).and_modify(|events| events.push(event.clone()));
+            }
+        }
         let changes = changed.into_iter().map(|entry| Change {
             tenant: entry.job.spec.tenant.clone(),
             job: entry.job.spec.id,
@@ -381,6 +397,7 @@ impl Batch {
             version: entry.job.version,
             view: None,
             cancelling: entry.job.lease().is_some() && entry.job.cancel_requested_at.is_some(),
+            events: told.remove(&entry.no).map(Into::into),
         });
         (changes.collect(), is_ready)
     }

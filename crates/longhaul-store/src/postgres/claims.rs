@@ -313,7 +313,10 @@ fn lease(batch: &mut Batch, claim: &Claim, no: i64) -> Result<Option<Leased>, St
     let Some(entry) = batch.entries.get(&no) else { return Ok(None) };
     let Some(input) = entry.input.clone() else { return Ok(None) };
     if entry.job.spec.deadline_at.is_some_and(|deadline| deadline <= batch.now) {
-        batch.apply(no, Step::DeadlinePassed)?;
+        // Those above have to hear of it. Where they are not here, the next sweep sees to it.
+        if batch.missing_above(no).is_none() {
+            batch.apply(no, Step::DeadlinePassed)?;
+        }
         return Ok(None);
     }
     let random = batch.ids.random();

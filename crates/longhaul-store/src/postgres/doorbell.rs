@@ -133,7 +133,8 @@ fn change(line: &str) -> Option<Change> {
     let cancelling = words.next()? == "1";
     let version = words.next()?.parse().ok()?;
     let tenant = Tenant::new(words.next()?).ok()?;
-    Some(Change { tenant, job: JobId::from_bytes(id), status, version, view: None, cancelling })
+    let job = JobId::from_bytes(id);
+    Some(Change { tenant, job, status, version, view: None, cancelling, events: None })
 }
 
 /// Hears the other servers.
@@ -214,7 +215,7 @@ mod tests {
             let status = Status::ALL[number % 5];
             let tenant = Tenant::new(["a", "some-longer_name.x"][number % 2]).unwrap();
             let cancelling = number % 3 == 0;
-            let change = Change { tenant, job, status, version: number as u64, view: None, cancelling };
+            let change = Change { tenant, job, status, version: number as u64, view: None, cancelling, events: None };
             pending.changes.insert(job, change);
         }
         let told = messages(&pending, -5);

@@ -6,10 +6,15 @@ use uuid::Uuid;
 
 use super::{
     batch::{Batch, Due, Found, Needs, Tally},
+    explain::{self, Elsewhere},
+    family,
     rows::{self, Cells},
     session::{Fault, Parameter, Parameters, Session, pipelined},
 };
-use crate::{StoreError, ledger::KeptKey};
+use crate::{
+    StoreError,
+    ledger::{KeptKey, Phase},
+};
 
 /// How much of one sort a sweep carries out at once; what is left waits for the next, which follows immediately.
 const SWEPT_AT_ONCE: i64 = 1_000;
@@ -55,6 +60,7 @@ pub(super) async fn fill(session: &Session, time: &TimeSource, needs: &Needs, ba
     // After the locks: whoever held them before is done, and nothing that follows happened before.
     batch.now = time.now(session).await?;
     other_needs(session, needs, &mut batch.found).await?;
+    look_at(session, needs, batch).await?;
     if needs.due {
         due(session, batch).await?;
     }
@@ -62,6 +68,10 @@ pub(super) async fn fill(session: &Session, time: &TimeSource, needs: &Needs, ba
         let most = rows::signed(limit as u64).saturating_add(1);
         let expired = session.rows(include_str!("queries/expired.sql"), &[&batch.now.as_micros(), &most]).await?;
         batch.found.expired = take_all(batch, &expired)?;
+        let above = batch.found.expired.iter().filter_map(|no| batch.entries.get(no)?.parent_no).collect();
+        let above = family::phases(session, above).await?;
+        let lives = |phase: &Phase| !phase.status().is_terminal();
+        batch.found.living = above.into_iter().filter(|(_, phase)| lives(phase)).map(|(no, _)| no).collect();
     }
     Ok(())
 }
@@ -89,6 +99,38 @@ async fn lock_jobs(session: &Session, needs: &Needs, batch: &mut Batch) -> Resul
             let mut cells = Cells::of(row);
             let (tenant, id) = rows::tenant_and_id(&mut cells)?;
             batch.found.tombstones.insert((tenant, id), rows::tombstone(id, &mut cells)?);
+        }
+    }
+    Ok(())
+}
+
+/// What is looked at without a lock.
+async fn look_at(session: &Session, needs: &Needs, batch: &mut Batch) -> Result<(), Fault> {
+    if !needs.looked_at.is_empty() {
+        let (tenants, ids) = columns(needs.looked_at.iter());
+        for row in session.rows(include_str!("queries/look_at_jobs.sql"), &[&tenants, &ids]).await? {
+            let job = rows::stored(&mut Cells::of(&row))?.job;
+            batch.found.looked_at.insert((job.spec.tenant.clone(), job.spec.id), job);
+        }
+    }
+    if !needs.answers.is_empty() {
+        let (tenants, ids) = columns(needs.answers.iter());
+        for row in session.rows(include_str!("queries/kept_answers.sql"), &[&tenants, &ids]).await? {
+            let mut cells = Cells::of(&row);
+            let no = cells.next()?;
+            batch.found.answers.entry(no).or_default().push(cells.payload()?);
+        }
+    }
+    if needs.claimants {
+        let lately = explain::lately_elsewhere(batch.now).as_micros();
+        for row in session.rows(include_str!("queries/claimants.sql"), &[&batch.node, &lately]).await? {
+            let mut cells = Cells::of(&row);
+            let _worker: String = cells.next()?;
+            let claim = Elsewhere { kinds: cells.next()?, tenant: cells.next()?, queues: cells.next()? };
+            batch.found.elsewhere.push(claim);
+        }
+        for row in session.rows(include_str!("queries/busy.sql"), &[]).await? {
+            batch.found.busy.insert(Cells::of(&row).text()?);
         }
     }
     Ok(())
@@ -197,7 +239,8 @@ impl Found {
                 }
                 Part::Tallies => {
                     let queue = cells.name()?;
-                    self.tallies.insert(queue, Tally { queued: cells.next()?, running: cells.next()? });
+                    self.tallies
+                        .insert(queue, Tally { queued: cells.next()?, running: cells.next()?, waiting: cells.next()? });
                 }
                 Part::Pauses => {
                     let queue = cells.name()?;
@@ -232,7 +275,20 @@ async fn due(session: &Session, batch: &mut Batch) -> Result<(), Fault> {
         let held = session.rows(include_str!("queries/held_by.sql"), &[&dead, &SWEPT_AT_ONCE]).await?;
         orphans = take_all(batch, &held)?;
     }
-    batch.found.due = Due { jobs, orphans, dead, next };
+    let abandoned = session.rows(include_str!("queries/abandoned.sql"), &[]).await?;
+    let abandoned: Vec<i64> = abandoned.iter().map(|row| Cells::of(row).next()).collect::<Result<_, _>>()?;
+    if !abandoned.is_empty() {
+        for row in session.rows(include_str!("queries/lock_above.sql"), &[&abandoned]).await? {
+            batch.take_stored(rows::stored(&mut Cells::of(&row))?);
+        }
+    }
+    let held = family::phases(session, abandoned.clone()).await?;
+    // One that somebody holds is for the next sweep.
+    let abandoned: Vec<i64> =
+        abandoned.into_iter().filter(|no| batch.entries.contains_key(no) || !held.contains_key(no)).collect();
+    let jobs = family::with_all_above(session, batch, jobs).await?;
+    let orphans = family::with_all_above(session, batch, orphans).await?;
+    batch.found.due = Due { jobs, orphans, dead, abandoned, next };
     Ok(())
 }
 

@@ -17,6 +17,8 @@ mod blobs;
 mod claims;
 mod columns;
 mod doorbell;
+mod explain;
+mod family;
 mod grant;
 mod load;
 mod migrate;
@@ -50,6 +52,7 @@ use tokio_postgres::{Config, NoTls};
 use self::{
     blobs::PgBlobs,
     doorbell::{Doorbell, Listener},
+    explain::Seen,
     grant::WayBack,
     load::TimeSource,
     names::Keys,
@@ -58,7 +61,7 @@ use self::{
     store::Store,
     writer::{MAILBOX, Tools, Writer},
 };
-use crate::{JobStore, Observer, StoreClock, StoreError};
+use crate::{JobStore, Observer, StoreClock, StoreError, ledger::Retention};
 
 /// How many reads run at once. Each holds a connection.
 const READS_AT_ONCE: usize = 8;
@@ -81,18 +84,22 @@ pub struct PostgresOptions {
     pub name: String,
     /// How long what is left of an erased or expired job is remembered.
     pub tombstones_for: Span,
+    /// How long what a job has streamed is kept after its end, when the job itself is kept longer.
+    pub deltas_for: Span,
     /// Take the time from the clock that the store is given, instead of from the database. For tests: servers whose
     /// clocks disagree would end each other's leases.
     pub own_time: bool,
 }
 
 impl PostgresOptions {
-    /// In the database of this URL, with tombstones kept for thirty days.
+    /// In the database of this URL, with tombstones kept for thirty days and deltas for one.
     pub fn at(url: impl Into<String>) -> Self {
+        let Retention { tombstones, deltas } = Retention::default();
         Self {
             url: url.into(),
             name: format!("process {}", std::process::id()),
-            tombstones_for: Span::from_secs(30 * 86_400),
+            tombstones_for: tombstones,
+            deltas_for: deltas,
             own_time: false,
         }
     }
@@ -169,6 +176,7 @@ async fn open(
     drop(session);
 
     let (way_back, rung, doorbell) = (Arc::<WayBack>::default(), Arc::<Notify>::default(), Arc::<Doorbell>::default());
+    let seen = Arc::<Seen>::default();
     let (writer, mailbox) = mpsc::channel(MAILBOX);
     let tools = Tools {
         pool: pool.clone(),
@@ -176,6 +184,8 @@ async fn open(
         source: source.clone(),
         node,
         keys: keys.clone(),
+        deltas_for: options.deltas_for,
+        seen: seen.clone(),
         observer: observer.clone(),
         doorbell: doorbell.clone(),
         way_back: way_back.clone(),
@@ -207,6 +217,7 @@ async fn open(
         pool,
         node,
         tombstones_for: options.tombstones_for,
+        seen,
         next_forget: Arc::new(AtomicI64::new(0)),
         beside: Mutex::new(beside),
         runtime: None,

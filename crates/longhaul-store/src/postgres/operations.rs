@@ -3,12 +3,15 @@
 //! An operation may be run more than once, each time in a new batch: so it keeps what it was given.
 
 use longhaul_core::{
-    ApiKey, DocumentId, EventKind, Job, JobId, KeyId, Payload, QueueName, Refused, Stage, State, Status, Step,
-    StepName, Tenant,
+    ApiKey, DocumentId, EventKind, Job, JobId, KeyId, Payload, QueueName, Refused, Stage, Status, Step, StepName,
+    Tenant, Wait,
 };
 use tokio::sync::oneshot;
 
-use super::batch::{Batch, Needs};
+use super::{
+    batch::{Batch, Needs},
+    family,
+};
 use crate::{
     Beat, BeatAnswer, Held, Idempotency, Outcome, QueueState, StoreError, Submit, Submitted, Tombstone,
     ledger::{DocumentWrite, Erasure},
@@ -78,6 +81,19 @@ impl Needs {
         self.job(&held.tenant, held.job);
     }
 
+    pub(super) fn step(&mut self, held: &Held, name: &StepName) {
+        self.held(held);
+        self.steps.insert((held.tenant.clone(), held.job, name.clone()));
+    }
+
+    pub(super) fn finish(&mut self, held: &Held, outcome: &Outcome) {
+        self.held(held);
+        if let Outcome::Waiting(Wait::Input { step, .. }) = outcome {
+            self.step(held, step);
+            self.answers.insert((held.tenant.clone(), held.job));
+        }
+    }
+
     pub(super) fn submit(&mut self, submit: &Submit) {
         let Some(first) = submit.jobs.first() else { return };
         let tenant = &first.spec.tenant;
@@ -97,10 +113,13 @@ impl Batch {
             // The same call again, after an answer that did not arrive: jobs come all or none.
             return Ok(Submitted::Created);
         }
+        if let Some(key) = &submit.idempotency
+            && let Some(jobs) = self.replay(tenant, key)?
+        {
+            return Ok(Submitted::Replayed(jobs));
+        }
+        let children = family::children_of(&submit.jobs)?;
         if let Some(key) = &submit.idempotency {
-            if let Some(jobs) = self.replay(tenant, key)? {
-                return Ok(Submitted::Replayed(jobs));
-            }
             let ids = submit.jobs.iter().map(|job| job.spec.id).collect();
             self.writes.idempotency.push((tenant.clone(), key.clone(), ids));
         }
@@ -109,10 +128,8 @@ impl Batch {
             self.writes.documents.push(DocumentWrite::Put(document.clone()));
         }
         for new in &submit.jobs {
-            let job = Job::submitted(new.spec.clone());
-            let State::Queued { why, due_at, .. } = job.state else { continue };
-            let due_at = (due_at > self.now).then_some(due_at);
-            self.take_fresh(job, new.input.clone(), Some(EventKind::Queued { why, due_at, error: None }));
+            let children = children.get(&new.spec.id).copied().unwrap_or(0);
+            self.take_fresh(Job::submitted_with(new.spec.clone(), children), new.input.clone());
         }
         Ok(Submitted::Created)
     }
@@ -143,7 +160,7 @@ impl Batch {
         })
     }
 
-    fn check_lease(&self, held: &Held) -> Result<i64, StoreError> {
+    pub(super) fn check_lease(&self, held: &Held) -> Result<i64, StoreError> {
         let no = self.find_held(held)?;
         self.entry(no)?.job.check_lease(held.token)?;
         Ok(no)
@@ -173,9 +190,7 @@ impl Batch {
 
     pub(super) fn checkpoint(&mut self, held: &Held, name: &StepName, output: &Payload) -> Result<(), StoreError> {
         let no = self.check_lease(held)?;
-        let in_batch = self.writes.steps.iter().find(|(job, step, _)| *job == no && step == name);
-        let stored = in_batch.map(|(_, _, output)| output);
-        if let Some(stored) = stored.or_else(|| self.found.steps.get(&(no, name.clone()))) {
+        if let Some(stored) = self.stored_step(no, name) {
             return if stored == output { Ok(()) } else { Err(StoreError::StepExists) };
         }
         self.apply(no, Step::Tell { token: held.token, event: EventKind::Step { name: name.to_string() } })?;
@@ -203,6 +218,7 @@ impl Batch {
             Outcome::Released => {
                 self.apply(no, Step::Release { token })?;
             }
+            Outcome::Waiting(wait) => self.wait(no, held, wait)?,
         }
         Ok(self.entry(no)?.status())
     }
@@ -253,6 +269,7 @@ impl Batch {
                 concurrency: self.limits.get(name).copied().flatten(),
                 queued: count(tally.queued),
                 running: count(tally.running),
+                waiting: count(tally.waiting),
             }
         };
         names.into_iter().map(state).collect()

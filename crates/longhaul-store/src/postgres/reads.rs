@@ -11,7 +11,10 @@ use super::{
     rows::{self, Cells, Stored},
     session::{Parameter, Session},
 };
-use crate::{Document, JobPage, JobQuery, JobView, StoreError, StoredStep, ledger::Phase};
+use crate::{
+    Child, Document, JobPage, JobQuery, JobView, PARTIAL_MOST, Partial, StoreError, StoredStep,
+    ledger::{Phase, partial_of},
+};
 
 /// How many rows a page of jobs looks at, whatever its filters leave: bounds the time of one request to some tens of
 /// milliseconds; the cursor goes on behind them.
@@ -176,6 +179,61 @@ impl Reads {
                 Ok(StoredStep { name: cells.name()?, output: cells.payload()? })
             };
             found.iter().map(step).collect()
+        })
+        .await
+    }
+
+    /// What its deltas come to, resets applied.
+    pub(super) async fn partial(&self, tenant: &Tenant, id: JobId) -> Result<Option<Partial>, StoreError> {
+        self.with(|db| async move {
+            let key: [Parameter<'_>; 2] = [&tenant.as_str(), &rows::uuid(&id)];
+            let Some(row) = db.row(include_str!("queries/partial.sql"), &key).await? else {
+                return Err(absent(&db, tenant, id).await?);
+            };
+            let mut cells = Cells::of(&row);
+            let (no, last_delta): (i64, i64) = (cells.next()?, cells.next()?);
+            if last_delta == 0 {
+                return Ok(None);
+            }
+            let (mut deltas, mut size, mut after) = (Vec::new(), 0, 0i64);
+            // More than is given back need not be read.
+            while size <= PARTIAL_MOST {
+                let page = db.rows(include_str!("queries/deltas.sql"), &[&no, &after]).await?;
+                if page.is_empty() {
+                    break;
+                }
+                for row in &page {
+                    let mut cells = Cells::of(row);
+                    after = cells.next()?;
+                    let data = rows::delta_of(cells.next::<i16>()?.into(), cells.text()?)?;
+                    size += data.size();
+                    deltas.push((u64::try_from(after).unwrap_or_default(), data));
+                }
+            }
+            // After the deltas: what has been made void meanwhile is left out.
+            let resets = db.rows(include_str!("queries/resets.sql"), &[&no]).await?;
+            let reset = |row| {
+                let mut cells = Cells::of(row);
+                Ok((cells.unsigned()?, cells.unsigned()?))
+            };
+            let resets = resets.iter().map(reset).collect::<Result<Vec<_>, StoreError>>()?;
+            partial_of(deltas.into_iter().map(Ok), &resets)
+        })
+        .await
+    }
+
+    pub(super) async fn children(
+        &self,
+        tenant: &Tenant,
+        parent: JobId,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Result<Vec<Child>, StoreError> {
+        let (after, limit) = (after.map_or(-1, rows::small), rows::signed(limit as u64));
+        self.with(|db| async move {
+            let no = number(&db, tenant, parent).await?;
+            let found = db.rows(include_str!("queries/children.sql"), &[&no, &after, &limit]).await?;
+            found.iter().map(rows::child).collect()
         })
         .await
     }

@@ -87,6 +87,11 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// Numbers that have bounds of their own, far below.
+pub(super) fn small(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
 pub(super) fn micros(span: Span) -> i64 {
     signed(span.as_micros())
 }

@@ -11,8 +11,8 @@ use std::sync::{
 use async_trait::async_trait;
 use deadpool_postgres::Pool;
 use longhaul_core::{
-    ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindSpec, Payload, QueueName, Span, Stage, Status,
-    StepName, Tenant,
+    ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindSpec, OutputData, Payload, QueueName, Span, Stage,
+    Status, StepName, Tenant,
 };
 use tokio::{
     runtime::Runtime,
@@ -23,14 +23,15 @@ use tokio::{
 use super::{
     batch::{Batch, Needs},
     blobs::PgBlobs,
+    explain::Seen,
     nodes,
     operations::Call,
     reads::Reads,
     writer::{MAILBOX, Message},
 };
 use crate::{
-    Beat, BeatAnswer, Claim, Document, Held, JobPage, JobQuery, JobStore, JobView, Leased, Outcome, Pruned, QueueState,
-    StoreError, StoredStep, Submit, Submitted, Swept, blob::BlobStore,
+    Beat, BeatAnswer, Blocker, Child, Claim, Document, Held, JobPage, JobQuery, JobStore, JobView, Leased, NewJob,
+    Outcome, Partial, Pruned, QueueState, StoreError, StoredStep, Submit, Submitted, Swept, blob::BlobStore,
 };
 
 /// When fewer places than this are left in the mailbox, no new work is taken in: what is left is for finishing work.
@@ -47,6 +48,8 @@ pub(super) struct Store {
     pub(super) pool: Pool,
     pub(super) node: i64,
     pub(super) tombstones_for: Span,
+    /// Who claims here.
+    pub(super) seen: Arc<Seen>,
     /// When tombstones and idempotency keys are looked through next.
     pub(super) next_forget: Arc<AtomicI64>,
     /// What goes on beside the writer, until the store is closed.
@@ -134,19 +137,35 @@ impl JobStore for Store {
 
     async fn checkpoint(&self, held: Held, step: StepName, output: Payload) -> Result<(), StoreError> {
         let (needed, name) = (held.clone(), step.clone());
+        self.run(move |needs| needs.step(&needed, &name), move |batch| batch.checkpoint(&held, &step, &output)).await
+    }
+
+    async fn finish(&self, held: Held, outcome: Outcome) -> Result<Status, StoreError> {
+        let finish = Arc::new((held, outcome));
+        let needed = finish.clone();
+        self.run(move |needs| needs.finish(&needed.0, &needed.1), move |batch| batch.finish(&finish.0, &finish.1)).await
+    }
+
+    async fn append(&self, held: Held, deltas: Vec<OutputData>) -> Result<(), StoreError> {
+        self.tell(held, deltas.into_iter().map(|data| EventKind::OutputDelta { data }).collect()).await
+    }
+
+    async fn spawn(&self, held: Held, step: StepName, children: Vec<NewJob>) -> Result<Vec<JobId>, StoreError> {
+        let spawn = Arc::new((held, step, children));
+        let needed = spawn.clone();
         self.run(
             move |needs| {
-                needs.held(&needed);
-                needs.steps.insert((needed.tenant.clone(), needed.job, name.clone()));
+                needs.step(&needed.0, &needed.1);
+                needs.numbers += needed.2.len();
             },
-            move |batch| batch.checkpoint(&held, &step, &output),
+            move |batch| batch.spawn(&spawn.0, &spawn.1, &spawn.2),
         )
         .await
     }
 
-    async fn finish(&self, held: Held, outcome: Outcome) -> Result<Status, StoreError> {
-        let needed = held.clone();
-        self.run(move |needs| needs.held(&needed), move |batch| batch.finish(&held, &outcome)).await
+    async fn answer(&self, tenant: &Tenant, job: JobId, answer: Payload) -> Result<Status, StoreError> {
+        let (tenant, needed) = (tenant.clone(), tenant.clone());
+        self.run(move |needs| needs.job(&needed, job), move |batch| batch.answer(&tenant, job, &answer)).await
     }
 
     async fn cancel(&self, tenant: &Tenant, job: JobId) -> Result<Status, StoreError> {
@@ -200,6 +219,41 @@ impl JobStore for Store {
     async fn steps(&self, tenant: &Tenant, job: JobId) -> Result<Vec<StoredStep>, StoreError> {
         let tenant = tenant.clone();
         self.read(move |reads| async move { reads.steps(&tenant, job).await }).await
+    }
+
+    async fn partial(&self, tenant: &Tenant, job: JobId) -> Result<Option<Partial>, StoreError> {
+        let tenant = tenant.clone();
+        self.read(move |reads| async move { reads.partial(&tenant, job).await }).await
+    }
+
+    async fn children(
+        &self,
+        tenant: &Tenant,
+        parent: JobId,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Result<Vec<Child>, StoreError> {
+        let tenant = tenant.clone();
+        self.read(move |reads| async move { reads.children(&tenant, parent, after, limit).await }).await
+    }
+
+    async fn explain(&self, tenant: &Tenant, job: JobId) -> Result<Option<Blocker>, StoreError> {
+        let ahead = self.queue_position(tenant, job).await?;
+        let (tenant, needed, seen) = (tenant.clone(), (tenant.clone(), job), self.seen.clone());
+        self.run(
+            move |needs| {
+                needs.looked_at.insert(needed.clone());
+                (needs.tallies, needs.claimants) = (true, true);
+            },
+            move |batch| batch.explain(&tenant, job, ahead, &seen),
+        )
+        .await
+    }
+
+    async fn weigh_tenant(&self, tenant: Tenant, weight: u32) -> Result<(), StoreError> {
+        let (done, weighed) = oneshot::channel();
+        self.writer.send(Message::Weigh(tenant, weight, done)).await.map_err(|_| closed())?;
+        weighed.await.map_err(|_| closed())
     }
 
     async fn queue_position(&self, tenant: &Tenant, job: JobId) -> Result<Option<u32>, StoreError> {

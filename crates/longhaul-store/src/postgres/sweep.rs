@@ -2,8 +2,14 @@
 
 use longhaul_core::{CANCEL_GRACE, Job, Span, State, Step, Timestamp};
 
-use super::{batch::Batch, rows};
+use super::{
+    batch::{Batch, Entry, NewTimer},
+    rows,
+};
 use crate::{Pruned, StoreError, Swept, ledger::Forget};
+
+/// How much longer a child is kept whose parent lives, before that is looked at again.
+const KEPT_FOR_PARENT: Span = Span::from_secs(600);
 
 /// What a sweep does to a job at `now`; none: there is nothing, or only that its delay is over.
 fn due_step(job: &Job, now: Timestamp) -> Option<Step> {
@@ -12,9 +18,16 @@ fn due_step(job: &Job, now: Timestamp) -> Option<Step> {
         State::Running { .. } if job.cancel_requested_at.is_some_and(|at| at + CANCEL_GRACE <= now) => {
             Some(Step::CancelOverdue)
         }
-        State::Queued { .. } | State::Running { .. } if is_overdue => Some(Step::DeadlinePassed),
+        State::Queued { .. } | State::Running { .. } | State::Waiting { .. } if is_overdue => {
+            Some(Step::DeadlinePassed)
+        }
         State::Running { lease, .. } if lease.expires_at <= now => Some(Step::Expire),
-        State::Queued { .. } | State::Running { .. } | State::Succeeded | State::Failed | State::Cancelled => None,
+        State::Queued { .. }
+        | State::Running { .. }
+        | State::Waiting { .. }
+        | State::Succeeded
+        | State::Failed
+        | State::Cancelled => None,
     }
 }
 
@@ -40,9 +53,12 @@ impl Batch {
             }
         }
         self.writes.dead_nodes = due.dead;
-        let in_batch = self.entries.values().filter(|entry| !entry.status().is_terminal());
-        let in_batch = in_batch.filter_map(|entry| rows::timer(&entry.job, entry.phase?)).filter(|at| *at > now);
-        Ok(Swept { changed, next: in_batch.chain(due.next).min() })
+        self.abandoned.extend(due.abandoned);
+        let next = if self.abandoned.is_empty() { due.next } else { Some(now) };
+        let live = self.entries.values().filter(|entry| !entry.status().is_terminal());
+        let timer = |entry: &Entry| rows::timer(&entry.job, entry.phase?, entry.trimmed, self.deltas_for);
+        let in_batch = live.filter_map(timer).filter(|at| *at > now);
+        Ok(Swept { changed, next: in_batch.chain(next).min() })
     }
 
     /// Ends the leases that were held in the process of a dead server: they died with it.
@@ -66,11 +82,27 @@ impl Batch {
     pub(super) fn prune(&mut self, limit: usize, tombstones_for: Span, forget: bool) -> Result<Pruned, StoreError> {
         let mut pruned = Pruned::default();
         for no in std::mem::take(&mut self.found.expired) {
-            if pruned.jobs == limit {
+            if pruned.jobs + pruned.streams == limit {
                 pruned.more = true;
                 break;
             }
-            pruned.jobs += usize::from(self.erase_entry(no, false)?);
+            let now = self.now;
+            let entry = self.entry_mut(no)?;
+            let is_over = entry.job.expires_at().is_some_and(|at| at <= now);
+            let (parent_no, trimmed) = (entry.parent_no, entry.trimmed);
+            if !is_over {
+                // Only what it has streamed goes; the job stays for its own time.
+                entry.trimmed = true;
+                let at = entry.job.expires_at().unwrap_or(now);
+                self.writes.trims.push(no);
+                self.writes.timers.push(NewTimer { no, at, trimmed: true });
+                pruned.streams += 1;
+            } else if parent_no.is_some_and(|parent| self.found.living.contains(&parent)) {
+                // Its parent has not used it yet.
+                self.writes.timers.push(NewTimer { no, at: now + KEPT_FOR_PARENT, trimmed });
+            } else {
+                pruned.jobs += usize::from(self.erase_entry(no, false)?);
+            }
         }
         if pruned.jobs > 0 || forget {
             // As much is forgotten as was removed, so that forgetting keeps pace.

@@ -2,19 +2,20 @@
 
 use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData};
 
-use longhaul_core::{Attempt, BlobRef, Event, Job, JobSpec, Payload, StepName, Tenant};
+use longhaul_core::{Attempt, BlobRef, Event, EventKind, Job, JobSpec, OutputData, Payload, Span, StepName, Tenant};
+use sha2::{Digest as _, Sha256};
 use tokio_postgres::Statement;
 use uuid::Uuid;
 
 use super::{
-    batch::{Batch, Entry},
+    batch::{AnswerWrite, Batch, Entry, NewTimer, Tally},
     columns::columns,
     load::LOOK_AGAIN,
     rows::{self, Cells, Changing},
     session::{Fault, Parameter, Session, pipelined},
 };
 use crate::{
-    Idempotency, StoreError,
+    Claim, Idempotency, StoreError,
     ledger::{DocumentWrite, Erasure, Phase},
 };
 
@@ -46,6 +47,20 @@ columns!(States of StateRow {
     ending: Option<i16>,
     ambiguous: Option<bool>,
     report: Option<String>,
+    children: i32,
+    children_submitted: i32,
+    children_succeeded: i32,
+    children_failed: i32,
+    children_cancelled: i32,
+    answers: i32,
+    last_step_seq: i64,
+    last_delta_seq: i64,
+    last_reset_seq: i64,
+    wait: Option<i16>,
+    wait_step: Option<&'a str>,
+    wait_prompt: Option<Cow<'a, str>>,
+    wait_since: Option<i64>,
+    trimmed: bool,
 });
 
 columns!(Specs of SpecRow {
@@ -65,6 +80,11 @@ columns!(Specs of SpecRow {
     metadata: Option<&'a str>,
     metadata_pairs: Option<String>,
     retry_of: Option<Uuid>,
+    parent: Option<Uuid>,
+    parent_no: Option<i64>,
+    child_index: i32,
+    depth: i16,
+    on_child_failure: i16,
 });
 
 columns!(Payloads of PayloadRow {
@@ -84,7 +104,16 @@ columns!(Events of EventRow {
     at: Option<i64>,
     real: Option<f64>,
     text: Option<Cow<'a, str>>,
-    error: Option<String>,
+    error: Option<Cow<'a, str>>,
+});
+
+columns!(Deltas of DeltaRow {
+    no: i64,
+    seq: i64,
+    time: i64,
+    attempt: i64,
+    kind: i16,
+    data: Cow<'a, str>,
 });
 
 columns!(Attempts of AttemptRow {
@@ -120,6 +149,13 @@ columns!(Counts of CountRow {
     queue: &'a str,
     queued: i64,
     running: i64,
+    waiting: i64,
+});
+
+columns!(Timers of TimerRow {
+    no: i64,
+    timer_at: i64,
+    trimmed: bool,
 });
 
 /// Uses of blobs that a batch adds and takes away, by digest.
@@ -149,6 +185,7 @@ pub(super) async fn batch(
 ) -> Result<String, Fault> {
     let mut uses = BlobUses::default();
     let transaction = rows_of(session, batch, &mut uses).await?;
+    answers(session, &batch.writes.answers, &mut uses).await?;
     keyed(session, batch).await?;
     documents(session, &batch.writes.documents, &mut uses).await?;
     if !batch.writes.erasures.is_empty() {
@@ -168,13 +205,13 @@ async fn rows_of(session: &Session, batch: &Batch, uses: &mut BlobUses) -> Resul
     for entry in changed {
         let phase = entry.phase.ok_or_else(|| StoreError::Corrupt("a job without a phase".into()))?;
         if entry.fresh {
-            fresh.push(state_row(entry, phase));
-            specs.push(spec_row(&entry.job.spec));
+            fresh.push(state_row(entry, phase, batch.deltas_for));
+            specs.push(spec_row(entry));
             let input = entry.input.as_ref().ok_or_else(|| StoreError::Corrupt("a new job without input".into()))?;
             inputs.push(payload_row(entry.no, input));
             uses.add(input, 1);
         } else {
-            updates.push(state_row(entry, phase));
+            updates.push(state_row(entry, phase, batch.deltas_for));
         }
         if let Some(output) = entry.output.as_ref().filter(|_| entry.output_is_new) {
             outputs.push(payload_row(entry.no, output));
@@ -182,7 +219,13 @@ async fn rows_of(session: &Session, batch: &Batch, uses: &mut BlobUses) -> Resul
         }
     }
     let (mut events, mut attempts, mut steps) = (Events::default(), Attempts::default(), Steps::default());
-    batch.writes.events.iter().for_each(|(no, event)| events.push(event_row(*no, event)));
+    let mut deltas = Deltas::default();
+    for (no, event) in &batch.writes.events {
+        match &event.kind {
+            EventKind::OutputDelta { data } => deltas.push(delta_row(*no, event, data)),
+            _ => events.push(event_row(*no, event)),
+        }
+    }
     batch.writes.attempts.iter().for_each(|(no, attempt)| attempts.push(attempt_row(*no, attempt)));
     for (no, name, output) in &batch.writes.steps {
         steps.push(step_row(*no, name, output));
@@ -190,8 +233,8 @@ async fn rows_of(session: &Session, batch: &Batch, uses: &mut BlobUses) -> Resul
     }
     let mut counts = Counts::default();
     for (queue, tally) in batch.writes.counts.iter().filter(|(_, tally)| **tally != Default::default()) {
-        let (queued, running) = (tally.queued, tally.running);
-        counts.push(CountRow { queue: queue.as_str(), queued, running, lifetime: PhantomData });
+        let Tally { queued, running, waiting } = *tally;
+        counts.push(CountRow { queue: queue.as_str(), queued, running, waiting, lifetime: PhantomData });
     }
     let slot = i16::try_from(batch.node.rem_euclid(SLOTS)).unwrap_or_default();
 
@@ -199,12 +242,13 @@ async fn rows_of(session: &Session, batch: &Batch, uses: &mut BlobUses) -> Resul
     new_jobs.extend(specs.parameters());
     let mut counted = counts.parameters();
     counted.push(&slot);
-    let all: [(&str, usize, Vec<Parameter<'_>>); 9] = [
+    let all: [(&str, usize, Vec<Parameter<'_>>); 10] = [
         (include_str!("queries/insert_job.sql"), specs.rows(), new_jobs),
         (include_str!("queries/update_job.sql"), updates.rows(), updates.parameters()),
         (include_str!("queries/insert_input.sql"), inputs.rows(), inputs.parameters()),
         (include_str!("queries/insert_output.sql"), outputs.rows(), outputs.parameters()),
         (include_str!("queries/insert_event.sql"), events.rows(), events.parameters()),
+        (include_str!("queries/insert_delta.sql"), deltas.rows(), deltas.parameters()),
         (include_str!("queries/insert_attempt.sql"), attempts.rows(), attempts.parameters()),
         (include_str!("queries/insert_step.sql"), steps.rows(), steps.parameters()),
         (include_str!("queries/count.sql"), counts.rows(), counted),
@@ -225,7 +269,7 @@ async fn send_all(session: &Session, all: &[(&str, usize, Vec<Parameter<'_>>)]) 
     Ok(Cells::of(named).next()?)
 }
 
-fn state_row(entry: &Entry, phase: Phase) -> StateRow<'_> {
+fn state_row(entry: &Entry, phase: Phase, deltas_for: Span) -> StateRow<'_> {
     let job: &Job = &entry.job;
     let changing = Changing::of(job);
     let (fraction, message) = match &job.progress {
@@ -236,7 +280,7 @@ fn state_row(entry: &Entry, phase: Phase) -> StateRow<'_> {
         no: entry.no,
         score: rows::score(job),
         phase: rows::phase_number(phase),
-        timer_at: rows::at(rows::timer(job, phase)),
+        timer_at: rows::at(rows::timer(job, phase, entry.trimmed, deltas_for)),
         version: rows::signed(job.version),
         attempt: job.attempt.into(),
         crashes: job.crashes.into(),
@@ -260,11 +304,26 @@ fn state_row(entry: &Entry, phase: Phase) -> StateRow<'_> {
         ending: changing.ending,
         ambiguous: changing.ambiguous,
         report: (job.report != longhaul_core::Report::default()).then(|| rows::to_json(&job.report)).flatten(),
+        children: rows::small(job.children.total),
+        children_submitted: rows::small(job.children.submitted),
+        children_succeeded: rows::small(job.children.succeeded),
+        children_failed: rows::small(job.children.failed),
+        children_cancelled: rows::small(job.children.cancelled),
+        answers: rows::small(job.answers),
+        last_step_seq: rows::signed(job.last_step_seq),
+        last_delta_seq: rows::signed(job.last_delta_seq),
+        last_reset_seq: rows::signed(job.last_reset_seq),
+        wait: changing.wait,
+        wait_step: changing.wait_step,
+        wait_prompt: changing.wait_prompt,
+        wait_since: changing.wait_since,
+        trimmed: entry.trimmed,
         lifetime: PhantomData,
     }
 }
 
-fn spec_row(spec: &JobSpec) -> SpecRow<'_> {
+fn spec_row(entry: &Entry) -> SpecRow<'_> {
+    let spec: &JobSpec = &entry.job.spec;
     SpecRow {
         id: rows::uuid(&spec.id),
         tenant: spec.tenant.as_str(),
@@ -282,6 +341,11 @@ fn spec_row(spec: &JobSpec) -> SpecRow<'_> {
         metadata: spec.metadata.as_deref(),
         metadata_pairs: spec.metadata.as_deref().and_then(rows::metadata_pairs),
         retry_of: spec.retry_of.as_ref().map(rows::uuid),
+        parent: spec.parent.as_ref().map(rows::uuid),
+        parent_no: entry.parent_no,
+        child_index: rows::small(spec.child_index),
+        depth: spec.depth.into(),
+        on_child_failure: rows::on_child_failure(spec.on_child_failure),
         lifetime: PhantomData,
     }
 }
@@ -321,6 +385,12 @@ fn event_row(no: i64, event: &Event) -> EventRow<'_> {
     }
 }
 
+fn delta_row<'a>(no: i64, event: &'a Event, data: &'a OutputData) -> DeltaRow<'a> {
+    let (kind, data) = rows::delta_row(data);
+    let (seq, time) = (rows::signed(event.seq), event.time.as_micros());
+    DeltaRow { no, seq, time, attempt: event.attempt.into(), kind, data, lifetime: PhantomData }
+}
+
 fn attempt_row(no: i64, attempt: &Attempt) -> AttemptRow<'_> {
     AttemptRow {
         no,
@@ -334,6 +404,25 @@ fn attempt_row(no: i64, attempt: &Attempt) -> AttemptRow<'_> {
         error: attempt.error.as_ref().and_then(rows::to_json),
         lifetime: PhantomData,
     }
+}
+
+/// Answers that are kept, and that have become steps, one after the other.
+async fn answers(session: &Session, changes: &[(i64, AnswerWrite)], uses: &mut BlobUses) -> Result<(), Fault> {
+    for (no, change) in changes {
+        match change {
+            AnswerWrite::Keep(answer) => {
+                uses.add(answer, 1);
+                let (data, digest, size) = payload_columns(answer);
+                let row: [Parameter<'_>; 4] = [no, &data, &digest, &size];
+                session.rows(include_str!("queries/keep_answer.sql"), &row).await?;
+            }
+            AnswerWrite::TakeOldest => {
+                let taken = session.rows(include_str!("queries/take_answer.sql"), &[no]).await?;
+                release(&taken, uses)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What comes seldom, a row at a time.
@@ -375,6 +464,9 @@ async fn keyed(session: &Session, batch: &Batch) -> Result<(), Fault> {
             pipelined(parameters.iter().map(|key| session.send(&insert, key)).collect()).await?;
         }
     }
+    for claim in &writes.claimants {
+        claimant(session, batch, claim).await?;
+    }
     for (queue, paused) in &writes.pauses {
         session.execute(include_str!("queries/pause_queue.sql"), &[&queue.as_str(), paused]).await?;
     }
@@ -397,6 +489,19 @@ async fn keyed(session: &Session, batch: &Batch) -> Result<(), Fault> {
         ];
         session.execute(include_str!("queries/put_key.sql"), &row).await?;
     }
+    Ok(())
+}
+
+/// Tells other servers who claims here.
+async fn claimant(session: &Session, batch: &Batch, claim: &Claim) -> Result<(), Fault> {
+    let kinds: Vec<&str> = claim.kinds.iter().map(|kind| kind.as_str()).collect();
+    let queues: Option<Vec<&str>> =
+        claim.queues.as_ref().map(|queues| queues.iter().map(|queue| queue.as_str()).collect());
+    let (worker, tenant) = (rows::text(&claim.worker), claim.tenant.as_deref());
+    let digest: [u8; 32] = Sha256::digest(format!("{worker:?}{kinds:?}{tenant:?}{queues:?}")).into();
+    let row: [Parameter<'_>; 7] =
+        [&batch.node, &digest.as_slice(), &worker, &kinds, &tenant, &queues, &batch.now.as_micros()];
+    session.rows(include_str!("queries/put_claimant.sql"), &row).await?;
     Ok(())
 }
 
@@ -497,13 +602,33 @@ async fn blobs(session: &Session, node: i64, uses: BlobUses, unpinned: &BTreeMap
     Ok(())
 }
 
+/// What goes of ended jobs that stay, whose children are to be cancelled, and what nobody has to remember.
 async fn forget(session: &Session, batch: &Batch) -> Result<(), Fault> {
+    let writes = &batch.writes;
+    if !writes.trims.is_empty() {
+        session.rows(include_str!("queries/trim.sql"), &[&writes.trims]).await?;
+    }
+    let mut timers = Timers::default();
+    for NewTimer { no, at, trimmed } in &writes.timers {
+        timers.push(TimerRow { no: *no, timer_at: at.as_micros(), trimmed: *trimmed, lifetime: PhantomData });
+    }
+    if timers.rows() > 0 {
+        session.rows(include_str!("queries/set_timers.sql"), &timers.parameters()).await?;
+    }
+    if !writes.abandoned_done.is_empty() {
+        session.rows(include_str!("queries/forget_abandoned.sql"), &[&writes.abandoned_done]).await?;
+    }
+    if !writes.abandoned_left.is_empty() {
+        session.rows(include_str!("queries/abandon.sql"), &[&writes.abandoned_left]).await?;
+    }
     if let Some(forget) = &batch.writes.forget {
         let (now, limit) = (forget.now.as_micros(), rows::signed(forget.limit as u64));
         let again = (forget.now + LOOK_AGAIN).as_micros();
         session.rows(include_str!("queries/forget_keys.sql"), &[&now, &limit, &again]).await?;
         let before = forget.tombstones_before.as_micros();
         session.rows(include_str!("queries/forget_tombstones.sql"), &[&before, &limit]).await?;
+        let silent = (forget.now - LOOK_AGAIN).as_micros();
+        session.rows("DELETE FROM claimant WHERE at < $1", &[&silent]).await?;
     }
     if !batch.writes.dead_nodes.is_empty() {
         session.rows(include_str!("queries/forget_nodes.sql"), &[&batch.writes.dead_nodes]).await?;

@@ -6,18 +6,20 @@
 //! fails alone: the others of its batch are carried out without it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
 use deadpool_postgres::Pool;
-use longhaul_core::{QueueName, Span, Timestamp};
+use longhaul_core::{QueueName, Span, Tenant, Timestamp};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     batch::{Batch, Needs},
     claims::{self, Served},
     doorbell::Doorbell,
+    explain::Seen,
+    family,
     grant::{Grant, Returned, WayBack},
     load::{self, TimeSource},
     names::Keys,
@@ -51,6 +53,7 @@ pub(super) enum Message {
     Run(Box<dyn Operation>),
     Claim(Claim, ClaimAnswer),
     Limit(QueueName, Option<u32>, oneshot::Sender<()>),
+    Weigh(Tenant, u32, oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
 
@@ -66,6 +69,8 @@ pub(super) struct Tools {
     pub(super) source: TimeSource,
     pub(super) node: i64,
     pub(super) keys: Keys,
+    pub(super) deltas_for: Span,
+    pub(super) seen: Arc<Seen>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) doorbell: Arc<Doorbell>,
     pub(super) way_back: Arc<WayBack>,
@@ -79,6 +84,8 @@ pub(super) struct Writer {
     session: Option<Session>,
     waiting: VecDeque<Waiting>,
     limits: Arc<BTreeMap<QueueName, Option<u32>>>,
+    /// Tenants' shares of each queue.
+    weights: HashMap<Tenant, u32>,
     /// There may be more for the waiting claims than fitted into the last batch.
     more_to_lease: bool,
 }
@@ -105,7 +112,15 @@ enum Failure {
 
 impl Writer {
     pub(super) fn new(tools: Tools, mailbox: mpsc::Receiver<Message>) -> Self {
-        Self { tools, mailbox, session: None, waiting: VecDeque::new(), limits: Arc::default(), more_to_lease: false }
+        Self {
+            tools,
+            mailbox,
+            session: None,
+            waiting: VecDeque::new(),
+            limits: Arc::default(),
+            weights: HashMap::new(),
+            more_to_lease: false,
+        }
     }
 
     /// Runs until it is told to close, or nobody can tell it anything any more.
@@ -161,6 +176,10 @@ impl Writer {
                 Message::Claim(claim, answer) => self.waiting.push_back(Waiting { claim, answer }),
                 Message::Limit(queue, concurrency, done) => {
                     Arc::make_mut(&mut self.limits).insert(queue, concurrency);
+                    limited.push(done);
+                }
+                Message::Weigh(tenant, weight, done) => {
+                    self.weights.insert(tenant, weight.max(1));
                     limited.push(done);
                 }
                 Message::Close(done) => closing.push(done),
@@ -317,13 +336,18 @@ impl Writer {
         claims: &[Claim],
         returned: &Returned,
     ) -> Result<(Option<String>, Committed), Fault> {
-        let Tools { time, source, node, keys, .. } = &self.tools;
+        let Tools { time, source, node, keys, deltas_for, seen, observer, .. } = &self.tools;
         let mut needs = Needs::default();
         returned.held.iter().for_each(|held| needs.held(held));
         operations.iter().for_each(|operation| operation.needs(&mut needs));
         load::begin(session, &needs, !claims.is_empty(), keys.claims()).await?;
-        let mut batch = Batch::new(Timestamp::EPOCH, *node, time.ids.clone(), self.limits.clone());
+        let mut batch = Batch::new(Timestamp::EPOCH, *node, time.ids.clone(), self.limits.clone(), *deltas_for);
         load::fill(session, source, &needs, &mut batch).await?;
+        for claim in claims {
+            if seen.saw(claim, batch.now) {
+                batch.writes.claimants.push(claim.clone());
+            }
+        }
         for held in &returned.held {
             // A lease that has been lost meanwhile needs no release.
             let _ = batch.finish(held, &Outcome::Released);
@@ -331,11 +355,12 @@ impl Writer {
         operations.iter_mut().for_each(|operation| operation.run(&mut batch));
         let wanted: Vec<&Claim> = claims.iter().collect();
         let (granted, more) = claims::serve(session, &mut batch, &wanted, |queue| keys.limit(queue)).await?;
+        family::cancel_abandoned(session, &mut batch).await?;
         let mut transaction = None;
         if !batch.is_empty() || !returned.unpinned.is_empty() {
             transaction = Some(write::batch(session, &batch, &returned.unpinned).await?);
         }
-        let (changes, is_ready) = batch.changes();
+        let (changes, is_ready) = batch.changes(&**observer);
         Ok((transaction, Committed { changes, is_ready, granted, more }))
     }
 
