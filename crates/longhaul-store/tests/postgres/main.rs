@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![cfg(unix)]
 
+mod families;
 mod nodes;
 mod opening;
 mod server;

@@ -21,10 +21,10 @@ use tokio::sync::Notify;
 use crate::{Postgres, options, server::Database};
 
 /// Several servers on one database, with one time.
-struct Servers {
+pub(crate) struct Servers {
     /// The first, with what the facts of the suite have around them.
-    world: World,
-    stores: Vec<Arc<dyn JobStore>>,
+    pub(crate) world: World,
+    pub(crate) stores: Vec<Arc<dyn JobStore>>,
     database: Database,
 }
 
@@ -34,7 +34,7 @@ async fn open(database: &Database, clock: &ManualClock, seed: u64, observer: Arc
 }
 
 impl Servers {
-    async fn new(count: u64) -> Self {
+    pub(crate) async fn new(count: u64) -> Self {
         let database = Database::new().await;
         let world = World::with(Postgres(database.clone())).await;
         let mut stores = vec![world.store.clone()];
