@@ -60,6 +60,18 @@ pub struct JobSpec {
     pub on_child_failure: OnChildFailure,
 }
 
+impl JobSpec {
+    /// Its place among jobs of the same tenant and queue that may run: the smaller goes first, and of two alike the older.
+    ///
+    /// In seconds: the time it was submitted, or submitted for, and for every point of priority ten minutes earlier. So
+    /// priority decides among jobs of about the same age, and none waits for ever behind what comes later.
+    pub fn rank(&self) -> i64 {
+        const HEAD_START_S: i64 = 600;
+        let ready_at = self.run_at.map_or(self.created_at, |at| at.max(self.created_at));
+        ready_at.as_millis().div_euclid(1_000) - HEAD_START_S * i64::from(self.priority)
+    }
+}
+
 /// What a child that fails or is cancelled means for a parent that waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,15 +3,18 @@
 //! What a step does to a job is for [`Job::step`] to decide, in the model as in the store, and is tested there. The
 //! model checks everything around it: which job a claim gets, what is due, what is counted, what is kept, what is told.
 
-use std::collections::{BTreeMap, HashMap};
+mod naive;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use longhaul_core::{
-    Attempt, Backoff, CANCEL_GRACE, EventKind, IdSource as _, Ids, Job, JobError, JobId, JobSpec, LogLevel, Payload,
-    QueueName, Refused, RetryPlan, Span, State, Status, Step, Tenant, Timestamp,
+    Backoff, EventKind, IdSource as _, Ids, JobError, JobId, JobSpec, LogLevel, OnChildFailure, OutputData, Payload,
+    QueueName, Refused, RetryPlan, Span, State, Status, Step, StepName, Tenant, Timestamp, Wait,
 };
+use naive::{Entry, Model};
 
 use super::{LEASE, World, kind, queue};
-use crate::{Beat, Claim, Held, JobQuery, Leased, Outcome, StoreError};
+use crate::{Beat, Claim, Held, JobQuery, Leased, NewJob, Outcome, StoreError, StoredStep};
 
 const KINDS: [&str; 3] = ["echo", "other", "third"];
 const QUEUES: [&str; 2] = ["a", "b"];
@@ -33,80 +36,6 @@ pub async fn agrees(world: World, seed: u64, steps: usize) {
         }
     }
     run.check_all(steps).await;
-}
-
-struct Entry {
-    job: Job,
-    output: Option<Payload>,
-    events: Vec<EventKind>,
-    attempts: Vec<Attempt>,
-}
-
-#[derive(Default)]
-struct Model {
-    /// In the order of their submits.
-    jobs: Vec<Entry>,
-    gone: HashMap<JobId, (Tenant, Status)>,
-    paused: BTreeMap<QueueName, bool>,
-    limits: BTreeMap<QueueName, u32>,
-}
-
-impl Entry {
-    fn apply(&mut self, step: Step, now: Timestamp) -> Result<Status, Refused> {
-        let applied = self.job.step(step, now)?;
-        self.events.extend(applied.events);
-        self.attempts.extend(applied.attempt);
-        if applied.ended.is_some() && !applied.repeated {
-            self.attempts.extend(self.job.last_attempt.as_deref().cloned());
-        }
-        Ok(self.job.status())
-    }
-}
-
-impl Model {
-    fn find(&mut self, id: JobId) -> Option<&mut Entry> {
-        self.jobs.iter_mut().find(|entry| entry.job.spec.id == id)
-    }
-
-    fn running(&self, queue: &QueueName) -> u32 {
-        let running = self.jobs.iter().filter(|entry| entry.job.spec.queue == *queue && entry.job.lease().is_some());
-        u32::try_from(running.count()).unwrap()
-    }
-
-    fn gives_out(&self, queue: &QueueName) -> bool {
-        !self.paused.get(queue).copied().unwrap_or_default()
-            && self.limits.get(queue).is_none_or(|limit| self.running(queue) < *limit)
-    }
-
-    /// The one job that a claim gets next.
-    fn next(&self, claim: &Claim, now: Timestamp) -> Option<usize> {
-        let fits = |job: &Job| {
-            matches!(job.state, State::Queued { .. })
-                && job.is_due(now)
-                && claim.kinds.contains(&job.spec.kind)
-                && claim.tenant.as_ref().is_none_or(|tenant| *tenant == job.spec.tenant)
-                && claim.queues.as_ref().is_none_or(|queues| queues.contains(&job.spec.queue))
-                && self.gives_out(&job.spec.queue)
-        };
-        let fitting = self.jobs.iter().enumerate().filter(|(_, entry)| fits(&entry.job));
-        fitting.min_by_key(|(number, entry)| (-i16::from(entry.job.spec.priority), *number)).map(|(number, _)| number)
-    }
-
-    fn sweep(&mut self, now: Timestamp) {
-        for entry in &mut self.jobs {
-            let job = &entry.job;
-            let overdue = job.spec.deadline_at.is_some_and(|deadline| deadline <= now);
-            let step = match &job.state {
-                State::Running { .. } if job.cancel_requested_at.is_some_and(|at| at + CANCEL_GRACE <= now) => {
-                    Step::CancelOverdue
-                }
-                State::Queued { .. } | State::Running { .. } if overdue => Step::DeadlinePassed,
-                State::Running { lease, .. } if lease.expires_at <= now => Step::Expire,
-                _ => continue,
-            };
-            entry.apply(step, now).unwrap();
-        }
-    }
 }
 
 struct Run {
@@ -132,11 +61,13 @@ impl Run {
 
     async fn one(&mut self, step: usize) {
         match self.below(100) {
-            0..25 => self.submit().await,
+            0..18 => self.submit().await,
+            18..25 => self.submit_tree().await,
             25..45 => self.claim(step).await,
             45..68 => self.write(step).await,
-            68..74 => self.cancel(step).await,
-            74..78 => self.erase(step).await,
+            68..72 => self.cancel(step).await,
+            72..75 => self.answer(step).await,
+            75..78 => self.erase(step).await,
             78..90 => self.pass_time().await,
             90..93 => self.pause().await,
             93..96 => self.limit().await,
@@ -150,10 +81,49 @@ impl Run {
         let specs: Vec<JobSpec> = (0..=self.below(4)).map(|_| self.spec(&tenant)).collect();
         self.world.submit_all(specs.clone(), None).await.unwrap();
         for spec in specs {
-            let job = Job::submitted(spec.into());
-            let events = vec![job.first_event().kind];
-            self.model.jobs.push(Entry { job, output: None, events, attempts: Vec::new() });
+            self.model.jobs.push(Entry::new(spec, 0));
         }
+    }
+
+    /// A spec without timers: what falls due to a parent and to its child at once may befall either first.
+    fn timeless(&self, tenant: &Tenant) -> JobSpec {
+        let on_child_failure = [OnChildFailure::Fail, OnChildFailure::Partial][self.below(2)];
+        JobSpec { on_child_failure, run_at: None, deadline_at: None, ..self.spec(tenant) }
+    }
+
+    async fn submit_tree(&mut self) {
+        let tenant = self.tenant();
+        let mut specs = vec![self.timeless(&tenant)];
+        for _ in 0..1 + self.below(5) {
+            let above = specs[self.below(specs.len())].clone();
+            let index = specs.iter().filter(|spec| spec.parent == Some(above.id)).count();
+            specs.push(JobSpec {
+                parent: Some(above.id),
+                child_index: index as u32,
+                depth: above.depth + 1,
+                ..self.timeless(&tenant)
+            });
+        }
+        self.world.submit_all(specs.clone(), None).await.unwrap();
+        for spec in &specs {
+            let children = specs.iter().filter(|other| other.parent == Some(spec.id)).count();
+            self.model.jobs.push(Entry::new(spec.clone(), children as u32));
+        }
+    }
+
+    async fn answer(&mut self, step: usize) {
+        if self.model.jobs.is_empty() {
+            return;
+        }
+        let now = self.world.now();
+        let asks = |place: &usize| matches!(self.model.jobs[*place].job.wait(), Some(Wait::Input { .. }));
+        let asking = (0..self.model.jobs.len()).find(asks).filter(|_| self.below(3) > 0);
+        let place = asking.unwrap_or_else(|| self.below(self.model.jobs.len()));
+        let answer = Payload::inline(format!("\"answer {step}\""));
+        let spec = self.model.jobs[place].job.spec.clone();
+        let expected = self.model.apply_with(place, Step::Answer, now, Some(answer.clone())).map_err(StoreError::from);
+        let got = self.world.store.answer(&spec.tenant, spec.id, answer).await;
+        assert_eq!(got, expected, "seed {} step {step}", self.seed);
     }
 
     fn spec(&self, tenant: &Tenant) -> JobSpec {
@@ -185,21 +155,20 @@ impl Run {
         let leased = self.world.take(claim.clone()).await;
         let now = self.world.now();
         for number in 0..claim.limit {
-            let expected = self.model.next(&claim, now);
             let got: Option<&Leased> = leased.get(number);
-            let expected_id = expected.map(|place| self.model.jobs[place].job.spec.id);
             let context = format!("seed {} step {step}", self.seed);
-            assert_eq!(got.map(|leased| leased.held.job), expected_id, "{context}: job {number} of {claim:?}");
-            let (Some(place), Some(got)) = (expected, got) else { break };
+            let mistake = self.model.mistake(&claim, now, got.map(|leased| leased.held.job));
+            assert_eq!(mistake, None, "{context}: job {number} of {claim:?}");
+            let Some(got) = got else { break };
+            let place = self.model.place(got.held.job).unwrap();
             let step = Step::Claim {
                 worker: claim.worker.clone(),
                 in_process: claim.in_process,
                 random: got.held.token.as_i64() as u64 & 0xffff_ffff,
                 lease_for: claim.lease_for,
             };
-            let entry = &mut self.model.jobs[place];
-            entry.apply(step, now).unwrap();
-            assert_eq!(got.view.job.last_token, entry.job.last_token, "{context}");
+            self.model.apply(place, step, now).unwrap();
+            assert_eq!(got.view.job, self.model.jobs[place].job, "{context}");
             self.held.push(got.held.clone());
         }
     }
@@ -213,7 +182,26 @@ impl Run {
         let held = self.held[recent].clone();
         let (token, now) = (held.token, self.world.now());
         let error = JobError { retryable: self.below(4) > 0, ..super::flaky() };
-        let (expected, got) = match self.below(8) {
+        let (expected, got) = match self.below(14) {
+            8..10 => self.wait(&held, step, now).await,
+            10..12 => {
+                let data = OutputData::Text(format!("<{step}>"));
+                let got = self.world.store.append(held.clone(), vec![data.clone()]).await;
+                let event = EventKind::OutputDelta { data };
+                (self.step_of(&held, Step::Tell { token, event }, now).map(drop), got)
+            }
+            12 => self.spawn(&held, step, now).await,
+            13 => {
+                let name = StepName::new(&format!("s{step}")).unwrap();
+                let output = Payload::inline(format!("{step}"));
+                let got = self.world.store.checkpoint(held.clone(), name.clone(), output.clone()).await;
+                let event = EventKind::Step { name: name.to_string() };
+                let expected = self.step_of(&held, Step::Tell { token, event }, now).map(drop);
+                if expected.is_ok() {
+                    self.stored(&held, StoredStep { name, output });
+                }
+                (expected, got)
+            }
             0 => {
                 let beat = Beat { held: held.clone(), lease_for: LEASE, progress: None };
                 let got = self.world.store.heartbeat(vec![beat]).await.unwrap().remove(0).map(drop);
@@ -233,9 +221,9 @@ impl Run {
                 let got = self.world.finish(&held, super::succeeded(&output)).await.map(drop);
                 let expected = self.step_of(&held, Step::Succeed { token, report: Box::default() }, now).map(drop);
                 if expected.is_ok()
-                    && let Some(entry) = self.model.find(held.job)
+                    && let Some(place) = self.model.place(held.job)
                 {
-                    entry.output.get_or_insert(Payload::inline(output));
+                    self.model.jobs[place].output.get_or_insert(Payload::inline(output));
                 }
                 (expected, got)
             }
@@ -253,10 +241,72 @@ impl Run {
     }
 
     fn step_of(&mut self, held: &Held, step: Step, now: Timestamp) -> Result<Status, StoreError> {
-        match self.model.find(held.job) {
-            Some(entry) => Ok(entry.apply(step, now)?),
+        match self.model.place(held.job) {
+            Some(place) => Ok(self.model.apply(place, step, now)?),
             None => Err(Refused::LeaseLost.into()),
         }
+    }
+
+    fn stored(&mut self, held: &Held, step: StoredStep) {
+        if let Some(place) = self.model.place(held.job) {
+            self.model.jobs[place].steps.push(step);
+        }
+    }
+
+    async fn wait(
+        &mut self,
+        held: &Held,
+        step: usize,
+        now: Timestamp,
+    ) -> (Result<(), StoreError>, Result<(), StoreError>) {
+        let wait = match self.below(3) {
+            0 => Wait::Children,
+            // Sometimes one that was answered before.
+            _ => Wait::Input { step: StepName::new(&format!("ask{}", step % 3)).unwrap(), prompt: None },
+        };
+        let place = self.model.place(held.job);
+        let is_there = match (&wait, place) {
+            (Wait::Input { step, .. }, Some(place)) => {
+                self.model.jobs[place].steps.iter().any(|stored| stored.name == *step)
+            }
+            _ => false,
+        };
+        let got = self.world.finish(held, Outcome::Waiting(wait.clone())).await.map(drop);
+        (self.step_of(held, Step::Wait { token: held.token, wait, is_there }, now).map(drop), got)
+    }
+
+    async fn spawn(
+        &mut self,
+        held: &Held,
+        step: usize,
+        now: Timestamp,
+    ) -> (Result<(), StoreError>, Result<(), StoreError>) {
+        let name = StepName::new(&format!("spawn{step}")).unwrap();
+        let specs: Vec<JobSpec> = (0..1 + self.below(3))
+            .map(|_| JobSpec { parent: Some(held.job), ..self.timeless(&held.tenant) })
+            .collect();
+        let place = self.model.place(held.job);
+        let first = place.map_or(0, |place| self.model.jobs[place].job.children.total);
+        let depth = place.map_or(0, |place| self.model.jobs[place].job.spec.depth) + 1;
+        let input = Payload::inline("{}");
+        let jobs: Vec<NewJob> =
+            specs.iter().map(|spec| NewJob { spec: Arc::new(spec.clone()), input: input.clone() }).collect();
+        let got = self.world.store.spawn(held.clone(), name.clone(), jobs.clone()).await;
+        let token = held.token;
+        let children = specs.len() as u32;
+        let expected = self.step_of(held, Step::Spawn { token, name: name.clone(), children }, now).map(drop);
+        if expected.is_ok() {
+            let ids: Vec<JobId> = specs.iter().map(|spec| spec.id).collect();
+            assert_eq!(got, Ok(ids.clone()));
+            // Again, as after an answer that did not arrive.
+            assert_eq!(self.world.store.spawn(held.clone(), name.clone(), jobs).await, Ok(ids.clone()));
+            let output = Payload::inline(serde_json::to_vec(&ids).unwrap());
+            self.stored(held, StoredStep { name, output });
+            for (spec, child_index) in specs.into_iter().zip(first..) {
+                self.model.jobs.push(Entry::new(JobSpec { depth, child_index, ..spec }, 0));
+            }
+        }
+        (expected, got.map(drop))
     }
 
     async fn cancel(&mut self, step: usize) {
@@ -265,12 +315,12 @@ impl Run {
         }
         let place = self.below(self.model.jobs.len());
         let now = self.world.now();
-        let entry = &mut self.model.jobs[place];
-        let expected = match entry.apply(Step::Cancel, now) {
+        let expected = match self.model.apply(place, Step::Cancel, now) {
             Ok(status) => status,
-            Err(_) => entry.job.status(),
+            Err(_) => self.model.jobs[place].job.status(),
         };
-        let got = self.world.store.cancel(&entry.job.spec.tenant, entry.job.spec.id).await;
+        let spec = &self.model.jobs[place].job.spec;
+        let got = self.world.store.cancel(&spec.tenant, spec.id).await;
         assert_eq!(got, Ok(expected), "seed {} step {step}", self.seed);
     }
 
@@ -324,7 +374,9 @@ impl Run {
             let Some(expires_at) = job.expires_at() else { continue };
             let is_there = self.world.store.job(&job.spec.tenant, job.spec.id).await.is_ok();
             // A store may see to it a second late, as retention is no matter of seconds.
-            let may_be_there = expires_at + Span::from_secs(1) >= now;
+            let may_be_there = expires_at + Span::from_secs(1) >= now || job.spec.parent.is_some();
+            let must_be_there = job.spec.parent.is_some_and(|parent| self.model.is_live(parent));
+            assert!(is_there || !must_be_there, "seed {} step {step}: its parent needs it", self.seed);
             assert!(is_there || expires_at <= now, "seed {} step {step}: removed too early", self.seed);
             assert!(!is_there || may_be_there, "seed {} step {step}: kept too long", self.seed);
             if !is_there {
@@ -339,32 +391,33 @@ impl Run {
         }
         let now = self.world.now();
         self.model.limits.clear();
-        for entry in &mut self.model.jobs {
-            if let State::Running { lease, .. } = &mut entry.job.state
+        for place in 0..self.model.jobs.len() {
+            if let State::Running { lease, .. } = &mut self.model.jobs[place].job.state
                 && lease.in_process
             {
                 lease.expires_at = lease.expires_at.min(now);
-                entry.apply(Step::Expire, now).unwrap();
+                self.model.apply(place, Step::Expire, now).unwrap();
             }
         }
     }
 
     async fn check_counts(&self, step: usize) {
-        let mut expected: BTreeMap<QueueName, (u64, u64)> = BTreeMap::new();
+        let mut expected: BTreeMap<QueueName, (u64, u64, u64)> = BTreeMap::new();
         for entry in &self.model.jobs {
             let count = expected.entry(entry.job.spec.queue.clone()).or_default();
-            match entry.job.status() {
-                Status::Queued => count.0 += 1,
-                Status::Running => count.1 += 1,
-                Status::Succeeded | Status::Failed | Status::Cancelled => {}
+            match entry.job.state {
+                State::Queued { .. } => count.0 += 1,
+                State::Running { .. } => count.1 += 1,
+                State::Waiting { .. } => count.2 += 1,
+                State::Succeeded | State::Failed | State::Cancelled => {}
             }
         }
         for state in self.world.store.queues().await.unwrap() {
-            let counted = (state.queued, state.running);
+            let counted = (state.queued, state.running, state.waiting);
             let expected = expected.remove(&state.name).unwrap_or_default();
             assert_eq!(counted, expected, "seed {} step {step}: {}", self.seed, state.name);
         }
-        assert!(expected.values().all(|counts| *counts == (0, 0)), "seed {} step {step}", self.seed);
+        assert!(expected.values().all(|counts| *counts == (0, 0, 0)), "seed {} step {step}", self.seed);
     }
 
     async fn check_all(&self, step: usize) {
@@ -384,6 +437,18 @@ impl Run {
                 assert_eq!(attempts.pop().and_then(|running| running.ending), None, "{context}");
             }
             assert_eq!(attempts, entry.attempts, "{context}");
+            assert_eq!(store.steps(tenant, id).await.unwrap(), entry.steps, "{context}");
+            let partial = store.partial(tenant, id).await.unwrap();
+            assert_eq!(partial.and_then(|partial| partial.text), entry.text(), "{context}");
+            let own = self.model.jobs.iter().filter(|child| child.job.spec.parent == Some(id));
+            let mut expected: Vec<(u32, JobId, Status, Option<Payload>)> = own
+                .map(|child| (child.job.spec.child_index, child.job.spec.id, child.job.status(), child.output.clone()))
+                .collect();
+            expected.sort_by_key(|(index, ..)| *index);
+            let children = store.children(tenant, id, None, 100).await.unwrap();
+            let children: Vec<_> =
+                children.into_iter().map(|child| (child.index, child.job, child.status, child.output)).collect();
+            assert_eq!(children, expected, "{context}");
         }
         for (id, (tenant, status)) in &self.model.gone {
             match store.job(tenant, *id).await {

@@ -71,8 +71,8 @@ pub(crate) fn terminal_number(status: Status) -> i64 {
 /// A ready job's place in its lane: smaller goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Head {
-    /// The priority, negated.
-    pub(crate) rank: i16,
+    /// As [`longhaul_core::JobSpec::rank`] has it.
+    pub(crate) rank: i64,
     pub(crate) no: i64,
 }
 

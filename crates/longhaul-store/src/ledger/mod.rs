@@ -456,7 +456,7 @@ impl<B: Backing> Ledger<B> {
 impl Touched {
     /// Its place in its lane.
     pub(crate) fn head(&self) -> Head {
-        Head { rank: -i16::from(self.job.spec.priority), no: self.no }
+        Head { rank: self.job.spec.rank(), no: self.no }
     }
 
     fn stored(Stored { no, phase, job }: Stored) -> Self {

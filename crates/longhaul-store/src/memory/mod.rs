@@ -121,7 +121,7 @@ impl Rows {
     /// The ready jobs of a lane, in no order.
     fn lane(&self, lane: &LaneKey) -> impl Iterator<Item = Head> {
         let in_lane = self.in_phase(Phase::Ready).filter(|(_, row)| LaneKey::of(&row.job.spec) == *lane);
-        in_lane.map(|(no, row)| Head { rank: -i16::from(row.job.spec.priority), no: *no })
+        in_lane.map(|(no, row)| Head { rank: row.job.spec.rank(), no: *no })
     }
 
     /// The soonest jobs by `at` that are due, and when the next one after them is.
@@ -516,7 +516,7 @@ impl Reads for MemoryReads {
         let rows = read(&self.0);
         let row = rows.row(tenant, id)?;
         let own =
-            rows.ids.get(&(tenant.clone(), id)).map(|no| Head { rank: -i16::from(row.job.spec.priority), no: *no });
+            rows.ids.get(&(tenant.clone(), id)).map(|no| Head { rank: row.job.spec.rank(), no: *no });
         let Some(own) = own.filter(|_| row.phase == Phase::Ready) else { return Ok(None) };
         let before = rows.lane(&LaneKey::of(&row.job.spec)).filter(|head| *head < own).count();
         Ok(u32::try_from(before).ok().filter(|before| *before < most))

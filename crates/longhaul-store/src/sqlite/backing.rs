@@ -184,7 +184,7 @@ impl Backing for SqliteBacking {
     }
 
     fn ready(&mut self, lane: &LaneKey, after: Option<Head>, limit: usize) -> Result<Vec<Head>, StoreError> {
-        let after = after.unwrap_or(Head { rank: i16::MIN, no: i64::MIN });
+        let after = after.unwrap_or(Head { rank: i64::MIN, no: i64::MIN });
         let names = params![lane.queue.as_str(), lane.kind.as_str(), lane.tenant.as_str(), after.rank, after.no, limit];
         self.all(include_str!("queries/ready.sql"), names, |row| Ok(Head { rank: row.get(0)?, no: row.get(1)? }))
     }

@@ -301,7 +301,7 @@ impl Reads for SqliteReads {
                 return Ok(None);
             }
             let spec = &job.spec;
-            let (queue, kind, rank) = (spec.queue.as_str(), spec.kind.as_str(), -i64::from(spec.priority));
+            let (queue, kind, rank) = (spec.queue.as_str(), spec.kind.as_str(), spec.rank());
             let place = params![queue, kind, tenant.as_str(), rank, no, most];
             let before = one(db, include_str!("queries/position.sql"), place, |row| Ok(row.get(0)?))?.unwrap_or(0);
             Ok((before < most).then_some(before))

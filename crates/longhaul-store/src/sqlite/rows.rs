@@ -123,7 +123,7 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, StoreError> {
         tenant: name(1)?.parse().map_err(|_| damaged("tenant"))?,
         kind: name(3)?.parse().map_err(|_| damaged("kind"))?,
         queue: name(4)?.parse().map_err(|_| damaged("queue"))?,
-        priority: i8::try_from(-row.get::<_, i64>(5)?).map_err(|_| damaged("priority"))?,
+        priority: row.get(5)?,
         created_at: time(row, 11)?,
         max_attempts: row.get(12)?,
         backoff: Backoff { initial_ms: unsigned(row, 13)?, max_ms: unsigned(row, 14)? },

@@ -124,7 +124,8 @@ fn bind_spec(row: &mut Binding<'_, '_>, spec: &JobSpec) -> rusqlite::Result<()> 
         .value(spec.id.as_bytes().as_slice())?
         .value(spec.kind.as_str())?
         .value(spec.queue.as_str())?
-        .value(-i64::from(spec.priority))?
+        .value(spec.rank())?
+        .value(spec.priority)?
         .value(spec.created_at.as_micros())?
         .value(spec.max_attempts)?
         .value(rows::stored_unsigned(spec.backoff.initial_ms))?

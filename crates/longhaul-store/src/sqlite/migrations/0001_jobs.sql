@@ -7,7 +7,8 @@ CREATE TABLE job (
   id                  BLOB NOT NULL,
   kind                TEXT NOT NULL,
   queue               TEXT NOT NULL,
-  rank                INTEGER NOT NULL,          -- the priority, negated: smaller goes first
+  rank                INTEGER NOT NULL,          -- its place among those that may run: smaller goes first
+  priority            INTEGER NOT NULL,
   phase               INTEGER NOT NULL,
   version             INTEGER NOT NULL,
   attempt             INTEGER NOT NULL,

@@ -1,6 +1,6 @@
 -- Parents that have given up, of which something is left or not, and whose children were to be cancelled and live. One child
 -- of each parent is enough to know its tenant.
-SELECT DISTINCT one.tenant, live.parent
+SELECT one.tenant, live.parent
 FROM (
   SELECT parent, min(no) AS no FROM job INDEXED BY job_child_live
   WHERE parent IS NOT NULL AND phase < 4 GROUP BY parent

@@ -1,4 +1,4 @@
-SELECT no, tenant, id, kind, queue, rank, phase, version, attempt, crashes, last_seq, created_at, max_attempts,
+SELECT no, tenant, id, kind, queue, priority, phase, version, attempt, crashes, last_seq, created_at, max_attempts,
 backoff_initial_ms, backoff_max_ms, retention, run_at, deadline_at, attempt_timeout, metadata, retry_of, queued_for,
 due_at, same_attempt, token, worker, in_process, stage, lease_since, lease_expires_at, started_at, finished_at,
 cancel_requested_at, progress_fraction, progress_message, error, ending, ambiguous, report, parent, child_index, depth, on_child_failure, children_total, children_submitted, children_succeeded,
