@@ -15,6 +15,8 @@
 pub mod claiming;
 pub mod documents;
 pub mod ending;
+pub mod explaining;
+pub mod families;
 pub mod fencing;
 pub mod history;
 pub mod keys;
@@ -23,11 +25,14 @@ pub mod model;
 pub mod queues;
 pub mod restart;
 pub mod retention;
+pub mod streams;
 pub mod submitting;
 pub mod tenants;
+pub mod waits;
 pub mod window;
 
 use std::{
+    collections::HashSet,
     future::Future,
     pin::pin,
     sync::{Arc, Mutex},
@@ -60,18 +65,30 @@ pub trait Harness: Send + Sync + 'static {
 
 /// Remembers what it was told.
 #[derive(Debug, Default)]
-pub struct Told(Mutex<Vec<Change>>);
+pub struct Told {
+    changes: Mutex<Vec<Change>>,
+    wanted: Mutex<HashSet<JobId>>,
+}
 
 impl Observer for Told {
     fn committed(&self, changes: &[Change]) {
-        self.0.lock().unwrap().extend_from_slice(changes);
+        self.changes.lock().unwrap().extend_from_slice(changes);
+    }
+
+    fn wants(&self, job: JobId) -> bool {
+        self.wanted.lock().unwrap().contains(&job)
     }
 }
 
 impl Told {
     /// What it was told of this job, in order.
     pub fn of(&self, job: JobId) -> Vec<Change> {
-        self.0.lock().unwrap().iter().filter(|change| change.job == job).cloned().collect()
+        self.changes.lock().unwrap().iter().filter(|change| change.job == job).cloned().collect()
+    }
+
+    /// From now on the events of this job are wanted.
+    pub fn want(&self, job: JobId) {
+        self.wanted.lock().unwrap().insert(job);
     }
 }
 
@@ -367,6 +384,49 @@ macro_rules! conformance {
                 steps_survive_attempts,
                 every_sort_of_event_reads_back_as_it_was_told,
                 a_stage_is_shown,
+            ]
+            families: [
+                a_parent_runs_after_its_children_and_finds_their_outputs,
+                a_failed_child_fails_its_parent_and_its_siblings_are_cancelled,
+                a_parent_that_takes_parts_runs_when_all_children_have_ended,
+                a_tree_is_taken_in_whole_or_not_at_all,
+                a_repeated_key_finds_the_job_and_not_its_children,
+                a_cancel_reaches_the_whole_tree,
+                a_cancel_reaches_more_children_than_one_commit_takes,
+                a_deadline_ends_a_parent_that_waits_and_its_children,
+                children_are_spawned_once_and_only_under_the_lease,
+                a_job_has_no_more_children_than_it_can_have,
+                an_attempt_waits_for_its_children_without_a_lease,
+                children_of_a_job_that_succeeded_go_on,
+                children_are_listed_in_pages,
+                a_child_is_kept_as_long_as_its_parent_lives,
+            ]
+            waits: [
+                an_answer_becomes_the_output_of_the_step_that_asks,
+                answers_that_come_early_are_kept_in_their_order,
+                answers_are_refused_where_nobody_will_ask,
+                a_waiting_job_counts_against_no_limit,
+                a_waiting_job_is_cancelled_at_once_and_fails_at_its_deadline,
+                waiting_jobs_are_listed_as_running,
+                a_large_answer_lives_as_long_as_its_job,
+            ]
+            streams: [
+                deltas_are_events_among_others,
+                deltas_are_written_under_the_lease_only,
+                work_that_is_done_again_starts_its_output_over,
+                what_a_finished_step_has_streamed_stands,
+                a_job_that_fails_keeps_what_it_has_given_out,
+                a_partial_output_is_bounded,
+                deltas_go_after_a_day_and_the_rest_of_the_history_stays,
+                an_observer_gets_the_events_of_what_it_wants_and_of_nothing_else,
+            ]
+            explaining: [
+                a_job_that_runs_or_has_ended_needs_no_explanation,
+                a_delay_says_until_when,
+                a_queue_that_holds_a_job_back_is_named,
+                a_kind_that_nobody_claims_is_named,
+                whoever_is_busy_is_waited_for,
+                a_wait_says_for_what,
             ]
             retention: [
                 a_job_is_erased_only_after_its_end,

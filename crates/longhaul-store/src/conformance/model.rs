@@ -282,9 +282,8 @@ impl Run {
         now: Timestamp,
     ) -> (Result<(), StoreError>, Result<(), StoreError>) {
         let name = StepName::new(&format!("spawn{step}")).unwrap();
-        let specs: Vec<JobSpec> = (0..1 + self.below(3))
-            .map(|_| JobSpec { parent: Some(held.job), ..self.timeless(&held.tenant) })
-            .collect();
+        let specs: Vec<JobSpec> =
+            (0..1 + self.below(3)).map(|_| JobSpec { parent: Some(held.job), ..self.timeless(&held.tenant) }).collect();
         let place = self.model.place(held.job);
         let first = place.map_or(0, |place| self.model.jobs[place].job.children.total);
         let depth = place.map_or(0, |place| self.model.jobs[place].job.spec.depth) + 1;

@@ -515,8 +515,7 @@ impl Reads for MemoryReads {
     fn position(&self, tenant: &Tenant, id: JobId, most: u32) -> Result<Option<u32>, StoreError> {
         let rows = read(&self.0);
         let row = rows.row(tenant, id)?;
-        let own =
-            rows.ids.get(&(tenant.clone(), id)).map(|no| Head { rank: row.job.spec.rank(), no: *no });
+        let own = rows.ids.get(&(tenant.clone(), id)).map(|no| Head { rank: row.job.spec.rank(), no: *no });
         let Some(own) = own.filter(|_| row.phase == Phase::Ready) else { return Ok(None) };
         let before = rows.lane(&LaneKey::of(&row.job.spec)).filter(|head| *head < own).count();
         Ok(u32::try_from(before).ok().filter(|before| *before < most))

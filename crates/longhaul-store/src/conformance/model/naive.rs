@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use longhaul_core::{
-    Attempt, CANCEL_GRACE, EventKind, Job, JobId, JobSpec, OutputData, Payload, QueueName, Refused, State, Status, Step,
-    Tenant, Timestamp,
+    Attempt, CANCEL_GRACE, EventKind, Job, JobId, JobSpec, OutputData, Payload, QueueName, Refused, State, Status,
+    Step, Tenant, Timestamp,
 };
 
 use crate::{Claim, StoredStep};
@@ -153,9 +153,9 @@ impl Model {
         };
         let own = &own.job.spec;
         let key = |(place, entry): &(usize, &Entry)| (entry.job.spec.rank(), *place);
-        let rivals = fitting.iter().filter(|(_, entry)| {
-            entry.job.spec.queue == own.queue && entry.job.spec.tenant == own.tenant
-        });
+        let rivals = fitting
+            .iter()
+            .filter(|(_, entry)| entry.job.spec.queue == own.queue && entry.job.spec.tenant == own.tenant);
         let first = rivals.min_by_key(|rival| key(rival)).unwrap();
         (first.0 != *place).then(|| format!("{} goes before {got}", first.1.job.spec.id))
     }
