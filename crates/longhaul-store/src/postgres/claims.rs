@@ -4,19 +4,25 @@
 //! has made ready. Only what was chosen is locked then, past whatever another server holds: a job that is lost to
 //! another server in between is replaced by the next. So no lane hides another, and nothing is locked that is not taken.
 //!
+//! Queues take turns; within a queue its tenants do, by their weights; within a tenant's part of a queue the order is that of
+//! [`longhaul_core::JobSpec::rank`], whatever the kind. Each server takes turns by itself: when each is fair, so are all.
+//!
 //! A queue with a limit is counted under a lock of its own, which is held until the commit: no two servers fill the same
 //! place.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
-use longhaul_core::{QueueName, Refused, Step};
+use longhaul_core::{QueueName, Refused, Step, Tenant};
 
 use super::{
     batch::Batch,
     rows::{self, Cells},
     session::{Fault, Session},
 };
-use crate::{Claim, Held, JobView, Leased, StoreError, ledger::LaneKey};
+use crate::{Claim, Held, JobView, Leased, StoreError, ledger::{LaneKey, Turns}};
 
 /// How many jobs are leased in one batch, about: bounds the time that everybody in it waits.
 const LEASED_MOST: usize = 1_024;
@@ -69,6 +75,27 @@ struct Window {
     lanes: HashMap<LaneKey, Lane>,
 }
 
+/// Whose turn it is, as this server has handed jobs out.
+#[derive(Clone, Default)]
+pub(super) struct Shares {
+    pub(super) weights: HashMap<Tenant, u32>,
+    queues: Turns<QueueName>,
+    tenants: HashMap<QueueName, Turns<Tenant>>,
+}
+
+impl Shares {
+    /// When the next turn of a tenant begins in a queue.
+    fn next_of(&self, key: &LaneKey) -> u64 {
+        self.tenants.get(&key.queue).map_or(0, |turns| turns.next_of(&key.tenant))
+    }
+
+    fn take(&mut self, key: &LaneKey) {
+        let weight = self.weights.get(&key.tenant).copied().unwrap_or(1);
+        self.queues.take(&key.queue, 1);
+        self.tenants.entry(key.queue.clone()).or_default().take(&key.tenant, weight);
+    }
+}
+
 /// What one claim gets.
 pub(super) struct Served {
     /// Which of the claims.
@@ -81,6 +108,7 @@ pub(super) async fn serve(
     session: &Session,
     batch: &mut Batch,
     claims: &[&Claim],
+    shares: &mut Arc<Shares>,
     limit_key: impl Fn(&QueueName) -> i64,
 ) -> Result<(Vec<Served>, bool), Fault> {
     if claims.is_empty() {
@@ -95,7 +123,7 @@ pub(super) async fn serve(
     let mut more = false;
     for _ in 0..ROUNDS_MOST {
         let chosen;
-        (chosen, more) = choose(session, batch, &mut window, claims, &served).await?;
+        (chosen, more) = choose(session, batch, &mut window, claims, shares, &served).await?;
         if chosen.is_empty() {
             break;
         }
@@ -220,6 +248,7 @@ async fn choose(
     batch: &Batch,
     window: &mut Window,
     claims: &[&Claim],
+    shares: &mut Arc<Shares>,
     served: &[Served],
 ) -> Result<(Vec<Chosen>, bool), Fault> {
     let mut chosen: Vec<Chosen> = Vec::new();
@@ -231,7 +260,14 @@ async fn choose(
             return Ok((chosen, true));
         }
         for _ in has..claim.limit {
-            let Some((key, head)) = best(session, batch, window, claim, &chosen_of).await? else { break };
+            let Some(Best { key, head, had_rivals }) = best(session, batch, window, claim, shares, &chosen_of).await?
+            else {
+                break;
+            };
+            // In the usual case nobody has to take turns.
+            if had_rivals {
+                Arc::make_mut(shares).take(&key);
+            }
             if let Some(lane) = window.lanes.get_mut(&key) {
                 lane.remove(&head);
             }
@@ -244,14 +280,26 @@ async fn choose(
 }
 
 /// The job that a claim gets next.
+struct Best {
+    key: LaneKey,
+    head: Head,
+    /// There were other lanes that it could have come from.
+    had_rivals: bool,
+}
+
+/// The first of a queue: whose turn it is, when that begins, and which job.
+type First<'a> = (u64, Head, &'a LaneKey);
+
 async fn best(
     session: &Session,
     batch: &Batch,
     window: &mut Window,
     claim: &Claim,
+    shares: &Shares,
     chosen_of: &HashMap<QueueName, i64>,
-) -> Result<Option<(LaneKey, Head)>, Fault> {
-    let mut best: Option<(&LaneKey, Head)> = None;
+) -> Result<Option<Best>, Fault> {
+    let mut firsts: HashMap<&QueueName, First<'_>> = HashMap::new();
+    let mut fitting = 0;
     for (key, lane) in &mut window.lanes {
         let fits = claim.kinds.contains(&key.kind)
             && claim.tenant.as_ref().is_none_or(|tenant| *tenant == key.tenant)
@@ -262,13 +310,17 @@ async fn best(
         if lane.is_to_be_read() {
             read_on(session, batch, key, lane).await?;
         }
-        if let Some(first) = lane.first()
-            && best.as_ref().is_none_or(|(_, other)| first < *other)
-        {
-            best = Some((key, first));
+        let Some(head) = lane.first() else { continue };
+        fitting += 1;
+        let first = (shares.next_of(key), head, key);
+        let known = firsts.entry(&key.queue).or_insert(first);
+        if (first.0, first.1) < (known.0, known.1) {
+            *known = first;
         }
     }
-    Ok(best.map(|(key, head)| (key.clone(), head)))
+    let turn = |(queue, (_, head, _)): &(&QueueName, First<'_>)| (shares.queues.next_of(queue), *head);
+    let best = firsts.into_iter().min_by_key(turn);
+    Ok(best.map(|(_, (_, head, key))| Best { key: key.clone(), head, had_rivals: fitting > 1 }))
 }
 
 /// Whether a queue's limit leaves room. What is paused is not in the window.

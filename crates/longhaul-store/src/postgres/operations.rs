@@ -120,7 +120,8 @@ impl Batch {
         }
         let children = family::children_of(&submit.jobs)?;
         if let Some(key) = &submit.idempotency {
-            let ids = submit.jobs.iter().map(|job| job.spec.id).collect();
+            // Children are found through those above them.
+            let ids = submit.jobs.iter().filter(|job| job.spec.parent.is_none()).map(|job| job.spec.id).collect();
             self.writes.idempotency.push((tenant.clone(), key.clone(), ids));
         }
         if let Some(document) = &submit.document {

@@ -448,7 +448,7 @@ pub(super) fn timer(job: &Job, phase: Phase, trimmed: bool, deltas_for: Span) ->
 
 /// A job's place in its lane: smaller goes first, and of two that are alike the older.
 pub(super) fn score(job: &Job) -> i64 {
-    -i64::from(job.spec.priority)
+    job.spec.rank()
 }
 
 /// The columns of a job that change.

@@ -6,7 +6,7 @@
 //! fails alone: the others of its batch are carried out without it.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     batch::{Batch, Needs},
-    claims::{self, Served},
+    claims::{self, Served, Shares},
     doorbell::Doorbell,
     explain::Seen,
     family,
@@ -84,8 +84,8 @@ pub(super) struct Writer {
     session: Option<Session>,
     waiting: VecDeque<Waiting>,
     limits: Arc<BTreeMap<QueueName, Option<u32>>>,
-    /// Tenants' shares of each queue.
-    weights: HashMap<Tenant, u32>,
+    /// Whose turn it is.
+    shares: Arc<Shares>,
     /// There may be more for the waiting claims than fitted into the last batch.
     more_to_lease: bool,
 }
@@ -95,6 +95,7 @@ struct Committed {
     changes: Vec<Change>,
     is_ready: bool,
     granted: Vec<Served>,
+    shares: Arc<Shares>,
     more: bool,
 }
 
@@ -118,7 +119,7 @@ impl Writer {
             session: None,
             waiting: VecDeque::new(),
             limits: Arc::default(),
-            weights: HashMap::new(),
+            shares: Arc::default(),
             more_to_lease: false,
         }
     }
@@ -179,7 +180,7 @@ impl Writer {
                     limited.push(done);
                 }
                 Message::Weigh(tenant, weight, done) => {
-                    self.weights.insert(tenant, weight.max(1));
+                    Arc::make_mut(&mut self.shares).weights.insert(tenant, weight.max(1));
                     limited.push(done);
                 }
                 Message::Close(done) => closing.push(done),
@@ -236,6 +237,7 @@ impl Writer {
         }
         self.waiting = waiting.into_iter().flatten().collect();
         self.more_to_lease = committed.more;
+        self.shares = committed.shares;
         if !committed.changes.is_empty() {
             self.tools.observer.committed(&committed.changes);
         }
@@ -354,14 +356,16 @@ impl Writer {
         }
         operations.iter_mut().for_each(|operation| operation.run(&mut batch));
         let wanted: Vec<&Claim> = claims.iter().collect();
-        let (granted, more) = claims::serve(session, &mut batch, &wanted, |queue| keys.limit(queue)).await?;
+        let mut shares = self.shares.clone();
+        let (granted, more) =
+            claims::serve(session, &mut batch, &wanted, &mut shares, |queue| keys.limit(queue)).await?;
         family::cancel_abandoned(session, &mut batch).await?;
         let mut transaction = None;
         if !batch.is_empty() || !returned.unpinned.is_empty() {
             transaction = Some(write::batch(session, &batch, &returned.unpinned).await?);
         }
         let (changes, is_ready) = batch.changes(&**observer);
-        Ok((transaction, Committed { changes, is_ready, granted, more }))
+        Ok((transaction, Committed { changes, is_ready, granted, shares, more }))
     }
 
     /// Asks what became of a transaction whose connection was lost while it was being committed.
