@@ -28,6 +28,7 @@ mod recent;
 mod store;
 mod stream;
 mod sweep;
+mod turns;
 mod writer;
 
 use std::{
@@ -45,6 +46,7 @@ pub(crate) use backing::{
 };
 pub(crate) use store::{LedgerStore, Retention};
 pub(crate) use stream::partial_of;
+pub(crate) use turns::Turns;
 
 use crate::{Change, JobView, Observer, StoreError};
 use explain::Seen;

@@ -22,7 +22,10 @@ use super::{
     rows::{self, Cells},
     session::{Fault, Session},
 };
-use crate::{Claim, Held, JobView, Leased, StoreError, ledger::{LaneKey, Turns}};
+use crate::{
+    Claim, Held, JobView, Leased, StoreError,
+    ledger::{LaneKey, Turns},
+};
 
 /// How many jobs are leased in one batch, about: bounds the time that everybody in it waits.
 const LEASED_MOST: usize = 1_024;
