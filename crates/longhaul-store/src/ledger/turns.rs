@@ -9,8 +9,8 @@ use std::{collections::HashMap, hash::Hash};
 /// What a turn costs at weight 1. Weights up to this are told apart.
 const TURN: u64 = 1 << 20;
 
-/// How many are remembered that may not want a turn any more, before those are looked for.
-const KEPT_MOST: usize = 4_096;
+/// How many are remembered before those are looked for who need not be: at most twice as many as need to be, and this.
+const KEPT_LEAST: usize = 4_096;
 
 /// The times of those who share something.
 #[derive(Debug, Clone)]
@@ -18,11 +18,13 @@ pub(crate) struct Turns<K> {
     clock: u64,
     /// Of those that are ahead of the clock; all others stand at it.
     ahead: HashMap<K, u64>,
+    /// From so many on, it is looked for those who need not be remembered.
+    tidy_at: usize,
 }
 
 impl<K> Default for Turns<K> {
     fn default() -> Self {
-        Self { clock: 0, ahead: HashMap::new() }
+        Self { clock: 0, ahead: HashMap::new(), tidy_at: KEPT_LEAST }
     }
 }
 
@@ -40,8 +42,9 @@ impl<K: Clone + Eq + Hash> Turns<K> {
         match self.ahead.get_mut(who) {
             Some(ahead) => *ahead = next,
             None => {
-                if self.ahead.len() >= KEPT_MOST {
+                if self.ahead.len() >= self.tidy_at {
                     self.ahead.retain(|_, ahead| *ahead > begun);
+                    self.tidy_at = (2 * self.ahead.len()).max(KEPT_LEAST);
                 }
                 self.ahead.insert(who.clone(), next);
             }
@@ -90,9 +93,11 @@ mod tests {
     #[test]
     fn those_who_want_nothing_any_more_are_forgotten() {
         let mut turns: Turns<u32> = Turns::default();
-        for who in 0..100_000 {
+        // All at the same time, so that each is ahead of the clock, and then one that moves it on.
+        for who in (0..20_000).chain([0; 10]).chain(20_000..50_000) {
             turns.take(&who, 1);
         }
-        assert!(turns.ahead.len() <= KEPT_MOST);
+        assert!(turns.ahead.len() <= 30_010, "{}", turns.ahead.len());
+        assert_eq!(turns.next_of(&7), turns.clock);
     }
 }
