@@ -121,7 +121,7 @@ impl Engine {
         self.inner.tasks.spawn(async move {
             for held in leases {
                 // A lease that is lost needs no release.
-                let _ = engine.inner.store.finish(held, Outcome::Released).await;
+                let _ = engine.finish(&held, Outcome::Released).await;
             }
         });
     }

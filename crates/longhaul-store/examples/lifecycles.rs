@@ -3,6 +3,8 @@
 //! ```text
 //! cargo run --release -p longhaul-store --example lifecycles -- [--memory] [--tasks 256] [--jobs 100000] [--dir D]
 //! cargo run --release -p longhaul-store --example lifecycles -- --depth 1000000
+//! PRIVATE_POSTGRES_DURABLE=1 scripts/private-postgres run sh -c \
+//!   'cargo run --release -p longhaul-store --example lifecycles -- --postgres $LONGHAUL_TEST_POSTGRES'
 //! ```
 //!
 //! Without `--depth`: `--tasks` tasks, each of which submits a job with 1 KB of input, and as many that claim and finish.
@@ -25,7 +27,8 @@ use longhaul_core::{
     Backoff, Clock, IdSource, Ids, JobId, JobSpec, KindName, Payload, QueueName, Span, Tenant, Timestamp,
 };
 use longhaul_store::{
-    Claim, JobStore, MemoryStore, NewJob, Outcome, SqliteOptions, SqliteStore, StoreClock, Submit, Unobserved,
+    Claim, JobStore, MemoryStore, NewJob, Outcome, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore,
+    StoreClock, Submit, Unobserved,
 };
 use tokio::task::JoinSet;
 
@@ -61,6 +64,8 @@ struct Options {
     depth: Option<u64>,
     directory: PathBuf,
     in_memory: bool,
+    /// The URL of a database: keep the jobs there.
+    postgres: Option<String>,
     /// Let the queue stay this deep while it runs: jobs wait, instead of being taken by a waiting claim.
     backlog: u64,
 }
@@ -81,6 +86,7 @@ fn options() -> Options {
         depth: given.contains_key("--depth").then(|| number("--depth", 0)),
         directory: given.get("--dir").map_or_else(std::env::temp_dir, PathBuf::from),
         in_memory: given.contains_key("--memory"),
+        postgres: given.get("--postgres").cloned(),
         backlog: number("--backlog", 0),
     }
 }
@@ -134,7 +140,10 @@ async fn main() {
     let ids = Arc::new(Ids::seeded(1));
     let clock = Arc::new(Machine::new());
     let time = StoreClock { clock: clock.clone(), ids: Arc::new(Ids::seeded(2)) as Arc<dyn IdSource> };
-    let store = if options.in_memory {
+    let store = if let Some(url) = &options.postgres {
+        let options = PostgresOptions::at(url.as_str());
+        PostgresStore::open(&options, time, Arc::new(Unobserved)).await.expect("a store on PostgreSQL")
+    } else if options.in_memory {
         MemoryStore::open(time, Arc::new(Unobserved)).expect("a store in memory")
     } else {
         SqliteStore::open(&SqliteOptions::at(&directory), time, Arc::new(Unobserved)).expect("a store on disk")
@@ -143,7 +152,9 @@ async fn main() {
         Some(depth) => at_depth(&store, &ids, &clock, depth).await,
         None => lifecycles(store.clone(), ids, clock.clone(), &options).await,
     }
-    if !options.in_memory {
+    if options.postgres.is_some() {
+        store.close().await;
+    } else if !options.in_memory {
         store.close().await;
         drop(store);
         let asked = now();

@@ -46,13 +46,28 @@ pub trait BlobWriter: Send {
 }
 
 /// Keeps a blob from being removed before the row that refers to it is committed.
-#[derive(Debug)]
 pub struct Pin {
     blob: BlobRef,
-    pins: Arc<Pins>,
+    keeper: Arc<dyn PinKeeper>,
+}
+
+/// Counts a store's pins.
+pub(crate) trait PinKeeper: Send + Sync + 'static {
+    /// One pin of this blob was let go.
+    fn unpin(&self, blob: &BlobRef);
+}
+
+impl std::fmt::Debug for Pin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Pin").field(&self.blob).finish()
+    }
 }
 
 impl Pin {
+    pub(crate) fn new(blob: BlobRef, keeper: Arc<dyn PinKeeper>) -> Self {
+        Self { blob, keeper }
+    }
+
     /// The blob.
     pub fn blob(&self) -> BlobRef {
         self.blob
@@ -61,13 +76,7 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut pins = self.pins.lock();
-        if let Some(count) = pins.get_mut(&self.blob.digest) {
-            *count -= 1;
-            if *count == 0 {
-                pins.remove(&self.blob.digest);
-            }
-        }
+        self.keeper.unpin(&self.blob);
     }
 }
 
@@ -81,7 +90,19 @@ impl Pins {
 
     fn pin(self: &Arc<Self>, blob: BlobRef) -> Pin {
         *self.lock().entry(blob.digest).or_default() += 1;
-        Pin { blob, pins: self.clone() }
+        Pin::new(blob, self.clone())
+    }
+}
+
+impl PinKeeper for Pins {
+    fn unpin(&self, blob: &BlobRef) {
+        let mut pins = self.lock();
+        if let Some(count) = pins.get_mut(&blob.digest) {
+            *count -= 1;
+            if *count == 0 {
+                pins.remove(&blob.digest);
+            }
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 //! may; it numbers events, issues leases and alone judges whether one still holds. Everything that a caller is told has
 //! been committed before.
 //!
-//! Two stores share one ledger: SQLite in a directory, and memory for tests. Both pass the suite in `conformance`
-//! (behind the feature of that name), which is written against the port, so that another store can be held to it.
+//! Two stores share one ledger: SQLite in a directory, and memory for tests. The third is PostgreSQL (behind the feature
+//! `postgres`), for several servers on one database. All pass the suite in `conformance` (behind the feature of that
+//! name), which is written against the port, so that another store can be held to it.
 //!
 //! Only this crate knows SQL.
 
@@ -16,6 +17,8 @@ mod error;
 mod ledger;
 mod memory;
 mod port;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod sqlite;
@@ -24,4 +27,6 @@ pub use error::StoreError;
 pub use ledger::StoreClock;
 pub use memory::MemoryStore;
 pub use port::*;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
 pub use sqlite::{Fault, OpenError, SqliteOptions, SqliteStore, Verified, verify};

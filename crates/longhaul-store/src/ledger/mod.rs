@@ -46,6 +46,7 @@ pub(crate) use backing::{
 };
 pub(crate) use store::{LedgerStore, Retention};
 pub(crate) use stream::partial_of;
+pub(crate) use turns::Turns;
 
 use crate::{Change, EndFigures, JobView, Observer, StoreError};
 use explain::Seen;
@@ -54,7 +55,6 @@ use kept::Kept;
 pub(crate) use lanes::LaneKey;
 use lanes::Lanes;
 use recent::Recent;
-use turns::Turns;
 
 /// How long the lease of a worker elsewhere holds at least after a start.
 const AFTER_RESTART: Span = Span::from_secs(30);

@@ -14,7 +14,7 @@ const KEPT_LEAST: usize = 4_096;
 
 /// The times of those who share something.
 #[derive(Debug, Clone)]
-pub(super) struct Turns<K> {
+pub(crate) struct Turns<K> {
     clock: u64,
     /// Of those that are ahead of the clock; all others stand at it.
     ahead: HashMap<K, u64>,
@@ -30,12 +30,12 @@ impl<K> Default for Turns<K> {
 
 impl<K: Clone + Eq + Hash> Turns<K> {
     /// When the next turn of `who` begins: the least goes first.
-    pub(super) fn next_of(&self, who: &K) -> u64 {
+    pub(crate) fn next_of(&self, who: &K) -> u64 {
         self.ahead.get(who).map_or(self.clock, |ahead| self.clock.max(*ahead))
     }
 
     /// `who` has had a turn; says when its next begins.
-    pub(super) fn take(&mut self, who: &K, weight: u32) -> u64 {
+    pub(crate) fn take(&mut self, who: &K, weight: u32) -> u64 {
         let begun = self.next_of(who);
         self.clock = begun;
         let next = begun + (TURN / u64::from(weight.max(1))).max(1);

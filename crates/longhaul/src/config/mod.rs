@@ -41,4 +41,4 @@ pub use settings::{
     KindSettings, LimitSettings, QueueSettings, ServerSettings, Settings, StoreSettings, TelemetrySettings,
 };
 pub use size::ByteSize;
-pub use values::{LogFilter, LogFormat, ModelName, Name, Network, Origin, StoreUrl};
+pub use values::{DatabaseUrl, LogFilter, LogFormat, ModelName, Name, Network, Origin, StoreUrl};

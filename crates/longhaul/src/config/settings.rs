@@ -67,6 +67,8 @@ section! {
     /// Where jobs are kept, and for how long.
     pub struct StoreSettings {
         /// The store. `sqlite:DIR` keeps everything in a directory of this machine, made when it is missing.
+        /// `postgres://user@host:port/database` keeps it in a PostgreSQL database, 15 or later, which any number of
+        /// servers may share; a URL with a password is named as a secret, `{ env = "DATABASE_URL" }`.
         url("url"): StoreUrl = StoreUrl::Sqlite("longhaul-data".into());
         /// How long an ended job is kept with its input, output and events, unless the job asks otherwise.
         retention("retention"): Duration = Duration::from_secs(7 * 86_400);
@@ -79,7 +81,7 @@ section! {
     /// One queue. The name is part of the section: `[queues.default]`, `[queues.ocr]`. A queue that is not named here
     /// has the defaults.
     pub struct QueueSettings {
-        /// How many of its jobs run at once in this process.
+        /// How many of its jobs run at once, on all servers that share a database together.
         concurrency("concurrency"): NonZeroU32 = nonzero(256);
     }
 }

@@ -1,7 +1,7 @@
 //! The values that belong to one key each: where the store lies, who may call from a browser, how to log.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use toml::de::DeValue;
 
@@ -14,48 +14,114 @@ use super::setting::{Setting, named, quoted};
 pub enum StoreUrl {
     /// `sqlite:DIR`: a directory of this machine with the database and the blobs.
     Sqlite(PathBuf),
+    /// `postgres://…`: a database that several servers share.
+    Postgres(DatabaseUrl),
 }
 
-impl StoreUrl {
-    /// The directory of an embedded store.
+/// The URL of a database, which may hold a password: shown without it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl {
+    text: String,
+    from: Option<Reference>,
+}
+
+impl DatabaseUrl {
+    /// The URL itself, with whatever it holds.
     #[must_use]
-    pub fn directory(&self) -> &Path {
-        match self {
-            Self::Sqlite(directory) => directory,
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// Where a password stands in the text.
+    fn password(text: &str) -> Option<std::ops::Range<usize>> {
+        let begin = text.find("://")? + 3;
+        let end = text[begin..].find('/').map_or(text.len(), |length| begin + length);
+        let at = begin + text[begin..end].rfind('@')?;
+        let colon = begin + text[begin..at].find(':')?;
+        Some(colon + 1..at)
+    }
+
+    fn shown(&self) -> String {
+        let mut text = self.text.clone();
+        if let Some(password) = Self::password(&text) {
+            text.replace_range(password, "***");
         }
+        // libpq also takes it as a parameter.
+        match text.find("password=") {
+            Some(place) => format!("{}password=***", &text[..place]),
+            None => text,
+        }
+    }
+
+    fn holds_a_password(text: &str) -> bool {
+        Self::password(text).is_some() || text.contains("password=")
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DatabaseUrl({:?})", self.shown())
     }
 }
 
 impl Setting for StoreUrl {
-    const FORM: &'static str = "\"sqlite:DIR\", or { env = \"NAME\" } or { file = \"path\" } where such a text lies";
+    const FORM: &'static str =
+        "\"sqlite:DIR\", \"postgres://…\", or { env = \"NAME\" } or { file = \"path\" } where such a text lies";
     const MAY_HOLD_A_SECRET: bool = true;
 
     fn from_toml(value: &DeValue<'_>, environment: &Environment) -> Result<Self, String> {
         match value {
-            DeValue::String(text) => Self::from_text(text),
+            DeValue::String(text) => match Self::from_text(text)? {
+                // Not repeated in the message.
+                Self::Postgres(url) if DatabaseUrl::holds_a_password(url.expose()) => Err(
+                    "holds a password, which does not belong into the file; put the URL into an environment variable and \
+                     write { env = \"DATABASE_URL\" }"
+                        .to_owned(),
+                ),
+                url => Ok(url),
+            },
             DeValue::Table(_) => {
                 // The text may hold a password, so what it says is not repeated in the message.
-                let secret = Reference::from_toml(value)?.resolve(environment)?;
-                Self::from_text(secret.expose())
-                    .map_err(|_| format!("names {}, whose text is not \"sqlite:DIR\"", secret.origin()))
+                let reference = Reference::from_toml(value)?;
+                let secret = reference.resolve(environment)?;
+                match Self::from_text(secret.expose()) {
+                    Ok(Self::Postgres(url)) => Ok(Self::Postgres(DatabaseUrl { from: Some(reference), ..url })),
+                    Ok(url) => Ok(url),
+                    Err(_) => {
+                        Err(format!("names {reference}, whose text is neither \"sqlite:DIR\" nor \"postgres://…\""))
+                    }
+                }
             }
             other => Err(format!("must be {}, not {}", Self::FORM, named(other))),
         }
     }
 
     fn from_text(text: &str) -> Result<Self, String> {
-        match text.trim().split_once(':') {
+        let text = text.trim();
+        match text.split_once(':') {
             Some(("sqlite", directory)) if !directory.is_empty() => Ok(Self::Sqlite(directory.into())),
             Some(("sqlite", _)) => Err("names no directory after `sqlite:`".to_owned()),
-            Some(("postgres" | "postgresql", _)) => {
-                Err("names PostgreSQL, which this version cannot use yet; write \"sqlite:DIR\"".to_owned())
+            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") && rest.len() > 2 => {
+                Ok(Self::Postgres(DatabaseUrl { text: text.to_owned(), from: None }))
             }
-            _ => Err("must be \"sqlite:DIR\", such as \"sqlite:longhaul-data\"".to_owned()),
+            Some(("postgres" | "postgresql", _)) => {
+                Err("must be written \"postgres://user@host:port/database\"".to_owned())
+            }
+            _ => Err("must be \"sqlite:DIR\", such as \"sqlite:longhaul-data\", or \"postgres://…\"".to_owned()),
         }
     }
 
     fn to_toml(&self) -> String {
-        quoted(&format!("sqlite:{}", self.directory().display()))
+        match self {
+            Self::Sqlite(directory) => quoted(&format!("sqlite:{}", directory.display())),
+            Self::Postgres(DatabaseUrl { from: Some(Reference::Env(name)), .. }) => {
+                format!("{{ env = {} }}", quoted(name))
+            }
+            Self::Postgres(DatabaseUrl { from: Some(Reference::File(path)), .. }) => {
+                format!("{{ file = {} }}", quoted(path))
+            }
+            Self::Postgres(url) => quoted(&url.shown()),
+        }
     }
 }
 
@@ -315,11 +381,39 @@ mod tests {
         assert!(LogFilter::from_text("info,longhaul_engine=debug").is_ok());
     }
 
+    fn store_url(toml: &str) -> Result<StoreUrl, String> {
+        let pairs = [("DATABASE_URL", "postgres://me:hunter2@db/x"), ("WRONG", "mysql://me:hunter2@db/x")];
+        StoreUrl::from_toml(DeValue::parse(toml).unwrap().get_ref(), &Environment::from_pairs(pairs))
+    }
+
     #[test]
     fn a_store_url_from_a_secret_is_not_repeated_in_the_error() {
-        let environment = Environment::from_pairs([("DATABASE_URL", "postgres://me:hunter2@db/x")]);
-        let value = DeValue::parse("{ env = \"DATABASE_URL\" }").unwrap();
-        let error = StoreUrl::from_toml(value.get_ref(), &environment).unwrap_err();
-        assert!(!error.contains("hunter2") && error.contains("DATABASE_URL"), "{error}");
+        let error = store_url("{ env = \"WRONG\" }").unwrap_err();
+        assert!(!error.contains("hunter2") && error.contains("WRONG"), "{error}");
+    }
+
+    #[test]
+    fn a_database_is_named_with_its_password_elsewhere() {
+        let StoreUrl::Postgres(url) = store_url("{ env = \"DATABASE_URL\" }").unwrap() else { panic!("another store") };
+        assert_eq!(url.expose(), "postgres://me:hunter2@db/x");
+        assert!(store_url("\"postgres://me@db/x\"").is_ok());
+        for password in ["postgres://me:hunter2@db/x", "postgres://db/x?user=me&password=hunter2"] {
+            let error = store_url(&format!("{password:?}")).unwrap_err();
+            assert!(error.contains("DATABASE_URL") && !error.contains("hunter2"), "{error}");
+        }
+        assert!(store_url("\"postgres:db\"").unwrap_err().contains("postgres://user@host"));
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let named = store_url("{ env = \"DATABASE_URL\" }").unwrap();
+        assert_eq!(named.to_toml(), "{ env = \"DATABASE_URL\" }");
+        for text in
+            ["postgres://me:hunter2@db:5432/x", "postgres://db/x?password=hunter2", "postgresql://me:h@unter2@db"]
+        {
+            let url = StoreUrl::from_text(text).unwrap();
+            let shown = format!("{} {url:?} {named:?}", url.to_toml());
+            assert!(!shown.contains("unter2") && shown.contains("***"), "{shown}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use longhaul_server::{
     auth::{self, KeyRing},
     listener::Listener,
 };
-use longhaul_store::{JobStore, SqliteOptions, SqliteStore, StoreClock};
+use longhaul_store::JobStore;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -63,7 +63,7 @@ async fn serve(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let ids: Arc<dyn IdSource> = Arc::new(Ids::from_system());
     let hub = Arc::new(Hub::default());
-    let store = open_store(settings, &clock, &ids, &hub)?;
+    let store = wiring::store(settings, &clock, &ids, &hub).await?;
     let keys = open_keys(settings, &*store, &*clock).await?;
     refuse_if_exposed(settings.server.listen, !keys.is_empty())?;
     let tracker = TaskTracker::new();
@@ -107,20 +107,6 @@ async fn serve(
     engine.close().await;
     tracing::info!("stopped");
     Ok(())
-}
-
-fn open_store(
-    settings: &Settings,
-    clock: &Arc<dyn Clock>,
-    ids: &Arc<dyn IdSource>,
-    hub: &Arc<Hub>,
-) -> anyhow::Result<Arc<dyn JobStore>> {
-    let options = SqliteOptions {
-        tombstones_for: settings.store.tombstones.into(),
-        ..SqliteOptions::at(settings.store.url.directory())
-    };
-    let time = StoreClock { clock: clock.clone(), ids: ids.clone() };
-    Ok(SqliteStore::open(&options, time, hub.clone())?)
 }
 
 /// Reads the keys, and adds the one for the first start when it is not there yet.

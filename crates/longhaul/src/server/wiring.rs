@@ -5,19 +5,19 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
-use longhaul_core::{Clock, DocumentId, KindName, Payload, QueueName, Span, Tenant};
-use longhaul_engine::{EngineOptions, Executor, KindOverride, store::StoreError};
+use longhaul_core::{Clock, DocumentId, IdSource, KindName, Payload, QueueName, Span, Tenant};
+use longhaul_engine::{EngineOptions, Executor, Hub, KindOverride, store::StoreError};
 use longhaul_gateway::{Gateway, GatewayOptions, Models};
 use longhaul_server::{
     Limits, MetadataLimits, Tasks,
     cors::CorsOptions,
     listener::{BodyFloor, ListenerOptions, TrustedProxies, tls_from_pem_files},
 };
-use longhaul_store::JobStore;
+use longhaul_store::{JobStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, StoreClock};
 use longhaul_tasks::{BuiltIn, TaskSettings, built_in};
 use tokio_util::task::TaskTracker;
 
-use crate::config::Settings;
+use crate::config::{Settings, StoreUrl};
 
 /// How many jobs run in this process at once when the queues' limits add up to less.
 const CONCURRENCY_LEAST: usize = 256;
@@ -43,6 +43,28 @@ pub(super) fn engine_options(settings: &Settings, runs_built_in: bool) -> anyhow
         worker: format!("built-in:{}", std::process::id()),
         ..EngineOptions::default()
     })
+}
+
+/// Opens the store that the configuration names.
+pub(super) async fn store(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<dyn IdSource>,
+    hub: &Arc<Hub>,
+) -> anyhow::Result<Arc<dyn JobStore>> {
+    let time = StoreClock { clock: clock.clone(), ids: ids.clone() };
+    let tombstones_for = settings.store.tombstones.into();
+    match &settings.store.url {
+        StoreUrl::Sqlite(directory) => {
+            let options = SqliteOptions { tombstones_for, ..SqliteOptions::at(directory) };
+            Ok(SqliteStore::open(&options, time, hub.clone())?)
+        }
+        StoreUrl::Postgres(url) => {
+            let name = format!("{} (process {})", settings.server.listen, std::process::id());
+            let options = PostgresOptions { tombstones_for, name, ..PostgresOptions::at(url.expose()) };
+            Ok(PostgresStore::open(&options, time, hub.clone()).await?)
+        }
+    }
 }
 
 pub(super) fn listener_options(settings: &Settings, drain: Duration) -> anyhow::Result<ListenerOptions> {

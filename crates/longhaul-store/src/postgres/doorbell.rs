@@ -1,0 +1,260 @@
+//! The doorbell: tells other servers that something has changed, and hears what they tell.
+//!
+//! It is rung apart from the transactions that it tells of, and at most every few milliseconds for all that has gathered:
+//! PostgreSQL lets only one transaction at a time commit a notification. What is told is a hint; who misses it finds
+//! everything by looking, as waiting claims do by themselves from time to time.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use deadpool_postgres::Pool;
+use futures::{StreamExt as _, stream};
+use longhaul_core::{JobId, QueueName, Status, Tenant, Timestamp};
+use tokio::sync::Notify;
+use tokio_postgres::{AsyncMessage, Config, NoTls};
+
+use super::session::Session;
+use crate::{Change, Observer, StoreError};
+
+/// At most so often is it rung.
+const RUNG_EVERY: Duration = Duration::from_millis(20);
+
+/// How long to wait before listening again after the connection was lost.
+const LISTEN_AGAIN: Duration = Duration::from_millis(250);
+
+/// PostgreSQL takes less than 8,000 bytes in one notification.
+const TOLD_AT_ONCE: usize = 7_900;
+
+/// How many changes are kept for the next ring; beyond them others look for themselves.
+const KEPT_MOST: usize = 20_000;
+
+/// Tells other servers.
+#[derive(Default)]
+pub(super) struct Doorbell {
+    pending: Mutex<Pending>,
+    some: Notify,
+}
+
+#[derive(Default)]
+struct Pending {
+    /// There is something to claim.
+    is_ready: bool,
+    changes: HashMap<JobId, Change>,
+}
+
+impl Doorbell {
+    /// Will be told soon.
+    pub(super) fn ring(&self, changes: &[Change], is_ready: bool) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.is_ready |= is_ready;
+        for change in changes {
+            if pending.changes.len() < KEPT_MOST || pending.changes.contains_key(&change.job) {
+                pending.changes.insert(change.job, change.clone());
+            }
+        }
+        drop(pending);
+        self.some.notify_one();
+    }
+
+    fn take(&self) -> Pending {
+        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Rings for as long as it is polled.
+    pub(super) async fn keep_ringing(&self, pool: &Pool, channel: &str, node: i64) {
+        loop {
+            self.some.notified().await;
+            let told = messages(&self.take(), node);
+            if let Err(error) = tell(pool, channel, &told).await {
+                tracing::warn!(%error, "the other servers could not be told of changes");
+            }
+            tokio::time::sleep(RUNG_EVERY).await;
+        }
+    }
+}
+
+async fn tell(pool: &Pool, channel: &str, told: &[String]) -> Result<(), StoreError> {
+    let session = Session::new(pool.get().await?);
+    let sql = "SELECT pg_notify($1, said) FROM unnest($2::text[]) AS said";
+    session.rows(sql, &[&channel, &told]).await?;
+    Ok(())
+}
+
+/// What is told: who tells it and whether there is something to claim, and then a line for each job.
+fn messages(pending: &Pending, node: i64) -> Vec<String> {
+    let head = format!("{node:x} {}\n", u8::from(pending.is_ready));
+    let mut all = Vec::new();
+    let mut said = head.clone();
+    for change in pending.changes.values() {
+        let status = Status::ALL.iter().position(|status| *status == change.status).unwrap_or_default();
+        let line = format!(
+            "{} {status} {} {} {} {}\n",
+            hex::encode(change.job.as_bytes()),
+            u8::from(change.cancelling),
+            change.version,
+            change.queue,
+            change.tenant
+        );
+        if said.len() + line.len() > TOLD_AT_ONCE {
+            all.push(std::mem::replace(&mut said, head.clone()));
+        }
+        // Writing to a string cannot fail.
+        let _ = said.write_str(&line);
+    }
+    all.push(said);
+    all
+}
+
+/// What was heard.
+struct Heard {
+    node: i64,
+    is_ready: bool,
+    changes: Vec<Change>,
+}
+
+fn heard(said: &str) -> Option<Heard> {
+    let mut lines = said.lines();
+    let (node, is_ready) = lines.next()?.split_once(' ')?;
+    Some(Heard {
+        node: u64::from_str_radix(node, 16).ok()?.cast_signed(),
+        is_ready: is_ready == "1",
+        changes: lines.filter_map(change).collect(),
+    })
+}
+
+fn change(line: &str) -> Option<Change> {
+    let mut words = line.split(' ');
+    let mut id = [0; 16];
+    hex::decode_to_slice(words.next()?, &mut id).ok()?;
+    let status = *Status::ALL.get(words.next()?.parse::<usize>().ok()?)?;
+    let cancelling = words.next()? == "1";
+    let version = words.next()?.parse().ok()?;
+    let queue = QueueName::new(words.next()?).ok()?;
+    let tenant = Tenant::new(words.next()?).ok()?;
+    let job = JobId::from_bytes(id);
+    // The server that made the change has counted it.
+    let (fresh, at, ended) = (false, Timestamp::EPOCH, None);
+    Some(Change { tenant, job, queue, status, version, fresh, at, ended, view: None, cancelling, events: None })
+}
+
+/// Hears the other servers.
+pub(super) struct Listener {
+    pub(super) config: Config,
+    pub(super) channel: String,
+    pub(super) node: i64,
+    pub(super) observer: Arc<dyn Observer>,
+    /// Waiting claims look when this is told.
+    pub(super) rung: Arc<Notify>,
+}
+
+impl Listener {
+    /// Listens for as long as it is polled; `first` is told once it does for the first time.
+    pub(super) async fn keep_listening(&self, first: Arc<Notify>) {
+        loop {
+            if let Err(error) = self.listen(&first).await {
+                tracing::warn!(%error, "the connection that listens to other servers was lost");
+            }
+            tokio::time::sleep(LISTEN_AGAIN).await;
+        }
+    }
+
+    async fn listen(&self, first: &Notify) -> Result<(), tokio_postgres::Error> {
+        let (client, mut connection) = self.config.connect(NoTls).await?;
+        let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
+        let sql = format!("LISTEN \"{}\"", self.channel);
+        let mut listening = Box::pin(client.batch_execute(&sql));
+        let mut is_listening = false;
+        loop {
+            tokio::select! {
+                result = &mut listening, if !is_listening => {
+                    result?;
+                    is_listening = true;
+                    first.notify_one();
+                    // What was told before, or while nobody listened, has not been heard.
+                    self.rung.notify_one();
+                }
+                message = messages.next() => match message {
+                    Some(Ok(AsyncMessage::Notification(said))) => self.hear(said.payload()),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Err(error),
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    fn hear(&self, said: &str) {
+        let Some(heard) = heard(said) else {
+            tracing::warn!("another server told something that this version does not understand");
+            self.rung.notify_one();
+            return;
+        };
+        if heard.node == self.node {
+            return;
+        }
+        if !heard.changes.is_empty() {
+            self.observer.committed(&heard.changes);
+        }
+        if heard.is_ready {
+            self.rung.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longhaul_core::{Ids, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_heard_whole_however_much_it_is() {
+        let (ids, mut pending) = (Ids::seeded(1), Pending { is_ready: true, ..Pending::default() });
+        for number in 0..1_000 {
+            let job = JobId::fresh(&ids, Timestamp::EPOCH);
+            let status = Status::ALL[number % 5];
+            let tenant = Tenant::new(["a", "some-longer_name.x"][number % 2]).unwrap();
+            let cancelling = number % 3 == 0;
+            let change = Change {
+                tenant,
+                job,
+                queue: QueueName::default_queue(),
+                status,
+                version: number as u64,
+                view: None,
+                cancelling,
+                fresh: false,
+                at: Timestamp::EPOCH,
+                ended: None,
+                events: None,
+            };
+            pending.changes.insert(job, change);
+        }
+        let told = messages(&pending, -5);
+        assert!(told.len() > 1 && told.iter().all(|said| said.len() < 8_000));
+        let mut count = 0;
+        for said in told {
+            let heard = heard(&said).unwrap();
+            assert_eq!((heard.node, heard.is_ready), (-5, true));
+            for change in heard.changes {
+                let told = &pending.changes[&change.job];
+                assert_eq!((&change.tenant, change.status), (&told.tenant, told.status));
+                assert_eq!((change.version, change.cancelling), (told.version, told.cancelling));
+                count += 1;
+            }
+        }
+        assert_eq!(count, 1_000);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_not_heard() {
+        for said in ["", "zz", "12", "\u{0} 1\n"] {
+            assert!(heard(said).is_none());
+        }
+        assert!(heard("1 1\nzz\n").unwrap().changes.is_empty());
+    }
+}

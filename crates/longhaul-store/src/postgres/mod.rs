@@ -1,0 +1,227 @@
+//! The store for several servers: PostgreSQL, 15 or later.
+//!
+//! The rows are the truth, and their locks decide who may change them: each change locks a job's row, takes the step
+//! that [`longhaul_core::Job::step`] allows, and writes it in the same transaction. Nothing is kept in memory between
+//! transactions but what configuration says. What makes it fast is what makes the ledger fast: operations that gather
+//! while a transaction is under way share the next, and it costs a few statements whatever their number.
+//!
+//! - [`writer`] collects operations into batches, repeats and answers them; [`batch`] is what a transaction works on,
+//!   [`operations`], [`sweep`] and [`claims`] what it does, [`load`] and [`write`] its two ends.
+//! - [`reads`] answers everybody else, [`blobs`] keeps large payloads, [`rows`] turns rows into jobs and back.
+//! - [`nodes`] and [`doorbell`] are for the other servers: who lives, and what has changed.
+//!
+//! Time is the database's, unless a clock is handed in for tests: two servers agree on when a lease ends.
+
+mod batch;
+mod blobs;
+mod claims;
+mod columns;
+mod doorbell;
+mod explain;
+mod family;
+mod grant;
+mod load;
+mod migrate;
+mod names;
+mod nodes;
+mod operations;
+mod reads;
+mod rows;
+mod session;
+mod store;
+mod sweep;
+mod write;
+mod writer;
+
+use std::{
+    str::FromStr as _,
+    sync::{Arc, Mutex, atomic::AtomicI64},
+    time::Duration,
+};
+
+use deadpool_postgres::{Hook, Manager, ManagerConfig, Pool, RecyclingMethod};
+use longhaul_core::Span;
+pub use migrate::PostgresOpenError;
+use tokio::{
+    runtime::Runtime,
+    sync::{Notify, Semaphore, mpsc},
+    task::JoinSet,
+};
+use tokio_postgres::{Config, NoTls};
+
+use self::{
+    blobs::PgBlobs,
+    doorbell::{Doorbell, Listener},
+    explain::Seen,
+    grant::WayBack,
+    load::TimeSource,
+    names::Keys,
+    reads::Reads,
+    session::Session,
+    store::Store,
+    writer::{MAILBOX, Tools, Writer},
+};
+use crate::{JobStore, Observer, StoreClock, StoreError, ledger::Retention};
+
+/// How many reads run at once. Each holds a connection.
+const READS_AT_ONCE: usize = 8;
+
+/// Connections for the writer, the doorbell, the sign of life and uploads.
+const OTHER_CONNECTIONS: usize = 8;
+
+/// How every connection is set up. The statements are few and each walks an index that was made for it: a planner that
+/// has not yet counted the rows of a table that grew a moment ago must not choose otherwise. Whoever freezes in the
+/// middle of a transaction lets go of its locks.
+const SETTINGS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; \
+                        SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'";
+
+/// Where and how to keep jobs.
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    /// `postgres://user:password@host:port/database`, with whatever libpq's URLs may carry.
+    pub url: String,
+    /// What this server is called in the database, for people.
+    pub name: String,
+    /// How long what is left of an erased or expired job is remembered.
+    pub tombstones_for: Span,
+    /// How long what a job has streamed is kept after its end, when the job itself is kept longer.
+    pub deltas_for: Span,
+    /// Take the time from the clock that the store is given, instead of from the database. For tests: servers whose
+    /// clocks disagree would end each other's leases.
+    pub own_time: bool,
+}
+
+impl PostgresOptions {
+    /// In the database of this URL, with tombstones kept for thirty days and deltas for one.
+    pub fn at(url: impl Into<String>) -> Self {
+        let Retention { tombstones, deltas } = Retention::default();
+        Self {
+            url: url.into(),
+            name: format!("process {}", std::process::id()),
+            tombstones_for: tombstones,
+            deltas_for: deltas,
+            own_time: false,
+        }
+    }
+}
+
+/// Opens stores on PostgreSQL.
+pub struct PostgresStore;
+
+impl PostgresStore {
+    /// Connects, brings the tables to this version's format, and joins the other servers on the database. Leases that
+    /// servers which have ended have left are ended.
+    pub async fn open(
+        options: &PostgresOptions,
+        time: StoreClock,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Arc<dyn JobStore>, PostgresOpenError> {
+        let unusable = |error: &dyn std::fmt::Display| StoreError::Unavailable(format!("no threads: {error}"));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("store-postgres")
+            .enable_all()
+            .build()
+            .map_err(|error| unusable(&error))?;
+        let opening = runtime.spawn(open(options.clone(), time, observer, runtime.handle().clone()));
+        match opening.await {
+            Ok(Ok(mut store)) => {
+                store.runtime = Some(runtime);
+                Ok(Arc::new(store))
+            }
+            Ok(Err(error)) => Err(end(runtime, error)),
+            Err(error) => Err(end(runtime, unusable(&error).into())),
+        }
+    }
+}
+
+fn end(runtime: Runtime, error: PostgresOpenError) -> PostgresOpenError {
+    runtime.shutdown_background();
+    error
+}
+
+fn pool(config: &Config) -> Result<Pool, PostgresOpenError> {
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_config(config.clone(), NoTls, recycling);
+    let set_up = Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {
+        Box::pin(async move { client.batch_execute(SETTINGS).await.map_err(deadpool_postgres::HookError::Backend) })
+    });
+    Pool::builder(manager)
+        .max_size(READS_AT_ONCE + OTHER_CONNECTIONS)
+        .post_create(set_up)
+        .runtime(deadpool_postgres::Runtime::Tokio1)
+        .create_timeout(Some(Duration::from_secs(5)))
+        .wait_timeout(Some(Duration::from_secs(30)))
+        .build()
+        .map_err(|error| PostgresOpenError::Url(error.to_string()))
+}
+
+async fn open(
+    options: PostgresOptions,
+    time: StoreClock,
+    observer: Arc<dyn Observer>,
+    runtime: tokio::runtime::Handle,
+) -> Result<Store, PostgresOpenError> {
+    let mut config = Config::from_str(&options.url).map_err(|error| PostgresOpenError::Url(error.to_string()))?;
+    config.connect_timeout(Duration::from_secs(5));
+    if config.get_application_name().is_none() {
+        config.application_name("longhaul");
+    }
+    let pool = pool(&config)?;
+    let session = Session::new(pool.get().await.map_err(|error| PostgresOpenError::Unreachable(error.into()))?);
+    let keys: Keys = migrate::migrate(&session).await?;
+    let source = if options.own_time { TimeSource::Clock(time.clock.clone()) } else { TimeSource::Database };
+    let node = time.ids.random().cast_signed();
+    nodes::say(&session, &source, node, &options.name).await?;
+    drop(session);
+
+    let (way_back, rung, doorbell) = (Arc::<WayBack>::default(), Arc::<Notify>::default(), Arc::<Doorbell>::default());
+    let seen = Arc::<Seen>::default();
+    let (writer, mailbox) = mpsc::channel(MAILBOX);
+    let tools = Tools {
+        pool: pool.clone(),
+        time: time.clone(),
+        source: source.clone(),
+        node,
+        keys: keys.clone(),
+        deltas_for: options.deltas_for,
+        seen: seen.clone(),
+        observer: observer.clone(),
+        doorbell: doorbell.clone(),
+        way_back: way_back.clone(),
+        rung: rung.clone(),
+    };
+    let mut beside = JoinSet::new();
+    beside.spawn({
+        let (pool, channel) = (pool.clone(), keys.channel());
+        async move { doorbell.keep_ringing(&pool, &channel, node).await }
+    });
+    let listening = Arc::new(Notify::new());
+    let listener = Listener { config, channel: keys.channel(), node, observer, rung };
+    beside.spawn({
+        let listening = listening.clone();
+        async move { listener.keep_listening(listening).await }
+    });
+    beside.spawn({
+        let (pool, clock, name) = (pool.clone(), time.clock.clone(), options.name.clone());
+        async move { nodes::keep_saying(&pool, &source, &*clock, node, &name).await }
+    });
+    // What is told from now on is heard.
+    listening.notified().await;
+    // It ends by itself, once it is told to or nobody is left to tell it.
+    runtime.spawn(Writer::new(tools, mailbox).run());
+    let store = Store {
+        writer,
+        reads: Reads { pool: pool.clone(), places: Arc::new(Semaphore::new(READS_AT_ONCE)) },
+        blobs: PgBlobs { pool: pool.clone(), runtime, node, way_back },
+        pool,
+        node,
+        tombstones_for: options.tombstones_for,
+        seen,
+        next_forget: Arc::new(AtomicI64::new(0)),
+        beside: Mutex::new(beside),
+        runtime: None,
+    };
+    store.sweep().await?;
+    Ok(store)
+}

@@ -1,0 +1,1 @@
+SELECT parent_no FROM abandoned ORDER BY parent_no LIMIT 100 FOR UPDATE SKIP LOCKED

@@ -1,0 +1,1 @@
+DELETE FROM document_part WHERE tenant = $1 AND id = $2 AND part = $3 RETURNING digest, size

@@ -1,0 +1,1 @@
+DELETE FROM blob_pin WHERE digest = ANY ($1) AND node = $2 AND pins <= 0

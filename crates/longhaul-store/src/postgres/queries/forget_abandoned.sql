@@ -1,0 +1,1 @@
+DELETE FROM abandoned WHERE parent_no = ANY ($1)

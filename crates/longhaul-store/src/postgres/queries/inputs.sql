@@ -1,0 +1,1 @@
+SELECT no, data, digest, size FROM input WHERE no = ANY ($1)

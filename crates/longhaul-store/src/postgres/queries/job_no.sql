@@ -1,0 +1,1 @@
+SELECT no FROM job WHERE tenant = $1 AND id = $2

@@ -1,0 +1,1 @@
+SELECT tenant, spec FROM kind ORDER BY tenant, name

@@ -1,0 +1,2 @@
+SELECT id, tenant, name, scopes, secret_hash, created_at, expires_at, revoked_at
+FROM api_key WHERE id = ANY ($1) ORDER BY id FOR UPDATE

@@ -1,0 +1,1 @@
+UPDATE node SET alive_until = 0 WHERE id = $1

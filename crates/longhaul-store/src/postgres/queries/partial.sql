@@ -1,0 +1,1 @@
+SELECT no, last_delta_seq FROM job WHERE tenant = $1 AND id = $2

@@ -1,0 +1,1 @@
+SELECT no, phase FROM job WHERE no = ANY ($1)

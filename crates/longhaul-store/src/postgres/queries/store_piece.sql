@@ -1,0 +1,1 @@
+INSERT INTO blob_chunk (body, place, data) VALUES ($1, $2, $3)

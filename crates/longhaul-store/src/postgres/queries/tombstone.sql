@@ -1,0 +1,1 @@
+SELECT status, finished_at, erased FROM tombstone WHERE tenant = $1 AND id = $2

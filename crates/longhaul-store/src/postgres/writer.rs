@@ -1,0 +1,409 @@
+//! The writer: its mailbox, its batches, and the claims that wait in it.
+//!
+//! Operations that gather while a transaction is under way share the next one. A transaction that another server was in
+//! the way of is repeated; one whose connection was lost before the commit was sent is repeated on another connection;
+//! and when it was lost after that, the database is asked what became of it. An operation that the database refuses
+//! fails alone: the others of its batch are carried out without it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use deadpool_postgres::Pool;
+use longhaul_core::{QueueName, Span, Tenant, Timestamp};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::{
+    batch::{Batch, Needs},
+    claims::{self, Served, Shares},
+    doorbell::Doorbell,
+    explain::Seen,
+    family,
+    grant::{Grant, Returned, WayBack},
+    load::{self, TimeSource},
+    names::Keys,
+    operations::Operation,
+    session::{Fault, Session, Trouble, store_error, trouble},
+    write,
+};
+use crate::{Change, Claim, Observer, Outcome, StoreClock, StoreError};
+
+/// How many operations wait at most before callers are told to come back later.
+pub(super) const MAILBOX: usize = 8_192;
+
+/// How many operations go into one batch: bounds the time that the first of them waits for the last.
+const BATCH_MOST: usize = 1_024;
+
+/// How often a transaction is repeated that others were in the way of.
+const TRIES_MOST: u32 = 8;
+
+/// How long a server that does not answer is waited for before callers are told so.
+const PATIENCE: Span = Span::from_secs(10);
+
+/// How long to wait before trying again to reach a server.
+const BETWEEN_TRIES: Span = Span::from_millis(100);
+
+/// How often waiting claims look for themselves: a doorbell that was not heard costs this much, and no job.
+const POLL: Span = Span::from_secs(1);
+
+pub(super) type ClaimAnswer = oneshot::Sender<Result<Grant, StoreError>>;
+
+pub(super) enum Message {
+    Run(Box<dyn Operation>),
+    Claim(Claim, ClaimAnswer),
+    Limit(QueueName, Option<u32>, oneshot::Sender<()>),
+    Weigh(Tenant, u32, oneshot::Sender<()>),
+    Close(oneshot::Sender<()>),
+}
+
+struct Waiting {
+    claim: Claim,
+    answer: ClaimAnswer,
+}
+
+/// What the writer works with.
+pub(super) struct Tools {
+    pub(super) pool: Pool,
+    pub(super) time: StoreClock,
+    pub(super) source: TimeSource,
+    pub(super) node: i64,
+    pub(super) keys: Keys,
+    pub(super) deltas_for: Span,
+    pub(super) seen: Arc<Seen>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) doorbell: Arc<Doorbell>,
+    pub(super) way_back: Arc<WayBack>,
+    /// Somebody says that there may be something to claim.
+    pub(super) rung: Arc<Notify>,
+}
+
+pub(super) struct Writer {
+    tools: Tools,
+    mailbox: mpsc::Receiver<Message>,
+    session: Option<Session>,
+    waiting: VecDeque<Waiting>,
+    limits: Arc<BTreeMap<QueueName, Option<u32>>>,
+    /// Whose turn it is.
+    shares: Arc<Shares>,
+    /// There may be more for the waiting claims than fitted into the last batch.
+    more_to_lease: bool,
+}
+
+/// What came of a transaction that was committed.
+struct Committed {
+    changes: Vec<Change>,
+    is_ready: bool,
+    granted: Vec<Served>,
+    shares: Arc<Shares>,
+    more: bool,
+}
+
+/// Why a transaction was not.
+enum Failure {
+    /// The same may be done again at once.
+    Conflict(StoreError),
+    /// The connection is gone; nothing was committed.
+    Away(StoreError),
+    /// The connection was lost while this transaction was being committed.
+    Unknown(String, Box<Committed>, StoreError),
+    /// It cannot be done.
+    Final(StoreError),
+}
+
+impl Writer {
+    pub(super) fn new(tools: Tools, mailbox: mpsc::Receiver<Message>) -> Self {
+        Self {
+            tools,
+            mailbox,
+            session: None,
+            waiting: VecDeque::new(),
+            limits: Arc::default(),
+            shares: Arc::default(),
+            more_to_lease: false,
+        }
+    }
+
+    /// Runs until it is told to close, or nobody can tell it anything any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            let mut messages = Vec::new();
+            if !self.more_to_lease && !self.gather(&mut messages).await {
+                return;
+            }
+            while messages.len() < BATCH_MOST
+                && let Ok(next) = self.mailbox.try_recv()
+            {
+                messages.push(next);
+            }
+            let closing = self.carry_out(messages).await;
+            if !closing.is_empty() {
+                self.session = None;
+                for done in closing {
+                    // Whoever asked may have stopped waiting.
+                    let _ = done.send(());
+                }
+                return;
+            }
+        }
+    }
+
+    /// Waits for something to do; false when nobody can ask for anything any more.
+    async fn gather(&mut self, messages: &mut Vec<Message>) -> bool {
+        self.waiting.retain(|waiting| !waiting.answer.is_closed());
+        let poll = async {
+            if self.waiting.is_empty() { std::future::pending().await } else { self.tools.time.clock.sleep(POLL).await }
+        };
+        tokio::select! {
+            message = self.mailbox.recv() => match message {
+                Some(message) => messages.push(message),
+                None => return false,
+            },
+            () = self.tools.way_back.came() => {}
+            () = self.tools.rung.notified(), if !self.waiting.is_empty() => {}
+            () = poll => {}
+        }
+        true
+    }
+
+    /// One batch: runs the operations, serves waiting claims, commits, answers.
+    async fn carry_out(&mut self, messages: Vec<Message>) -> Vec<oneshot::Sender<()>> {
+        let (mut operations, mut limited, mut closing) = (Vec::new(), Vec::new(), Vec::new());
+        // What has come back by now was let go before any of these was asked.
+        let returned = self.tools.way_back.take();
+        for message in messages {
+            match message {
+                Message::Run(operation) => operations.push(operation),
+                Message::Claim(claim, answer) => self.waiting.push_back(Waiting { claim, answer }),
+                Message::Limit(queue, concurrency, done) => {
+                    Arc::make_mut(&mut self.limits).insert(queue, concurrency);
+                    limited.push(done);
+                }
+                Message::Weigh(tenant, weight, done) => {
+                    Arc::make_mut(&mut self.shares).weights.insert(tenant, weight.max(1));
+                    limited.push(done);
+                }
+                Message::Close(done) => closing.push(done),
+            }
+        }
+        self.waiting.retain(|waiting| !waiting.answer.is_closed());
+        self.more_to_lease = false;
+        let claims: Vec<Claim> = if closing.is_empty() {
+            self.waiting.iter().map(|waiting| waiting.claim.clone()).collect()
+        } else {
+            Vec::new()
+        };
+        if !(operations.is_empty() && claims.is_empty() && returned.is_empty()) {
+            match self.commit(&mut operations, &claims, &returned).await {
+                Ok(committed) => self.settle(operations, committed),
+                Err(Failure::Final(error)) if operations.len() > 1 => {
+                    tracing::warn!(%error, "a batch is refused; its operations are carried out one by one");
+                    self.one_by_one(operations, &returned).await;
+                }
+                Err(failure) => self.refuse(operations, &claims, returned, failure.error()),
+            }
+        }
+        for done in limited {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(());
+        }
+        closing
+    }
+
+    /// So that one operation which the database refuses does not take the others with it.
+    async fn one_by_one(&mut self, operations: Vec<Box<dyn Operation>>, returned: &Returned) {
+        if let Err(failure) = self.commit(&mut Vec::new(), &[], returned).await {
+            tracing::error!(error = %failure.error(), "what has come back could not be seen to");
+        }
+        for operation in operations {
+            let mut one = vec![operation];
+            match self.commit(&mut one, &[], &Returned::default()).await {
+                Ok(committed) => self.settle(one, committed),
+                Err(failure) => one.into_iter().for_each(|operation| operation.answer(Err(&failure.error()))),
+            }
+        }
+        // The claims that wait are served next.
+        self.more_to_lease = !self.waiting.is_empty();
+    }
+
+    fn settle(&mut self, operations: Vec<Box<dyn Operation>>, committed: Committed) {
+        operations.into_iter().for_each(|operation| operation.answer(Ok(())));
+        let mut waiting: Vec<Option<Waiting>> = self.waiting.drain(..).map(Some).collect();
+        for Served { index, leased } in committed.granted {
+            if let Some(waiting) = waiting.get_mut(index).and_then(Option::take) {
+                // Whoever claimed may have gone: then the grant is dropped here, and comes back.
+                let _ = waiting.answer.send(Ok(Grant::new(leased, self.tools.way_back.clone())));
+            }
+        }
+        self.waiting = waiting.into_iter().flatten().collect();
+        self.more_to_lease = committed.more;
+        self.shares = committed.shares;
+        if !committed.changes.is_empty() {
+            self.tools.observer.committed(&committed.changes);
+        }
+        if committed.is_ready || !committed.changes.is_empty() {
+            self.tools.doorbell.ring(&committed.changes, committed.is_ready);
+        }
+    }
+
+    fn refuse(&mut self, operations: Vec<Box<dyn Operation>>, claims: &[Claim], returned: Returned, error: StoreError) {
+        tracing::error!(%error, "a batch could not be committed");
+        self.tools.way_back.put(returned);
+        operations.into_iter().for_each(|operation| operation.answer(Err(&error)));
+        for waiting in self.waiting.drain(..claims.len().min(self.waiting.len())) {
+            // Whoever claimed may have gone.
+            let _ = waiting.answer.send(Err(error.clone()));
+        }
+    }
+
+    /// Carries out a batch until it is committed, or it is clear that it cannot be.
+    async fn commit(
+        &mut self,
+        operations: &mut Vec<Box<dyn Operation>>,
+        claims: &[Claim],
+        returned: &Returned,
+    ) -> Result<Committed, Failure> {
+        let mut patience = PATIENCE.as_millis() / BETWEEN_TRIES.as_millis();
+        let mut tries = 0;
+        loop {
+            let failure = match self.once(operations, claims, returned).await {
+                Ok(committed) => return Ok(committed),
+                Err(failure) => failure,
+            };
+            match failure {
+                Failure::Conflict(error) => {
+                    tries += 1;
+                    if tries == TRIES_MOST {
+                        return Err(Failure::Final(error));
+                    }
+                    tracing::debug!(%error, tries, "a transaction is repeated");
+                }
+                Failure::Away(error) => {
+                    self.session = None;
+                    patience = patience.saturating_sub(1);
+                    if patience == 0 {
+                        return Err(Failure::Away(error));
+                    }
+                    tokio::time::sleep(BETWEEN_TRIES.into()).await;
+                }
+                Failure::Unknown(transaction, committed, error) => {
+                    self.session = None;
+                    if self.was_committed(&transaction, &error).await? {
+                        return Ok(*committed);
+                    }
+                }
+                Failure::Final(error) => return Err(Failure::Final(error)),
+            }
+        }
+    }
+
+    /// Carries a batch out once, in one transaction.
+    async fn once(
+        &mut self,
+        operations: &mut [Box<dyn Operation>],
+        claims: &[Claim],
+        returned: &Returned,
+    ) -> Result<Committed, Failure> {
+        let session = match self.session.take().filter(|session| !session.is_closed()) {
+            Some(session) => session,
+            None => match self.tools.pool.get().await {
+                Ok(object) => Session::new(object),
+                Err(error) => return Err(Failure::Away(error.into())),
+            },
+        };
+        let result = match self.work(&session, operations, claims, returned).await {
+            Ok((transaction, committed)) => match session.batch("COMMIT").await {
+                Ok(()) => Ok(committed),
+                Err(error) if session.is_closed() || trouble(&error) == Trouble::Away => match transaction {
+                    Some(transaction) => Err(Failure::Unknown(transaction, committed.into(), store_error(&error))),
+                    None => Err(Failure::Away(store_error(&error))),
+                },
+                Err(error) => Err(Failure::of(error.into())),
+            },
+            Err(fault) => Err(Failure::of(fault)),
+        };
+        if result.is_ok() || (!session.is_closed() && session.batch("ROLLBACK").await.is_ok()) {
+            self.session = Some(session);
+        } else {
+            session.discard();
+        }
+        result
+    }
+
+    /// Everything but the commit. Names the transaction when it has written anything.
+    async fn work(
+        &self,
+        session: &Session,
+        operations: &mut [Box<dyn Operation>],
+        claims: &[Claim],
+        returned: &Returned,
+    ) -> Result<(Option<String>, Committed), Fault> {
+        let Tools { time, source, node, keys, deltas_for, seen, observer, .. } = &self.tools;
+        let mut needs = Needs::default();
+        returned.held.iter().for_each(|held| needs.held(held));
+        operations.iter().for_each(|operation| operation.needs(&mut needs));
+        load::begin(session, &needs, !claims.is_empty(), keys.claims()).await?;
+        let mut batch = Batch::new(Timestamp::EPOCH, *node, time.ids.clone(), self.limits.clone(), *deltas_for);
+        load::fill(session, source, &needs, &mut batch).await?;
+        for claim in claims {
+            if seen.saw(claim, batch.now) {
+                batch.writes.claimants.push(claim.clone());
+            }
+        }
+        for held in &returned.held {
+            // A lease that has been lost meanwhile needs no release.
+            let _ = batch.finish(held, &Outcome::Released);
+        }
+        operations.iter_mut().for_each(|operation| operation.run(&mut batch));
+        let wanted: Vec<&Claim> = claims.iter().collect();
+        let mut shares = self.shares.clone();
+        let (granted, more) =
+            claims::serve(session, &mut batch, &wanted, &mut shares, |queue| keys.limit(queue)).await?;
+        family::cancel_abandoned(session, &mut batch).await?;
+        let mut transaction = None;
+        if !batch.is_empty() || !returned.unpinned.is_empty() {
+            transaction = Some(write::batch(session, &batch, &returned.unpinned).await?);
+        }
+        let (changes, is_ready) = batch.changes(&**observer);
+        Ok((transaction, Committed { changes, is_ready, granted, shares, more }))
+    }
+
+    /// Asks what became of a transaction whose connection was lost while it was being committed.
+    async fn was_committed(&self, transaction: &str, error: &StoreError) -> Result<bool, Failure> {
+        for _ in 0..PATIENCE.as_millis() / BETWEEN_TRIES.as_millis() {
+            if let Ok(object) = self.tools.pool.get().await {
+                let session = Session::new(object);
+                let asked = session.row(include_str!("queries/transaction_status.sql"), &[&transaction]).await;
+                let status = asked.ok().flatten().and_then(|row| row.try_get::<_, Option<String>>(0).ok().flatten());
+                match status.as_deref() {
+                    Some("committed") => return Ok(true),
+                    Some("aborted") => return Ok(false),
+                    Some(_) | None => {}
+                }
+            }
+            tokio::time::sleep(BETWEEN_TRIES.into()).await;
+        }
+        Err(Failure::Away(error.clone()))
+    }
+}
+
+impl Failure {
+    fn of(fault: Fault) -> Self {
+        match fault {
+            Fault::Store(error) => Failure::Final(error),
+            Fault::Database(error) => match trouble(&error) {
+                Trouble::Conflict => Failure::Conflict(store_error(&error)),
+                Trouble::Away => Failure::Away(store_error(&error)),
+                Trouble::Full | Trouble::Wrong => Failure::Final(store_error(&error)),
+            },
+        }
+    }
+
+    fn error(&self) -> StoreError {
+        match self {
+            Failure::Conflict(error) | Failure::Away(error) | Failure::Unknown(_, _, error) | Failure::Final(error) => {
+                error.clone()
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Opening a database, and what is answered when it misbehaves.
+
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use futures::future::{join, join_all};
+use longhaul_core::{EventKind, Ids, KindSpec, LogLevel, testing::ManualClock};
+use longhaul_store::{
+    JobQuery, JobStore, PostgresOpenError, PostgresOptions, PostgresStore, StoreClock, StoreError, Unobserved,
+    conformance::{World, claim, kind, tenant},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{UnixListener, UnixStream},
+};
+
+use crate::{Postgres, options, server::Database};
+
+fn time(seed: u64) -> StoreClock {
+    StoreClock { clock: Arc::new(ManualClock::default()), ids: Arc::new(Ids::seeded(seed)) }
+}
+
+async fn open(options: &PostgresOptions) -> Result<Arc<dyn JobStore>, PostgresOpenError> {
+    PostgresStore::open(options, time(3), Arc::new(Unobserved)).await
+}
+
+#[tokio::test]
+async fn servers_that_start_at_once_on_an_empty_database_all_open_it() {
+    let database = Database::new().await;
+    let options = options(&database);
+    let opened = join_all((0..5).map(|seed| PostgresStore::open(&options, time(seed), Arc::new(Unobserved)))).await;
+    for store in opened {
+        assert_eq!(store.unwrap().kinds().await, Ok(vec![]));
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+    let database = Database::new().await;
+    open(&options(&database)).await.unwrap().close().await;
+    database.run("INSERT INTO schema_version (version) VALUES (99)").await;
+    let Err(PostgresOpenError::Newer { found: 99, known: 1 }) = open(&options(&database)).await else {
+        panic!("not refused")
+    };
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_is_named() {
+    let refused = async |url: &str| open(&PostgresOptions::at(url)).await.err().unwrap().to_string();
+    assert!(refused("postgres://[").await.contains("URL"));
+    let nobody = TempDir::new().unwrap();
+    let url = format!("postgres://longhaul@{}/nobody", nobody.path().display().to_string().replace('/', "%2F"));
+    assert!(refused(&url).await.contains("cannot be reached"));
+    let database = Database::new().await;
+    let url = format!("{}?options=-csearch_path%3Dnowhere", database.url());
+    assert!(refused(&url).await.contains("search path"));
+}
+
+#[tokio::test]
+async fn stores_in_two_schemas_of_a_database_are_apart() {
+    let database = Database::new().await;
+    database.run("CREATE SCHEMA a; CREATE SCHEMA \"B-b\"").await;
+    let at = |schema: &str| PostgresOptions {
+        own_time: true,
+        ..PostgresOptions::at(format!("{}?options=-csearch_path%3D{schema}", database.url()))
+    };
+    let (a, b) = (open(&at("a")).await.unwrap(), open(&at("%22B-b%22")).await.unwrap());
+    let world = World::with(Postgres(database.clone())).await;
+    let spec = KindSpec { name: kind("mine"), ..spec() };
+    a.put_kind(&tenant(), spec).await.unwrap();
+    assert_eq!(b.kinds().await, Ok(vec![]));
+    world.submit(world.spec()).await;
+    for store in [a, b] {
+        assert_eq!(store.jobs(JobQuery::newest(tenant(), 9)).await.unwrap().jobs, []);
+    }
+}
+
+fn spec() -> KindSpec {
+    KindSpec {
+        name: kind("other"),
+        description: None,
+        input_schema: None,
+        output_schema: None,
+        queue: None,
+        max_attempts: None,
+        backoff: None,
+        timeout_s: None,
+    }
+}
+
+#[tokio::test]
+async fn leases_are_on_the_databases_time() {
+    let database = Database::new().await;
+    let store = open(&PostgresOptions { own_time: false, ..options(&database) }).await.unwrap();
+    let world = World::with(Postgres(database.clone())).await;
+    let id = world.submit(world.spec()).await;
+    let lease = store.claim(claim(1)).await.unwrap()[0].view.job.lease().unwrap().clone();
+    assert_eq!(lease.expires_at.since(lease.since), longhaul_store::conformance::LEASE);
+    assert!(lease.since > world.now(), "the clock that was handed in stands at the beginning of 2026");
+    assert_eq!(store.sweep().await.unwrap().next, Some(lease.expires_at));
+    assert!(world.job(id).await.lease().is_some());
+}
+
+#[tokio::test]
+async fn what_the_database_refuses_fails_alone() {
+    let database = Database::new().await;
+    let world = World::with(Postgres(database.clone())).await;
+    database.run("ALTER TABLE kind ADD CHECK (name <> 'poison')").await;
+    let specs = [world.spec(), world.spec()];
+    let submits = join_all(specs.iter().map(|spec| world.submit_all(vec![spec.clone()], None)));
+    let (default, poison) = (tenant(), KindSpec { name: kind("poison"), ..spec() });
+    let (refused, submits) = join(world.store.put_kind(&default, poison), submits).await;
+    assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
+    assert!(submits.iter().all(Result::is_ok), "{submits:?}");
+    assert_eq!(world.take(claim(9)).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_dies_while_it_commits_is_asked_what_became_of_that() {
+    let database = Database::new().await;
+    let world = World::with(Postgres(database.clone())).await;
+    // The connection dies within the commit, before that is done: nothing has happened, and all is done again.
+    let sql = "
+        CREATE SEQUENCE deaths;
+        CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          IF nextval('deaths') <= 2 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+          RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER dies AFTER INSERT ON job DEFERRABLE INITIALLY DEFERRED
+          FOR EACH ROW EXECUTE FUNCTION die()";
+    database.run(sql).await;
+    let id = world.submit(world.spec()).await;
+    assert_eq!(world.history(id).await, ["job.queued"]);
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_not_made_again() {
+    let database = Database::new().await;
+    let between = Between::new(&database.socket());
+    let url = database.url().replace(&percent(&database.socket()), &percent(between.directory.path()));
+    let serving = between.serve();
+    let work = async {
+        let options = PostgresOptions { own_time: true, ..PostgresOptions::at(url) };
+        let store = open(&options).await.unwrap();
+        let world = World::with(Postgres(database.clone())).await;
+        world.submit(world.spec()).await;
+        let held = store.claim(claim(1)).await.unwrap().remove(0).held;
+        between.swallows.store(true, Ordering::SeqCst);
+        let log = EventKind::Log { level: LogLevel::Info, message: "once".into() };
+        store.tell(held.clone(), vec![log]).await.unwrap();
+        assert!(!between.swallows.load(Ordering::SeqCst), "an answer was lost");
+        assert_eq!(world.history(held.job).await, ["job.queued", "job.running", "job.log"]);
+    };
+    tokio::select! {
+        () = work => {}
+        _ = serving => panic!("nobody is served any more"),
+    }
+}
+
+fn percent(path: &Path) -> String {
+    path.display().to_string().replace('/', "%2F")
+}
+
+/// Stands between a client and the database, and swallows the answer to a commit when it is told to.
+struct Between {
+    directory: TempDir,
+    listener: UnixListener,
+    server: std::path::PathBuf,
+    swallows: Arc<AtomicBool>,
+}
+
+impl Between {
+    fn new(server: &Path) -> Self {
+        let server = server.join(".s.PGSQL.5432");
+        let directory = TempDir::new().unwrap();
+        let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
+        Self { directory, listener, server, swallows: Arc::default() }
+    }
+
+    async fn serve(&self) -> io::Result<()> {
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            let (client, _) = self.listener.accept().await?;
+            let server = UnixStream::connect(&self.server).await?;
+            connections.spawn(pass_on(client, server, self.swallows.clone()));
+        }
+    }
+}
+
+async fn pass_on(mut client: UnixStream, mut server: UnixStream, swallows: Arc<AtomicBool>) -> io::Result<()> {
+    let (mut asked, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let said = &asked[..read?];
+                server.write_all(said).await?;
+                let is_commit = said.windows(7).any(|word| word == b"COMMIT\0");
+                if said.is_empty() || (is_commit && swallows.swap(false, Ordering::SeqCst)) {
+                    // Once it is answered it is done. The answer goes nowhere.
+                    return server.read(&mut answered).await.map(drop);
+                }
+            }
+            read = server.read(&mut answered) => {
+                let said = &answered[..read?];
+                if said.is_empty() {
+                    return Ok(());
+                }
+                client.write_all(said).await?;
+            }
+        }
+    }
+}
