@@ -221,11 +221,12 @@ impl GatewayError {
         match (&self.failure, &self.provider) {
             (Failure::UnknownModel(_), _) => 404,
             (Failure::WrongUse { .. }, _) => 400,
-            (Failure::Timeout { .. } | Failure::Deadline, _) => 504,
+            // Whatever else ends an attempt leaves an error behind: without one it was a time-out.
+            (Failure::Timeout { .. } | Failure::Deadline, _) | (Failure::BudgetSpent, None) => 504,
             (Failure::Open { .. } | Failure::Full, _) => 503,
             (Failure::Limited { .. } | Failure::Park { .. }, _) => 429,
             (Failure::Provider | Failure::BudgetSpent, Some(error)) => status_of(error),
-            (Failure::Provider | Failure::BudgetSpent, None) => 502,
+            (Failure::Provider, None) => 502,
         }
     }
 }

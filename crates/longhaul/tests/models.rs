@@ -104,10 +104,10 @@ fn three_lines_make_a_useful_model() {
 }
 
 #[test]
-fn without_a_file_there_is_the_simulated_model() {
+fn without_a_file_there_are_the_built_in_and_the_simulated_model() {
     let loaded = loaded("", &[]);
     let names: Vec<&String> = loaded.settings.gateway.models.keys().collect();
-    assert_eq!(names, ["sim"]);
+    assert_eq!(names, ["local", "sim"]);
     assert!(loaded.settings.gateway.models["sim"].cache.is_none());
 }
 

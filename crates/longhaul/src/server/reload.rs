@@ -27,6 +27,9 @@ pub(super) struct Reload {
     /// What the server was started with, and the models that are in force.
     current: Settings,
     file: Option<PathBuf>,
+    /// The state of the file that is in force: taken before the server says that it listens, so that whoever changes the
+    /// file then is heard.
+    seen: Stamp,
     hangups: Signal,
 }
 
@@ -38,12 +41,12 @@ impl Reload {
         current: Settings,
         file: Option<PathBuf>,
     ) -> std::io::Result<Self> {
-        Ok(Self { sources, gateway, current, file, hangups: signal(SignalKind::hangup())? })
+        let seen = file.as_ref().and_then(|file| stamp_of(std::fs::metadata(file)));
+        Ok(Self { sources, gateway, current, file, seen, hangups: signal(SignalKind::hangup())? })
     }
 
     /// Runs until the server stops.
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        let mut seen = self.stamp().await;
         loop {
             let asked = tokio::select! {
                 () = stop.cancelled() => return,
@@ -52,16 +55,15 @@ impl Reload {
             };
             let stamp = self.stamp().await;
             // A file that is gone for a moment is being replaced.
-            if asked || (stamp != seen && stamp.is_some()) {
-                seen = stamp;
+            if asked || (stamp != self.seen && stamp.is_some()) {
+                self.seen = stamp;
                 self.reload().await;
             }
         }
     }
 
     async fn stamp(&self) -> Stamp {
-        let metadata = tokio::fs::metadata(self.file.as_ref()?).await.ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
+        stamp_of(tokio::fs::metadata(self.file.as_ref()?).await)
     }
 
     async fn reload(&mut self) {
@@ -87,6 +89,11 @@ impl Reload {
             }
         }
     }
+}
+
+fn stamp_of(metadata: std::io::Result<std::fs::Metadata>) -> Stamp {
+    let metadata = metadata.ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 fn same_but_models(one: &Settings, other: &Settings) -> bool {

@@ -438,8 +438,12 @@ pub(crate) async fn job_json(app: &App, view: &JobView) -> Result<Vec<u8>, Probl
             Some(Blocker::QueueFull { .. }) => Some(StatusReason::Blocked),
             _ => reason,
         },
-        position: match &blocker {
-            Some(Blocker::Turn { ahead, .. }) => *ahead,
+        position: match (&blocker, reason) {
+            (Some(Blocker::Turn { ahead, .. }), _) => *ahead,
+            // Also what is held back knows its place.
+            (Some(_), Some(StatusReason::Ready)) => {
+                engine.store().queue_position(&job.spec.tenant, job.spec.id).await?
+            }
             _ => None,
         },
     };
