@@ -131,13 +131,8 @@ impl DirBlobs {
     }
 
     fn file_of(&self, digest: &[u8; 32]) -> PathBuf {
-        Self::file_in(&self.root, digest)
-    }
-
-    /// Where a blob of the directory `root` is.
-    pub(crate) fn file_in(root: &Path, digest: &[u8; 32]) -> PathBuf {
         let name = hex::encode(digest);
-        root.join(&name[..2]).join(name)
+        self.root.join(&name[..2]).join(name)
     }
 
     fn writer(&self) -> io::Result<DirWriter> {

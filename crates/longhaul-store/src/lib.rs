@@ -29,4 +29,4 @@ pub use memory::MemoryStore;
 pub use port::*;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
-pub use sqlite::{Fault, OpenError, SqliteOptions, SqliteStore, Verified, verify};
+pub use sqlite::{OpenError, SqliteOptions, SqliteStore};

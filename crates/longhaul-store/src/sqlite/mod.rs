@@ -6,7 +6,6 @@
 //!
 //! - [`open`] makes the directory, takes the lock, migrates.
 //! - [`backing`] finds rows for the ledger, [`write`] stores its batches, [`reads`] answers everybody else.
-//! - [`verify`] audits a directory that nobody uses.
 //! - [`rows`] turns rows into jobs and events and back.
 
 mod backing;
@@ -15,7 +14,6 @@ mod open;
 mod plans;
 mod reads;
 mod rows;
-mod verify;
 mod write;
 
 use std::{path::PathBuf, sync::Arc};
@@ -23,7 +21,6 @@ use std::{path::PathBuf, sync::Arc};
 use longhaul_core::Span;
 pub use open::OpenError;
 use rusqlite::ffi::ErrorCode;
-pub use verify::{Fault, Verified, verify};
 
 use crate::{
     JobStore, Observer, StoreClock, StoreError,

@@ -98,27 +98,6 @@ pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
     Ok(Opened { writer, database, lock })
 }
 
-/// A directory that is ours to look at, and only that: nothing in it is made, migrated or written back.
-pub(super) fn look(directory: &Path) -> Result<(File, Connection), OpenError> {
-    let database = directory.join("longhaul.db");
-    if !database.is_file() {
-        let error = io::Error::new(io::ErrorKind::NotFound, "there is no longhaul.db in it");
-        return Err(OpenError::Directory { directory: directory.to_owned(), error });
-    }
-    let lock = lock(directory)?;
-    let found = format_of(&database).map_err(StoreError::from)?;
-    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-    if found > known {
-        return Err(OpenError::Newer { directory: directory.to_owned(), found, known });
-    }
-    if found < known {
-        let why = format!("it has format {found}, and this version checks format {known}: start the server on it once");
-        return Err(OpenError::Directory { directory: directory.to_owned(), error: io::Error::other(why) });
-    }
-    let reader = open_reader(&database).map_err(StoreError::from)?;
-    Ok((lock, reader))
-}
-
 /// Looked at before anything is changed, and through a connection that cannot change anything, not even write back
 /// what a crash has left in the log: a newer version's file stays exactly as it is.
 fn format_of(database: &Path) -> rusqlite::Result<u32> {
