@@ -29,4 +29,4 @@ pub use memory::MemoryStore;
 pub use port::*;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
-pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
+pub use sqlite::{Check, Fault, OpenError, SqliteOptions, SqliteStore, Verification};
