@@ -86,7 +86,7 @@ class Real(unittest.TestCase):
         for model in ["smol", "smol-anthropic"]:
             with self.subTest(model):
                 with client.messages.stream(
-                    model=model, max_tokens=12, temperature=0, messages=[{"role": "user", "content": "What is the capital of France?"}]
+                    model=model, max_tokens=12, messages=[{"role": "user", "content": "What is the capital of France?"}]
                 ) as stream:
                     self.assertTrue("".join(stream.text_stream))
 

@@ -178,7 +178,9 @@ pub(crate) fn failure_of(error: &GatewayError) -> Failure {
         (F::Provider | F::BudgetSpent, Some(provider)) => Failure::from(&**provider),
         (F::Limited { .. } | F::Park { .. }, _) => own("rate_limit_exceeded"),
         (F::Timeout { .. } | F::Deadline, _) => own("timeout"),
-        (F::Open { .. } | F::Full | F::BudgetSpent | F::Provider, _) => own(error.code()),
+        // No word of a provider's, and no more tries: what was tried was cut off by the clock.
+        (F::BudgetSpent, None) => Failure { status: 504, ..own("timeout") },
+        (F::Open { .. } | F::Full | F::Provider, _) => own(error.code()),
     }
 }
 
