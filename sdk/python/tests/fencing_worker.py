@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 from longhaul import Context, Worker
@@ -16,8 +17,10 @@ async def fenced(ctx: Context) -> str:
     with Path(os.environ["LONGHAUL_EFFECTS"]).open("a") as file:
         file.write(f"{ctx.job_id} {worker.name} {ctx._attempt.lease}\n")
     if worker.name.startswith("victim"):
-        # Long enough to be stopped in here; over at once when it goes on, since time has passed meanwhile.
-        await asyncio.sleep(3.0)
+        # It is stopped in here, and comes back when it goes on.
+        continued = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCONT, continued.set)
+        await continued.wait()
     return worker.name
 
 

@@ -24,7 +24,6 @@ from .errors import (
     PermissionDeniedError,
     RateLimitError,
     ServerError,
-    StreamTrimmed,
     WaitTimeout,
 )
 from .models import Event, Job
@@ -62,7 +61,6 @@ __all__ = [
     "RateLimitError",
     "ServerError",
     "StepError",
-    "StreamTrimmed",
     "SyncContext",
     "Task",
     "TaskMetrics",

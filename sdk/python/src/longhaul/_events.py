@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 
 import aiohttp
 
 from ._transport import Answer, Transport, backoff, refusal
-from .errors import ConnectionFailed, StreamTrimmed
+from .errors import ConnectionFailed
 from .models import Event, EventPage
+
+log = logging.getLogger("longhaul")
 
 TERMINAL = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
 """After these nothing follows."""
@@ -90,7 +93,7 @@ async def _sse(response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
                 if data:
                     parsed = json.loads("\n".join(data))
                     if kind == "stream.trimmed":
-                        raise StreamTrimmed(str(parsed.get("message") or "some of these events are not kept any more"))
+                        log.warning("output of %s is not kept any more: %s", parsed.get("job_id"), parsed)
                     if "seq" in parsed:
                         yield Event.model_validate(parsed)
                 kind, data = "", []

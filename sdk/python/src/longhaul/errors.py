@@ -124,10 +124,6 @@ class JobCancelled(JobError):
     """The job was cancelled."""
 
 
-class StreamTrimmed(LonghaulError):
-    """Events that were asked for are not kept any more."""
-
-
 _BY_STATUS: dict[int, type[APIError]] = {
     400: BadRequestError,
     401: AuthenticationError,
