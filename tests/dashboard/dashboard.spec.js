@@ -48,7 +48,7 @@ test("a provider that breaks opens its breaker, and a reset lets it answer again
 
   await upstream.begin();
   await page.getByRole("link", { name: "Models", exact: true }).click();
-  await model.getByRole("button", { name: "reset breaker of first" }).click();
+  await model.getByRole("button", { name: "Reset breaker of first" }).click();
   await expect(model.locator(".badge.good")).toContainText("closed");
   expect((await ask()).choices[0].message.content).toContain("simulated");
 });
@@ -56,9 +56,9 @@ test("a provider that breaks opens its breaker, and a reset lets it answer again
 test("a breaker is opened and closed by hand", async ({ page, server }) => {
   await page.goto(`${server.url}/ui/models`);
   const model = page.getByRole("region", { name: "smart" });
-  await model.getByRole("button", { name: "open breaker of first" }).click();
+  await model.getByRole("button", { name: "Open breaker of first" }).click();
   await expect(model.locator(".badge.bad")).toContainText("open · by hand");
-  await model.getByRole("button", { name: "closed breaker of first" }).click();
+  await model.getByRole("button", { name: "Close breaker of first" }).click();
   await expect(model.locator(".badge.good")).toContainText("closed · by hand");
 });
 
@@ -138,7 +138,7 @@ test("the main actions are reached and done with the keyboard alone", async ({ p
   await expect(page.getByText("retry of")).toBeVisible();
 
   await page.goto(`${server.url}/ui/models`);
-  await reach(page.getByRole("button", { name: "open breaker of first" }));
+  await reach(page.getByRole("button", { name: "Open breaker of first" }));
   await page.keyboard.press("Enter");
   await expect(page.getByRole("region", { name: "smart" }).locator(".badge.bad")).toContainText("open");
 });

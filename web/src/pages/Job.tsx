@@ -174,6 +174,11 @@ function asCurl(job: Job): string {
 }
 
 function told(event: JobEvent): string {
+  if (event.type === "job.layer") {
+    // Drawn in full above.
+    const { model, target, attempts, took_us } = event.data as unknown as CallRecord;
+    return `${model} → ${target ?? "nothing"}, ${attempts} ${attempts === 1 ? "call" : "calls"}, ${duration(took_us / 1_000)}`;
+  }
   const text = JSON.stringify(event.data);
   return text === "{}" ? "" : text;
 }

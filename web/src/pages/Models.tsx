@@ -112,6 +112,8 @@ function Model({ name }: { name: string }) {
   );
 }
 
+const HANDS = { open: "Open", closed: "Close", auto: "Reset" } as const;
+
 function TargetCard({ model, target }: { model: string; target: Target }) {
   const client = useQueryClient();
   const set = useMutation({
@@ -138,8 +140,8 @@ function TargetCard({ model, target }: { model: string; target: Target }) {
         <div className="row">
           <Status status={target.breaker} reason={target.breaker_mode === "auto" ? null : `by hand`} />
           {(["open", "closed", "auto"] as const).map((state) => (
-            <button key={state} onClick={() => set.mutate(state)} disabled={set.isPending} aria-label={`${state === "auto" ? "reset" : state} breaker of ${target.name}`}>
-              {state === "auto" ? "Reset" : state === "open" ? "Open" : "Close"}
+            <button key={state} onClick={() => set.mutate(state)} disabled={set.isPending} aria-label={`${HANDS[state]} breaker of ${target.name}`}>
+              {HANDS[state]}
             </button>
           ))}
         </div>

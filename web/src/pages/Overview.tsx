@@ -45,13 +45,11 @@ export function Overview() {
         <span className="faint">the last {Math.round(stats.window_s)} s</span>
       </div>
       <Alerts stats={stats} breakers={breakers} />
-      <section className="grid" aria-label="Figures">
+      <section className="grid figures" aria-label="Figures">
         <Figure name="Throughput" value={`${rate(jobs.ended_per_s)} /s`} note={`${rate(jobs.submitted_per_s)} /s submitted`} />
         <Figure name="Running" value={count(jobs.running)} note={`${count(jobs.queued)} queued`} />
         <Figure name="Latency p50" value={duration(latency.total.p50)} note={`p95 ${duration(latency.total.p95)} · p99 ${duration(latency.total.p99)}`} />
-        <Figure name="Errors" value={percent(jobs.error_rate)} note={`${count(jobs.failed)} failed`} tint={(jobs.error_rate ?? 0) > 0.01 ? "bad" : ""} />
-        <Figure name="Fallbacks" value={percent(jobs.fallback_rate)} note="answers not by the first target" />
-        <Figure name="Cache hits" value={percent(jobs.hit_rate)} note="answers without a call" />
+        <Figure name="Failed" value={count(jobs.failed)} note={`${count(jobs.cancelled)} cancelled`} />
         <Figure name="Tokens" value={count(jobs.input_tokens + jobs.output_tokens)} note={`${count(jobs.input_tokens)} in · ${count(jobs.output_tokens)} out`} />
         <Figure name="Cost" value={dollars(jobs.cost_microusd)} note="of what ended" />
       </section>

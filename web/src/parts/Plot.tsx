@@ -10,6 +10,8 @@ export interface Line {
 
 /** How much of the past a plot shows, in seconds. */
 const SPAN_S = 300;
+/** And at least, so that the first points do not stand alone on a scale of milliseconds. */
+const LEAST_S = 60;
 
 function clock(seconds: number): string {
   return new Date(seconds * 1_000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -42,8 +44,8 @@ export function Plot({ label, times, lines, unit }: { label: string; times: numb
           height: 190,
           cursor: { drag: { x: false, y: false } },
           legend: { live: false },
-          scales: { x: { range: (_, __, max) => [max - SPAN_S, max] }, y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
-          axes: [{ ...axis, values: (_, marks) => marks.map(clock) }, { ...axis, size: 56, values: (_, marks) => marks.map((mark) => `${mark}${unit}`) }],
+          scales: { x: { range: (_, min, max) => [Math.max(max - SPAN_S, Math.min(min, max - LEAST_S)), max] }, y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
+          axes: [{ ...axis, space: 72, values: (_, marks) => marks.map(clock) }, { ...axis, size: 56, values: (_, marks) => marks.map((mark) => `${mark}${unit}`) }],
           series: [{}, ...lines.map((line) => ({ label: line.name, stroke: color(line.color), width: 2, points: { show: false } }))],
         },
         [times, ...lines.map((line) => line.values)],

@@ -90,7 +90,7 @@ export function rate(number: number): string {
 }
 
 export function dollars(microusd: number): string {
-  return `$${(microusd / 1_000_000).toFixed(microusd < 1_000_000 ? 4 : 2)}`;
+  return `$${(microusd / 1_000_000).toFixed(microusd >= 1_000_000 ? 2 : microusd >= 10_000 || microusd === 0 ? 4 : 6)}`;
 }
 
 export function pretty(value: unknown): string {
