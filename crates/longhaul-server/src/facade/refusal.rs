@@ -24,7 +24,8 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// Why there is no answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
-    failure: Failure,
+    /// Boxed, so that a `Result` with a refusal in it stays small.
+    failure: Box<Failure>,
     retry_after: Option<Duration>,
     /// Whether the SDKs shall try again by themselves; unset leaves it to them.
     should_retry: Option<bool>,
@@ -35,7 +36,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// A refusal that no other try of the same request can mend.
     pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        let failure = Failure { status, code: Some(code.to_owned()), message: message.into(), param: None };
+        let failure = Box::new(Failure { status, code: Some(code.to_owned()), message: message.into(), param: None });
         Self { failure, retry_after: None, should_retry: Some(false), record: None, headers: HeaderMap::new() }
     }
 
@@ -59,12 +60,12 @@ impl Refusal {
             422 => 400,
             status => status,
         };
-        let failure = Failure {
+        let failure = Box::new(Failure {
             status,
             code: Some(code.as_str().to_owned()),
             message,
             param: problem.errors().first().map(|error| error.pointer.trim_start_matches('/').to_owned()),
-        };
+        });
         let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut kept = headers.clone();
         for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::RETRY_AFTER] {
@@ -120,7 +121,7 @@ impl IntoResponse for Refusal {
 impl From<RequestError> for Refusal {
     fn from(error: RequestError) -> Self {
         Self {
-            failure: Failure::from(&error),
+            failure: Box::new(Failure::from(&error)),
             retry_after: None,
             should_retry: Some(false),
             record: None,
@@ -156,7 +157,7 @@ impl From<Code> for Refusal {
 
 impl From<GatewayError> for Refusal {
     fn from(error: GatewayError) -> Self {
-        let failure = failure_of(&error);
+        let failure = Box::new(failure_of(&error));
         let retry_after = error.retry_after();
         let should_retry = should_retry(&error, retry_after);
         Self { failure, retry_after, should_retry, record: Some(error.record), headers: HeaderMap::new() }
@@ -193,10 +194,7 @@ fn should_retry(error: &GatewayError, retry_after: Option<Duration>) -> Option<b
     match error.class() {
         ErrorClass::Throttled => Some(retry_after.is_some_and(|wait| wait <= WAIT_MOST)),
         ErrorClass::Transient if error.record.retries > 0 => Some(false),
-        ErrorClass::Transient => match retry_after {
-            Some(wait) => Some(wait <= WAIT_MOST),
-            None => None,
-        },
+        ErrorClass::Transient => retry_after.map(|wait| wait <= WAIT_MOST),
         ErrorClass::Caller | ErrorClass::Permanent | ErrorClass::Unsupported => Some(false),
     }
 }

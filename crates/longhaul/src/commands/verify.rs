@@ -39,8 +39,8 @@ pub(crate) struct VerifyArguments {
 }
 
 pub(crate) fn run(arguments: &VerifyArguments, _: &Environment, screen: &mut Screen) -> anyhow::Result<Exit> {
-    let found = SqliteStore::verify(&arguments.directory)
-        .map_err(|error| UsageError(format!("cannot verify: {error}")))?;
+    let found =
+        SqliteStore::verify(&arguments.directory).map_err(|error| UsageError(format!("cannot verify: {error}")))?;
     if arguments.json {
         screen.line(in_json(&found).to_string())?;
     } else {
