@@ -231,7 +231,8 @@ async fn answer(stream: &mut TcpStream, fault: Fault, streamed: bool) -> io::Res
             json(stream, "429 Too Many Requests", "retry-after: 1\r\n", body).await?;
         }
         Fault::ServerError => {
-            let body = r#"{"error":{"message":"The server had an error","type":"server_error","param":null,"code":null}}"#;
+            let body =
+                r#"{"error":{"message":"The server had an error","type":"server_error","param":null,"code":null}}"#;
             json(stream, "500 Internal Server Error", "", body).await?;
         }
         Fault::Reset => {
@@ -241,7 +242,8 @@ async fn answer(stream: &mut TcpStream, fault: Fault, streamed: bool) -> io::Res
             return Ok(false);
         }
         Fault::Drip => {
-            let text = if streamed { format!("{EVENTS_HEAD}{}", chunk(EVENTS[0])) } else { json_text("200 OK", "", WHOLE) };
+            let text =
+                if streamed { format!("{EVENTS_HEAD}{}", chunk(EVENTS[0])) } else { json_text("200 OK", "", WHOLE) };
             for byte in text.as_bytes() {
                 stream.write_all(std::slice::from_ref(byte)).await?;
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -256,8 +258,9 @@ async fn answer(stream: &mut TcpStream, fault: Fault, streamed: bool) -> io::Res
         Fault::GzipBomb => {
             let kind = if streamed { "text/event-stream" } else { "application/json" };
             let length = MEMBER.len() << 10;
-            let head =
-                format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-encoding: gzip\r\ncontent-length: {length}\r\n\r\n");
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-encoding: gzip\r\ncontent-length: {length}\r\n\r\n"
+            );
             stream.write_all(head.as_bytes()).await?;
             for _ in 0..1_024 {
                 stream.write_all(MEMBER).await?;

@@ -35,8 +35,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// A refusal that no other try of the same request can mend.
     pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        let failure =
-            Failure { status, code: Some(code.to_owned()), message: message.into(), param: None };
+        let failure = Failure { status, code: Some(code.to_owned()), message: message.into(), param: None };
         Self { failure, retry_after: None, should_retry: Some(false), record: None, headers: HeaderMap::new() }
     }
 

@@ -68,9 +68,8 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(openai::responses::stored::cancel))
         .routes(routes!(openai::responses::stored::input_items))
         .layer(axum::middleware::from_fn(openai::words));
-    let anthropic = OpenApiRouter::new()
-        .routes(routes!(anthropic::create))
-        .layer(axum::middleware::from_fn(anthropic::words));
+    let anthropic =
+        OpenApiRouter::new().routes(routes!(anthropic::create)).layer(axum::middleware::from_fn(anthropic::words));
     let ours = rest.merge(bulk).merge(uploads);
     let all = OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(ours).merge(openai).merge(anthropic);
     all.layer(Extension(DepthLimit(limits.json_depth)))

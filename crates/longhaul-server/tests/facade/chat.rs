@@ -98,7 +98,8 @@ async fn refusals_have_openais_shape_and_say_whether_to_try_again() {
     let (answer, error) = refused("/v1/chat/completions", hello("hang")).await;
     assert_eq!((answer.status, &error["code"]), (504, &json!("timeout")));
 
-    let (answer, error) = refused("/v1/chat/completions", json!({"model": "sim", "messages": "x".repeat(70_000)})).await;
+    let (answer, error) =
+        refused("/v1/chat/completions", json!({"model": "sim", "messages": "x".repeat(70_000)})).await;
     assert_eq!((answer.status, &error["code"]), (413, &json!("payload_too_large")));
     assert_eq!(answer.header("connection"), "close");
 
@@ -124,10 +125,9 @@ async fn a_cut_stream_ends_with_an_error_in_its_data() {
 #[tokio::test]
 async fn respond_async_answers_with_a_receipt_whose_job_holds_the_answer() {
     let stage = Stage::open().await;
-    for (path, body) in [
-        ("/v1/chat/completions", hello("sim")),
-        ("/v1/embeddings", json!({"model": "vectors", "input": ["a", "b"]})),
-    ] {
+    for (path, body) in
+        [("/v1/chat/completions", hello("sim")), ("/v1/embeddings", json!({"model": "vectors", "input": ["a", "b"]}))]
+    {
         let receipt = stage.post_with(path, &body, &[("prefer", "respond-async")]).await;
         assert_eq!(receipt.status, 202, "{}", receipt.text());
         let id = receipt.json()["job_id"].as_str().unwrap().to_owned();

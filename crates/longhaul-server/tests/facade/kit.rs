@@ -128,8 +128,7 @@ impl Stage {
         let options = EngineOptions::default();
         let engine = Engine::start(options, store, hub, executors, schemas, clock, ids).await.unwrap();
         let limits = Limits { facade_body: 64 * 1024, ..Limits::default() };
-        let app =
-            App::new(engine.clone(), gateway.clone(), KeyRing::default(), limits, Arc::new(NoTasks), Vec::new());
+        let app = App::new(engine.clone(), gateway.clone(), KeyRing::default(), limits, Arc::new(NoTasks), Vec::new());
         let router = application(app, &ServeOptions { open_documents: true, ..ServeOptions::default() }).unwrap();
         Self { router, engine, gateway }
     }

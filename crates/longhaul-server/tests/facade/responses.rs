@@ -170,8 +170,7 @@ async fn a_conversation_goes_on_over_several_responses() {
     assert_eq!(ended(&stage, &second).await["status"], "completed");
     let third = stage.post("/v1/responses", &go_on("Three.", &second)).await;
     let items = stage.get(&format!("/v1/responses/{}/input_items?order=asc", id(&third))).await.json();
-    let said: Vec<&str> =
-        items["data"].as_array().unwrap().iter().map(|item| item["role"].as_str().unwrap()).collect();
+    let said: Vec<&str> = items["data"].as_array().unwrap().iter().map(|item| item["role"].as_str().unwrap()).collect();
     assert_eq!(said, ["user", "assistant", "user", "assistant", "user"], "{items}");
     let lost = stage.post("/v1/responses", &go_on("Four.", "resp_00000000000000000000000000000000")).await;
     assert_eq!((lost.status, &lost.json()["error"]["code"]), (400, &json!("previous_response_not_found")));

@@ -54,8 +54,8 @@ impl Executor for Chat {
     }
 
     async fn run(&self, job: &JobContext) -> Result<Completed, Failure> {
-        let ChatCall { model, delivery, request, .. } = decode_request(job.input())
-            .map_err(|error| Failure::permanent("input_unreadable", error.to_string()))?;
+        let ChatCall { model, delivery, request, .. } =
+            decode_request(job.input()).map_err(|error| Failure::permanent("input_unreadable", error.to_string()))?;
         let options = call::options(job);
         let request = Arc::new(request);
         let (response, record) = match delivery {

@@ -60,7 +60,8 @@ impl Response {
             },
         });
         let output = json!({"type": "object", "description": "A `response`."});
-        let mut kind = spec::kind(super::RESPONSE, "Answers in the background, as OpenAI's responses do.", input, output);
+        let mut kind =
+            spec::kind(super::RESPONSE, "Answers in the background, as OpenAI's responses do.", input, output);
         kind.max_attempts = Some(1);
         Self { kind, gateway }
     }
@@ -137,8 +138,8 @@ impl Executor for Response {
     }
 
     async fn run(&self, job: &JobContext) -> Result<Completed, Failure> {
-        let mut call = decode_request(job.input())
-            .map_err(|error| Failure::permanent("input_unreadable", error.to_string()))?;
+        let mut call =
+            decode_request(job.input()).map_err(|error| Failure::permanent("input_unreadable", error.to_string()))?;
         go_on(&mut call, &OwnShelf(job)).await.map_err(|error| match error {
             HistoryError::Request(error) => {
                 Failure::permanent(error.code.unwrap_or("invalid_request"), error.to_string())

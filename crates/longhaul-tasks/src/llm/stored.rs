@@ -102,7 +102,6 @@ impl StoredResponse {
     }
 }
 
-
 /// Where the responses of one tenant are found.
 #[async_trait]
 pub trait Shelf: Send + Sync {

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use longhaul_gateway::settings::{
     Access, BreakerSettings, CacheSettings, Canned, Choose, Flavor, LimitSettings, ModelSettings, Preset, Price,
-    ProviderSettings, RetrySettings, Scenario, Secret as ProviderSecret, Serves, StreamSettings, TargetSettings, Trip, Wire,
+    ProviderSettings, RetrySettings, Scenario, Secret as ProviderSecret, Serves, StreamSettings, TargetSettings, Trip,
+    Wire,
 };
 use longhaul_gateway::{GatewaySettings, LOCAL_MODEL, PoolSettings};
 

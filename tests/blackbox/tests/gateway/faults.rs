@@ -72,7 +72,8 @@ fn judge(reply: &longhaul_testkit::client::Reply, statuses: &[u16], streamed: bo
     let text = reply.text();
     if streamed && reply.status == 200 {
         let ends = text.trim_end().lines().last().unwrap_or_default().contains("\"error\"");
-        return (!ends || text.contains("[DONE]")).then(|| format!("a broken stream that does not say so: {text:.300}"));
+        return (!ends || text.contains("[DONE]"))
+            .then(|| format!("a broken stream that does not say so: {text:.300}"));
     }
     let is_error = reply.json()["error"]["message"].is_string();
     let fits = statuses.contains(&reply.status) && is_error;

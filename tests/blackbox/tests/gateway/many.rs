@@ -31,7 +31,10 @@ fn allow_open_files(count: usize) {
     let pid = std::process::id().to_string();
     let limit = format!("--nofile={count}:{count}");
     let raised = std::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status();
-    assert!(raised.is_ok_and(|status| status.success()), "cannot have {count} open files: run as root, or raise the limit");
+    assert!(
+        raised.is_ok_and(|status| status.success()),
+        "cannot have {count} open files: run as root, or raise the limit"
+    );
 }
 
 async fn at_once(count: usize) {

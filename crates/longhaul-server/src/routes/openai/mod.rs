@@ -8,12 +8,7 @@ pub(crate) mod embeddings;
 pub(crate) mod models;
 pub(crate) mod responses;
 
-use axum::{
-    extract::Request,
-    http::HeaderMap,
-    middleware::Next,
-    response::Response,
-};
+use axum::{extract::Request, http::HeaderMap, middleware::Next, response::Response};
 use bytes::Bytes;
 use longhaul_core::Caller;
 use longhaul_engine::JobRequest;

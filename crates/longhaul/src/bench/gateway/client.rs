@@ -54,7 +54,12 @@ impl Connection {
     }
 
     /// Sends a question and reads the answer to its end. `piece` sees what came, as it came.
-    pub(super) async fn ask(&mut self, question: &[u8], shape: Shape, mut piece: impl FnMut(&[u8])) -> anyhow::Result<()> {
+    pub(super) async fn ask(
+        &mut self,
+        question: &[u8],
+        shape: Shape,
+        mut piece: impl FnMut(&[u8]),
+    ) -> anyhow::Result<()> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => {

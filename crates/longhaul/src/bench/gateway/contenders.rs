@@ -63,7 +63,9 @@ pub(super) async fn start(plan: &GatewayPlan, shapes: &[Shape]) -> anyhow::Resul
             list.push(Contender { name: "nginx", address, pid: child.id() });
             processes.push(child);
         }
-        None => missing = Some("nginx is not installed (Debian: apt-get install nginx-light), so it is left out".into()),
+        None => {
+            missing = Some("nginx is not installed (Debian: apt-get install nginx-light), so it is left out".into())
+        }
     }
     let config = directory.path().join("longhaul.toml");
     std::fs::write(&config, configuration(upstream, shapes))?;

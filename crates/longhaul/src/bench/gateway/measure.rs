@@ -21,8 +21,7 @@ const WARM_UP: Duration = Duration::from_millis(250);
 const PACED: Shape = Shape { bytes: 16 * 1_024, streamed: true, pace: Duration::from_millis(2) };
 
 pub(super) async fn run(plan: &GatewayPlan, screen: &mut Screen) -> anyhow::Result<GatewayReport> {
-    let shapes =
-        [Shape::whole(1_024), Shape::whole(16 * 1_024), Shape::streamed(1_024), Shape::streamed(16 * 1_024)];
+    let shapes = [Shape::whole(1_024), Shape::whole(16 * 1_024), Shape::streamed(1_024), Shape::streamed(16 * 1_024)];
     let all: Vec<Shape> = shapes.iter().copied().chain([PACED]).collect();
     let contenders = contenders::start(plan, &all).await?;
     if let Some(missing) = &contenders.missing {

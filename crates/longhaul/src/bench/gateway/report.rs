@@ -88,7 +88,14 @@ impl GatewayReport {
     #[must_use]
     pub fn tables(&self) -> Vec<Table> {
         let of = |subjects: &'static [&'static str]| self.rows.iter().filter(|row| subjects.contains(&row.subject));
-        let mut throughput = Table::new(&["THROUGHPUT, calls/s", ">direct", ">nginx", ">longhaul", ">longhaul / nginx", ">CPU, µs a call"]);
+        let mut throughput = Table::new(&[
+            "THROUGHPUT, calls/s",
+            ">direct",
+            ">nginx",
+            ">longhaul",
+            ">longhaul / nginx",
+            ">CPU, µs a call",
+        ]);
         for row in of(&["throughput"]) {
             let rate = |way| row.median(way, |turn| turn.calls_per_s);
             let ratio = rate("longhaul").zip(rate("nginx")).map(|(ours, theirs)| ours / theirs);
@@ -102,7 +109,8 @@ impl GatewayReport {
                 shown(cpu, 0),
             ]);
         }
-        let mut latency = Table::new(&["ONE CONNECTION, ms", ">direct p50", ">nginx adds", ">longhaul adds", ">and at p99"]);
+        let mut latency =
+            Table::new(&["ONE CONNECTION, ms", ">direct p50", ">nginx adds", ">longhaul adds", ">and at p99"]);
         for row in of(&["latency", "cache hit"]) {
             let (p50, p99) = (|way| row.median(way, |turn| turn.p50_ms), |way| row.median(way, |turn| turn.p99_ms));
             let added = |way| p50(way).zip(p50("direct")).map(|(way, direct)| way - direct);
@@ -149,7 +157,8 @@ mod tests {
     #[test]
     fn medians_are_taken_over_the_turns_of_one_way() {
         let mut row = Row::new("latency", "1 KB whole".to_owned(), 1);
-        let turn = |p50_ms| Turn { calls_per_s: 1.0, p50_ms, p99_ms: 1.0, piece_p50_ms: None, piece_p99_ms: None, cpu_s: 0.0 };
+        let turn =
+            |p50_ms| Turn { calls_per_s: 1.0, p50_ms, p99_ms: 1.0, piece_p50_ms: None, piece_p99_ms: None, cpu_s: 0.0 };
         for p50_ms in [3.0, 1.0, 2.0] {
             row.add("direct", turn(p50_ms));
             row.add("nginx", turn(p50_ms * 2.0));

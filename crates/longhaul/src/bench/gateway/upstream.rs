@@ -61,7 +61,8 @@ async fn connection(mut stream: TcpStream) -> std::io::Result<()> {
                 stream.write_all(answer).await?;
             }
             (true, true) => {
-                let answer = answers.entry(format!("{}-s", shape.model())).or_insert_with(|| streamed_at_once(shape).into());
+                let answer =
+                    answers.entry(format!("{}-s", shape.model())).or_insert_with(|| streamed_at_once(shape).into());
                 stream.write_all(answer).await?;
             }
             (true, false) => paced(&mut stream, shape).await?,
@@ -130,7 +131,8 @@ async fn paced(stream: &mut TcpStream, shape: Shape) -> std::io::Result<()> {
     for _ in 0..shape.bytes / PIECE_BYTES {
         ticks.tick().await;
         let mark = char::from(TIME_MARK);
-        let content = format!(r#"{{"content":"{mark}{:0TIME_DIGITS$}{mark} words of a piece, like any other."}}"#, wall_nanos());
+        let content =
+            format!(r#"{{"content":"{mark}{:0TIME_DIGITS$}{mark} words of a piece, like any other."}}"#, wall_nanos());
         stream.write_all(&chunk(&event(&shape, &content, "null"))).await?;
     }
     stream.write_all(&end(&shape)).await

@@ -13,7 +13,9 @@ use longhaul_engine::JobRequest;
 use longhaul_gateway::{CallOptions, CallRecord};
 use longhaul_providers::{
     protocol::Delivery,
-    responses::facade::{ResponseStreamEncoder, ResponsesCall, Status, decode_request, encode_pending, encode_response},
+    responses::facade::{
+        ResponseStreamEncoder, ResponsesCall, Status, decode_request, encode_pending, encode_response,
+    },
 };
 use longhaul_tasks::llm::{
     self,

@@ -30,12 +30,7 @@ use crate::{
 const PING: Duration = Duration::from_secs(15);
 
 /// The events of a response behind `after`, or all.
-pub(super) async fn events(
-    app: &App,
-    tenant: &Tenant,
-    job: JobId,
-    after: Option<u64>,
-) -> Result<Response, Refusal> {
+pub(super) async fn events(app: &App, tenant: &Tenant, job: JobId, after: Option<u64>) -> Result<Response, Refusal> {
     let (_, stored) = found(app, tenant, &response_id(job)).await?;
     let (stamp, call) = marks(job, &stored)?;
     let follow = app.engine().follow(tenant, job, 0).await?;

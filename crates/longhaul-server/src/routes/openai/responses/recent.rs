@@ -119,11 +119,8 @@ fn name_of(caller: &Caller, body: &[u8]) -> Name {
 async fn among_jobs(app: &App, caller: &Caller, body: &Bytes, now: Timestamp) -> Result<Option<JobId>, StoreError> {
     let Ok(kind) = KindName::new(llm::RESPONSE) else { return Ok(None) };
     let tenant = &caller.tenant;
-    let mut query = JobQuery {
-        kind: Some(kind),
-        created_after: Some(now - REMEMBERED),
-        ..JobQuery::newest(tenant.clone(), 200)
-    };
+    let mut query =
+        JobQuery { kind: Some(kind), created_after: Some(now - REMEMBERED), ..JobQuery::newest(tenant.clone(), 200) };
     let mut looked_at = 0;
     loop {
         let page = app.engine().jobs(query.clone()).await?;
