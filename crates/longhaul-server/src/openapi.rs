@@ -108,6 +108,7 @@ fn shared(method: &str, path: &str, operation: &Value) -> Vec<(&'static str, &'s
         statuses.push(("415", "The body is not of the media type that this route reads."));
     }
     if is_facade(operation) {
+        statuses.push(("404", "There is no such model, or no such thing."));
         statuses
             .push(("429", "A limit of the configuration or of the provider; `Retry-After` says when to come again."));
         statuses.push(("502", "The provider failed."));
