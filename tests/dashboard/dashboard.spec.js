@@ -49,8 +49,9 @@ test("a provider that breaks opens its breaker, and a reset lets it answer again
   await upstream.begin();
   await page.getByRole("link", { name: "Models", exact: true }).click();
   await model.getByRole("button", { name: "Reset breaker of first" }).click();
+  await expect(model.locator(".badge.warn")).toContainText("half_open");
+  for (let probe = 0; probe < 2; probe += 1) expect((await ask()).choices[0].message.content).toContain("simulated");
   await expect(model.locator(".badge.good")).toContainText("closed");
-  expect((await ask()).choices[0].message.content).toContain("simulated");
 });
 
 test("a breaker is opened and closed by hand", async ({ page, server }) => {
@@ -60,6 +61,8 @@ test("a breaker is opened and closed by hand", async ({ page, server }) => {
   await expect(model.locator(".badge.bad")).toContainText("open · by hand");
   await model.getByRole("button", { name: "Close breaker of first" }).click();
   await expect(model.locator(".badge.good")).toContainText("closed · by hand");
+  await model.getByRole("button", { name: "Reset breaker of first" }).click();
+  await expect(model.locator(".badge.good")).not.toContainText("by hand");
 });
 
 test("the page tells that the server is gone, comes back with it, and has lost nothing", async ({ page, server }) => {

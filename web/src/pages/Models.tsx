@@ -112,8 +112,6 @@ function Model({ name }: { name: string }) {
   );
 }
 
-const HANDS = { open: "Open", closed: "Close", auto: "Reset" } as const;
-
 function TargetCard({ model, target }: { model: string; target: Target }) {
   const client = useQueryClient();
   const set = useMutation({
@@ -125,6 +123,13 @@ function TargetCard({ model, target }: { model: string; target: Target }) {
       }),
     onSettled: () => client.invalidateQueries({ queryKey: ["stack", model] }),
   });
+  const held = target.breaker_mode !== "auto";
+  const hands = [
+    { name: "Open", state: "open", idle: false },
+    { name: "Close", state: "closed", idle: false },
+    // From a hand back to the results; from an open breaker that nobody holds to probes, now rather than when its time is over.
+    { name: "Reset", state: held ? "auto" : "half_open", idle: !held && target.breaker === "closed" },
+  ];
   // A stream's stack holds the stack of its attempts: the whole and the outer call are told by the layers within.
   const within = target.stream_layers.filter((layer, index, all) => layer.layer !== "stack" && all.findLastIndex((other) => other.layer === layer.layer) === index);
   const whole = target.layers.filter((layer) => layer.layer !== "stack").concat(within);
@@ -139,9 +144,9 @@ function TargetCard({ model, target }: { model: string; target: Target }) {
         </strong>
         <div className="row">
           <Status status={target.breaker} reason={target.breaker_mode === "auto" ? null : `by hand`} />
-          {(["open", "closed", "auto"] as const).map((state) => (
-            <button key={state} onClick={() => set.mutate(state)} disabled={set.isPending} aria-label={`${HANDS[state]} breaker of ${target.name}`}>
-              {HANDS[state]}
+          {hands.map(({ name, state, idle }) => (
+            <button key={name} onClick={() => set.mutate(state)} disabled={set.isPending || idle} aria-label={`${name} breaker of ${target.name}`}>
+              {name}
             </button>
           ))}
         </div>
