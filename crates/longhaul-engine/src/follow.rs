@@ -47,7 +47,7 @@ pub struct Follow {
     at: u64,
     /// The store is read before the ring is.
     reads_store: bool,
-    /// It has given something from the ring, and so can be said to have kept up.
+    /// It has caught up with the ring, and so can be said to lag when it does not keep up.
     is_live: bool,
     is_over: bool,
     ready: VecDeque<Followed>,
@@ -137,7 +137,10 @@ impl Follow {
                     self.ready.push_back(Followed::Lagged);
                 }
             }
-            Taken::Nothing => return false,
+            Taken::Nothing => {
+                self.is_live = true;
+                return false;
+            }
         }
         true
     }

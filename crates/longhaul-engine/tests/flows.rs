@@ -10,6 +10,7 @@ use kit::{actor, echo, stage};
 use longhaul_core::{DEPTH_MOST, KindName, OnChildFailure, Span, Status, StepName, Wait};
 use longhaul_engine::{Completed, Completion, FieldError, Finding, Flaw, JobRequest, Rejected, RemoteClaim};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 fn flow(children: Vec<JobRequest>) -> JobRequest {
     JobRequest { children, ..JobRequest::of("flow", "{}") }
@@ -165,7 +166,7 @@ async fn a_deadline_reaches_the_children() {
 async fn children_that_an_attempt_takes_in_are_taken_in_once_and_waited_for_without_a_worker() {
     let parent = actor("parent", |job, _| {
         Box::pin(async move {
-            let children = ["1", "2", "3"].map(|n| JobRequest::of("echo", n)).to_vec();
+            let children = ["1", "2", "3"].map(|n| JobRequest::of("patient", n)).to_vec();
             let ids = job.spawn(name("parts"), children).await?;
             let done = job.wait_for_children().await?;
             assert_eq!(done.iter().map(|child| child.job).collect::<Vec<_>>(), ids);
@@ -177,8 +178,20 @@ async fn children_that_an_attempt_takes_in_are_taken_in_once_and_waited_for_with
             Completed::json(&sum)
         })
     });
-    let stage = stage(vec![echo(), parent.clone()]).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let gated = gate.clone();
+    let patient = actor("patient", move |job, _| {
+        let gate = gated.clone();
+        Box::pin(async move {
+            gate.acquire().await.unwrap().forget();
+            Ok(Completed::with(job.input().clone()))
+        })
+    });
+    let stage = stage(vec![patient, parent.clone()]).await;
     let job = stage.submit(JobRequest::of("parent", "null")).await;
+    stage.until(async || stage.look(job).await.job.wait().cloned()).await;
+    assert_eq!(stage.look(job).await.job.lease(), None);
+    gate.add_permits(3);
     let view = stage.ended(job).await;
     assert_eq!((stage.output(&view).await, view.job.attempt), (json!(6), 1));
     assert_eq!((parent.runs.load(Ordering::SeqCst), view.job.children.total), (2, 3));

@@ -196,6 +196,11 @@ async fn a_reader_that_lags_is_told_so_and_misses_nothing() {
             () = stage.pass() => {}
         }
     }
+    tokio::select! {
+        biased;
+        next = slow.next() => panic!("{next:?}"),
+        () = stage.pass() => {}
+    }
     gate.add_permits(1);
     let quick = stage.all(stage.engine.follow(&stage.tenant, job, 0).await.unwrap()).await;
     while let Some(next) = slow.next().await {
