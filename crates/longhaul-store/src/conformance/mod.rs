@@ -63,6 +63,12 @@ pub trait Harness: Send + Sync + 'static {
     /// Whether what it holds survives being closed and opened.
     fn is_durable(&self) -> bool;
 
+    /// How long the leases of workers elsewhere hold at least after it was opened: while it was closed nobody could hear a
+    /// sign of life. None for a store that other servers keep open.
+    fn grace_after_start(&self) -> Span {
+        Span::from_secs(30)
+    }
+
     /// Whether it shares queues among tenants, and leases among queues. One that does not is held to the order within a
     /// tenant's part of a queue only.
     fn shares(&self) -> bool {
@@ -176,6 +182,11 @@ impl World {
         let time = StoreClock { clock: Arc::new(self.clock.clone()), ids: self.ids.clone() };
         self.store = self.harness.open(time, self.told.clone()).await;
         true
+    }
+
+    /// How long the leases of workers elsewhere hold at least after it was opened.
+    pub fn grace_after_start(&self) -> Span {
+        self.harness.grace_after_start()
     }
 
     /// What the observer was told of this job up to now, in order.

@@ -390,7 +390,8 @@ impl Run {
         }
         let now = self.world.now();
         self.model.limits.clear();
-        self.model.end_leases_of_the_dead(now);
+        let grace = self.world.grace_after_start();
+        self.model.end_leases_of_the_dead(now, grace);
     }
 
     async fn check_counts(&self, step: usize) {

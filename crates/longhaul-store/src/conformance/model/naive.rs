@@ -161,13 +161,14 @@ impl Model {
     }
 
     /// What befalls many jobs at once befalls all of them before anything follows from it.
-    pub(super) fn end_leases_of_the_dead(&mut self, now: Timestamp) {
+    pub(super) fn end_leases_of_the_dead(&mut self, now: Timestamp, grace: Span) {
         for place in 0..self.jobs.len() {
-            if let State::Running { lease, .. } = &mut self.jobs[place].job.state
-                && lease.in_process
-            {
+            let State::Running { lease, .. } = &mut self.jobs[place].job.state else { continue };
+            if lease.in_process {
                 lease.expires_at = lease.expires_at.min(now);
                 self.step(place, Step::Expire, now, None).unwrap();
+            } else {
+                lease.expires_at = lease.expires_at.max(now + grace);
             }
         }
         self.cancel_abandoned(now);
