@@ -37,7 +37,8 @@ use std::{
 };
 
 use longhaul_core::{
-    Applied, Clock, Event, IdSource, Job, JobId, Payload, QueueName, Span, State, Status, Step, Tenant, Timestamp,
+    Applied, Clock, Event, IdSource, Job, JobId, LeaseToken, Payload, QueueName, Span, State, Status, Step, Tenant,
+    Timestamp,
 };
 
 pub(crate) use backing::{
@@ -228,10 +229,15 @@ impl<B: Backing> Ledger<B> {
             .collect();
         orphans.sort_unstable();
         let heard_by = self.now + AFTER_RESTART;
-        for entry in self.running.values_mut() {
-            if let State::Running { lease, .. } = &mut entry.job.state {
-                lease.expires_at = lease.expires_at.max(heard_by);
-            }
+        let mut elsewhere: Vec<(i64, LeaseToken)> = (self.running.values())
+            .filter_map(|entry| Some((entry.no, entry.job.lease()?)))
+            .filter(|(_, lease)| !lease.in_process && lease.expires_at < heard_by)
+            .map(|(no, lease)| (no, lease.token))
+            .collect();
+        elsewhere.sort_unstable_by_key(|(no, _)| *no);
+        for (no, token) in elsewhere {
+            self.touch_running(no);
+            self.apply(no, Step::Beat { token, lease_for: AFTER_RESTART, progress: None })?;
         }
         for no in orphans {
             self.touch_running(no);

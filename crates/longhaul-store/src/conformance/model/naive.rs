@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use longhaul_core::{
-    Attempt, CANCEL_GRACE, EventKind, Job, JobId, JobSpec, OutputData, Payload, QueueName, Refused, State, Status,
-    Step, Tenant, Timestamp,
+    Attempt, CANCEL_GRACE, EventKind, Job, JobId, JobSpec, OutputData, Payload, QueueName, Refused, Span, State,
+    Status, Step, Tenant, Timestamp,
 };
 
 use crate::{Claim, StoredStep};
@@ -167,8 +167,9 @@ impl Model {
             if lease.in_process {
                 lease.expires_at = lease.expires_at.min(now);
                 self.step(place, Step::Expire, now, None).unwrap();
-            } else {
-                lease.expires_at = lease.expires_at.max(now + grace);
+            } else if lease.expires_at < now + grace {
+                let beat = Step::Beat { token: lease.token, lease_for: grace, progress: None };
+                self.step(place, beat, now, None).unwrap();
             }
         }
         self.cancel_abandoned(now);
