@@ -23,9 +23,11 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Why there is no answer.
 #[derive(Debug, Clone)]
-pub(crate) struct Refusal {
-    /// Boxed, so that a `Result` with a refusal in it stays small.
-    failure: Box<Failure>,
+pub(crate) struct Refusal(Box<Inner>);
+
+#[derive(Debug, Clone)]
+struct Inner {
+    failure: Failure,
     retry_after: Option<Duration>,
     /// Whether the SDKs shall try again by themselves; unset leaves it to them.
     should_retry: Option<bool>,
@@ -36,13 +38,19 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// A refusal that no other try of the same request can mend.
     pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        let failure = Box::new(Failure { status, code: Some(code.to_owned()), message: message.into(), param: None });
-        Self { failure, retry_after: None, should_retry: Some(false), record: None, headers: HeaderMap::new() }
+        let failure = Failure { status, code: Some(code.to_owned()), message: message.into(), param: None };
+        Self::of(failure)
+    }
+
+    /// A failure that no other try mends.
+    fn of(failure: Failure) -> Self {
+        let headers = HeaderMap::new();
+        Self(Box::new(Inner { failure, retry_after: None, should_retry: Some(false), record: None, headers }))
     }
 
     /// The field that is to blame.
     pub(crate) fn at(mut self, param: &str) -> Self {
-        self.failure.param = Some(param.to_owned());
+        self.0.failure.param = Some(param.to_owned());
         self
     }
 
@@ -60,47 +68,48 @@ impl Refusal {
             422 => 400,
             status => status,
         };
-        let failure = Box::new(Failure {
+        let failure = Failure {
             status,
             code: Some(code.as_str().to_owned()),
             message,
             param: problem.errors().first().map(|error| error.pointer.trim_start_matches('/').to_owned()),
-        });
+        };
         let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut kept = headers.clone();
         for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::RETRY_AFTER] {
             kept.remove(name);
         }
-        Self {
+        Self(Box::new(Inner {
             failure,
             retry_after: seconds.map(Duration::from_secs),
             should_retry: Some(code.retryable()),
             record: None,
             headers: kept,
-        }
+        }))
     }
 
     /// The reply in the vendor's words.
     pub(crate) fn render(self, vendor: Vendor, request_id: &str) -> Response {
+        let Inner { failure, retry_after, should_retry, record, headers: own } = *self.0;
         let body = match vendor {
-            Vendor::OpenAi => openai::facade::encode_failure(&self.failure),
-            Vendor::Anthropic => anthropic::facade::encode_failure(&self.failure, Some(request_id)),
+            Vendor::OpenAi => openai::facade::encode_failure(&failure),
+            Vendor::Anthropic => anthropic::facade::encode_failure(&failure, Some(request_id)),
         };
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() = StatusCode::from_u16(self.failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        if let Some(record) = &self.record {
+        *response.status_mut() = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        if let Some(record) = &record {
             tell(&mut response, record);
         }
         let headers = response.headers_mut();
-        headers.extend(self.headers);
+        headers.extend(own);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(wait) = self.retry_after {
+        if let Some(wait) = retry_after {
             // Rounded up: who comes a moment early is refused again.
             let millis = u64::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX).max(1);
             headers.insert(RETRY_AFTER_MS, HeaderValue::from(millis));
             headers.insert(header::RETRY_AFTER, HeaderValue::from(millis.div_ceil(1_000)));
         }
-        if let Some(should_retry) = self.should_retry {
+        if let Some(should_retry) = should_retry {
             let word = if should_retry { "true" } else { "false" };
             headers.insert(SHOULD_RETRY, HeaderValue::from_static(word));
         }
@@ -112,7 +121,7 @@ impl IntoResponse for Refusal {
     /// [`shape`](super::shape) renders it; until then it is a status.
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::from_u16(self.failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        *response.status_mut() = StatusCode::from_u16(self.0.failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
         response.extensions_mut().insert(self);
         response
     }
@@ -120,13 +129,7 @@ impl IntoResponse for Refusal {
 
 impl From<RequestError> for Refusal {
     fn from(error: RequestError) -> Self {
-        Self {
-            failure: Box::new(Failure::from(&error)),
-            retry_after: None,
-            should_retry: Some(false),
-            record: None,
-            headers: HeaderMap::new(),
-        }
+        Self::of(Failure::from(&error))
     }
 }
 
@@ -157,10 +160,11 @@ impl From<Code> for Refusal {
 
 impl From<GatewayError> for Refusal {
     fn from(error: GatewayError) -> Self {
-        let failure = Box::new(failure_of(&error));
+        let failure = failure_of(&error);
         let retry_after = error.retry_after();
         let should_retry = should_retry(&error, retry_after);
-        Self { failure, retry_after, should_retry, record: Some(error.record), headers: HeaderMap::new() }
+        let headers = HeaderMap::new();
+        Self(Box::new(Inner { failure, retry_after, should_retry, record: Some(error.record), headers }))
     }
 }
 
