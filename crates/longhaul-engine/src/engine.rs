@@ -266,7 +266,7 @@ impl Engine {
         let until = inner.clock.now() + at_most;
         let watch = inner.hub.watch(job);
         loop {
-            let changed = watch.changed();
+            let changed = if known.is_some() { watch.changed() } else { watch.over() };
             tokio::pin!(changed);
             changed.as_mut().enable();
             // A job that still runs here, now that its changes are heard, has not ended: the look can be spared.

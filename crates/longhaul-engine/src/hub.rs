@@ -47,6 +47,8 @@ pub struct Hub {
 #[derive(Default)]
 struct Cell {
     notify: Notify,
+    /// Told of the end only: whoever waits for that is not woken by every piece of output.
+    over: Notify,
     /// How many watch; changed only while the map is locked.
     watched_by: AtomicUsize,
     /// The ended job, when the store had it at hand.
@@ -149,6 +151,9 @@ impl Observer for Hub {
                     *cell.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(view.clone());
                 }
                 cell.notify.notify_waiters();
+                if change.status.is_terminal() {
+                    cell.over.notify_waiters();
+                }
             }
         }
     }
@@ -267,6 +272,11 @@ impl Watch {
     /// Begins to listen. What is committed after this call is not missed.
     pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
         self.cell.notify.notified()
+    }
+
+    /// Begins to listen for the job's end alone.
+    pub(crate) fn over(&self) -> tokio::sync::futures::Notified<'_> {
+        self.cell.over.notified()
     }
 
     /// The job as it ended, when that has happened under this watch and was at hand.

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Backoff, Ids, JobId, JobSpec, KindName, OutputData, QueueName, Status, StatusReason, Tenant, testing::ManualClock,
+    Backoff, Ids, JobId, JobSpec, KindName, OnChildFailure, OutputData, QueueName, Status, StatusReason, Tenant,
+    testing::ManualClock,
 };
 
 mod waits;
