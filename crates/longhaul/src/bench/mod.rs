@@ -13,6 +13,7 @@ pub(crate) mod gateway;
 mod load;
 mod process;
 mod report;
+mod streams;
 mod target;
 mod wire;
 mod workers;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use gateway::{GatewayPlan, GatewayReport, gateway};
 pub use report::{Depth, Latency, Report};
+pub use streams::{StreamsFigure, StreamsPlan, StreamsReport};
 pub use workers::{Workers, WorkersPlan};
 
 use crate::screen::Screen;
@@ -92,6 +94,14 @@ pub fn depth(many: u64, plan: &Plan, screen: &mut Screen) -> anyhow::Result<Dept
 /// As [`jobs`]; and when the worker that was to be started ends by itself.
 pub fn workers(plan: &WorkersPlan, screen: &mut Screen) -> anyhow::Result<Workers> {
     runtime()?.block_on(unless_interrupted(workers::run(plan, screen)))
+}
+
+/// Measures how fast what jobs stream reaches those who follow them.
+///
+/// # Errors
+/// As [`jobs`]; and when a chunk that was written was not read.
+pub fn streams(plan: &StreamsPlan, screen: &mut Screen) -> anyhow::Result<StreamsReport> {
+    runtime()?.block_on(unless_interrupted(streams::run(plan, screen)))
 }
 
 /// Ends with an error at Ctrl-C or SIGTERM, so that the server and its directory are cleared away.

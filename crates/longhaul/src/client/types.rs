@@ -70,6 +70,8 @@ pub struct Job {
     pub progress: Option<Progress>,
     /// How many jobs are before it.
     pub queue_position: Option<u64>,
+    /// Why it is not running.
+    pub waiting_for: Option<WaitingFor>,
     /// Which attempt this is.
     pub attempt: u64,
     /// How many there may be.
@@ -130,6 +132,18 @@ pub struct JobError {
     pub message: String,
     /// Whether another attempt may help.
     pub retryable: bool,
+}
+
+/// Why a job is not running.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct WaitingFor {
+    /// A word for programs.
+    pub what: String,
+    /// A sentence for people.
+    pub message: String,
+    /// What is asked of a person.
+    pub prompt: Option<String>,
 }
 
 /// A line of a job's history.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::bench::{self, GatewayPlan, Plan, Target, Until, WorkersPlan};
+use crate::bench::{self, GatewayPlan, Plan, StreamsPlan, Target, Until, WorkersPlan};
 use crate::config::{Environment, parse_duration};
 use crate::exit::{Exit, UsageError};
 use crate::screen::{Screen, Table};
@@ -24,6 +24,8 @@ enum BenchCommand {
     Jobs(Box<JobsArguments>),
     #[command(about = "Measure how fast jobs get to workers and back over HTTP")]
     Workers(Box<WorkersArguments>),
+    #[command(about = "Measure how fast what jobs stream reaches those who follow them")]
+    Streams(StreamsArguments),
     #[command(about = "Measure what the gateway adds to a call: directly, through nginx, through Longhaul")]
     Gateway(GatewayArguments),
     #[command(hide = true, about = "The provider that `bench gateway` measures with")]
@@ -166,10 +168,53 @@ struct GatewayArguments {
     quiet: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(long_about = "\
+Measure how fast what jobs stream reaches those who follow them.
+
+For each number of streams a server is started in a temporary directory. Each stream has a writer, which brings chunks over \
+the worker protocol at a steady rate, and a reader, which follows the job's events. Reported are the time from sending a \
+chunk to the answer that it is on disk, from sending it to the reader, and what following adds to the former. Ends with an \
+error if a chunk was not read.
+
+Examples:
+  longhaul bench streams
+  longhaul bench streams --streams 1,100,1000 --rate 5 --turn 20s --json")]
+struct StreamsArguments {
+    /// How many streams at once, one figure after the other
+    #[arg(long, value_delimiter = ',', default_value = "1,100,1000", value_parser = clap::value_parser!(u16).range(1..=5_000))]
+    streams: Vec<u16>,
+    /// How many chunks a second each stream writes
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rate: u32,
+    /// How long each figure takes
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    turn: Duration,
+    /// Where the server's temporary directory is made; a sync means nothing on tmpfs [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+fn streams(arguments: StreamsArguments, screen: &mut Screen) -> anyhow::Result<Exit> {
+    let plan = StreamsPlan {
+        streams: arguments.streams.iter().map(|&streams| usize::from(streams)).collect(),
+        rate: arguments.rate,
+        turn: arguments.turn,
+        directory: arguments.directory.unwrap_or_else(std::env::temp_dir),
+    };
+    let report = bench::streams(&plan, screen)?;
+    print(&report, &report.tables(), arguments.json, screen)?;
+    Ok(Exit::Ok)
+}
+
 pub(crate) fn run(arguments: BenchArguments, _: &Environment, screen: &mut Screen) -> anyhow::Result<Exit> {
     let arguments = match arguments.command {
         BenchCommand::Jobs(arguments) => arguments,
         BenchCommand::Workers(arguments) => return workers(*arguments, screen),
+        BenchCommand::Streams(arguments) => return streams(arguments, screen),
         BenchCommand::Gateway(arguments) => return gateway(arguments, screen),
         BenchCommand::GatewayUpstream => {
             let mut said = Ok(());

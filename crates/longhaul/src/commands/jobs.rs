@@ -64,6 +64,11 @@ enum JobsCommand {
         #[arg(long, value_name = "SEQ", default_value_t = 0)]
         after: u64,
     },
+    /// Say why a job is not running
+    Explain {
+        /// The job
+        job_id: String,
+    },
     /// Print the history of a job
     Events {
         /// The job
@@ -141,6 +146,7 @@ pub(crate) async fn run(arguments: JobsArguments, server: &Server, screen: &mut 
         }
         JobsCommand::Show { job_id, .. } => show(&job_id, server, screen).await,
         JobsCommand::Result { job_id } => result(&job_id, server, screen).await,
+        JobsCommand::Explain { job_id } => explain(&job_id, server, screen).await,
         JobsCommand::Tail { job_id, after } => tailing::tail(&job_id, after, server, screen).await,
         JobsCommand::Events { job_id, after } => events(&job_id, after, server, screen).await,
         JobsCommand::Attempts { job_id } => attempts(&job_id, server, screen).await,
@@ -263,6 +269,33 @@ async fn show(job_id: &str, server: &Server, screen: &mut Screen) -> anyhow::Res
             screen.line(format!("{name}:"))?;
             screen.line(clean(&pretty(value.get())))?;
         }
+    }
+    Ok(Exit::Ok)
+}
+
+/// One sentence: what a job waits for, or that it does not wait.
+async fn explain(job_id: &str, server: &Server, screen: &mut Screen) -> anyhow::Result<Exit> {
+    let answer = server.client.send(Request::get(&["v1", "jobs", job_id])).await?;
+    let job: Job = answer.read()?;
+    if server.json {
+        #[derive(serde::Deserialize)]
+        struct Only<'a> {
+            #[serde(borrow)]
+            waiting_for: Option<&'a RawValue>,
+        }
+        let only: Only<'_> = answer.read()?;
+        screen.raw(only.waiting_for.map_or("null", RawValue::get).as_bytes())?;
+        return Ok(Exit::Ok);
+    }
+    match &job.waiting_for {
+        Some(waiting) => {
+            screen.line(clean(&waiting.message))?;
+            if let Some(prompt) = &waiting.prompt {
+                screen.line(format!("It asks: {}", clean(prompt)))?;
+            }
+        }
+        None if job.is_terminal() => screen.line(format!("It has ended: {}.", clean(&job.status)))?,
+        None => screen.line("It is running.")?,
     }
     Ok(Exit::Ok)
 }
