@@ -131,6 +131,7 @@ impl Follow {
                 self.is_live = true;
                 self.give(events);
             }
+            Taken::Unseen => self.reads_store = true,
             Taken::Behind => {
                 self.reads_store = true;
                 if std::mem::take(&mut self.is_live) {

@@ -79,8 +79,11 @@ pub(crate) enum Taken {
     Events(Vec<Arc<Event>>),
     /// Nothing that it has not seen.
     Nothing,
-    /// What comes next is not kept here, or no longer.
+    /// What comes next is not kept here any more: the reader was too slow.
     Behind,
+    /// Something came without its events, because nobody followed when it was committed or another server made it: it is
+    /// in the store.
+    Unseen,
 }
 
 impl Hub {
@@ -227,9 +230,12 @@ impl Following {
         let ends = kept.events.front().zip(kept.events.back());
         let Some(((first, _), _)) = ends.filter(|(_, (last, _))| last.seq > seq) else {
             let has_unseen = std::mem::replace(&mut self.unseen, kept.unseen) != kept.unseen;
-            return if has_unseen { Taken::Behind } else { Taken::Nothing };
+            return if has_unseen { Taken::Unseen } else { Taken::Nothing };
         };
-        let Some(skip) = (seq + 1).checked_sub(first.seq) else { return Taken::Behind };
+        let Some(skip) = (seq + 1).checked_sub(first.seq) else {
+            let has_unseen = std::mem::replace(&mut self.unseen, kept.unseen) != kept.unseen;
+            return if has_unseen { Taken::Unseen } else { Taken::Behind };
+        };
         let mut size = 0;
         let next = kept.events.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).take_while(|(_, own)| {
             let is_room = size == 0 || size + own <= bytes;
@@ -326,7 +332,7 @@ mod tests {
         match taken {
             Taken::Events(events) => Some(events.iter().map(|event| event.seq).collect()),
             Taken::Nothing => Some(Vec::new()),
-            Taken::Behind => None,
+            Taken::Behind | Taken::Unseen => None,
         }
     }
 
