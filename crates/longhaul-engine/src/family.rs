@@ -8,7 +8,7 @@ use longhaul_store::{Child, StoreError};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::{Completed, Engine, Executor, Failure, FieldError, Finding, Flaw, JobContext, JobRequest};
+use crate::{Check, Completed, Engine, Executor, Failure, FieldError, Finding, Flaw, JobContext, JobRequest};
 
 /// How many bytes of outputs a parent is given of its children, in all: an input above it would not be taken in by the
 /// API either.
@@ -276,10 +276,23 @@ struct FlowResult<'a> {
     error: Option<ErrorBody<'a>>,
 }
 
+impl Check for Flow {
+    fn check(&self, input: &str) -> Vec<FieldError> {
+        if input.trim_start().starts_with('{') {
+            return Vec::new();
+        }
+        vec![FieldError { pointer: String::new(), message: "must be an object, which a flow makes nothing of".into() }]
+    }
+}
+
 #[async_trait::async_trait]
 impl Executor for Flow {
     fn kind(&self) -> &KindSpec {
         &self.0
+    }
+
+    fn check(&self) -> Option<&dyn Check> {
+        Some(self)
     }
 
     fn takes_child_outputs(&self) -> bool {

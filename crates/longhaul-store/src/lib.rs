@@ -22,4 +22,4 @@ pub use error::StoreError;
 pub use ledger::StoreClock;
 pub use memory::MemoryStore;
 pub use port::*;
-pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
+pub use sqlite::{Check, Fault, OpenError, SqliteOptions, SqliteStore, Verification};

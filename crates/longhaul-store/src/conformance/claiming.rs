@@ -25,24 +25,40 @@ pub async fn the_higher_priority_goes_first_and_then_the_older(w: World) {
     assert_eq!(ids(&w.take(claim(10)).await), order);
 }
 
-pub async fn the_order_holds_across_kinds_and_queues(w: World) {
-    let mut expected = Vec::new();
+pub async fn the_order_holds_across_kinds_within_a_queue(w: World) {
+    let mut expected = [Vec::new(), Vec::new()];
     for number in 0..60i8 {
+        let place = usize::from(number.unsigned_abs());
         let spec = JobSpec {
-            kind: kind(["echo", "other", "third"][usize::from(number.unsigned_abs()) % 3]),
-            queue: queue(["a", "b"][usize::from(number.unsigned_abs()) % 2]),
+            kind: kind(["echo", "other", "third"][place % 3]),
+            queue: queue(["a", "b"][place % 2]),
             priority: number % 7,
             ..w.spec()
         };
-        expected.push((-spec.priority, number, spec.id));
+        expected[place % 2].push((-spec.priority, number, spec.id));
         w.submit(spec).await;
     }
-    expected.sort_unstable();
-    let mut claimed = Vec::new();
-    while claimed.len() < 60 {
-        claimed.extend(ids(&w.take(claim(7)).await));
+    let (mut claimed, mut count) = ([Vec::new(), Vec::new()], 0);
+    while count < 60 {
+        for leased in w.take(claim(7)).await {
+            claimed[usize::from(leased.view.job.spec.queue == queue("b"))].push(leased.held.job);
+            count += 1;
+        }
     }
-    assert_eq!(claimed, expected.into_iter().map(|(_, _, id)| id).collect::<Vec<_>>());
+    for (claimed, mut expected) in claimed.into_iter().zip(expected) {
+        expected.sort_unstable();
+        assert_eq!(claimed, expected.into_iter().map(|(_, _, id)| id).collect::<Vec<_>>());
+    }
+}
+
+pub async fn priority_is_a_head_start_and_not_a_wall(w: World) {
+    let old = w.submit(w.spec()).await;
+    w.advance(9 * 60);
+    let soon = w.submit(JobSpec { priority: 1, ..w.spec() }).await;
+    w.advance(2 * 60);
+    let late = w.submit(JobSpec { priority: 1, ..w.spec() }).await;
+    let urgent = w.submit(JobSpec { priority: 100, ..w.spec() }).await;
+    assert_eq!(ids(&w.take(claim(9)).await), [urgent, soon, old, late]);
 }
 
 pub async fn a_claim_takes_only_what_it_asked_for(w: World) {

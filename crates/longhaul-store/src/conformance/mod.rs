@@ -16,6 +16,7 @@ pub mod claiming;
 pub mod documents;
 pub mod ending;
 pub mod explaining;
+pub mod fairness;
 pub mod families;
 pub mod fencing;
 pub mod history;
@@ -61,6 +62,12 @@ pub trait Harness: Send + Sync + 'static {
 
     /// Whether what it holds survives being closed and opened.
     fn is_durable(&self) -> bool;
+
+    /// Whether it shares queues among tenants, and leases among queues. One that does not is held to the order within a
+    /// tenant's part of a queue only.
+    fn shares(&self) -> bool {
+        true
+    }
 }
 
 /// Remembers what it was told.
@@ -153,6 +160,11 @@ impl World {
         let time = StoreClock { clock: Arc::new(clock.clone()), ids: ids.clone() };
         let store = harness.open(time, told.clone()).await;
         Self { store, clock, ids, told, harness: Box::new(harness) }
+    }
+
+    /// Whether the store shares queues among tenants.
+    pub fn shares(&self) -> bool {
+        self.harness.shares()
     }
 
     /// Closes the store and opens it again. False: it keeps nothing, so there is nothing to see.
@@ -336,7 +348,8 @@ macro_rules! conformance {
             ]
             claiming: [
                 the_higher_priority_goes_first_and_then_the_older,
-                the_order_holds_across_kinds_and_queues,
+                the_order_holds_across_kinds_within_a_queue,
+                priority_is_a_head_start_and_not_a_wall,
                 a_claim_takes_only_what_it_asked_for,
                 a_waiting_claim_is_served_by_a_later_submit,
                 waiting_claims_are_served_in_their_order,
@@ -384,6 +397,12 @@ macro_rules! conformance {
                 steps_survive_attempts,
                 every_sort_of_event_reads_back_as_it_was_told,
                 a_stage_is_shown,
+            ]
+            fairness: [
+                one_tenants_ten_thousand_jobs_do_not_hold_up_anothers_one,
+                tenants_share_a_queue_by_their_weights,
+                whoever_was_idle_has_no_credit,
+                a_full_queue_does_not_hold_up_another,
             ]
             families: [
                 a_parent_runs_after_its_children_and_finds_their_outputs,

@@ -390,14 +390,7 @@ impl Run {
         }
         let now = self.world.now();
         self.model.limits.clear();
-        for place in 0..self.model.jobs.len() {
-            if let State::Running { lease, .. } = &mut self.model.jobs[place].job.state
-                && lease.in_process
-            {
-                lease.expires_at = lease.expires_at.min(now);
-                self.model.apply(place, Step::Expire, now).unwrap();
-            }
-        }
+        self.model.end_leases_of_the_dead(now);
     }
 
     async fn check_counts(&self, step: usize) {

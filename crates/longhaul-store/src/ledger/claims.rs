@@ -1,17 +1,43 @@
-//! Handing out jobs: the best of all lanes that a claim may choose from.
+//! Handing out jobs: which of all lanes that a claim may choose from goes first.
 //!
-//! Order: the higher priority first, then the older. A paused queue and a queue at its limit give out nothing; their
-//! jobs stand in lanes of their own and so never hide those of another queue behind them.
+//! Queues take turns; within a queue its tenants do, by their weights ([`super::turns`]); within a tenant's part of a queue
+//! the order is that of [`longhaul_core::JobSpec::rank`], whatever the kind. A paused queue and a queue at its limit give
+//! out nothing; their jobs stand in lanes of their own and so never hide those of another queue behind them.
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::{BinaryHeap, HashMap},
+    sync::Arc,
+};
 
-use longhaul_core::{Refused, Step};
+use longhaul_core::{QueueName, Refused, Step, Tenant};
 
 use super::{
     Backing, Head, Ledger, Phase, Touched,
     lanes::{LaneKey, READ_AT_ONCE},
 };
 use crate::{Claim, Held, JobView, Leased, StoreError};
+
+/// The next job of a tenant in a queue. In the order in which they go: whose turn is first, then whose job.
+#[derive(Debug, PartialEq, Eq)]
+struct Turn<'a> {
+    at: u64,
+    head: Head,
+    tenant: &'a Tenant,
+    lane: &'a LaneKey,
+}
+
+impl Ord for Turn<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.head).cmp(&(other.at, other.head))
+    }
+}
+
+impl PartialOrd for Turn<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl<B: Backing> Ledger<B> {
     /// Leases what is due for this claim now, which may be nothing.
@@ -28,41 +54,125 @@ impl<B: Backing> Ledger<B> {
             })
             .map(|(key, _)| key.clone())
             .collect();
-        let mut firsts = BinaryHeap::with_capacity(open.len());
-        for (index, key) in open.iter().enumerate() {
-            if let Some(head) = self.first_of(key)? {
-                firsts.push(Reverse((head, index)));
-            }
-        }
-        while taken.len() < claim.limit
-            && let Some(Reverse((head, index))) = firsts.pop()
-        {
-            let key = &open[index];
-            if !self.queues.get(&key.queue).is_some_and(super::QueueTally::gives_out) {
-                continue;
-            }
-            match self.lease(claim, head) {
-                Ok(leased) => taken.extend(leased),
-                Err(StoreError::Corrupt(why)) => {
-                    // One row that cannot be read must not keep everybody else's from being worked on.
-                    tracing::error!(no = head.no, why, "a ready job cannot be leased and is passed over");
-                    self.lanes.remove(key, head);
-                }
-                // What has been leased already is given out: it is part of this batch.
-                Err(error) if !taken.is_empty() => {
-                    tracing::error!(%error, "a claim is served in part");
-                    return Ok(taken);
-                }
-                Err(error) => return Err(error),
-            }
-            match self.first_of(key) {
-                Ok(Some(next)) => firsts.push(Reverse((next, index))),
-                Ok(None) => {}
-                Err(error) if taken.is_empty() => return Err(error),
-                Err(error) => tracing::error!(%error, "a lane cannot be read"),
-            }
+        match open.as_slice() {
+            [] => {}
+            // The usual case, in which nobody has to take turns.
+            [lane] => self.take_from(claim, lane, &mut taken)?,
+            lanes => self.take_in_turn(claim, lanes, &mut taken)?,
         }
         Ok(taken)
+    }
+
+    fn take_from(&mut self, claim: &Claim, lane: &LaneKey, taken: &mut Vec<Leased>) -> Result<(), StoreError> {
+        while taken.len() < claim.limit && self.queues.get(&lane.queue).is_some_and(super::QueueTally::gives_out) {
+            match self.next_head(lane, taken.is_empty())? {
+                Some(head) => drop(self.lease_one(claim, lane, head, taken)?),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in_turn(&mut self, claim: &Claim, lanes: &[LaneKey], taken: &mut Vec<Leased>) -> Result<(), StoreError> {
+        let mut parts: HashMap<(&QueueName, &Tenant), Vec<&LaneKey>> = HashMap::new();
+        for lane in lanes {
+            parts.entry((&lane.queue, &lane.tenant)).or_default().push(lane);
+        }
+        let mut queues: HashMap<&QueueName, BinaryHeap<Reverse<Turn<'_>>>> = HashMap::new();
+        for ((queue, tenant), lanes) in &parts {
+            if let Some(turn) = self.turn_of(queue, tenant, lanes, true)? {
+                queues.entry(queue).or_default().push(Reverse(turn));
+            }
+        }
+        let mut order: BinaryHeap<Reverse<(u64, Head, &QueueName)>> = queues
+            .iter()
+            .filter_map(|(queue, turns)| Some(Reverse((self.turns.next_of(queue), turns.peek()?.0.head, *queue))))
+            .collect();
+        while taken.len() < claim.limit
+            && let Some(Reverse((_, _, queue))) = order.pop()
+        {
+            let Some(turns) = queues.get_mut(queue) else { continue };
+            if !self.queues.get(queue).is_some_and(super::QueueTally::gives_out) {
+                continue;
+            }
+            let Some(Reverse(turn)) = turns.pop() else { continue };
+            if self.lease_one(claim, turn.lane, turn.head, taken)? {
+                let weight = self.weights.get(turn.tenant).copied().unwrap_or(1);
+                if let Some(tally) = self.queues.get_mut(queue) {
+                    tally.turns.take(turn.tenant, weight);
+                }
+                self.turns.take(queue, 1);
+            }
+            let lanes = parts.get(&(queue, turn.tenant)).map(Vec::as_slice).unwrap_or_default();
+            turns.extend(self.turn_of(queue, turn.tenant, lanes, taken.is_empty())?.map(Reverse));
+            if let Some(Reverse(next)) = turns.peek() {
+                order.push(Reverse((self.turns.next_of(queue), next.head, queue)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The next job of a tenant's part of a queue, and when its turn is.
+    fn turn_of<'a>(
+        &mut self,
+        queue: &QueueName,
+        tenant: &'a Tenant,
+        lanes: &[&'a LaneKey],
+        is_first: bool,
+    ) -> Result<Option<Turn<'a>>, StoreError> {
+        if !self.queues.get(queue).is_some_and(super::QueueTally::gives_out) {
+            return Ok(None);
+        }
+        let mut best: Option<(Head, &LaneKey)> = None;
+        for lane in lanes {
+            if let Some(head) = self.next_head(lane, is_first)?
+                && best.is_none_or(|(other, _)| head < other)
+            {
+                best = Some((head, lane));
+            }
+        }
+        let at = self.queues.get(queue).map_or(0, |tally| tally.turns.next_of(tenant));
+        Ok(best.map(|(head, lane)| Turn { at, head, tenant, lane }))
+    }
+
+    /// The first job of a lane. Once something has been leased it is given out, and a lane that cannot be read is left.
+    fn next_head(&mut self, lane: &LaneKey, is_first: bool) -> Result<Option<Head>, StoreError> {
+        match self.first_of(lane) {
+            Err(error) if !is_first => {
+                tracing::error!(%error, "a lane cannot be read");
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    /// Leases a job for the claim; false when it is not to be had after all.
+    fn lease_one(
+        &mut self,
+        claim: &Claim,
+        lane: &LaneKey,
+        head: Head,
+        taken: &mut Vec<Leased>,
+    ) -> Result<bool, StoreError> {
+        match self.lease(claim, head) {
+            Ok(Some(leased)) => {
+                taken.push(leased);
+                return Ok(true);
+            }
+            Ok(None) => {}
+            Err(StoreError::Corrupt(why)) => {
+                // One row that cannot be read must not keep everybody else's from being worked on.
+                tracing::error!(no = head.no, why, "a ready job cannot be leased and is passed over");
+                self.lanes.remove(lane, head);
+            }
+            // What has been leased already is given out: it is part of this batch.
+            Err(error) if !taken.is_empty() => {
+                tracing::error!(%error, "a job is not leased now");
+                self.lanes.remove(lane, head);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(false)
     }
 
     /// The first job of a lane, which is read from disk when the window onto it has run empty.

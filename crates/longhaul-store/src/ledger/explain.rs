@@ -99,7 +99,8 @@ impl<B: Backing> Ledger<B> {
             }));
         }
         let queue = spec.queue.clone();
-        let tally = self.queues.get(&queue).cloned().unwrap_or_default();
+        let unknown = super::QueueTally::default();
+        let tally = self.queues.get(&queue).unwrap_or(&unknown);
         Ok(Some(if tally.paused {
             Blocker::QueuePaused { queue }
         } else if let Some(limit) = tally.concurrency.filter(|limit| tally.running >= u64::from(*limit)) {

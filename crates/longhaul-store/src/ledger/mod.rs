@@ -28,6 +28,7 @@ mod recent;
 mod store;
 mod stream;
 mod sweep;
+mod turns;
 mod writer;
 
 use std::{
@@ -53,6 +54,7 @@ use kept::Kept;
 pub(crate) use lanes::LaneKey;
 use lanes::Lanes;
 use recent::Recent;
+use turns::Turns;
 
 /// How long the lease of a worker elsewhere holds at least after a start.
 const AFTER_RESTART: Span = Span::from_secs(30);
@@ -77,6 +79,8 @@ pub(crate) struct QueueTally {
     pub(crate) waiting: u64,
     pub(crate) paused: bool,
     pub(crate) concurrency: Option<u32>,
+    /// Whose turn it is among the queue's tenants.
+    turns: Turns<Tenant>,
 }
 
 impl QueueTally {
@@ -132,6 +136,8 @@ pub(crate) struct Ledger<B: Backing> {
     /// Who has claimed lately, and what.
     seen: Seen,
     weights: HashMap<Tenant, u32>,
+    /// Which queue's turn it is.
+    turns: Turns<QueueName>,
     /// How long deltas are kept after the end.
     deltas_for: Span,
     recent: Arc<Recent>,
@@ -166,6 +172,7 @@ impl<B: Backing> Ledger<B> {
             abandoned: BTreeMap::new(),
             seen: Seen::default(),
             weights: HashMap::new(),
+            turns: Turns::default(),
             deltas_for,
             recent,
         };
@@ -186,7 +193,11 @@ impl<B: Backing> Ledger<B> {
         self.next_no = next_no;
         self.lanes = Lanes::of(lanes);
         for tally in self.queues.values_mut() {
-            *tally = QueueTally { concurrency: tally.concurrency, ..QueueTally::default() };
+            *tally = QueueTally {
+                concurrency: tally.concurrency,
+                turns: std::mem::take(&mut tally.turns),
+                ..QueueTally::default()
+            };
         }
         for QueueCount { queue, queued, waiting } in counts {
             let tally = self.queues.entry(queue).or_default();

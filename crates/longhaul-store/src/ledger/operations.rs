@@ -209,7 +209,7 @@ impl<B: Backing> Ledger<B> {
     pub(crate) fn queue_states(&self) -> Vec<QueueState> {
         let mut states: Vec<QueueState> = (self.queues.iter())
             .map(|(name, tally)| {
-                let QueueTally { queued, running, waiting, paused, concurrency } = tally.clone();
+                let QueueTally { queued, running, waiting, paused, concurrency, .. } = *tally;
                 QueueState { name: name.clone(), paused, concurrency, queued, running, waiting }
             })
             .collect();

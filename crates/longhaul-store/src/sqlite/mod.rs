@@ -7,6 +7,7 @@
 //! - [`open`] makes the directory, takes the lock, migrates.
 //! - [`backing`] finds rows for the ledger, [`write`] stores its batches, [`reads`] answers everybody else.
 //! - [`rows`] turns rows into jobs and events and back.
+//! - [`verify`] audits a directory, and repairs nothing.
 
 mod backing;
 mod open;
@@ -14,6 +15,7 @@ mod open;
 mod plans;
 mod reads;
 mod rows;
+mod verify;
 mod write;
 
 use std::{path::PathBuf, sync::Arc};
@@ -21,6 +23,7 @@ use std::{path::PathBuf, sync::Arc};
 use longhaul_core::Span;
 pub use open::OpenError;
 use rusqlite::ffi::ErrorCode;
+pub use verify::{Check, Fault, Verification};
 
 use crate::{
     JobStore, Observer, StoreClock, StoreError,
@@ -70,6 +73,15 @@ impl SqliteStore {
         let keep = Retention { tombstones: options.tombstones_for, deltas: options.deltas_for };
         let backing = backing::SqliteBacking::new(opened, Arc::new(blobs))?;
         Ok(Arc::new(LedgerStore::start(backing, time, observer, keep)?))
+    }
+}
+
+impl SqliteStore {
+    /// Audits what the directory holds, without changing it: every live job has an owner, a time or a blocker, histories
+    /// are whole and end once, and everything that is counted is there. Also while a server works on it: what is seen is
+    /// one committed moment. Blocks, for about as long as reading the whole database takes.
+    pub fn verify(directory: &std::path::Path) -> Result<Verification, OpenError> {
+        verify::verify(directory)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Opening the directory: the lock, the pragmas, the migrations.
 
 use std::{
+    cmp::Ordering,
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -48,6 +49,20 @@ pub enum OpenError {
         /// The newest format known here.
         known: u32,
     },
+    /// An older version wrote it, and nobody has opened it with this one.
+    #[error(
+        "the data directory {} was written by an older version (format {found}; this one reads {known}); start the \
+         server on it once, which brings it up to date",
+        .directory.display()
+    )]
+    Older {
+        /// Which directory.
+        directory: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The format known here.
+        known: u32,
+    },
     /// The directory cannot be used.
     #[error("the data directory {} cannot be used: {error}", .directory.display())]
     Directory {
@@ -79,6 +94,24 @@ impl Opened {
         let page: u64 = self.writer.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let pages = bytes / page.max(1);
         self.writer.pragma_update_and_check(None, "max_page_count", pages as i64, |_| Ok(()))
+    }
+}
+
+/// A connection to a directory's database that can only read, whoever has the directory open; refused when its format is
+/// not this version's.
+pub(super) fn open_to_look(directory: &Path) -> Result<Connection, OpenError> {
+    let database = directory.join("longhaul.db");
+    if !database.exists() {
+        let error = io::Error::new(io::ErrorKind::NotFound, "there is no longhaul.db in it");
+        return Err(OpenError::Directory { directory: directory.to_owned(), error });
+    }
+    let connection = open_reader(&database).map_err(StoreError::from)?;
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(StoreError::from)?;
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    match found.cmp(&known) {
+        Ordering::Equal => Ok(connection),
+        Ordering::Greater => Err(OpenError::Newer { directory: directory.to_owned(), found, known }),
+        Ordering::Less => Err(OpenError::Older { directory: directory.to_owned(), found, known }),
     }
 }
 

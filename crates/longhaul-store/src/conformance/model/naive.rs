@@ -160,6 +160,19 @@ impl Model {
         (first.0 != *place).then(|| format!("{} goes before {got}", first.1.job.spec.id))
     }
 
+    /// What befalls many jobs at once befalls all of them before anything follows from it.
+    pub(super) fn end_leases_of_the_dead(&mut self, now: Timestamp) {
+        for place in 0..self.jobs.len() {
+            if let State::Running { lease, .. } = &mut self.jobs[place].job.state
+                && lease.in_process
+            {
+                lease.expires_at = lease.expires_at.min(now);
+                self.step(place, Step::Expire, now, None).unwrap();
+            }
+        }
+        self.cancel_abandoned(now);
+    }
+
     pub(super) fn sweep(&mut self, now: Timestamp) {
         for place in 0..self.jobs.len() {
             let job = &self.jobs[place].job;
