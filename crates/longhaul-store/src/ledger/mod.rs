@@ -37,7 +37,8 @@ use std::{
 };
 
 use longhaul_core::{
-    Applied, Clock, Event, IdSource, Job, JobId, Payload, QueueName, Span, State, Status, Step, Tenant, Timestamp,
+    Applied, Clock, Event, IdSource, Job, JobId, Lease, Payload, QueueName, Span, State, Status, Step, Tenant,
+    Timestamp,
 };
 
 pub(crate) use backing::{
@@ -228,9 +229,17 @@ impl<B: Backing> Ledger<B> {
             .collect();
         orphans.sort_unstable();
         let heard_by = self.now + AFTER_RESTART;
-        for entry in self.running.values_mut() {
-            if let State::Running { lease, .. } = &mut entry.job.state {
-                lease.expires_at = lease.expires_at.max(heard_by);
+        let is_short = |lease: &Lease| !lease.in_process && lease.expires_at < heard_by;
+        let short = self.running.values().filter(|entry| entry.job.lease().is_some_and(is_short));
+        let mut short: Vec<i64> = short.map(|entry| entry.no).collect();
+        short.sort_unstable();
+        for no in short {
+            self.touch_running(no);
+            if let Some(entry) = self.touched.get_mut(&no)
+                && let State::Running { lease, .. } = &mut entry.job.state
+            {
+                lease.expires_at = heard_by;
+                entry.changed = true;
             }
         }
         for no in orphans {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use longhaul_core::{
-    Attempt, CANCEL_GRACE, EventKind, Job, JobId, JobSpec, OutputData, Payload, QueueName, Refused, State, Status,
-    Step, Tenant, Timestamp,
+    Attempt, CANCEL_GRACE, EventKind, Job, JobId, JobSpec, OutputData, Payload, QueueName, Refused, Span, State,
+    Status, Step, Tenant, Timestamp,
 };
 
 use crate::{Claim, StoredStep};
@@ -163,11 +163,13 @@ impl Model {
     /// What befalls many jobs at once befalls all of them before anything follows from it.
     pub(super) fn end_leases_of_the_dead(&mut self, now: Timestamp) {
         for place in 0..self.jobs.len() {
-            if let State::Running { lease, .. } = &mut self.jobs[place].job.state
-                && lease.in_process
-            {
+            let State::Running { lease, .. } = &mut self.jobs[place].job.state else { continue };
+            if lease.in_process {
                 lease.expires_at = lease.expires_at.min(now);
                 self.step(place, Step::Expire, now, None).unwrap();
+            } else {
+                // Nobody could hear a worker elsewhere while the store was closed.
+                lease.expires_at = lease.expires_at.max(now + Span::from_secs(30));
             }
         }
         self.cancel_abandoned(now);
