@@ -37,6 +37,25 @@ class AnalysisStatus(Model):
     """`pending`, `in_progress`, `completed` or `failed`."""
 
 
+class AnthropicErrorDetail(Model):
+    """What is wrong."""
+
+    message: str
+    """For a person."""
+    type: str
+    """The class of the error."""
+
+
+class AnthropicError(Model):
+    """An error, as Anthropic writes it."""
+
+    error: AnthropicErrorDetail
+    request_id: str
+    """Names the request."""
+    type: str
+    """Always `error`."""
+
+
 class ApiKey(Model):
     """A key, without its secret."""
 
@@ -109,6 +128,13 @@ class Backoff(Model):
     """The most that any wait can be."""
 
 
+class BeginSession(Model):
+    """The key to trade."""
+
+    key: str
+    """An API key: `lh_<id>_<secret>`."""
+
+
 class Checkpoint(Model):
     """A step's output."""
 
@@ -116,6 +142,27 @@ class Checkpoint(Model):
     """What it gave."""
     step: str
     """Names the step within its job, the same on every attempt: 1 to 200 letters, digits and `_ - . : /`."""
+
+
+class Child(Model):
+    """A child, as its parent sees it."""
+
+    error: JobError | None = None
+    """Why it failed."""
+    index: int
+    """Its place among its siblings, from 0."""
+    job_id: str
+    kind: str
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
+
+
+class ChildPage(Model):
+    """A page of children."""
+
+    data: list[Child]
+    has_more: bool
+    """Whether there are more: go on with `after` = the last `index`."""
 
 
 class ChunkStored(Model):
@@ -270,6 +317,8 @@ class CreateAnalysis(Model):
 class CreateJob(Model):
     """A job to submit."""
 
+    children: list[CreateJob] | None = None
+    """Jobs that come first: it runs when they have ended, with their outputs as `input.children`. They may have children of their own, eight deep and 10,000 in all."""
     deadline_s: float | None = None
     """Over within so many seconds from now, waiting and retries included; or failed."""
     delay_s: float | None = None
@@ -282,6 +331,8 @@ class CreateJob(Model):
     """How many attempts may fail before the job does."""
     metadata: dict[str, str] | None = None
     """Up to 16 pairs to find the job by: keys of up to 64 characters, values of up to 512."""
+    on_child_failure: Literal["fail", "partial"] | None = None
+    """What it means when a child does not succeed: `fail` ends this job too, at once; `partial` lets it go on with what there is."""
     priority: int | None = None
     """−100 to 100, higher first."""
     queue: str | None = None
@@ -350,7 +401,7 @@ class DocumentReceipt(Model):
     document_id: str
     job_id: str
     status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
-    """Always `queued`."""
+    """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
     urls: Urls
 
 
@@ -366,7 +417,7 @@ class Event(Model):
     """1, 2, 3 … per job, without gaps."""
     time: datetime
     type: str
-    """`job.queued`, `job.running`, `job.progress`, `job.step`, `job.log`, `job.succeeded`, `job.failed` or `job.cancelled`."""
+    """`job.queued`, `job.running`, `job.progress`, `job.step`, `job.log`, `job.layer`, `job.waiting`, `job.output.delta`, `job.output.reset`, `job.succeeded`, `job.failed` or `job.cancelled`."""
 
 
 class EventPage(Model):
@@ -423,6 +474,19 @@ class HeartbeatAnswer(Model):
     """The lease holds until then, unless it is renewed again."""
 
 
+class Partial(Model):
+    """What a job has given of its output so far."""
+
+    cut: bool
+    """There is more than 8 MiB: this is the beginning."""
+    items: list[JsonValue] | None = None
+    """When it gives items."""
+    text: str | None = None
+    """When it gives text."""
+    through_seq: int
+    """The `seq` of the last event in it."""
+
+
 class Usage(Model):
     """What an answer took."""
 
@@ -433,6 +497,39 @@ class Usage(Model):
     output_tokens: int
     """Tokens written."""
 
+
+class WaitingFor(Model):
+    """Why a job is not running."""
+
+    ahead: int | None = None
+    """How many stand before it, when there are fewer than 1,000."""
+    limit: int | None = None
+    """How many of the queue may run."""
+    message: str
+    """The same for a person."""
+    pending: int | None = None
+    """How many children have not ended."""
+    prompt: str | None = None
+    """What is asked."""
+    queue: str | None = None
+    running: int | None = None
+    """How many of the queue run, when as many run as may."""
+    step: str | None = None
+    """The step that an answer becomes."""
+    until: datetime | None = None
+    """Until when, when that is known."""
+    what: str
+    """`time`, `backoff`, `provider`, `queue_paused`, `queue_full`, `worker`, `turn`, `children` or `input`."""
+
+
+class JobChildren(Model):
+    """How a job's children stand."""
+
+    failed: int
+    """Cancelled ones included."""
+    succeeded: int
+    total: int
+    """How many there are."""
 
 class JobProgress(Model):
     """How far a job is."""
@@ -450,6 +547,8 @@ class Job(Model):
     cached: bool
     """Whether the answer came from a cache."""
     cancel_requested_at: datetime | None = None
+    children: JobChildren
+    """How a job's children stand."""
     created_at: datetime
     deadline_at: datetime | None = None
     degraded: bool
@@ -476,6 +575,10 @@ class Job(Model):
     """Always `job`."""
     output: JsonValue = None
     """What it gave; null unless it succeeded. Not in lists."""
+    parent_id: str | None = None
+    """The job that it is a part of."""
+    partial: Partial | None = None
+    """What it has given so far, when it streams its output; kept when it fails, null once it has succeeded. Not in lists."""
     priority: int
     """−100 to 100, higher first."""
     progress: JobProgress
@@ -496,6 +599,8 @@ class Job(Model):
     usage: Usage
     version: int
     """Counts the changes; the ETag."""
+    waiting_for: WaitingFor | None = None
+    """Why it is not running, in words and figures; null when it runs or has ended. Not in lists."""
 
 
 class JobPageBody(Model):
@@ -543,6 +648,25 @@ class KindList(Model):
     """The built-in ones first."""
 
 
+class OpenAiErrorDetail(Model):
+    """What is wrong."""
+
+    code: str | None
+    """For programs."""
+    message: str
+    """For a person."""
+    param: str | None
+    """The field that is to blame."""
+    type: str
+    """The class of the error."""
+
+
+class OpenAiError(Model):
+    """An error, as OpenAI writes it."""
+
+    error: OpenAiErrorDetail
+
+
 class OutputChunk(Model):
     """A piece of the output."""
 
@@ -550,6 +674,13 @@ class OutputChunk(Model):
     """1, 2, 3 … within the lease."""
     data: JsonValue
     """A text, which goes on where the one before ended; or any other JSON, the next item of a list. At most 64 KiB."""
+
+
+class Purged(Model):
+    """How many answers were forgotten."""
+
+    purged: int
+    """Cached answers that are gone."""
 
 
 class Queue(Model):
@@ -577,7 +708,7 @@ class Receipt(Model):
 
     job_id: str
     status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
-    """Always `queued`: what became of it since is at `urls.self`."""
+    """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
     urls: Urls
 
 
@@ -604,6 +735,95 @@ class RegisterKind(Model):
     """Where its jobs wait unless they say otherwise."""
     timeout_s: int | None = None
     """How long one attempt may take, in seconds."""
+
+
+class Session(Model):
+    """Who asks."""
+
+    keyed: bool
+    """Whether a key stands behind it; else the server has none and answers this machine alone."""
+    scopes: list[str]
+    """What it may."""
+    tenant: str
+    """Whose jobs it sees."""
+
+
+class SetBreaker(Model):
+    """What to do with a breaker."""
+
+    state: Literal["auto", "open", "closed", "half_open"]
+    """What a hand does to a breaker."""
+
+
+class StatsJobs(Model):
+    """StatsJobs."""
+
+    cancelled: int
+    cost_microusd: int
+    ended_per_s: float
+    error_rate: float | None = None
+    """Of those that ended by themselves, the part that failed; null when none did."""
+    failed: int
+    fallback_rate: float | None = None
+    """Of those that succeeded, the part that did not come from the first target; null when none did."""
+    hit_rate: float | None = None
+    """Of those that succeeded, the part that came from a cache; null when none did."""
+    input_tokens: int
+    output_tokens: int
+    queued: int
+    """Jobs that wait, of all queues."""
+    running: int
+    """Jobs that run."""
+    submitted: int
+    submitted_per_s: float
+    succeeded: int
+
+class StatsLatencyMsQueued(Model):
+    """StatsLatencyMsQueued."""
+
+    count: int
+    """How many were measured."""
+    p50: float
+    p95: float
+    p99: float
+
+class StatsLatencyMsRan(Model):
+    """StatsLatencyMsRan."""
+
+    count: int
+    """How many were measured."""
+    p50: float
+    p95: float
+    p99: float
+
+class StatsLatencyMsTotal(Model):
+    """StatsLatencyMsTotal."""
+
+    count: int
+    """How many were measured."""
+    p50: float
+    p95: float
+    p99: float
+
+class StatsLatencyMs(Model):
+    """From the submit to the first attempt, from there to the end, and both."""
+
+    queued: StatsLatencyMsQueued
+    ran: StatsLatencyMsRan
+    total: StatsLatencyMsTotal
+
+class Stats(Model):
+    """The figures of a window that ends now: jobs that came and went, and how long those that ended had taken."""
+
+    jobs: StatsJobs
+    latency_ms: StatsLatencyMs
+    """From the submit to the first attempt, from there to the end, and both."""
+    queues: list[Queue]
+    """How every queue stands."""
+    time: datetime
+    """When they were taken."""
+    window_s: float
+    """How long the window is."""
 
 
 class UploadForm(Model):
