@@ -14,10 +14,11 @@ use longhaul_server::{
     listener::{BodyFloor, ListenerOptions, TrustedProxies, tls_from_pem_files},
 };
 use longhaul_store::{JobStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, StoreClock};
-use longhaul_tasks::{BuiltIn, TaskSettings, built_in};
+use longhaul_tasks::{BuiltIn, TaskSettings, built_in, documents::Isolated};
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Settings, StoreUrl};
+use crate::reading;
 
 /// How many jobs run in this process at once when the queues' limits add up to less.
 const CONCURRENCY_LEAST: usize = 256;
@@ -137,6 +138,7 @@ pub(super) fn tasks(
         process_model: model_of("process"),
         document_model: model_of("document.ingest"),
         clock: clock.clone(),
+        extractor: Arc::new(Isolated::new(reading::options()?, clock.clone())),
         ..TaskSettings::default()
     };
     let models = Arc::new(Models::over(gateway.clone()));
