@@ -51,7 +51,8 @@ section! {
         /// Origins whose pages may call the API from a browser, or `"*"` alone for every page. Empty: no CORS headers
         /// are sent.
         cors_origins("cors.origins"): Vec<Origin> = Vec::new();
-        /// PEM file with the certificate chain. With `tls.key` it turns HTTPS on.
+        /// PEM file with the certificate chain. With `tls.key` it turns HTTPS on. Read again when it has changed, and on
+        /// SIGHUP.
         tls_cert("tls.cert"): Option<PathBuf> = None;
         /// PEM file with the private key of the certificate.
         tls_key("tls.key"): Option<PathBuf> = None;

@@ -68,12 +68,14 @@ async fn serve(
     refuse_if_exposed(settings.server.listen, !keys.is_empty())?;
     let tracker = TaskTracker::new();
     let gateway = wiring::gateway(settings, &tracker)?;
-    let reload = Reload::new(sources, gateway.clone(), settings.clone(), file).context("listening for SIGHUP")?;
+    let tls = wiring::tls_identity(settings)?;
+    let listening = wiring::listener_options(settings, tls.as_ref(), LISTENER_DRAIN)?;
+    let reload = Reload::new(sources, gateway.clone(), tls, settings.clone(), file).context("listening for SIGHUP")?;
     let (mut executors, tasks) = wiring::tasks(settings, &gateway, &store, &clock)?;
     executors.extend(longhaul_tasks::llm::executors(&gateway));
     let options = wiring::engine_options(settings, runs_built_in)?;
     let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;
-    let listener = Listener::bind(settings.server.listen, wiring::listener_options(settings, LISTENER_DRAIN)?)?;
+    let listener = Listener::bind(settings.server.listen, listening)?;
     let address = listener.local_addr();
     let cors = wiring::cors(settings);
     let app = App::new(engine.clone(), gateway, keys, wiring::limits(settings), tasks, cors.origins.clone())

@@ -11,7 +11,7 @@ use longhaul_gateway::{Gateway, GatewayOptions, Models};
 use longhaul_server::{
     Limits, MetadataLimits, Tasks,
     cors::CorsOptions,
-    listener::{BodyFloor, ListenerOptions, TrustedProxies, tls_from_pem_files},
+    listener::{BodyFloor, ListenerOptions, TlsIdentity, TrustedProxies},
 };
 use longhaul_store::{JobStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, StoreClock};
 use longhaul_tasks::{BuiltIn, TaskSettings, built_in};
@@ -67,13 +67,22 @@ pub(super) async fn store(
     }
 }
 
-pub(super) fn listener_options(settings: &Settings, drain: Duration) -> anyhow::Result<ListenerOptions> {
+/// The certificate and key of HTTPS, when it is switched on.
+pub(super) fn tls_identity(settings: &Settings) -> anyhow::Result<Option<Arc<TlsIdentity>>> {
+    match (&settings.server.tls_cert, &settings.server.tls_key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsIdentity::from_pem_files(cert, key)?)),
+        _ => Ok(None),
+    }
+}
+
+pub(super) fn listener_options(
+    settings: &Settings,
+    tls: Option<&Arc<TlsIdentity>>,
+    drain: Duration,
+) -> anyhow::Result<ListenerOptions> {
     let (limits, server) = (&settings.limits, &settings.server);
     let bytes = |size: crate::config::ByteSize| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
-    let tls = match (&server.tls_cert, &server.tls_key) {
-        (Some(cert), Some(key)) => Some(tls_from_pem_files(cert, key)?),
-        _ => None,
-    };
+    let tls = tls.map(TlsIdentity::server_config).transpose()?;
     Ok(ListenerOptions {
         max_connections: limits.connections.get() as usize,
         first_byte_timeout: limits.first_byte,
