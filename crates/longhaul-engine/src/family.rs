@@ -258,6 +258,7 @@ impl Flow {
             max_attempts: None,
             backoff: None,
             timeout_s: None,
+            limits: Vec::new(),
         }))
     }
 }
