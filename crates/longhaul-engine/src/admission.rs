@@ -7,7 +7,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use longhaul_core::{
-    INLINE_LIMIT, JobId, JobSpec, KindSpec, OnChildFailure, Payload, QueueName, Span, Tenant, Timestamp,
+    INLINE_LIMIT, JobId, JobSpec, KindSpec, LimitKey, OnChildFailure, Payload, QueueName, Span, Tenant, Timestamp,
 };
 use longhaul_store::{Document, Idempotency, JobStore, NewJob, StoreError, Submit, Submitted, blob::Pin};
 
@@ -197,6 +197,12 @@ impl Drop for Waiting {
     }
 }
 
+/// With which other jobs of its kind a job is limited. Inputs of kinds without such a limit are not looked into.
+fn limit_key(tenant: &Tenant, kind: &KindSpec, input: &[u8]) -> Option<LimitKey> {
+    let pointer = kind.limits.iter().find_map(|limit| limit.key.as_deref())?;
+    Some(LimitKey::of(tenant, &kind.name, pointer, input))
+}
+
 impl Engine {
     /// Takes jobs of one tenant in, all or none. On return they are on disk.
     pub async fn submit(
@@ -343,6 +349,7 @@ impl Engine {
             child_index: 0,
             depth: 0,
             on_child_failure: request.on_child_failure.unwrap_or_default(),
+            limit_key: limit_key(tenant, kind, &request.input),
         }
     }
 }

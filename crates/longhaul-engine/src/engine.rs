@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use longhaul_core::{
-    ApiKey, Attempt, Clock, Event, IdSource, Job, JobId, KeyId, KindName, KindSpec, Payload, QueueName, Span, Status,
-    StatusReason, Tenant,
+    ApiKey, Attempt, Clock, Event, IdSource, Job, JobId, KeyId, KindName, KindSpec, Limit, Payload, QueueName, Span,
+    Status, StatusReason, Tenant,
 };
 use longhaul_store::{
     Blocker, Child, JobPage, JobQuery, JobStore, JobView, Partial, QueueState, StoreError, StoredStep,
@@ -75,6 +75,8 @@ pub struct KindOverride {
     pub timeout: Option<Span>,
     /// How many attempts may fail.
     pub max_attempts: Option<u32>,
+    /// How many of its jobs run at once and start in a time; none: as the kind itself says.
+    pub limits: Option<Vec<Limit>>,
 }
 
 /// A running engine. Cheap to clone; all clones are the same engine.
@@ -129,6 +131,7 @@ impl Engine {
             let known = kinds.override_spec(kind, |spec| {
                 spec.queue = change.queue.clone().or(spec.queue.take());
                 spec.max_attempts = change.max_attempts.or(spec.max_attempts);
+                spec.limits = change.limits.clone().unwrap_or_else(|| std::mem::take(&mut spec.limits));
                 // Whole seconds, rounded up: a time-out of none would end every attempt.
                 spec.timeout_s = change.timeout.map(|span| span.as_millis().div_ceil(1_000).max(1)).or(spec.timeout_s);
             });
@@ -145,6 +148,9 @@ impl Engine {
         }
         for (queue, concurrency) in &options.queues {
             store.limit_queue(queue.clone(), Some(*concurrency)).await?;
+        }
+        for (kind, limits) in kinds.built_in_limits() {
+            store.limit_kind(kind, limits).await?;
         }
         for (tenant, weight) in &options.tenants {
             store.weigh_tenant(tenant.clone(), *weight).await?;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use longhaul_core::{
-    ApiKey, Attempt, BlobRef, DocumentId, Event, EventKind, Job, JobError, JobId, JobSpec, KeyId, KindName, KindSpec,
-    LeaseToken, OutputData, Payload, Progress, QueueName, Report, RetryPlan, Span, Stage, Status, StepName, Tenant,
-    Timestamp, Usage, Wait,
+    ApiKey, Attempt, BlobRef, DocumentId, Event, EventKind, Full, Job, JobError, JobId, JobSpec, KeyId, KindName,
+    KindSpec, LeaseToken, Limit, OutputData, Payload, Progress, QueueName, Report, RetryPlan, Span, Stage, Status,
+    StepName, Tenant, Timestamp, Usage, Wait,
 };
 
 use crate::StoreError;
@@ -137,6 +137,13 @@ pub trait JobStore: Send + Sync + 'static {
 
     /// Registers a kind for a tenant, or replaces what was registered.
     async fn put_kind(&self, tenant: &Tenant, kind: KindSpec) -> Result<(), StoreError>;
+
+    /// Sets everybody's limits of a kind; none: it has none. Those of a kind that a tenant has registered come with it. Not
+    /// stored: configuration says it. Has to have passed [`longhaul_core::check_limits`].
+    ///
+    /// Of the jobs that a limit is about, no more run at once and no more attempts start in its time than it allows,
+    /// whoever claims them, and also after a restart. What it holds back hides nobody else's jobs.
+    async fn limit_kind(&self, kind: KindName, limits: Vec<Limit>) -> Result<(), StoreError>;
 
     /// All registered kinds.
     async fn kinds(&self) -> Result<Vec<(Tenant, KindSpec)>, StoreError>;
@@ -539,6 +546,16 @@ pub enum Blocker {
         running: u64,
         /// How many may.
         limit: u32,
+    },
+    /// A limit of its kind leaves no room.
+    KindFull {
+        /// Which kind.
+        kind: KindName,
+        /// Where the value stands in the input that it has in common with those it is limited together with; none: it is
+        /// limited with all jobs of its kind.
+        key: Option<Box<str>>,
+        /// Which limit, and when there is room again, as far as time decides that.
+        full: Full,
     },
     /// Nobody has asked for jobs of its kind lately.
     NobodyClaims {

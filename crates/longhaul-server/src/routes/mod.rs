@@ -31,6 +31,7 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(worker::attempt::checkpoint))
         .routes(routes!(worker::attempt::complete))
         .routes(routes!(worker::many::complete_many))
+        .routes(routes!(worker::children::spawn, worker::children::read))
         .layer(Extension(BodyLimit(limits.bulk_body)));
     let uploads = OpenApiRouter::new()
         .routes(routes!(documents::upload))

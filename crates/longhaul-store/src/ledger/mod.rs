@@ -13,12 +13,14 @@
 //!
 //! - [`Backing`] says what a ledger needs of the disk (or of memory).
 //! - [`writer`] is the thread, its mailbox, and waiting claims; [`grant`] what is on its way to those.
+//! - [`gates`] hold back what limits of kinds leave no room for.
 //! - [`lanes`] is the window; [`kept`] what will be claimed next; [`recent`] the ended jobs that somebody will ask for.
 
 mod backing;
 mod claims;
 mod explain;
 mod family;
+mod gates;
 mod grant;
 mod hash;
 mod kept;
@@ -42,8 +44,8 @@ use longhaul_core::{
 };
 
 pub(crate) use backing::{
-    AnswerWrite, Backing, DocumentWrite, Erasure, ExpiryBlock, Forget, Head, KeptKey, Phase, QueueCount, Reads, Start,
-    Stored, WriteSet, terminal_number,
+    AnswerWrite, Backing, DocumentWrite, Erasure, ExpiryBlock, Forget, Head, KeptKey, PaceWrite, Phase, QueueCount,
+    Reads, Start, Stored, WriteSet, terminal_number,
 };
 pub(crate) use store::{LedgerStore, Retention};
 pub(crate) use stream::partial_of;
@@ -51,6 +53,7 @@ pub(crate) use turns::Turns;
 
 use crate::{Change, EndFigures, JobView, Observer, StoreError};
 use explain::Seen;
+use gates::Gates;
 pub(crate) use hash::NumberMap;
 use kept::Kept;
 pub(crate) use lanes::LaneKey;
@@ -132,10 +135,14 @@ pub(crate) struct Ledger<B: Backing> {
     next_deadline: Timestamp,
     /// When tombstones and idempotency keys are looked through next.
     next_forget: Timestamp,
+    /// When all gates are looked at next.
+    next_review: Timestamp,
     /// Jobs whose live children are still to be cancelled. Not stored: it follows from what is.
     abandoned: BTreeMap<JobId, Tenant>,
     /// Who has claimed lately, and what.
     seen: Seen,
+    /// Limits of kinds.
+    gates: Gates,
     weights: HashMap<Tenant, u32>,
     /// Which queue's turn it is.
     turns: Turns<QueueName>,
@@ -170,8 +177,10 @@ impl<B: Backing> Ledger<B> {
             next_due: Timestamp::EPOCH,
             next_deadline: Timestamp::EPOCH,
             next_forget: Timestamp::EPOCH,
+            next_review: Timestamp::EPOCH,
             abandoned: BTreeMap::new(),
             seen: Seen::default(),
+            gates: Gates::default(),
             weights: HashMap::new(),
             turns: Turns::default(),
             deltas_for,
@@ -189,7 +198,7 @@ impl<B: Backing> Ledger<B> {
         self.kept.clear();
         let start = self.backing.start();
         self.backing.done();
-        let Start { next_no, running, lanes, counts, paused, abandoned } = start?;
+        let Start { next_no, running, lanes, counts, paused, limits, abandoned } = start?;
         self.abandoned = abandoned.into_iter().collect();
         self.next_no = next_no;
         self.lanes = Lanes::of(lanes);
@@ -214,6 +223,8 @@ impl<B: Backing> Ledger<B> {
             self.running_ids.insert(stored.job.spec.id, stored.no);
             self.running.insert(stored.no, Touched::stored(stored));
         }
+        self.reset_gates(limits)?;
+        self.backing.done();
         // Whatever is due is found by the first sweep.
         self.next_due = Timestamp::EPOCH;
         self.next_deadline = Timestamp::EPOCH;
@@ -356,11 +367,12 @@ impl<B: Backing> Ledger<B> {
     /// Moves a touched job to where its state says that it counts.
     fn place(&mut self, no: i64) {
         let Some(entry) = self.touched.get_mut(&no) else { return };
-        let to = Phase::of(&entry.job, self.now);
+        let to = entry.stands(&mut self.gates, &mut self.backing, self.now);
         let from = entry.phase.replace(to);
         if from == Some(to) {
             return;
         }
+        self.gates.moves(&entry.job.spec, from, to);
         let spec = &entry.job.spec;
         let head = entry.head();
         // The names are cloned only where a lane or a queue is new.
@@ -379,7 +391,7 @@ impl<B: Backing> Ledger<B> {
         {
             self.next_due = self.next_due.min(due_at);
         }
-        if matches!(to, Phase::Ready | Phase::Deferred | Phase::Waiting)
+        if matches!(to, Phase::Blocked | Phase::Ready | Phase::Deferred | Phase::Waiting)
             && let Some(deadline) = spec.deadline_at
         {
             self.next_deadline = self.next_deadline.min(deadline);
@@ -390,10 +402,12 @@ impl<B: Backing> Ledger<B> {
 
     pub(crate) fn begin(&mut self) {
         self.now = self.time.clock.now();
+        self.gates.begin(self.now);
     }
 
     /// Commits the batch; afterwards everything that was answered `Ok` is durable.
     pub(crate) fn commit(&mut self, observer: &dyn Observer) -> Result<Vec<Change>, StoreError> {
+        self.writes.paces = self.gates.paces(self.now);
         let has_rows = self.touched.values().any(|entry| entry.changed || entry.fresh);
         if has_rows || !self.writes.is_empty() {
             if let Err(error) = self.backing.write(&self.touched, &self.writes) {
@@ -409,6 +423,7 @@ impl<B: Backing> Ledger<B> {
                 self.recent.remove(&erasure.tombstone.job);
             }
             self.writes.clear();
+            self.gates.tidy();
             self.newest = self.newest.max(self.newest_in_batch);
             Ok(self.settle(&erased, &mut told))
         } else {
@@ -507,13 +522,13 @@ impl Touched {
 impl QueueTally {
     fn moves(&mut self, from: Option<Phase>, to: Phase) {
         match from {
-            Some(Phase::Ready | Phase::Deferred) => self.queued = self.queued.saturating_sub(1),
+            Some(Phase::Blocked | Phase::Ready | Phase::Deferred) => self.queued = self.queued.saturating_sub(1),
             Some(Phase::Running) => self.running = self.running.saturating_sub(1),
             Some(Phase::Waiting) => self.waiting = self.waiting.saturating_sub(1),
             Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) | None => {}
         }
         match to {
-            Phase::Ready | Phase::Deferred => self.queued += 1,
+            Phase::Blocked | Phase::Ready | Phase::Deferred => self.queued += 1,
             Phase::Running => self.running += 1,
             Phase::Waiting => self.waiting += 1,
             Phase::Succeeded | Phase::Failed | Phase::Cancelled => {}

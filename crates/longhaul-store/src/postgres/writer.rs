@@ -11,7 +11,7 @@ use std::{
 };
 
 use deadpool_postgres::Pool;
-use longhaul_core::{QueueName, Span, Tenant, Timestamp};
+use longhaul_core::{KindName, Limits, QueueName, Span, Tenant, Timestamp};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
@@ -19,7 +19,8 @@ use super::{
     claims::{self, Served, Shares},
     doorbell::Doorbell,
     explain::Seen,
-    family,
+    family, gates,
+    gates::Rules,
     grant::{Grant, Returned, WayBack},
     load::{self, TimeSource},
     names::Keys,
@@ -53,6 +54,7 @@ pub(super) enum Message {
     Run(Box<dyn Operation>),
     Claim(Claim, ClaimAnswer),
     Limit(QueueName, Option<u32>, oneshot::Sender<()>),
+    LimitKind(KindName, Limits, oneshot::Sender<()>),
     Weigh(Tenant, u32, oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
@@ -84,6 +86,8 @@ pub(super) struct Writer {
     session: Option<Session>,
     waiting: VecDeque<Waiting>,
     limits: Arc<BTreeMap<QueueName, Option<u32>>>,
+    /// Everybody's limits of kinds, which configuration says.
+    rules: Rules,
     /// Whose turn it is.
     shares: Arc<Shares>,
     /// There may be more for the waiting claims than fitted into the last batch.
@@ -119,6 +123,7 @@ impl Writer {
             session: None,
             waiting: VecDeque::new(),
             limits: Arc::default(),
+            rules: Rules::default(),
             shares: Arc::default(),
             more_to_lease: false,
         }
@@ -177,6 +182,10 @@ impl Writer {
                 Message::Claim(claim, answer) => self.waiting.push_back(Waiting { claim, answer }),
                 Message::Limit(queue, concurrency, done) => {
                     Arc::make_mut(&mut self.limits).insert(queue, concurrency);
+                    limited.push(done);
+                }
+                Message::LimitKind(kind, limits, done) => {
+                    self.rules.set(None, kind, limits);
                     limited.push(done);
                 }
                 Message::Weigh(tenant, weight, done) => {
@@ -343,7 +352,8 @@ impl Writer {
         returned.held.iter().for_each(|held| needs.held(held));
         operations.iter().for_each(|operation| operation.needs(&mut needs));
         load::begin(session, &needs, !claims.is_empty(), keys.claims()).await?;
-        let mut batch = Batch::new(Timestamp::EPOCH, *node, time.ids.clone(), self.limits.clone(), *deltas_for);
+        let mut batch =
+            Batch::new(Timestamp::EPOCH, *node, time.ids.clone(), self.limits.clone(), self.rules.clone(), *deltas_for);
         load::fill(session, source, &needs, &mut batch).await?;
         for claim in claims {
             if seen.saw(claim, batch.now) {
@@ -355,10 +365,12 @@ impl Writer {
             let _ = batch.finish(held, &Outcome::Released);
         }
         operations.iter_mut().for_each(|operation| operation.run(&mut batch));
+        gates::open(session, &mut batch).await?;
         let wanted: Vec<&Claim> = claims.iter().collect();
         let mut shares = self.shares.clone();
-        let (granted, more) =
-            claims::serve(session, &mut batch, &wanted, &mut shares, |queue| keys.limit(queue)).await?;
+        let (granted, mut more) = claims::serve(session, &mut batch, &wanted, &mut shares, keys).await?;
+        // So that what has taken a place among the ready ones is replaced.
+        more |= gates::open(session, &mut batch).await? > 0 && granted.len() < wanted.len();
         family::cancel_abandoned(session, &mut batch).await?;
         let mut transaction = None;
         if !batch.is_empty() || !returned.unpinned.is_empty() {

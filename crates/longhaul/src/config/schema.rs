@@ -2,7 +2,9 @@
 
 use super::models::{ModelSection, ProviderSection, TargetSection};
 use super::section::{KeyInfo, Section};
-use super::settings::{KindSettings, LimitSettings, QueueSettings, ServerSettings, StoreSettings, TelemetrySettings};
+use super::settings::{
+    KindSettings, LimitSettings, QueueSettings, ServerSettings, StoreSettings, TelemetrySettings, TenantSettings,
+};
 
 /// A section of the file.
 #[derive(Debug, Clone)]
@@ -31,6 +33,7 @@ pub fn sections() -> Vec<SectionInfo> {
         info::<StoreSettings>("store", false),
         info::<QueueSettings>("queues", true),
         info::<KindSettings>("kinds", true),
+        info::<TenantSettings>("tenants", true),
         info::<ProviderSection>("providers", true),
         info::<ModelSection>("models", true),
         info::<LimitSettings>("limits", false),

@@ -32,14 +32,21 @@ pub(super) fn engine_options(settings: &Settings, runs_built_in: bool) -> anyhow
         let name = KindName::new(name).with_context(|| format!("kind {name:?}"))?;
         let queue = kind.queue.as_ref().map(|queue| QueueName::new(queue.as_str())).transpose()?;
         let max_attempts = kind.max_attempts.map(std::num::NonZeroU32::get);
-        Ok((name, KindOverride { queue, timeout: kind.timeout.map(Span::from), max_attempts }))
+        let limits = (!kind.limits.0.is_empty()).then(|| kind.limits.0.clone());
+        Ok((name, KindOverride { queue, timeout: kind.timeout.map(Span::from), max_attempts, limits }))
     });
+    let tenants = settings.tenants.iter().map(|(name, tenant)| {
+        let name = Tenant::new(name).with_context(|| format!("tenant {name:?}"))?;
+        Ok((name, tenant.weight.get()))
+    });
+    let tenants = tenants.collect::<anyhow::Result<std::collections::BTreeMap<_, _>>>()?;
     let all_queues: usize = queues.values().map(|concurrency| *concurrency as usize).sum();
     Ok(EngineOptions {
         concurrency: if runs_built_in { all_queues.max(CONCURRENCY_LEAST) } else { 0 },
         retention: settings.store.retention.into(),
         kinds: kinds.collect::<anyhow::Result<_>>()?,
         queues,
+        tenants,
         worker: format!("built-in:{}", std::process::id()),
         ..EngineOptions::default()
     })
