@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Attempt, Backoff, Event, EventKind, JobError, JobId, KindName, LeaseToken, QueueName, Span, StepName, Tenant,
-    Timestamp,
+    Timestamp, TraceContext,
 };
 
 /// How many children a job can have, and how many jobs a tree that is submitted at once: what a claim of the parent
@@ -58,6 +58,8 @@ pub struct JobSpec {
     pub depth: u8,
     /// What a child that does not succeed means for this job while it waits for its children.
     pub on_child_failure: OnChildFailure,
+    /// The trace of whoever submitted it, when there is one. Tells nothing of what the job does.
+    pub trace: Option<TraceContext>,
 }
 
 impl JobSpec {

@@ -22,6 +22,7 @@ mod payload;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
+mod trace;
 
 pub use access::{ApiKey, Caller, Scope};
 pub use attempt::{Attempt, Ending};
@@ -39,3 +40,4 @@ pub use life::{Applied, CANCEL_GRACE, CRASH_LIMIT, ChildEnd, Ended, Refused, Ret
 pub use name::{KindName, NameError, QueueName, StepName, Tenant};
 pub use payload::{BlobRef, INLINE_LIMIT, Payload};
 pub use time::{Span, Timestamp};
+pub use trace::{NoTraceContext, TraceContext};

@@ -5,7 +5,7 @@ use std::{collections::HashMap, future::Future, sync::Arc};
 use bytes::Bytes;
 use longhaul_core::{
     Clock, DEPTH_MOST, DocumentId, EventKind, JobId, LAYER_MOST, LogLevel, OutputData, Payload, Stage, Status,
-    StepName, Tenant, Timestamp, Wait,
+    StepName, Tenant, Timestamp, TraceContext, Wait,
 };
 use longhaul_store::{Child, Document, Held, JobStore, JobView, NewJob, StoreError};
 use serde::{Serialize, de::DeserializeOwned};
@@ -62,6 +62,12 @@ impl JobContext {
     pub fn is_last_attempt(&self) -> bool {
         let job = &self.view.job;
         job.attempt.saturating_sub(job.crashes) >= job.spec.max_attempts
+    }
+
+    /// The trace that what this attempt does belongs to, within the attempt's own span.
+    pub fn trace(&self) -> Option<TraceContext> {
+        let trace = self.view.job.spec.trace?;
+        Some(trace.within_attempt(self.id(), self.held.token.count()))
     }
 
     /// When it has to be over, if it has to.

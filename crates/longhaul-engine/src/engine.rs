@@ -386,6 +386,8 @@ impl Engine {
             id: None,
             children: self.requests_below(&view.job).await?,
             on_child_failure: Some(spec.on_child_failure),
+            // Another try belongs to the same story.
+            trace: spec.trace.map(|trace| trace.within_job(spec.id)),
         };
         self.submit(tenant, vec![request], None).await.map(Some)
     }

@@ -100,6 +100,7 @@ mod tests {
             tenant: Tenant::default_tenant(),
             job: JobId::fresh(&Ids::seeded(1), Timestamp::EPOCH),
             queue: QueueName::default_queue(),
+            kind: None,
             status: Status::Running,
             version: 1,
             view: None,
@@ -107,6 +108,8 @@ mod tests {
             fresh: false,
             at: Timestamp::EPOCH,
             ended: None,
+            attempt: None,
+            trace: None,
             events: Some([event].into()),
         }
     }

@@ -317,6 +317,7 @@ mod tests {
             tenant: Tenant::default_tenant(),
             job,
             queue: QueueName::default_queue(),
+            kind: None,
             status: Status::Running,
             version: 1,
             view: None,
@@ -324,6 +325,8 @@ mod tests {
             fresh: false,
             at: Timestamp::EPOCH,
             ended: None,
+            attempt: None,
+            trace: None,
             events: events.map(Into::into),
         }
     }

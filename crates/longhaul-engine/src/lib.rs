@@ -41,7 +41,7 @@ mod stats;
 /// What the engine's calls take and give in the words of the store, for those above who do not know the store itself.
 pub mod store {
     pub use longhaul_store::{
-        Beat, BeatAnswer, Blocker, Child, Document, Held, Idempotency, JobPage, JobQuery, JobStore, JobView, Partial,
+        BatchFigures, Beat, BeatAnswer, Blocker, Change, Child, Document, EndFigures, EndedAttempt, Held, Idempotency, JobPage, JobQuery, JobStore, JobView, Observer, Partial,
         QueueState, StoreError, StoredStep, Tombstone, blob,
     };
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use longhaul_core::{
     INLINE_LIMIT, JobError, KindName, OutputData, Payload, Progress, QueueName, Report, RetryPlan, Span, Stage, Status,
-    StepName, Tenant, Wait,
+    StepName, Tenant, TraceContext, Wait,
 };
 use longhaul_store::{Beat, BeatAnswer, Claim, Held, JobStore, JobView, Leased, Outcome, StoreError};
 
@@ -69,6 +69,14 @@ struct Untold {
 impl Drop for Untold {
     fn drop(&mut self) {
         self.engine.give_back(std::mem::take(&mut self.held));
+    }
+}
+
+impl RemoteJob {
+    /// The trace that the worker's part of the work belongs to, within the attempt's own span.
+    pub fn trace(&self) -> Option<TraceContext> {
+        let spec = &self.view.job.spec;
+        Some(spec.trace?.within_attempt(spec.id, self.held.token.count()))
     }
 }
 

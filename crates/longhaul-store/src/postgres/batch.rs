@@ -19,7 +19,7 @@ use super::{
     rows::{self, Stored},
 };
 use crate::{
-    Change, Claim, EndFigures, Idempotency, Observer, StoreError, Tombstone,
+    Change, Claim, EndFigures, EndedAttempt, Idempotency, Observer, StoreError, Tombstone,
     ledger::{DocumentWrite, Erasure, Forget, KeptKey, LaneKey, NumberMap, Phase},
 };
 
@@ -117,6 +117,8 @@ pub(super) struct Entry {
     pub(super) output_is_new: bool,
     /// Where it is counted; none before it is counted at all.
     pub(super) phase: Option<Phase>,
+    /// The attempt that the batch has ended.
+    pub(super) ended_attempt: Option<EndedAttempt>,
 }
 
 /// What becomes of the answers that a job keeps.
@@ -218,6 +220,7 @@ impl Batch {
             changed: false,
             output_is_new: false,
             phase: Some(phase),
+            ended_attempt: None,
         });
         no
     }
@@ -241,6 +244,7 @@ impl Batch {
             changed: true,
             output_is_new: false,
             phase: None,
+            ended_attempt: None,
         };
         self.entries.insert(no, entry);
         self.place(no);
@@ -280,6 +284,7 @@ impl Batch {
             return Ok(applied);
         }
         entry.changed = true;
+        entry.ended_attempt = EndedAttempt::by(&applied, &entry.job).or(entry.ended_attempt.take());
         if entry.job.lease().is_none_or(|lease| !lease.in_process) {
             entry.node = None;
         }
@@ -394,11 +399,14 @@ impl Batch {
             tenant: entry.job.spec.tenant.clone(),
             job: entry.job.spec.id,
             queue: entry.job.spec.queue.clone(),
+            kind: Some(entry.job.spec.kind.clone()),
             status: entry.job.status(),
             version: entry.job.version,
             fresh: entry.fresh,
             at: self.now,
             ended: EndFigures::of(&entry.job).filter(|figures| figures.finished_at >= self.now),
+            attempt: entry.ended_attempt.clone(),
+            trace: entry.job.spec.trace,
             view: None,
             cancelling: entry.job.lease().is_some() && entry.job.cancel_requested_at.is_some(),
             events: told.remove(&entry.no).map(Into::into),

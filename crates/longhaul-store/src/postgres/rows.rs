@@ -326,6 +326,7 @@ pub(super) fn stored(cells: &mut Cells<'_>) -> Result<Stored, StoreError> {
     (moving.wait, moving.wait_step) = (cells.next()?, cells.next()?);
     (moving.wait_prompt, moving.wait_since) = (cells.text_or_none()?, cells.time_or_none()?);
     let trimmed = cells.next()?;
+    let trace = cells.next::<Option<&str>>()?.map(str::parse).transpose().map_err(|_| damaged("trace"))?;
     let spec = JobSpec {
         id,
         tenant,
@@ -345,6 +346,7 @@ pub(super) fn stored(cells: &mut Cells<'_>) -> Result<Stored, StoreError> {
         child_index,
         depth: u8::try_from(depth).map_err(|_| damaged("depth"))?,
         on_child_failure,
+        trace,
     };
     let last_attempt = match ending {
         None => None,

@@ -85,6 +85,7 @@ columns!(Specs of SpecRow {
     child_index: i32,
     depth: i16,
     on_child_failure: i16,
+    trace: Option<String>,
 });
 
 columns!(Payloads of PayloadRow {
@@ -346,6 +347,7 @@ fn spec_row(entry: &Entry) -> SpecRow<'_> {
         child_index: rows::small(spec.child_index),
         depth: spec.depth.into(),
         on_child_failure: rows::on_child_failure(spec.on_child_failure),
+        trace: spec.trace.map(|trace| trace.to_string()),
         lifetime: PhantomData,
     }
 }

@@ -140,6 +140,10 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, StoreError> {
             Some(_) => OnChildFailure::Fail,
             None => OnChildFailure::Partial,
         },
+        trace: match row.get_ref(55)?.as_str_or_null().map_err(|_| damaged("trace"))? {
+            Some(stored) => Some(stored.parse().map_err(|_| damaged("trace"))?),
+            None => None,
+        },
     };
     let phase = phase_of(row.get(6)?)?;
     let state = state(row, phase)?;

@@ -157,6 +157,7 @@ impl CreateJob {
                 OnChildFailureBody::Fail => OnChildFailure::Fail,
                 OnChildFailureBody::Partial => OnChildFailure::Partial,
             }),
+            trace: None,
         }
     }
 }
