@@ -7,8 +7,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use longhaul_core::{
-    INLINE_LIMIT, JobId, JobSpec, KindSpec, OnChildFailure, Payload, QueueName, Span, Tenant, Timestamp,
-    TraceContext,
+    INLINE_LIMIT, JobId, JobSpec, KindSpec, OnChildFailure, Payload, QueueName, Span, Tenant, Timestamp, TraceContext,
 };
 use longhaul_store::{Document, Idempotency, JobStore, NewJob, StoreError, Submit, Submitted, blob::Pin};
 
@@ -317,11 +316,17 @@ impl Engine {
     pub(crate) fn place_below(&self, spec: &mut JobSpec, parent: &JobSpec) {
         spec.parent = Some(parent.id);
         spec.depth = parent.depth + 1;
-        spec.trace = parent.trace.map(|trace| trace.within_job(parent.id)).or(spec.trace);
+        spec.trace = self.trace_below(parent).or(spec.trace);
         spec.deadline_at = match (spec.deadline_at, parent.deadline_at) {
             (Some(own), Some(above)) => Some(own.min(above)),
             (own, above) => own.or(above),
         };
+    }
+
+    /// The trace that what a job brings about belongs to.
+    pub(crate) fn trace_below(&self, spec: &JobSpec) -> Option<TraceContext> {
+        let trace = spec.trace?;
+        Some(if self.inner.options.records_traces { trace.within_job(spec.id) } else { trace })
     }
 
     pub(crate) fn specify(&self, tenant: &Tenant, request: &JobRequest, kind: &KindSpec, now: Timestamp) -> JobSpec {

@@ -64,10 +64,9 @@ impl JobContext {
         job.attempt.saturating_sub(job.crashes) >= job.spec.max_attempts
     }
 
-    /// The trace that what this attempt does belongs to, within the attempt's own span.
+    /// The trace that what this attempt does belongs to.
     pub fn trace(&self) -> Option<TraceContext> {
-        let trace = self.view.job.spec.trace?;
-        Some(trace.within_attempt(self.id(), self.held.token.count()))
+        self.engine.trace_of_attempt(&self.view.job.spec, &self.held)
     }
 
     /// When it has to be over, if it has to.

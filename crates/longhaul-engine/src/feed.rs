@@ -47,6 +47,10 @@ impl Feeds {
         self.is_any.load(Ordering::Acquire)
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.lock().iter().filter(|feed| !feed.sender.is_closed()).count()
+    }
+
     pub(crate) fn open(&self, tenant: Tenant, queue: QueueName) -> QueueFeed {
         let (sender, receiver) = mpsc::channel(CHANGES_MOST);
         let lagged = Arc::new(AtomicBool::new(false));

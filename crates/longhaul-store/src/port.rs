@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use longhaul_core::{
-    ApiKey, Applied, Attempt, BlobRef, DocumentId, Ending, Event, EventKind, Job, JobError, JobId, JobSpec, KeyId, KindName, KindSpec,
-    LeaseToken, OutputData, Payload, Progress, QueueName, Report, RetryPlan, Span, Stage, Status, StepName, Tenant,
-    Timestamp, TraceContext, Usage, Wait,
+    ApiKey, Applied, Attempt, BlobRef, DocumentId, Ending, Event, EventKind, Job, JobError, JobId, JobSpec, KeyId,
+    KindName, KindSpec, LeaseToken, OutputData, Payload, Progress, QueueName, Report, RetryPlan, Span, Stage, Status,
+    StepName, Tenant, Timestamp, TraceContext, Usage, Wait,
 };
 
 use crate::StoreError;

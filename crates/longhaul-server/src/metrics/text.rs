@@ -92,7 +92,7 @@ impl Family<'_> {
     }
 
     /// All samples of a histogram.
-    pub fn histogram(&mut self, labels: Labels<'_>, taken: &Taken) -> &mut Self {
+    pub(super) fn histogram(&mut self, labels: Labels<'_>, taken: &Taken) -> &mut Self {
         let mut below = 0;
         for (edge, count) in taken.buckets() {
             below += count;
@@ -104,13 +104,7 @@ impl Family<'_> {
         self
     }
 
-    fn sample(
-        &mut self,
-        suffix: &str,
-        labels: Labels<'_>,
-        edge: Option<Edge>,
-        value: impl std::fmt::Display,
-    ) {
+    fn sample(&mut self, suffix: &str, labels: Labels<'_>, edge: Option<Edge>, value: impl std::fmt::Display) {
         let text = &mut *self.text;
         text.push_str(self.name);
         text.push_str(suffix);

@@ -140,7 +140,22 @@ fn change(line: &str) -> Option<Change> {
     let (fresh, at, ended) = (false, Timestamp::EPOCH, None);
     let (kind, attempt, trace) = (None, None, None);
     let (view, events) = (None, None);
-    Some(Change { tenant, job, queue, kind, status, version, fresh, at, ended, attempt, trace, view, cancelling, events })
+    Some(Change {
+        tenant,
+        job,
+        queue,
+        kind,
+        status,
+        version,
+        fresh,
+        at,
+        ended,
+        attempt,
+        trace,
+        view,
+        cancelling,
+        events,
+    })
 }
 
 /// Hears the other servers.
