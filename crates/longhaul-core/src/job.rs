@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Attempt, Backoff, Event, EventKind, JobError, JobId, KindName, LeaseToken, LimitKey, QueueName, Span, StepName,
-    Tenant, Timestamp,
+    Tenant, Timestamp, TraceContext,
 };
 
 /// How many children a job can have, and how many jobs a tree that is submitted at once: what a claim of the parent
@@ -60,6 +60,8 @@ pub struct JobSpec {
     pub on_child_failure: OnChildFailure,
     /// With which other jobs of its kind it is limited; none: with all of them only.
     pub limit_key: Option<LimitKey>,
+    /// The trace of whoever submitted it, when there is one. Tells nothing of what the job does.
+    pub trace: Option<TraceContext>,
 }
 
 impl JobSpec {

@@ -8,6 +8,7 @@ use std::sync::{
 use bytes::Bytes;
 use longhaul_core::{
     INLINE_LIMIT, JobId, JobSpec, KindSpec, LimitKey, OnChildFailure, Payload, QueueName, Span, Tenant, Timestamp,
+    TraceContext,
 };
 use longhaul_store::{Document, Idempotency, JobStore, NewJob, StoreError, Submit, Submitted, blob::Pin};
 
@@ -54,6 +55,8 @@ pub struct JobRequest {
     /// What a child that does not succeed means for it; none: it fails when children come with it, and judges for itself
     /// when it takes children in as it runs.
     pub on_child_failure: Option<OnChildFailure>,
+    /// The trace of whoever asks for it.
+    pub trace: Option<TraceContext>,
 }
 
 impl JobRequest {
@@ -73,6 +76,7 @@ impl JobRequest {
             id: None,
             children: Vec::new(),
             on_child_failure: None,
+            trace: None,
         }
     }
 }
@@ -319,10 +323,17 @@ impl Engine {
     pub(crate) fn place_below(&self, spec: &mut JobSpec, parent: &JobSpec) {
         spec.parent = Some(parent.id);
         spec.depth = parent.depth + 1;
+        spec.trace = self.trace_below(parent).or(spec.trace);
         spec.deadline_at = match (spec.deadline_at, parent.deadline_at) {
             (Some(own), Some(above)) => Some(own.min(above)),
             (own, above) => own.or(above),
         };
+    }
+
+    /// The trace that what a job brings about belongs to.
+    pub(crate) fn trace_below(&self, spec: &JobSpec) -> Option<TraceContext> {
+        let trace = spec.trace?;
+        Some(if self.inner.options.records_traces { trace.within_job(spec.id) } else { trace })
     }
 
     pub(crate) fn specify(&self, tenant: &Tenant, request: &JobRequest, kind: &KindSpec, now: Timestamp) -> JobSpec {
@@ -350,6 +361,7 @@ impl Engine {
             depth: 0,
             on_child_failure: request.on_child_failure.unwrap_or_default(),
             limit_key: limit_key(tenant, kind, &request.input),
+            trace: request.trace,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, future::Future, sync::Arc};
 use bytes::Bytes;
 use longhaul_core::{
     Clock, DocumentId, EventKind, JobId, LAYER_MOST, LogLevel, OutputData, Payload, Stage, Status, StepName, Tenant,
-    Timestamp, Wait,
+    Timestamp, TraceContext, Wait,
 };
 use longhaul_store::{Child, Document, Held, JobStore, JobView, StoreError};
 use serde::{Serialize, de::DeserializeOwned};
@@ -62,6 +62,11 @@ impl JobContext {
     pub fn is_last_attempt(&self) -> bool {
         let job = &self.view.job;
         job.attempt.saturating_sub(job.crashes) >= job.spec.max_attempts
+    }
+
+    /// The trace that what this attempt does belongs to.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.engine.trace_of_attempt(&self.view.job.spec, &self.held)
     }
 
     /// When it has to be over, if it has to.

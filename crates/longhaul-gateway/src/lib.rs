@@ -22,6 +22,7 @@
 //! - Only base URLs of the configuration are called.
 
 mod analysis;
+mod asked;
 mod call;
 mod configured;
 mod error;
@@ -46,6 +47,7 @@ mod target;
 pub use longhaul_providers as providers;
 
 pub use analysis::{Analysis, AnalysisProblem, AnalysisResult};
+pub use asked::{CallTrace, ProviderCall};
 pub use call::CallOptions;
 pub use error::{Failure, GatewayError};
 pub use gateway::{

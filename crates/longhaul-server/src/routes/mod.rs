@@ -7,6 +7,7 @@ mod health;
 pub(crate) mod jobs;
 mod keys;
 mod kinds;
+pub(crate) mod metrics;
 pub(crate) mod openai;
 mod presets;
 mod queues;

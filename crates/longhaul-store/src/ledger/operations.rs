@@ -85,6 +85,7 @@ impl<B: Backing> Ledger<B> {
             changed: true,
             output_is_new: false,
             phase: None,
+            ended_attempt: None,
         };
         self.touched.insert(no, entry);
         self.place(no);

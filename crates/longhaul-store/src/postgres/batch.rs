@@ -20,7 +20,7 @@ use super::{
     rows::{self, Stored},
 };
 use crate::{
-    Change, Claim, EndFigures, Idempotency, Observer, StoreError, Tombstone,
+    Change, Claim, EndFigures, EndedAttempt, Idempotency, Observer, StoreError, Tombstone,
     ledger::{DocumentWrite, Erasure, Forget, KeptKey, LaneKey, NumberMap, Phase},
 };
 
@@ -128,6 +128,8 @@ pub(super) struct Entry {
     pub(super) was: Option<Phase>,
     /// Where it is counted; none before it is counted at all.
     pub(super) phase: Option<Phase>,
+    /// The attempt that the batch has ended.
+    pub(super) ended_attempt: Option<EndedAttempt>,
 }
 
 /// What becomes of the answers that a job keeps.
@@ -233,6 +235,7 @@ impl Batch {
             output_is_new: false,
             was: Some(phase),
             phase: Some(phase),
+            ended_attempt: None,
         });
         no
     }
@@ -257,6 +260,7 @@ impl Batch {
             output_is_new: false,
             was: None,
             phase: None,
+            ended_attempt: None,
         };
         self.entries.insert(no, entry);
         self.place(no);
@@ -296,6 +300,7 @@ impl Batch {
             return Ok(applied);
         }
         entry.changed = true;
+        entry.ended_attempt = EndedAttempt::by(&applied, &entry.job).or(entry.ended_attempt.take());
         if entry.job.lease().is_none_or(|lease| !lease.in_process) {
             entry.node = None;
         }
@@ -437,11 +442,14 @@ impl Batch {
             tenant: entry.job.spec.tenant.clone(),
             job: entry.job.spec.id,
             queue: entry.job.spec.queue.clone(),
+            kind: Some(entry.job.spec.kind.clone()),
             status: entry.job.status(),
             version: entry.job.version,
             fresh: entry.fresh,
             at: self.now,
             ended: EndFigures::of(&entry.job).filter(|figures| figures.finished_at >= self.now),
+            attempt: entry.ended_attempt.clone(),
+            trace: entry.job.spec.trace,
             view: None,
             cancelling: entry.job.lease().is_some() && entry.job.cancel_requested_at.is_some(),
             events: told.remove(&entry.no).map(Into::into),

@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use longhaul_core::{Clock, DocumentId, IdSource, KindName, Payload, QueueName, Span, Tenant};
 use longhaul_engine::{EngineOptions, Executor, Hub, KindOverride, store::StoreError};
-use longhaul_gateway::{Gateway, GatewayOptions, Models};
+use longhaul_gateway::{Gateway, GatewayOptions, Models, Observer};
 use longhaul_server::{
     Limits, MetadataLimits, Tasks,
     cors::CorsOptions,
     listener::{BodyFloor, ListenerOptions, TlsIdentity, TrustedProxies},
+    metrics::{Beside, Telemetry},
 };
 use longhaul_store::{JobStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, StoreClock};
 use longhaul_tasks::{BuiltIn, TaskSettings, built_in};
@@ -22,7 +23,11 @@ use crate::config::{Settings, StoreUrl};
 /// How many jobs run in this process at once when the queues' limits add up to less.
 const CONCURRENCY_LEAST: usize = 256;
 
-pub(super) fn engine_options(settings: &Settings, runs_built_in: bool) -> anyhow::Result<EngineOptions> {
+pub(super) fn engine_options(
+    settings: &Settings,
+    runs_built_in: bool,
+    records_traces: bool,
+) -> anyhow::Result<EngineOptions> {
     let queues = settings.queues.iter().map(|(name, queue)| {
         let name = QueueName::new(name).with_context(|| format!("queue {name:?}"))?;
         Ok((name, queue.concurrency.get()))
@@ -48,6 +53,7 @@ pub(super) fn engine_options(settings: &Settings, runs_built_in: bool) -> anyhow
         queues,
         tenants,
         worker: format!("built-in:{}", std::process::id()),
+        records_traces,
         ..EngineOptions::default()
     })
 }
@@ -57,19 +63,19 @@ pub(super) async fn store(
     settings: &Settings,
     clock: &Arc<dyn Clock>,
     ids: &Arc<dyn IdSource>,
-    hub: &Arc<Hub>,
+    observer: Arc<Beside<Hub>>,
 ) -> anyhow::Result<Arc<dyn JobStore>> {
     let time = StoreClock { clock: clock.clone(), ids: ids.clone() };
     let tombstones_for = settings.store.tombstones.into();
     match &settings.store.url {
         StoreUrl::Sqlite(directory) => {
             let options = SqliteOptions { tombstones_for, ..SqliteOptions::at(directory) };
-            Ok(SqliteStore::open(&options, time, hub.clone())?)
+            Ok(SqliteStore::open(&options, time, observer)?)
         }
         StoreUrl::Postgres(url) => {
             let name = format!("{} (process {})", settings.server.listen, std::process::id());
             let options = PostgresOptions { tombstones_for, name, ..PostgresOptions::at(url.expose()) };
-            Ok(PostgresStore::open(&options, time, hub.clone()).await?)
+            Ok(PostgresStore::open(&options, time, observer).await?)
         }
     }
 }
@@ -130,8 +136,15 @@ pub(super) fn cors(settings: &Settings) -> CorsOptions {
 }
 
 /// The models of the configuration, behind their layers.
-pub(super) fn gateway(settings: &Settings, tracker: &TaskTracker) -> anyhow::Result<Gateway> {
-    let options = GatewayOptions { tracker: tracker.clone(), ..GatewayOptions::default() };
+pub(super) fn gateway(
+    settings: &Settings,
+    tracker: &TaskTracker,
+    telemetry: &Arc<Telemetry>,
+) -> anyhow::Result<Gateway> {
+    let (told, records_traces) = (telemetry.clone(), telemetry.records_traces());
+    let observer: Observer = Arc::new(move |record| told.called(record));
+    let (tracker, observer) = (tracker.clone(), Some(observer));
+    let options = GatewayOptions { tracker, observer, records_traces, ..GatewayOptions::default() };
     Gateway::new(settings.gateway.clone(), options).context("the models of the configuration cannot be used")
 }
 

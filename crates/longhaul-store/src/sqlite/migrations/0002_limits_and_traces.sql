@@ -1,6 +1,7 @@
 -- Limits of kinds. phase: -1 held back by a limit by key.
 
 ALTER TABLE job ADD COLUMN limit_key INTEGER;   -- a hash; null in the jobs of kinds without such a limit
+ALTER TABLE job ADD COLUMN trace TEXT;                   -- W3C traceparent of whoever submitted it
 
 DROP INDEX job_deadline;
 CREATE INDEX job_deadline ON job (deadline_at) WHERE deadline_at IS NOT NULL AND phase IN (-1, 0, 1, 3);

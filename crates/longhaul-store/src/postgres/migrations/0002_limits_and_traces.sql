@@ -1,6 +1,7 @@
 -- Limits of kinds. phase: -1 held back by a limit by key.
 
 ALTER TABLE job ADD COLUMN limit_key int8;         -- a hash; null in the jobs of kinds without such a limit
+ALTER TABLE job ADD COLUMN trace text;              -- W3C traceparent of whoever submitted it
 CREATE INDEX job_blocked ON job (limit_key, queue, score, no) WHERE phase = -1;
 CREATE INDEX job_keyed_ready ON job (limit_key, queue) WHERE phase = 0 AND limit_key IS NOT NULL;
 CREATE INDEX job_keyed_running ON job (limit_key) WHERE phase = 3 AND limit_key IS NOT NULL;
