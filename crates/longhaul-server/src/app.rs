@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     auth::KeyRing,
     problem::{Code, Problem},
-    routes::openai::responses::RecentCreates,
+    routes::{events::stats::Latest, openai::responses::RecentCreates},
 };
 
 /// What every handler shares. Cheap to clone.
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) uploads: Uploads,
     pub(crate) recent: RecentCreates,
+    /// What everybody who watches the figures is sent.
+    pub(crate) latest_stats: Latest,
     pub(crate) tasks: Arc<dyn Tasks>,
     /// Changes that are carried to their end whoever waits for them.
     pub(crate) changes: TaskTracker,
@@ -75,6 +77,7 @@ impl App {
             limits,
             uploads: Uploads::default(),
             recent: RecentCreates::default(),
+            latest_stats: Latest::default(),
             tasks,
             changes: TaskTracker::new(),
             origins,

@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use longhaul_providers::chat::{ChatRequest, ChatResponse};
 use longhaul_providers::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
-use longhaul_resilience::{Clock, Cx, Decision, Label, Tick};
+use longhaul_resilience::{Clock, Cx, Decision, Label, SystemClock, Tick};
 use tokio_util::task::TaskTracker;
 
 pub use inspect::{
-    BreakerHand, CacheView, LayerView, LimitView, ModelView, PlacesView, RetryView, StackView, TargetCheck, TargetView,
-    UnknownTarget,
+    BreakerHand, BreakerView, CacheView, LayerView, LimitView, ModelFigures, ModelView, ModelsWindow, PlacesView,
+    RetryView, StackView, TargetCheck, TargetView, UnknownTarget,
 };
 use snapshot::Snapshot;
 pub use snapshot::{BadGateway, Reloaded};
@@ -49,6 +49,13 @@ pub struct GatewayOptions {
     pub observer: Option<Observer>,
     /// Runs what goes on after a call: refreshing a cached answer, reading the last bytes of a stream.
     pub tracker: TaskTracker,
+}
+
+impl GatewayOptions {
+    /// The clock of what happens outside a call.
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.as_ref().map_or_else(|| Arc::new(SystemClock) as Arc<dyn Clock>, Arc::clone)
+    }
 }
 
 impl std::fmt::Debug for GatewayOptions {
