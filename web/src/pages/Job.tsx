@@ -219,7 +219,7 @@ function Ask({ job }: { job: Job }) {
   return (
     <form ref={form} className="card" aria-label="It waits for you" onSubmit={(event) => event.preventDefault()}>
       <h2 className="badge warn">It waits for you</h2>
-      <p>{job.waiting_for?.message}</p>
+      <p className="stream">{job.waiting_for?.prompt ?? "It does not say what for: its history may."}</p>
       <label>
         Comment
         <input name="comment" placeholder="for the job, and for whoever reads its history" />

@@ -147,8 +147,8 @@ function rowOf({ job_id, kind, queue, status, status_reason, created_at, started
 
 function Row({ job, index, start }: { job: Listed; index: number; start: number }) {
   return (
-    <div role="listitem">
-      <Link className="line" href={`/ui/jobs/${job.job_id}`} data-row={index} style={{ height: ROW, transform: `translateY(${start}px)` }}>
+    <div role="listitem" className="placed" style={{ height: ROW, transform: `translateY(${start}px)` }}>
+      <Link className="line" href={`/ui/jobs/${job.job_id}`} data-row={index}>
         <span className="mono">
           <span className="late">{job.job_id.slice(0, -10)}</span>
           {job.job_id.slice(-10)}

@@ -135,7 +135,7 @@ pub(crate) async fn resume(
 async fn set(app: &App, path: QueuePath, paused: bool) -> Result<Response, Problem> {
     let queue = QueueName::new(&path.queue).map_err(|why| Problem::invalid_field(":queue", why.to_string()))?;
     app.engine().pause_queue(queue.clone(), paused).await?;
-    let known = bodies(&app, RATES_OVER).await?.into_iter().find(|body| body.name == queue.as_str());
+    let known = bodies(app, RATES_OVER).await?.into_iter().find(|body| body.name == queue.as_str());
     let fresh = || {
         let (concurrency, first_ready_at) = (None, None);
         let state = QueueState { name: queue, paused, concurrency, queued: 0, running: 0, waiting: 0, first_ready_at };
