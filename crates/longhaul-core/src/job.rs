@@ -65,14 +65,18 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
+    /// When it could run at the earliest: its submit, or the time that it was submitted for.
+    pub fn ready_at(&self) -> Timestamp {
+        self.run_at.map_or(self.created_at, |at| at.max(self.created_at))
+    }
+
     /// Its place among jobs of the same tenant and queue that may run: the smaller goes first, and of two alike the older.
     ///
     /// In seconds: the time it was submitted, or submitted for, and for every point of priority ten minutes earlier. So
     /// priority decides among jobs of about the same age, and none waits for ever behind what comes later.
     pub fn rank(&self) -> i64 {
         const HEAD_START_S: i64 = 600;
-        let ready_at = self.run_at.map_or(self.created_at, |at| at.max(self.created_at));
-        ready_at.as_millis().div_euclid(1_000) - HEAD_START_S * i64::from(self.priority)
+        self.ready_at().as_millis().div_euclid(1_000) - HEAD_START_S * i64::from(self.priority)
     }
 }
 

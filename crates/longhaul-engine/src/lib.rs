@@ -58,4 +58,4 @@ pub use hub::{Hub, Present};
 pub use kinds::{Check, FieldError, KindInfo, SchemaCompiler};
 pub use outside::Granted;
 pub use remote::{Completion, RemoteClaim, RemoteJob};
-pub use stats::{Counts, Percentiles, Window};
+pub use stats::{Counts, Percentiles, QueueCounts, Window};

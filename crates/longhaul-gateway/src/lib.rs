@@ -35,6 +35,7 @@ mod nearest;
 mod port;
 mod provider;
 mod record;
+mod rolling;
 mod served;
 pub mod settings;
 mod simulated;
@@ -51,8 +52,9 @@ pub use asked::{CallTrace, ProviderCall};
 pub use call::CallOptions;
 pub use error::{Failure, GatewayError};
 pub use gateway::{
-    BadGateway, BreakerHand, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LayerView, LimitView,
-    ModelView, Observer, PlacesView, Reloaded, RetryView, StackView, TargetCheck, TargetView, UnknownTarget,
+    BadGateway, BreakerHand, BreakerView, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LayerView,
+    LimitView, ModelFigures, ModelView, ModelsWindow, Observer, PlacesView, Reloaded, RetryView, StackView,
+    TargetCheck, TargetView, UnknownTarget,
 };
 pub use http::{BadBaseUrl, Endpoint, PoolSettings};
 pub use local::{LOCAL_MODEL, LocalModel};
@@ -61,11 +63,14 @@ pub use longhaul_providers::analysis::{
 };
 pub use longhaul_providers::local::{Bm25, Hit};
 pub use longhaul_providers::{ErrorClass, Operation};
+/// How long things took, in fixed memory.
+pub use longhaul_resilience::HistogramCounts;
 pub use models::{Models, UnknownModel};
 pub use nearest::nearest;
 pub use port::{Capabilities, Embeddings, Model, ModelError, ModelFuture, Said};
 pub use provider::BadProvider;
 pub use record::{CacheUse, CallRecord, LayerNote, RecordedError};
+pub use rolling::ModelWindow;
 pub use settings::GatewaySettings;
 pub use stats::{ModelStats, Percentiles, TargetStats};
 pub use stream::ChatStream;

@@ -201,6 +201,11 @@ impl CallRecord {
         })
     }
 
+    /// When the call had ended, on its clock.
+    pub(crate) fn ended_at(&self) -> Tick {
+        self.began.after(self.took)
+    }
+
     /// Decisions that found no room in the record.
     pub fn layers_lost(&self) -> u32 {
         self.notes_lost

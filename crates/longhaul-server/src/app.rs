@@ -16,7 +16,7 @@ use crate::{
     auth::KeyRing,
     metrics::Telemetry,
     problem::{Code, Problem},
-    routes::openai::responses::RecentCreates,
+    routes::{events::stats::Latest, openai::responses::RecentCreates},
 };
 
 /// What every handler shares. Cheap to clone.
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) uploads: Uploads,
     pub(crate) recent: RecentCreates,
+    /// What everybody who watches the figures is sent.
+    pub(crate) latest_stats: Latest,
     pub(crate) tasks: Arc<dyn Tasks>,
     /// Changes that are carried to their end whoever waits for them.
     pub(crate) changes: TaskTracker,
@@ -77,6 +79,7 @@ impl App {
             limits,
             uploads: Uploads::default(),
             recent: RecentCreates::default(),
+            latest_stats: Latest::default(),
             tasks,
             changes: TaskTracker::new(),
             origins,

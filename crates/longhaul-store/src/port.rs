@@ -301,8 +301,8 @@ impl EndedAttempt {
 /// What the life of a job came to, in figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndFigures {
-    /// When it was submitted.
-    pub created_at: Timestamp,
+    /// When it was submitted, or submitted for: what somebody wanted it to wait is no latency.
+    pub ready_at: Timestamp,
     /// When its first attempt began, when one did.
     pub started_at: Option<Timestamp>,
     /// When it ended.
@@ -319,7 +319,7 @@ impl EndFigures {
     /// None while the job lives.
     pub fn of(job: &Job) -> Option<Self> {
         job.finished_at.map(|finished_at| Self {
-            created_at: job.spec.created_at,
+            ready_at: job.spec.ready_at(),
             started_at: job.started_at,
             finished_at,
             degraded: job.report.degraded,
@@ -665,6 +665,10 @@ pub struct QueueState {
     pub running: u64,
     /// How many wait without a worker, for children or for input. They count against no limit.
     pub waiting: u64,
+    /// When the ready job that goes next could have run ([`longhaul_core::JobSpec::ready_at`]); none when none is ready.
+    /// Where priorities differ an older one may stand behind it. Found without reading the queue; right after a start it
+    /// may be missing for some queues until it is asked for again.
+    pub first_ready_at: Option<Timestamp>,
 }
 
 /// What is left of a job whose data is gone.

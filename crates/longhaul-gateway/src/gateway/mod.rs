@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use longhaul_providers::chat::{ChatRequest, ChatResponse};
 use longhaul_providers::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
-use longhaul_resilience::{Clock, Cx, Decision, Dice, Label, Tick};
+use longhaul_resilience::{Clock, Cx, Decision, Dice, Label, SystemClock, Tick};
 use tokio_util::task::TaskTracker;
 
 pub use inspect::{
-    BreakerHand, CacheView, LayerView, LimitView, ModelView, PlacesView, RetryView, StackView, TargetCheck, TargetView,
-    UnknownTarget,
+    BreakerHand, BreakerView, CacheView, LayerView, LimitView, ModelFigures, ModelView, ModelsWindow, PlacesView,
+    RetryView, StackView, TargetCheck, TargetView, UnknownTarget,
 };
 use snapshot::Snapshot;
 pub use snapshot::{BadGateway, Reloaded};
@@ -53,6 +53,13 @@ pub struct GatewayOptions {
     /// Whether the observer records traces: a call within one that is recorded has then a span of its own, which providers
     /// are told. Else they are told what the caller said.
     pub records_traces: bool,
+}
+
+impl GatewayOptions {
+    /// The clock of what happens outside a call.
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.as_ref().map_or_else(|| Arc::new(SystemClock) as Arc<dyn Clock>, Arc::clone)
+    }
 }
 
 impl std::fmt::Debug for GatewayOptions {

@@ -2,7 +2,7 @@
 
 pub(crate) mod anthropic;
 mod documents;
-mod events;
+pub(crate) mod events;
 mod health;
 pub(crate) mod jobs;
 mod keys;

@@ -481,6 +481,7 @@ macro_rules! conformance {
             queues: [
                 a_paused_queue_gives_out_nothing,
                 a_pause_outlasts_a_restart,
+                a_queue_tells_since_when_its_next_job_could_run,
                 a_queue_runs_no_more_than_its_limit,
                 a_queue_at_its_limit_does_not_hold_up_others,
                 counts_agree_with_the_jobs_after_every_change,

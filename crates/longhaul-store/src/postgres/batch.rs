@@ -47,6 +47,8 @@ pub(super) struct Needs {
     pub(super) expired: Option<usize>,
     /// How every queue stands.
     pub(super) tallies: bool,
+    /// The job that goes next in every queue.
+    pub(super) first_in_line: bool,
     /// Who claims, at any server.
     pub(super) claimants: bool,
     /// Claims of all servers wait for it.
@@ -81,6 +83,8 @@ pub(super) struct Found {
     pub(super) living: HashSet<i64>,
     pub(super) tallies: BTreeMap<QueueName, Tally>,
     pub(super) paused: BTreeMap<QueueName, bool>,
+    /// When the job that goes next could have run.
+    pub(super) first_ready_at: HashMap<QueueName, Timestamp>,
     /// Who has claimed at other servers lately.
     pub(super) elsewhere: Vec<Elsewhere>,
     /// Workers that hold a lease.
