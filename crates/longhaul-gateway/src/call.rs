@@ -28,6 +28,7 @@ pub struct CallOptions {
     pub(crate) correlation: CorrelationId,
     pub(crate) timeout: Option<Duration>,
     pub(crate) skip_cache: bool,
+    pub(crate) max_retries: Option<u32>,
 }
 
 impl Default for CallOptions {
@@ -40,7 +41,13 @@ impl Default for CallOptions {
 impl CallOptions {
     /// For this tenant: no other is ever given an answer that was cached for it.
     pub fn for_tenant(tenant: impl Into<Arc<str>>) -> Self {
-        Self { tenant: tenant.into(), correlation: CorrelationId::NONE, timeout: None, skip_cache: false }
+        Self {
+            tenant: tenant.into(),
+            correlation: CorrelationId::NONE,
+            timeout: None,
+            skip_cache: false,
+            max_retries: None,
+        }
     }
 
     /// The id of the request, as it stands in records.
@@ -58,6 +65,11 @@ impl CallOptions {
         Self { skip_cache: skip, ..self }
     }
 
+    /// A target is tried again so often at most, and less often if its own settings say so.
+    pub fn max_retries(self, most: u32) -> Self {
+        Self { max_retries: Some(most), ..self }
+    }
+
     pub(crate) fn context(&self, clock: Option<&Arc<dyn Clock>>) -> Cx<'static> {
         let mut cx = Cx::new(self.correlation);
         if let Some(clock) = clock {
@@ -65,6 +77,9 @@ impl CallOptions {
         }
         if let Some(timeout) = self.timeout {
             cx = cx.timeout(timeout);
+        }
+        if let Some(most) = self.max_retries {
+            cx = cx.max_retries(most);
         }
         if self.skip_cache { cx.skip_cache() } else { cx }
     }
