@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use longhaul_providers::exchange::HttpRequest;
 use longhaul_resilience::{Clock, Cx};
 use tokio_util::task::TaskTracker;
@@ -80,12 +80,13 @@ impl HttpCaller {
         Self { clock: Some(clock), ..self }
     }
 
-    /// How it is called.
-    pub fn method(&self) -> &Method {
-        &self.method
+    /// Whether a request by its method has a body; else what it says stands in the query.
+    pub fn sends_body(&self) -> bool {
+        !matches!(self.method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS)
     }
 
-    /// One call: `query` pairs are put behind what the address has, `headers` go over the configured ones of their names.
+    /// One call: `query` pairs are put behind what the address has, `headers` (names in lower case) go over the configured
+    /// ones of their names.
     /// Dropping the future closes the connection. How long it may take is the caller's to say.
     ///
     /// # Errors
@@ -93,7 +94,7 @@ impl HttpCaller {
     pub async fn call(
         &self,
         query: &[(String, String)],
-        headers: HeaderMap,
+        headers: &[(&'static str, &str)],
         body: Bytes,
     ) -> Result<HttpAnswer, HttpFailure> {
         let mut cx = Cx::default();
@@ -102,9 +103,10 @@ impl HttpCaller {
         }
         let mut all = self.headers.clone();
         for (name, value) in headers {
-            if let Some(name) = name {
-                all.insert(name, value);
-            }
+            let value = HeaderValue::from_str(value).map_err(|_| {
+                HttpError::BadRequest(format!("the header {name} has a value that HTTP does not allow"))
+            })?;
+            all.insert(HeaderName::from_static(name), value);
         }
         let request = HttpRequest { method: self.method.clone(), path: self.path_with(query), headers: all, body };
         let answer = self.pool.send(&cx, request).await?;
