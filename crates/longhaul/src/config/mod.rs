@@ -22,6 +22,7 @@ mod section;
 mod setting;
 mod settings;
 mod size;
+mod tools;
 mod values;
 
 pub use duration::{format as format_duration, parse as parse_duration};
@@ -41,4 +42,5 @@ pub use settings::{
     KindSettings, LimitSettings, QueueSettings, ServerSettings, Settings, StoreSettings, TelemetrySettings,
 };
 pub use size::ByteSize;
+pub use tools::{SchemaTable, ToolMethod, ToolSection};
 pub use values::{DatabaseUrl, LogFilter, LogFormat, ModelName, Name, Network, Origin, StoreUrl};

@@ -69,7 +69,7 @@ async fn serve(
     let tracker = TaskTracker::new();
     let gateway = wiring::gateway(settings, &tracker)?;
     let reload = Reload::new(sources, gateway.clone(), settings.clone(), file).context("listening for SIGHUP")?;
-    let (mut executors, tasks) = wiring::tasks(settings, &gateway, &store, &clock)?;
+    let (mut executors, tasks) = wiring::tasks(settings, &tracker, &gateway, &store, &clock)?;
     executors.extend(longhaul_tasks::llm::executors(&gateway));
     let options = wiring::engine_options(settings, runs_built_in)?;
     let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;
