@@ -13,7 +13,7 @@ use longhaul_core::{
 use longhaul_store::{Document, Idempotency, JobStore, NewJob, StoreError, Submit, Submitted, blob::Pin};
 
 use crate::{
-    Engine, FieldError,
+    Engine, FieldError, NamedKind,
     family::{Member, flatten},
 };
 
@@ -24,6 +24,10 @@ const WAITING_BYTES: usize = 256 * 1024 * 1024;
 /// How many jobs of a request are told what is wrong with them: whoever reads more than a hundred such sentences fixes
 /// the program that wrote the request.
 const FINDINGS_MOST: usize = 100;
+
+/// How many kinds a sentence about one that is not known lists, and how much of its name it repeats.
+const KINDS_SHOWN: usize = 30;
+const KIND_CHARS_SHOWN: usize = 100;
 
 /// A job as it is asked for, its fields checked one by one.
 #[derive(Debug, Clone)]
@@ -300,8 +304,24 @@ impl Engine {
             let known = self.inner.kinds.list(tenant).into_iter().map(|kind| kind.spec.name.to_string()).collect();
             return Err(Flaw::UnknownKind { kind: request.kind.clone(), known });
         };
-        let errors = known.check(std::str::from_utf8(&request.input).unwrap_or_default());
+        let input = std::str::from_utf8(&request.input).unwrap_or_default();
+        let mut errors = known.check(input);
+        for NamedKind { pointer, kind } in known.kinds_named(input) {
+            if self.inner.kinds.find(tenant, &kind).is_none() {
+                errors.push(FieldError { pointer, message: self.unknown_kind(tenant, &kind) });
+            }
+        }
         if errors.is_empty() { Ok(known.spec) } else { Err(Flaw::Input(errors)) }
+    }
+
+    fn unknown_kind(&self, tenant: &Tenant, kind: &str) -> String {
+        let shown: String = kind.chars().take(KIND_CHARS_SHOWN).collect();
+        let mut known: Vec<String> =
+            self.inner.kinds.list(tenant).into_iter().map(|kind| kind.spec.name.to_string()).collect();
+        let more = known.len().saturating_sub(KINDS_SHOWN);
+        known.truncate(KINDS_SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("is {shown:?}, which is no known kind; known are {}{more}", known.join(", "))
     }
 
     /// Makes specifications of a whole request, as of one moment.

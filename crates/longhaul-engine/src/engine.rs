@@ -19,7 +19,7 @@ use longhaul_store::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Accepted, Executor, Hub, JobRequest, KindInfo, Present, Rejected, SchemaCompiler,
+    Accepted, Check, Executor, Hub, JobRequest, KindInfo, Present, Rejected, SchemaCompiler,
     admission::{Payloads, WaitingBytes},
     chunks::Streams,
     family::Flow,
@@ -441,6 +441,16 @@ impl Engine {
     /// What a tenant can submit.
     pub fn kinds(&self, tenant: &Tenant) -> Vec<KindInfo> {
         self.inner.kinds.list(tenant)
+    }
+
+    /// A kind that a tenant can submit.
+    pub fn kind(&self, tenant: &Tenant, name: &str) -> Option<Arc<KindSpec>> {
+        self.inner.kinds.find(tenant, name).map(|known| known.spec)
+    }
+
+    /// A check by a JSON Schema, or why it is no schema.
+    pub fn compile_schema(&self, schema: &serde_json::Value) -> Result<Arc<dyn Check>, String> {
+        self.inner.kinds.compile(schema)
     }
 
     /// Registers a kind that workers serve. The inner error says what is wrong with it.

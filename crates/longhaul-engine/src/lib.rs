@@ -51,7 +51,7 @@ pub use chunks::Chunk;
 pub use clock::SystemClock;
 pub use context::JobContext;
 pub use engine::{Engine, EngineOptions, KindOverride, Waited};
-pub use executor::{Completed, Executor, Failure};
+pub use executor::{Completed, Executor, Failure, NamedKind};
 pub use feed::QueueFeed;
 pub use follow::{Follow, Followed};
 pub use hub::{Hub, Present};

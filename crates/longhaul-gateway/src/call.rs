@@ -12,7 +12,7 @@ use longhaul_resilience::cache::normalised;
 use longhaul_resilience::{Clock, CorrelationId, Cx, Tick};
 use sha2::{Digest as _, Sha256};
 
-use crate::asked::{Asked, CallTrace};
+use crate::exchanges::{Asked, CallTrace};
 use crate::record::CallRecord;
 use crate::served::Served;
 use crate::settings::{KeyOf, Serves};
@@ -31,6 +31,7 @@ pub struct CallOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) skip_cache: bool,
     pub(crate) trace: Option<CallTrace>,
+    pub(crate) max_retries: Option<u32>,
 }
 
 impl Default for CallOptions {
@@ -43,7 +44,14 @@ impl Default for CallOptions {
 impl CallOptions {
     /// For this tenant: no other is ever given an answer that was cached for it.
     pub fn for_tenant(tenant: impl Into<Arc<str>>) -> Self {
-        Self { tenant: tenant.into(), correlation: CorrelationId::NONE, timeout: None, skip_cache: false, trace: None }
+        Self {
+            tenant: tenant.into(),
+            correlation: CorrelationId::NONE,
+            timeout: None,
+            skip_cache: false,
+            max_retries: None,
+            trace: None,
+        }
     }
 
     /// The id of the request, as it stands in records.
@@ -66,6 +74,11 @@ impl CallOptions {
         Self { trace, ..self }
     }
 
+    /// A target is tried again so often at most, and less often if its own settings say so.
+    pub fn max_retries(self, most: u32) -> Self {
+        Self { max_retries: Some(most), ..self }
+    }
+
     pub(crate) fn context(&self, clock: Option<&Arc<dyn Clock>>) -> Cx<'static> {
         let mut cx = Cx::new(self.correlation);
         if let Some(clock) = clock {
@@ -73,6 +86,9 @@ impl CallOptions {
         }
         if let Some(timeout) = self.timeout {
             cx = cx.timeout(timeout);
+        }
+        if let Some(most) = self.max_retries {
+            cx = cx.max_retries(most);
         }
         if self.skip_cache { cx.skip_cache() } else { cx }
     }

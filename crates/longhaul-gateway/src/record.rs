@@ -11,9 +11,9 @@ use longhaul_resilience::{Decision, Note, Report, Tick};
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-use crate::asked::{CallTrace, ProviderCall};
 use crate::call::ReplyNotes;
 use crate::error::CallError;
+use crate::exchanges::{CallTrace, ProviderCall};
 use crate::served::Served;
 
 /// What the cache did.

@@ -24,9 +24,9 @@ pub use inspect::{
 use snapshot::Snapshot;
 pub use snapshot::{BadGateway, Reloaded};
 
-use crate::asked::Asked;
 use crate::call::{Answered, Ask, CallOptions, Question, Reply};
 use crate::error::{Failure, GatewayError, failure_of};
+use crate::exchanges::Asked;
 use crate::model::{ConfiguredModel, Streamed};
 use crate::models::UnknownModel;
 use crate::record::{CacheUse, CallRecord, RecordedError};

@@ -13,6 +13,7 @@ use super::limit_values::KindLimits;
 use super::secret::Secret;
 use super::section::section;
 use super::size::ByteSize;
+use super::tools::ToolSection;
 use super::values::{LogFilter, LogFormat, ModelName, Name, Network, Origin, StoreUrl};
 
 /// Everything that `longhaul serve` needs to know, checked.
@@ -32,6 +33,8 @@ pub struct Settings {
     pub tenants: BTreeMap<String, TenantSettings>,
     /// `[providers.NAME]` and `[models.NAME]`, with everything filled in that was left out.
     pub gateway: longhaul_gateway::GatewaySettings,
+    /// `[tools.NAME]`.
+    pub tools: BTreeMap<String, ToolSection>,
     /// `[telemetry]`.
     pub telemetry: TelemetrySettings,
     /// The first administrator's key, from `LONGHAUL_BOOTSTRAP_KEY` or `LONGHAUL_BOOTSTRAP_KEY_FILE`.

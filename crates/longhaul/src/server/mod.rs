@@ -75,7 +75,7 @@ async fn serve(
     let tls = wiring::tls_identity(settings)?;
     let listening = wiring::listener_options(settings, tls.as_ref(), LISTENER_DRAIN)?;
     let reload = Reload::new(sources, gateway.clone(), tls, settings.clone(), file).context("listening for SIGHUP")?;
-    let (mut executors, tasks) = wiring::tasks(settings, &gateway, &store, &clock)?;
+    let (mut executors, tasks) = wiring::tasks(settings, &tracker, &gateway, &store, &clock)?;
     executors.extend(longhaul_tasks::llm::executors(&gateway));
     let options = wiring::engine_options(settings, runs_built_in, telemetry.records_traces())?;
     let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;

@@ -9,13 +9,13 @@ use longhaul_core::{Clock, DocumentId, IdSource, KindName, Payload, QueueName, S
 use longhaul_engine::{EngineOptions, Executor, Hub, KindOverride, store::StoreError};
 use longhaul_gateway::{Gateway, GatewayOptions, Models, Observer};
 use longhaul_server::{
-    Limits, MetadataLimits, Tasks,
+    Limits, MetadataLimits, Schemas, Tasks,
     cors::CorsOptions,
     listener::{BodyFloor, ListenerOptions, TlsIdentity, TrustedProxies},
     metrics::{Beside, Telemetry},
 };
 use longhaul_store::{JobStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, StoreClock};
-use longhaul_tasks::{BuiltIn, TaskSettings, built_in};
+use longhaul_tasks::{BuiltIn, HttpTools, TaskSettings, agent::http::HttpToolSettings, built_in};
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Settings, StoreUrl};
@@ -151,9 +151,27 @@ pub(super) fn gateway(
 /// The built-in kinds: for the engine, and for routes that ask them directly.
 type Kinds = (Vec<Arc<dyn Executor>>, Arc<dyn Tasks>);
 
+/// What agents may call over HTTP.
+fn http_tools(settings: &Settings, tracker: &TaskTracker) -> anyhow::Result<HttpTools> {
+    let tools = settings.tools.iter().map(|(name, tool)| {
+        let caller = tool.caller(tracker).map_err(|why| anyhow::anyhow!("[tools.{name}] {why}"))?;
+        let ready = HttpToolSettings {
+            caller,
+            description: tool.description.as_ref().map(|text| text.0.clone()),
+            input_schema: tool.input_schema.as_ref().map(|schema| schema.0.clone()),
+            timeout: tool.timeout.into(),
+        };
+        Ok((name.clone(), ready))
+    });
+    let tools = tools.collect::<anyhow::Result<_>>()?;
+    HttpTools::new(tools, &Schemas)
+        .map_err(|(name, why)| anyhow::anyhow!("[tools.{name}] has an `input_schema` that {why}"))
+}
+
 /// Makes the built-in kinds as the configuration has them.
 pub(super) fn tasks(
     settings: &Settings,
+    tracker: &TaskTracker,
     gateway: &Gateway,
     store: &Arc<dyn JobStore>,
     clock: &Arc<dyn Clock>,
@@ -165,6 +183,9 @@ pub(super) fn tasks(
         analysis_model: model_of("analysis"),
         process_model: model_of("process"),
         document_model: model_of("document.ingest"),
+        agent_model: model_of("agent"),
+        http_tools: Arc::new(http_tools(settings, tracker)?),
+        schemas: Arc::new(Schemas),
         clock: clock.clone(),
         ..TaskSettings::default()
     };

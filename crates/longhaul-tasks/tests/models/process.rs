@@ -1,0 +1,1 @@
+//! `process` through a chat model.
