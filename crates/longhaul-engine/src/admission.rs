@@ -7,7 +7,8 @@ use std::sync::{
 
 use bytes::Bytes;
 use longhaul_core::{
-    INLINE_LIMIT, JobId, JobSpec, KindSpec, OnChildFailure, Payload, QueueName, Span, Tenant, Timestamp,
+    INLINE_LIMIT, JobId, JobSpec, KindSpec, LimitKey, OnChildFailure, Payload, QueueName, Span, Tenant, Timestamp,
+    TraceContext,
 };
 use longhaul_store::{Document, Idempotency, JobStore, NewJob, StoreError, Submit, Submitted, blob::Pin};
 
@@ -58,6 +59,8 @@ pub struct JobRequest {
     /// What a child that does not succeed means for it; none: it fails when children come with it, and judges for itself
     /// when it takes children in as it runs.
     pub on_child_failure: Option<OnChildFailure>,
+    /// The trace of whoever asks for it.
+    pub trace: Option<TraceContext>,
 }
 
 impl JobRequest {
@@ -77,6 +80,7 @@ impl JobRequest {
             id: None,
             children: Vec::new(),
             on_child_failure: None,
+            trace: None,
         }
     }
 }
@@ -199,6 +203,12 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.fetch_sub(self.1, Ordering::Relaxed);
     }
+}
+
+/// With which other jobs of its kind a job is limited. Inputs of kinds without such a limit are not looked into.
+fn limit_key(tenant: &Tenant, kind: &KindSpec, input: &[u8]) -> Option<LimitKey> {
+    let pointer = kind.limits.iter().find_map(|limit| limit.key.as_deref())?;
+    Some(LimitKey::of(tenant, &kind.name, pointer, input))
 }
 
 impl Engine {
@@ -333,10 +343,17 @@ impl Engine {
     pub(crate) fn place_below(&self, spec: &mut JobSpec, parent: &JobSpec) {
         spec.parent = Some(parent.id);
         spec.depth = parent.depth + 1;
+        spec.trace = self.trace_below(parent).or(spec.trace);
         spec.deadline_at = match (spec.deadline_at, parent.deadline_at) {
             (Some(own), Some(above)) => Some(own.min(above)),
             (own, above) => own.or(above),
         };
+    }
+
+    /// The trace that what a job brings about belongs to.
+    pub(crate) fn trace_below(&self, spec: &JobSpec) -> Option<TraceContext> {
+        let trace = spec.trace?;
+        Some(if self.inner.options.records_traces { trace.within_job(spec.id) } else { trace })
     }
 
     pub(crate) fn specify(&self, tenant: &Tenant, request: &JobRequest, kind: &KindSpec, now: Timestamp) -> JobSpec {
@@ -363,6 +380,8 @@ impl Engine {
             child_index: 0,
             depth: 0,
             on_child_failure: request.on_child_failure.unwrap_or_default(),
+            limit_key: limit_key(tenant, kind, &request.input),
+            trace: request.trace,
         }
     }
 }

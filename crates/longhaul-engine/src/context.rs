@@ -4,13 +4,13 @@ use std::{collections::HashMap, future::Future, sync::Arc};
 
 use bytes::Bytes;
 use longhaul_core::{
-    Clock, DEPTH_MOST, DocumentId, Event, EventKind, JobId, KindSpec, LAYER_MOST, LogLevel, OutputData, Payload,
-    Report, Stage, Status, StepName, Tenant, Timestamp, Wait,
+    Clock, DocumentId, Event, EventKind, JobId, KindSpec, LAYER_MOST, LogLevel, OutputData, Payload, Report, Stage,
+    Status, StepName, Tenant, Timestamp, TraceContext, Wait,
 };
-use longhaul_store::{Child, Document, Held, JobStore, JobView, NewJob, StoreError};
+use longhaul_store::{Child, Document, Held, JobStore, JobView, StoreError};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Check, Engine, Failure, FieldError, Flaw, JobRequest, emit::Emitter, family::flatten};
+use crate::{Check, Engine, Failure, FieldError, Flaw, JobRequest, Rejected, emit::Emitter};
 
 /// A job under a lease, as its executor sees it.
 pub struct JobContext {
@@ -62,6 +62,11 @@ impl JobContext {
     pub fn is_last_attempt(&self) -> bool {
         let job = &self.view.job;
         job.attempt.saturating_sub(job.crashes) >= job.spec.max_attempts
+    }
+
+    /// The trace that what this attempt does belongs to.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.engine.trace_of_attempt(&self.view.job.spec, &self.held)
     }
 
     /// When it has to be over, if it has to.
@@ -180,26 +185,12 @@ impl JobContext {
         if let Some(stored) = self.steps.get(&step) {
             return self.stored(&step, stored).await;
         }
-        let invalid = |why: String| Failure::permanent("child_invalid", why);
-        let own = &self.view.job.spec;
-        if own.depth >= DEPTH_MOST {
-            return Err(invalid(format!("a tree of jobs is at most {DEPTH_MOST} deep")));
-        }
-        let members = flatten(children).map_err(|finding| invalid(told(&[finding])))?;
-        if members.iter().any(|member| member.parent.is_some()) {
-            return Err(invalid("children that a job takes in as it runs cannot come with children".into()));
-        }
-        let kinds = self.engine.known_kinds(&own.tenant, &members).map_err(|findings| invalid(told(&findings)))?;
-        let (mut jobs, mut pins) = (Vec::with_capacity(members.len()), Vec::new());
-        for (member, kind) in members.into_iter().zip(kinds) {
-            let mut spec = self.engine.specify(&own.tenant, &member.request, &kind, self.clock().now());
-            self.engine.place_below(&mut spec, own);
-            let stored = self.engine.payloads().store(member.request.input).await?;
-            jobs.push(NewJob { spec: Arc::new(spec), input: stored.payload.clone() });
-            pins.push(stored);
-        }
         self.emitter.flush().await?;
-        Ok(self.store().spawn(self.held.clone(), step, jobs).await?)
+        self.engine.spawn(self.held.clone(), step, children).await.map_err(|error| match error {
+            Rejected::Invalid(findings) => Failure::permanent("child_invalid", told(&findings)),
+            Rejected::Store(error) => error.into(),
+            Rejected::ShuttingDown => Failure::Interrupted,
+        })
     }
 
     /// All children, once each has ended. Until then the attempt ends here without a worker waiting: return the failure

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use longhaul_core::{KindName, KindSpec, Tenant};
+use longhaul_core::{KindName, KindSpec, Limit, Tenant};
 
 use crate::{Executor, NamedKind};
 
@@ -108,6 +108,12 @@ impl Kinds {
 
     pub(crate) fn built_in(&self) -> Arc<[KindName]> {
         self.built_in.keys().cloned().collect()
+    }
+
+    /// The built-in kinds that are limited.
+    pub(crate) fn built_in_limits(&self) -> Vec<(KindName, Vec<Limit>)> {
+        let limited = self.built_in.iter().filter(|(_, (_, spec))| !spec.limits.is_empty());
+        limited.map(|(name, (_, spec))| (name.clone(), spec.limits.clone())).collect()
     }
 
     /// Checks what a tenant wants to register; nothing is known of it yet.

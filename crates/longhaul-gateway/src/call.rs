@@ -9,9 +9,11 @@ use longhaul_providers::chat::{ChatRequest, ChatResponse, Content, Message, Role
 use longhaul_providers::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
 use longhaul_providers::tokens::{estimate_embeddings, estimate_request};
 use longhaul_resilience::cache::normalised;
-use longhaul_resilience::{Clock, CorrelationId, Cx};
+use longhaul_resilience::{Clock, CorrelationId, Cx, Tick};
 use sha2::{Digest as _, Sha256};
 
+use crate::exchanges::{Asked, CallTrace};
+use crate::record::CallRecord;
 use crate::served::Served;
 use crate::settings::{KeyOf, Serves};
 
@@ -28,6 +30,7 @@ pub struct CallOptions {
     pub(crate) correlation: CorrelationId,
     pub(crate) timeout: Option<Duration>,
     pub(crate) skip_cache: bool,
+    pub(crate) trace: Option<CallTrace>,
     pub(crate) max_retries: Option<u32>,
 }
 
@@ -47,6 +50,7 @@ impl CallOptions {
             timeout: None,
             skip_cache: false,
             max_retries: None,
+            trace: None,
         }
     }
 
@@ -63,6 +67,11 @@ impl CallOptions {
     /// A fresh answer is wanted. It is kept as usual.
     pub fn skip_cache(self, skip: bool) -> Self {
         Self { skip_cache: skip, ..self }
+    }
+
+    /// The call belongs to a trace, which its providers are told of.
+    pub fn trace(self, trace: Option<CallTrace>) -> Self {
+        Self { trace, ..self }
     }
 
     /// A target is tried again so often at most, and less often if its own settings say so.
@@ -105,6 +114,7 @@ pub(crate) struct Ask {
     pub(crate) tokens: u64,
     /// How often a provider was asked.
     attempts: AtomicU32,
+    pub(crate) asked: Arc<Asked>,
 }
 
 /// What an answer may cost when the request does not say: most are shorter, and what was too much is given back.
@@ -114,13 +124,26 @@ impl Ask {
     pub(crate) fn new(question: Question, cached: Option<KeyOf>, tenant: &str, counted: bool) -> Self {
         let key = cached.map_or([0; 32], |of| question.key(of, tenant));
         let tokens = if counted { question.tokens() } else { 0 };
-        Self { question, key, tokens, attempts: AtomicU32::new(0) }
+        Self { question, key, tokens, attempts: AtomicU32::new(0), asked: Arc::default() }
+    }
+
+    /// The same, in a trace.
+    pub(crate) fn traced(self, asked: Asked) -> Self {
+        Self { asked: Arc::new(asked), ..self }
     }
 
     /// The same call with another question.
     pub(crate) fn going_on(&self, question: Question) -> Self {
         let counted = self.tokens > 0;
-        Self { attempts: AtomicU32::new(self.attempts()), ..Self::new(question, None, "", counted) }
+        let (attempts, asked) = (AtomicU32::new(self.attempts()), Arc::clone(&self.asked));
+        Self { attempts, asked, ..Self::new(question, None, "", counted) }
+    }
+
+    /// Puts into a record who was asked.
+    pub(crate) fn tell(&self, record: &mut CallRecord, cx: &Cx<'_>, began: Tick) {
+        record.serves = self.question.serves().name();
+        record.attempts = self.attempts();
+        self.asked.tell(record, cx, began);
     }
 
     /// A provider is being asked.

@@ -92,6 +92,7 @@ fn spec() -> KindSpec {
         max_attempts: None,
         backoff: None,
         timeout_s: None,
+        limits: Vec::new(),
     }
 }
 

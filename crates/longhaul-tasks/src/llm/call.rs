@@ -1,13 +1,15 @@
 //! What every call of a job has in common: its options before, its record afterwards.
 
-use longhaul_core::{LAYER_MOST, Report, Timestamp, Usage};
+use longhaul_core::{LAYER_MOST, Report, Timestamp, TraceContext, Usage};
 use longhaul_engine::{Failure, JobContext};
-use longhaul_gateway::{CallOptions, CallRecord};
+use longhaul_gateway::{CallOptions, CallRecord, CallTrace};
 use longhaul_providers::facade::Stamp;
 
 /// The call is the tenant's, known by the job's id, and over when the job has to be.
 pub(crate) fn options(job: &JobContext) -> CallOptions {
     let options = CallOptions::for_tenant(job.tenant().as_str()).correlation(job.id().to_string().as_str());
+    let trace = job.trace().map(|TraceContext { trace_id, span_id, flags }| CallTrace { trace_id, span_id, flags });
+    let options = options.trace(trace);
     match job.deadline_at() {
         Some(deadline) => options.timeout(deadline.since(job.clock().now()).into()),
         None => options,

@@ -173,6 +173,7 @@ fn read_sections(reader: &mut Reader<'_>, schema: &[SectionInfo]) -> Settings {
         store: one(reader, "store"),
         queues: many(reader, "queues", &["default"]),
         kinds: many(reader, "kinds", &[]),
+        tenants: many(reader, "tenants", &[]),
         tools: many(reader, "tools", &[]),
         limits: one(reader, "limits"),
         telemetry: one(reader, "telemetry"),

@@ -2,7 +2,9 @@
 
 use super::models::{ModelSection, ProviderSection, TargetSection};
 use super::section::{KeyInfo, Section};
-use super::settings::{KindSettings, LimitSettings, QueueSettings, ServerSettings, StoreSettings, TelemetrySettings};
+use super::settings::{
+    KindSettings, LimitSettings, QueueSettings, ServerSettings, StoreSettings, TelemetrySettings, TenantSettings,
+};
 use super::tools::ToolSection;
 
 /// A section of the file.
@@ -32,6 +34,7 @@ pub fn sections() -> Vec<SectionInfo> {
         info::<StoreSettings>("store", false),
         info::<QueueSettings>("queues", true),
         info::<KindSettings>("kinds", true),
+        info::<TenantSettings>("tenants", true),
         info::<ProviderSection>("providers", true),
         info::<ModelSection>("models", true),
         info::<ToolSection>("tools", true),
