@@ -145,7 +145,7 @@ impl fmt::Debug for BuiltIn {
 /// assert_eq!(kinds.executors.len(), 5);
 /// ```
 pub fn built_in(models: Arc<Models>, settings: TaskSettings) -> BuiltIn {
-    let calls = Calls::new(models, settings.cpu_concurrency);
+    let calls = Calls::new(models, settings.cpu_concurrency, settings.schemas.clone());
     let process = Arc::new(Process::new(calls.clone(), &settings));
     let analysis = Arc::new(Analyses::new(calls.clone(), &settings));
     let agent = Arc::new(Agent::new(calls.clone(), &settings));
