@@ -1,6 +1,6 @@
 //! The `longhaul` program: configuration, command line, benchmarks, and the wiring of `serve`.
 //!
-//! `serve`, `config check` and `bench` act on this machine. Every other command speaks HTTP to a server, through
+//! `serve`, `config check`, `bench` and `demo` act on this machine. Every other command speaks HTTP to a server, through
 //! [`client`] alone, and knows of it only what the HTTP contract says: no type of the server's crates is used there, so
 //! that the command line of one version works with a server of another.
 //!
@@ -14,6 +14,7 @@ pub mod client;
 mod clock;
 mod commands;
 pub mod config;
+mod demo;
 pub mod exit;
 pub mod reading;
 pub mod screen;

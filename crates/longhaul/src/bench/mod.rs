@@ -69,6 +69,8 @@ pub enum Target {
     Longhaul {
         /// How long it keeps ended jobs, if not as configured.
         retention: Option<Duration>,
+        /// How many jobs run at once in it, if not as configured.
+        concurrency: Option<usize>,
     },
     /// A server that runs already.
     Url(String),

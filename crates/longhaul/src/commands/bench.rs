@@ -181,11 +181,21 @@ error if a chunk was not read.
 
 Examples:
   longhaul bench streams
-  longhaul bench streams --streams 1,100,1000 --rate 5 --turn 20s --json")]
+  longhaul bench streams --streams 1,100,1000 --rate 5 --turn 20s --json
+  longhaul bench streams --streams 100 --readers 0,10 --rate 10 --rounds 5")]
 struct StreamsArguments {
     /// How many streams at once, one figure after the other
     #[arg(long, value_delimiter = ',', default_value = "1,100,1000", value_parser = clap::value_parser!(u16).range(1..=5_000))]
     streams: Vec<u16>,
+    /// How many follow each stream, one figure after the other; 0 for nobody
+    #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u16).range(0..=1_000))]
+    readers: Vec<u16>,
+    /// How many rounds of all figures there are; what is compared is measured in turn
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How many bytes of text a chunk has
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(16..=16_384))]
+    chunk: u16,
     /// How many chunks a second each stream writes
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rate: u32,
@@ -254,7 +264,10 @@ fn documents(arguments: DocumentsArguments, screen: &mut Screen) -> anyhow::Resu
 fn streams(arguments: StreamsArguments, screen: &mut Screen) -> anyhow::Result<Exit> {
     let plan = StreamsPlan {
         streams: arguments.streams.iter().map(|&streams| usize::from(streams)).collect(),
+        readers: arguments.readers.iter().map(|&readers| usize::from(readers)).collect(),
+        rounds: arguments.rounds,
         rate: arguments.rate,
+        chunk: usize::from(arguments.chunk),
         turn: arguments.turn,
         directory: arguments.directory.unwrap_or_else(std::env::temp_dir),
     };
@@ -332,7 +345,7 @@ fn plan(arguments: &JobsArguments) -> Result<Plan, UsageError> {
     };
     let short = matches!(until, Until::For(_)).then_some(Duration::from_secs(60));
     let target = match arguments.target.as_str() {
-        "longhaul" => Target::Longhaul { retention: arguments.retention.or(short) },
+        "longhaul" => Target::Longhaul { retention: arguments.retention.or(short), concurrency: None },
         url if url.starts_with("http://") => Target::Url(url.to_owned()),
         url => return Err(UsageError(format!("--target {url}: write `longhaul` or an http:// address"))),
     };
