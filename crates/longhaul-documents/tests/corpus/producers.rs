@@ -53,6 +53,17 @@ fn the_words_of_every_producer_come_out() {
 }
 
 #[test]
+fn letters_that_are_pictures_without_a_meaning_need_ocr() {
+    // What LaTeX makes of accented letters where fonts for them are not installed: a bitmap for each, without a name.
+    let pages = open(include_bytes!("../fixtures/producers/latex-bitmaps.pdf"));
+    let page = page(&pages, 1).unwrap();
+    assert!(page.needs_ocr && page.text.trim().is_empty(), "{}", page.text);
+    assert_eq!(page.warnings[0].code, "unmapped_letters");
+    let picture = pages.raster(1, 50).unwrap();
+    assert!(picture.pixels.iter().any(|&pixel| pixel < 160), "there is something to see");
+}
+
+#[test]
 fn headings_and_titles_of_word_documents_are_found() {
     for (name, bytes, _) in FILES.iter().filter(|(name, ..)| name.ends_with(".docx")) {
         let pages = open(bytes);
