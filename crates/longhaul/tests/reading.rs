@@ -140,6 +140,17 @@ async fn a_page_that_takes_too_long_fails_alone() {
 }
 
 #[tokio::test]
+async fn a_page_that_nobody_waits_for_any_more_does_not_spoil_the_next() {
+    let slow = heavy(250_000);
+    let mut options = options();
+    options.limits.max_page_chars = 100_000_000;
+    let open = open_with(options, drawn(&[&slow, "BT /F1 11 Tf (last) Tj ET"])).await.unwrap();
+    let early = tokio::time::timeout(std::time::Duration::from_millis(20), open.page(1)).await;
+    assert!(early.is_err(), "given up in the middle of it");
+    assert_eq!(open.page(2).await.unwrap().unwrap().text, "last", "and not an answer to another question");
+}
+
+#[tokio::test]
 async fn a_page_that_takes_too_much_memory_fails_alone() {
     let large = heavy(250_000);
     let file = drawn(&["BT /F1 11 Tf (first) Tj ET", &large, "BT /F1 11 Tf (last) Tj ET"]);
