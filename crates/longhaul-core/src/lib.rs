@@ -23,6 +23,7 @@ mod payload;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
+mod trace;
 
 pub use access::{ApiKey, Caller, Scope};
 pub use attempt::{Attempt, Ending};
@@ -43,3 +44,4 @@ pub use limit::{
 pub use name::{KindName, NameError, QueueName, StepName, Tenant};
 pub use payload::{BlobRef, INLINE_LIMIT, Payload};
 pub use time::{Span, Timestamp};
+pub use trace::{NoTraceContext, TraceContext};

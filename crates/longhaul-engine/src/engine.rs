@@ -19,7 +19,7 @@ use longhaul_store::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Accepted, Executor, Hub, JobRequest, KindInfo, Rejected, SchemaCompiler,
+    Accepted, Check, Executor, Hub, JobRequest, KindInfo, Present, Rejected, SchemaCompiler,
     admission::{Payloads, WaitingBytes},
     chunks::Streams,
     family::Flow,
@@ -47,6 +47,9 @@ pub struct EngineOptions {
     pub kinds: BTreeMap<KindName, KindOverride>,
     /// Names this process in the history of attempts.
     pub worker: String,
+    /// Whether somebody tells jobs and attempts as spans of their traces. Then what an attempt does belongs to the attempt's
+    /// span; else to what the submitter said.
+    pub records_traces: bool,
 }
 
 impl Default for EngineOptions {
@@ -62,6 +65,7 @@ impl Default for EngineOptions {
             tenants: BTreeMap::new(),
             kinds: BTreeMap::new(),
             worker: "built-in".into(),
+            records_traces: false,
         }
     }
 }
@@ -239,6 +243,11 @@ impl Engine {
         &self.inner.ids
     }
 
+    /// Who is here at this moment: what runs, who follows, who waits.
+    pub fn present(&self) -> Present {
+        self.inner.hub.present()
+    }
+
     /// The store, for what the engine has no part in: keys, documents, blobs.
     pub fn store(&self) -> &Arc<dyn JobStore> {
         &self.inner.store
@@ -392,6 +401,8 @@ impl Engine {
             id: None,
             children: self.requests_below(&view.job).await?,
             on_child_failure: Some(spec.on_child_failure),
+            // Another try belongs to the same story.
+            trace: self.trace_below(spec),
         };
         self.submit(tenant, vec![request], None).await.map(Some)
     }
@@ -430,6 +441,16 @@ impl Engine {
     /// What a tenant can submit.
     pub fn kinds(&self, tenant: &Tenant) -> Vec<KindInfo> {
         self.inner.kinds.list(tenant)
+    }
+
+    /// A kind that a tenant can submit.
+    pub fn kind(&self, tenant: &Tenant, name: &str) -> Option<Arc<KindSpec>> {
+        self.inner.kinds.find(tenant, name).map(|known| known.spec)
+    }
+
+    /// A check by a JSON Schema, or why it is no schema.
+    pub fn compile_schema(&self, schema: &serde_json::Value) -> Result<Arc<dyn Check>, String> {
+        self.inner.kinds.compile(schema)
     }
 
     /// Registers a kind that workers serve. The inner error says what is wrong with it.

@@ -7,7 +7,7 @@ use std::{
 
 use longhaul_core::{KindName, KindSpec, Limit, Tenant};
 
-use crate::Executor;
+use crate::{Executor, NamedKind};
 
 /// A field that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,14 @@ impl Known {
             Some(CheckBy::Executor(executor)) => executor.check().map(|check| check.check(input)).unwrap_or_default(),
             Some(CheckBy::Schema(check)) => check.check(input),
             None => Vec::new(),
+        }
+    }
+
+    /// Other kinds that an input names.
+    pub(crate) fn kinds_named(&self, input: &str) -> Vec<NamedKind> {
+        match &self.check {
+            Some(CheckBy::Executor(executor)) => executor.kinds_named(input),
+            Some(CheckBy::Schema(_)) | None => Vec::new(),
         }
     }
 
@@ -149,6 +157,11 @@ impl Kinds {
         }
         let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
         registered.get(tenant)?.get(&name).cloned()
+    }
+
+    /// A check by a schema that is no kind's, or why it is no schema.
+    pub(crate) fn compile(&self, schema: &serde_json::Value) -> Result<Arc<dyn Check>, String> {
+        self.compiler.compile(schema)
     }
 
     /// Whether any kind of the tenant was registered with a schema of its outputs.

@@ -38,6 +38,7 @@ fn spec() -> JobSpec {
         depth: 0,
         on_child_failure: OnChildFailure::default(),
         limit_key: None,
+        trace: None,
     }
 }
 

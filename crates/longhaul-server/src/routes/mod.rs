@@ -2,11 +2,12 @@
 
 pub(crate) mod anthropic;
 mod documents;
-mod events;
+pub(crate) mod events;
 mod health;
 pub(crate) mod jobs;
 mod keys;
 mod kinds;
+pub(crate) mod metrics;
 pub(crate) mod openai;
 mod presets;
 mod queues;

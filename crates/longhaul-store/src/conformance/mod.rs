@@ -44,7 +44,7 @@ use std::{
 use async_trait::async_trait;
 use longhaul_core::{
     Backoff, Clock as _, Event, EventKind, Job, JobError, JobId, JobSpec, KindName, Payload, QueueName, RetryPlan,
-    Span, Status, Tenant, Timestamp, testing::ManualClock,
+    Span, Status, Tenant, Timestamp, TraceContext, testing::ManualClock,
 };
 
 use crate::{
@@ -227,6 +227,8 @@ impl World {
             depth: 0,
             on_child_failure: longhaul_core::OnChildFailure::default(),
             limit_key: None,
+            // Every job of the conformance tests has one: a store that loses it is found by all that compare jobs.
+            trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         }
     }
 
@@ -398,6 +400,7 @@ macro_rules! conformance {
                 a_deadline_fails_a_queued_job,
                 a_deadline_fails_a_running_job,
                 an_expired_lease_requeues_and_a_third_one_fails,
+                each_end_of_an_attempt_is_told_once_with_the_change_that_made_it,
                 a_sweep_says_when_the_next_thing_falls_due,
             ]
             history: [
@@ -478,6 +481,7 @@ macro_rules! conformance {
             queues: [
                 a_paused_queue_gives_out_nothing,
                 a_pause_outlasts_a_restart,
+                a_queue_tells_since_when_its_next_job_could_run,
                 a_queue_runs_no_more_than_its_limit,
                 a_queue_at_its_limit_does_not_hold_up_others,
                 counts_agree_with_the_jobs_after_every_change,

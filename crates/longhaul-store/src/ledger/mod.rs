@@ -51,7 +51,7 @@ pub(crate) use store::{LedgerStore, Retention};
 pub(crate) use stream::partial_of;
 pub(crate) use turns::Turns;
 
-use crate::{Change, EndFigures, JobView, Observer, StoreError};
+use crate::{BatchFigures, Change, EndFigures, EndedAttempt, JobView, Observer, StoreError};
 use explain::Seen;
 use gates::Gates;
 pub(crate) use hash::NumberMap;
@@ -109,6 +109,8 @@ pub(crate) struct Touched {
     /// Where the ledger counts it at present; none before it is counted at all. What is stored as deferred counts so
     /// until a sweep has made it ready, whatever the time.
     pub(crate) phase: Option<Phase>,
+    /// The attempt that the batch has ended.
+    pub(crate) ended_attempt: Option<EndedAttempt>,
 }
 
 /// The state behind the writer thread.
@@ -344,6 +346,7 @@ impl<B: Backing> Ledger<B> {
             return Ok(applied);
         }
         entry.changed = true;
+        entry.ended_attempt = EndedAttempt::by(&applied, &entry.job).or(entry.ended_attempt.take());
         let first = entry.job.last_seq + 1 - applied.events.len() as u64;
         for (kind, seq) in applied.events.drain(..).zip(first..) {
             self.writes.events.push((no, Event { seq, time: now, attempt: entry.job.attempt, kind }));
@@ -410,7 +413,14 @@ impl<B: Backing> Ledger<B> {
         self.writes.paces = self.gates.paces(self.now);
         let has_rows = self.touched.values().any(|entry| entry.changed || entry.fresh);
         if has_rows || !self.writes.is_empty() {
-            if let Err(error) = self.backing.write(&self.touched, &self.writes) {
+            let begun = self.time.clock.now();
+            let written = self.backing.write(&self.touched, &self.writes);
+            observer.wrote(BatchFigures {
+                jobs: self.touched.len(),
+                took: self.time.clock.now().since(begun),
+                is_committed: written.is_ok(),
+            });
+            if let Err(error) = written {
                 tracing::error!(%error, "a batch could not be written");
                 return Err(match self.reload() {
                     Ok(()) => error,
@@ -461,11 +471,14 @@ impl<B: Backing> Ledger<B> {
                 tenant: entry.job.spec.tenant.clone(),
                 job: entry.job.spec.id,
                 queue: entry.job.spec.queue.clone(),
+                kind: Some(entry.job.spec.kind.clone()),
                 status: entry.job.status(),
                 version: entry.job.version,
                 fresh,
                 at: self.now,
                 ended: EndFigures::of(&entry.job).filter(|figures| figures.finished_at >= self.now),
+                attempt: entry.ended_attempt.take(),
+                trace: entry.job.spec.trace,
                 view: None,
                 cancelling: entry.job.lease().is_some() && entry.job.cancel_requested_at.is_some(),
                 events: told.remove(&no).map(Into::into),
@@ -515,6 +528,7 @@ impl Touched {
             changed: false,
             output_is_new: false,
             phase: Some(phase),
+            ended_attempt: None,
         }
     }
 }

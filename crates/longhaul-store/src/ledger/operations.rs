@@ -85,6 +85,7 @@ impl<B: Backing> Ledger<B> {
             changed: true,
             output_is_new: false,
             phase: None,
+            ended_attempt: None,
         };
         self.touched.insert(no, entry);
         self.place(no);
@@ -206,11 +207,13 @@ impl<B: Backing> Ledger<B> {
 
     // ── queues, kinds, keys, documents ──
 
-    pub(crate) fn queue_states(&self) -> Vec<QueueState> {
+    pub(crate) fn queue_states(&mut self) -> Vec<QueueState> {
+        let first = self.first_in_line();
         let mut states: Vec<QueueState> = (self.queues.iter())
             .map(|(name, tally)| {
                 let QueueTally { queued, running, waiting, paused, concurrency, .. } = *tally;
-                QueueState { name: name.clone(), paused, concurrency, queued, running, waiting }
+                let first_ready_at = first.get(name).copied();
+                QueueState { name: name.clone(), paused, concurrency, queued, running, waiting, first_ready_at }
             })
             .collect();
         states.sort_by(|a, b| a.name.cmp(&b.name));

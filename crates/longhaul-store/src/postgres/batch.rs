@@ -20,7 +20,7 @@ use super::{
     rows::{self, Stored},
 };
 use crate::{
-    Change, Claim, EndFigures, Idempotency, Observer, StoreError, Tombstone,
+    Change, Claim, EndFigures, EndedAttempt, Idempotency, Observer, StoreError, Tombstone,
     ledger::{DocumentWrite, Erasure, Forget, KeptKey, LaneKey, NumberMap, Phase},
 };
 
@@ -49,6 +49,8 @@ pub(super) struct Needs {
     pub(super) expired: Option<usize>,
     /// How every queue stands.
     pub(super) tallies: bool,
+    /// The job that goes next in every queue.
+    pub(super) first_in_line: bool,
     /// Who claims, at any server.
     pub(super) claimants: bool,
     /// Claims of all servers wait for it.
@@ -85,6 +87,8 @@ pub(super) struct Found {
     pub(super) living: HashSet<i64>,
     pub(super) tallies: BTreeMap<QueueName, Tally>,
     pub(super) paused: BTreeMap<QueueName, bool>,
+    /// When the job that goes next could have run.
+    pub(super) first_ready_at: HashMap<QueueName, Timestamp>,
     /// Who has claimed at other servers lately.
     pub(super) elsewhere: Vec<Elsewhere>,
     /// Workers that hold a lease.
@@ -132,6 +136,8 @@ pub(super) struct Entry {
     pub(super) was: Option<Phase>,
     /// Where it is counted; none before it is counted at all.
     pub(super) phase: Option<Phase>,
+    /// The attempt that the batch has ended.
+    pub(super) ended_attempt: Option<EndedAttempt>,
 }
 
 /// What becomes of the answers that a job keeps.
@@ -237,6 +243,7 @@ impl Batch {
             output_is_new: false,
             was: Some(phase),
             phase: Some(phase),
+            ended_attempt: None,
         });
         no
     }
@@ -261,6 +268,7 @@ impl Batch {
             output_is_new: false,
             was: None,
             phase: None,
+            ended_attempt: None,
         };
         self.entries.insert(no, entry);
         self.place(no);
@@ -300,6 +308,7 @@ impl Batch {
             return Ok(applied);
         }
         entry.changed = true;
+        entry.ended_attempt = EndedAttempt::by(&applied, &entry.job).or(entry.ended_attempt.take());
         if entry.job.lease().is_none_or(|lease| !lease.in_process) {
             entry.node = None;
         }
@@ -441,11 +450,14 @@ impl Batch {
             tenant: entry.job.spec.tenant.clone(),
             job: entry.job.spec.id,
             queue: entry.job.spec.queue.clone(),
+            kind: Some(entry.job.spec.kind.clone()),
             status: entry.job.status(),
             version: entry.job.version,
             fresh: entry.fresh,
             at: self.now,
             ended: EndFigures::of(&entry.job).filter(|figures| figures.finished_at >= self.now),
+            attempt: entry.ended_attempt.clone(),
+            trace: entry.job.spec.trace,
             view: None,
             cancelling: entry.job.lease().is_some() && entry.job.cancel_requested_at.is_some(),
             events: told.remove(&entry.no).map(Into::into),

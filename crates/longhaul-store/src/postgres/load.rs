@@ -198,7 +198,7 @@ async fn other_needs(session: &Session, needs: &Needs, found: &mut Found) -> Res
     let by_step: [Parameter<'_>; 3] = [&steps.0, &steps.1, &steps.2];
     let by_document: [Parameter<'_>; 2] = [&document_tenants, &documents];
     let by_key_id: [Parameter<'_>; 1] = [&keys];
-    let parts: [(Part, bool, &str, Parameters<'_>); 8] = [
+    let parts: [(Part, bool, &str, Parameters<'_>); 9] = [
         (Part::Ids, !ids.is_empty(), include_str!("queries/existing_jobs.sql"), &by_id),
         (Part::Numbers, numbers > 0, include_str!("queries/numbers.sql"), &by_count),
         (Part::Idempotency, !kept.0.is_empty(), include_str!("queries/lock_idempotency.sql"), &by_key),
@@ -207,6 +207,7 @@ async fn other_needs(session: &Session, needs: &Needs, found: &mut Found) -> Res
         (Part::Keys, !keys.is_empty(), include_str!("queries/lock_keys.sql"), &by_key_id),
         (Part::Tallies, needs.tallies, include_str!("queries/tallies.sql"), &[]),
         (Part::Pauses, needs.tallies, include_str!("queries/pauses.sql"), &[]),
+        (Part::FirstInLine, needs.first_in_line, include_str!("queries/first_in_line.sql"), &[]),
     ];
     let mut wanted: Vec<(Part, Statement, Parameters<'_>)> = Vec::new();
     for (part, is_needed, sql, parameters) in parts {
@@ -232,6 +233,7 @@ enum Part {
     Keys,
     Tallies,
     Pauses,
+    FirstInLine,
 }
 
 impl Found {
@@ -275,6 +277,10 @@ impl Found {
                 Part::Pauses => {
                     let queue = cells.name()?;
                     self.paused.insert(queue, cells.next()?);
+                }
+                Part::FirstInLine => {
+                    let queue = cells.name()?;
+                    self.first_ready_at.insert(queue, cells.time()?);
                 }
             }
         }

@@ -280,6 +280,7 @@ impl Batch {
                 queued: count(tally.queued),
                 running: count(tally.running),
                 waiting: count(tally.waiting),
+                first_ready_at: self.found.first_ready_at.get(name).copied(),
             }
         };
         names.into_iter().map(state).collect()

@@ -329,6 +329,7 @@ pub(super) fn stored(cells: &mut Cells<'_>) -> Result<Stored, StoreError> {
     (moving.wait_prompt, moving.wait_since) = (cells.text_or_none()?, cells.time_or_none()?);
     let trimmed = cells.next()?;
     let limit_key = cells.next::<Option<i64>>()?.map(LimitKey);
+    let trace = cells.next::<Option<&str>>()?.map(str::parse).transpose().map_err(|_| damaged("trace"))?;
     let spec = JobSpec {
         id,
         tenant,
@@ -349,6 +350,7 @@ pub(super) fn stored(cells: &mut Cells<'_>) -> Result<Stored, StoreError> {
         depth: u8::try_from(depth).map_err(|_| damaged("depth"))?,
         on_child_failure,
         limit_key,
+        trace,
     };
     let last_attempt = match ending {
         None => None,

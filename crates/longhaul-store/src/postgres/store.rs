@@ -278,7 +278,7 @@ impl JobStore for Store {
     }
 
     async fn queues(&self) -> Result<Vec<QueueState>, StoreError> {
-        self.run(|needs| needs.tallies = true, |batch| Ok(batch.queue_states())).await
+        self.run(|needs| (needs.tallies, needs.first_in_line) = (true, true), |batch| Ok(batch.queue_states())).await
     }
 
     async fn limit_queue(&self, queue: QueueName, concurrency: Option<u32>) -> Result<(), StoreError> {

@@ -86,6 +86,7 @@ columns!(Specs of SpecRow {
     depth: i16,
     on_child_failure: i16,
     limit_key: Option<i64>,
+    trace: Option<String>,
 });
 
 columns!(Payloads of PayloadRow {
@@ -356,6 +357,7 @@ fn spec_row(entry: &Entry) -> SpecRow<'_> {
         depth: spec.depth.into(),
         on_child_failure: rows::on_child_failure(spec.on_child_failure),
         limit_key: spec.limit_key.map(|key| key.0),
+        trace: spec.trace.map(|trace| trace.to_string()),
         lifetime: PhantomData,
     }
 }

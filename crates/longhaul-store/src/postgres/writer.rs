@@ -28,7 +28,7 @@ use super::{
     session::{Fault, Session, Trouble, store_error, trouble},
     write,
 };
-use crate::{Change, Claim, Observer, Outcome, StoreClock, StoreError};
+use crate::{BatchFigures, Change, Claim, Observer, Outcome, StoreClock, StoreError};
 
 /// How many operations wait at most before callers are told to come back later.
 pub(super) const MAILBOX: usize = 8_192;
@@ -203,7 +203,15 @@ impl Writer {
             Vec::new()
         };
         if !(operations.is_empty() && claims.is_empty() && returned.is_empty()) {
-            match self.commit(&mut operations, &claims, &returned).await {
+            let begun = self.tools.time.clock.now();
+            let committed = self.commit(&mut operations, &claims, &returned).await;
+            // Who only looked has written nothing.
+            let jobs = committed.as_ref().map_or(0, |committed| committed.changes.len());
+            if jobs > 0 || committed.is_err() {
+                let took = self.tools.time.clock.now().since(begun);
+                self.tools.observer.wrote(BatchFigures { jobs, took, is_committed: committed.is_ok() });
+            }
+            match committed {
                 Ok(committed) => self.settle(operations, committed),
                 Err(Failure::Final(error)) if operations.len() > 1 => {
                     tracing::warn!(%error, "a batch is refused; its operations are carried out one by one");

@@ -146,6 +146,10 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, StoreError> {
             None => OnChildFailure::Partial,
         },
         limit_key: row.get::<_, Option<i64>>(55)?.map(LimitKey),
+        trace: match row.get_ref(56)?.as_str_or_null().map_err(|_| damaged("trace"))? {
+            Some(stored) => Some(stored.parse().map_err(|_| damaged("trace"))?),
+            None => None,
+        },
     };
     let phase = phase_of(row.get(6)?)?;
     let state = state(row, phase)?;

@@ -142,7 +142,8 @@ fn bind_spec(row: &mut Binding<'_, '_>, spec: &JobSpec) -> rusqlite::Result<()> 
         .optional(spec.parent.as_ref().map(|id| id.as_bytes().as_slice()))?
         .optional(spec.parent.map(|_| spec.child_index))?
         .optional((spec.depth > 0).then_some(spec.depth))?
-        .optional((spec.on_child_failure == OnChildFailure::Fail).then_some(1))?;
+        .optional((spec.on_child_failure == OnChildFailure::Fail).then_some(1))?
+        .optional(spec.trace.map(|trace| trace.to_string()))?;
     Ok(())
 }
 

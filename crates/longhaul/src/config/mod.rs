@@ -23,6 +23,7 @@ mod section;
 mod setting;
 mod settings;
 mod size;
+mod tools;
 mod values;
 
 pub use duration::{format as format_duration, parse as parse_duration};
@@ -44,4 +45,5 @@ pub use settings::{
     TenantSettings,
 };
 pub use size::ByteSize;
+pub use tools::{SchemaTable, ToolMethod, ToolSection};
 pub use values::{DatabaseUrl, LogFilter, LogFormat, ModelName, Name, Network, Origin, StoreUrl};

@@ -13,6 +13,7 @@ use super::limit_values::KindLimits;
 use super::secret::Secret;
 use super::section::section;
 use super::size::ByteSize;
+use super::tools::ToolSection;
 use super::values::{LogFilter, LogFormat, ModelName, Name, Network, Origin, StoreUrl};
 
 /// Everything that `longhaul serve` needs to know, checked.
@@ -32,6 +33,8 @@ pub struct Settings {
     pub tenants: BTreeMap<String, TenantSettings>,
     /// `[providers.NAME]` and `[models.NAME]`, with everything filled in that was left out.
     pub gateway: longhaul_gateway::GatewaySettings,
+    /// `[tools.NAME]`.
+    pub tools: BTreeMap<String, ToolSection>,
     /// `[telemetry]`.
     pub telemetry: TelemetrySettings,
     /// The first administrator's key, from `LONGHAUL_BOOTSTRAP_KEY` or `LONGHAUL_BOOTSTRAP_KEY_FILE`.
@@ -54,7 +57,8 @@ section! {
         /// Origins whose pages may call the API from a browser, or `"*"` alone for every page. Empty: no CORS headers
         /// are sent.
         cors_origins("cors.origins"): Vec<Origin> = Vec::new();
-        /// PEM file with the certificate chain. With `tls.key` it turns HTTPS on.
+        /// PEM file with the certificate chain. With `tls.key` it turns HTTPS on. Read again when it has changed, and on
+        /// SIGHUP.
         tls_cert("tls.cert"): Option<PathBuf> = None;
         /// PEM file with the private key of the certificate.
         tls_key("tls.key"): Option<PathBuf> = None;

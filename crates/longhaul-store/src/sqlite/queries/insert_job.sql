@@ -1,6 +1,6 @@
 INSERT INTO job (no, tenant, id, kind, queue, rank, priority, created_at, max_attempts, backoff_initial_ms, backoff_max_ms,
 retention, run_at, deadline_at, attempt_timeout, metadata, retry_of, parent, child_index, depth, on_child_failure,
-phase, version, attempt, crashes, last_seq,
+trace, phase, version, attempt, crashes, last_seq,
 queued_for, due_at, same_attempt, token, worker, in_process, stage, lease_since, lease_expires_at, started_at,
 finished_at, cancel_requested_at, progress_fraction, progress_message, error, ending, ambiguous, report,
 children_total, children_submitted, children_succeeded, children_failed, children_cancelled, answers, last_step_seq, last_delta_seq,
