@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, Backoff, Event, EventKind, JobError, JobId, KindName, LeaseToken, QueueName, Span, StepName, Tenant,
-    Timestamp,
+    Attempt, Backoff, Event, EventKind, JobError, JobId, KindName, LeaseToken, LimitKey, QueueName, Span, StepName,
+    Tenant, Timestamp, TraceContext,
 };
 
 /// How many children a job can have, and how many jobs a tree that is submitted at once: what a claim of the parent
@@ -58,6 +58,10 @@ pub struct JobSpec {
     pub depth: u8,
     /// What a child that does not succeed means for this job while it waits for its children.
     pub on_child_failure: OnChildFailure,
+    /// With which other jobs of its kind it is limited; none: with all of them only.
+    pub limit_key: Option<LimitKey>,
+    /// The trace of whoever submitted it, when there is one. Tells nothing of what the job does.
+    pub trace: Option<TraceContext>,
 }
 
 impl JobSpec {

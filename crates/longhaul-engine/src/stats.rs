@@ -365,6 +365,7 @@ mod tests {
             tenant: longhaul_core::Tenant::default_tenant(),
             job: longhaul_core::JobId::fresh(&longhaul_core::Ids::seeded(1), at),
             queue: longhaul_core::QueueName::default_queue(),
+            kind: None,
             status: if ended.is_some() { Status::Succeeded } else { Status::Queued },
             version: 1,
             view: None,
@@ -372,6 +373,8 @@ mod tests {
             fresh: ended.is_none(),
             at,
             ended,
+            attempt: None,
+            trace: None,
             events: None,
         }
     }

@@ -22,9 +22,11 @@
 //! - Only base URLs of the configuration are called.
 
 mod analysis;
+mod asked;
 mod call;
 mod configured;
 mod error;
+mod exchanges;
 mod gateway;
 mod http;
 mod local;
@@ -47,14 +49,16 @@ mod target;
 pub use longhaul_providers as providers;
 
 pub use analysis::{Analysis, AnalysisProblem, AnalysisResult};
+pub use asked::{Analysed, InstanceCheck, MOST_ANSWERS, NotAnalysed, WhyNot};
 pub use call::CallOptions;
 pub use error::{Failure, GatewayError};
+pub use exchanges::{CallTrace, ProviderCall};
 pub use gateway::{
     BadGateway, BreakerHand, BreakerView, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LayerView,
     LimitView, ModelFigures, ModelView, ModelsWindow, Observer, PlacesView, Reloaded, RetryView, StackView,
     TargetCheck, TargetView, UnknownTarget,
 };
-pub use http::{BadBaseUrl, Endpoint, PoolSettings};
+pub use http::{BadBaseUrl, Endpoint, HttpAnswer, HttpCaller, HttpFailure, PoolSettings};
 pub use local::{LOCAL_MODEL, LocalModel};
 pub use longhaul_providers::analysis::{
     Classification, Entity, EntityKind, Keyword, LabelScore, Language, Sentiment, SentimentLabel,

@@ -14,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::KeyRing,
+    metrics::Telemetry,
     problem::{Code, Problem},
     routes::{events::stats::Latest, openai::responses::RecentCreates},
 };
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     /// Whether the server speaks TLS itself: then its cookies are for TLS alone.
     pub(crate) is_secure: bool,
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 /// What routes ask of the built-in kinds besides submitting their jobs.
@@ -83,6 +85,7 @@ impl App {
             origins,
             stopping: CancellationToken::new(),
             is_secure: false,
+            telemetry: Arc::default(),
         }))
     }
 
@@ -98,6 +101,20 @@ impl App {
             shared.is_secure = is_secure;
         }
         self
+    }
+
+    /// What is observed goes to `telemetry`, which the store and the gateway tell, too. Called before the application is
+    /// made.
+    #[must_use]
+    pub fn observed(mut self, telemetry: Arc<Telemetry>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.telemetry = telemetry;
+        }
+        self
+    }
+
+    pub(crate) fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.0.telemetry
     }
 
     pub(crate) fn engine(&self) -> &Engine {

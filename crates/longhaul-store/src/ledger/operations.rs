@@ -1,8 +1,8 @@
 //! What callers ask for, as operations on the ledger. Each runs within a batch and is answered after its commit.
 
 use longhaul_core::{
-    ApiKey, DocumentId, EventKind, Job, JobId, KeyId, KindSpec, OutputData, Payload, QueueName, Refused, Stage, Status,
-    Step, StepName, Tenant,
+    ApiKey, DocumentId, EventKind, Job, JobId, KeyId, KindSpec, Limits, OutputData, Payload, QueueName, Refused, Stage,
+    Status, Step, StepName, Tenant,
 };
 
 use super::{Backing, DocumentWrite, Erasure, Ledger, QueueTally, Touched, family};
@@ -85,6 +85,7 @@ impl<B: Backing> Ledger<B> {
             changed: true,
             output_is_new: false,
             phase: None,
+            ended_attempt: None,
         };
         self.touched.insert(no, entry);
         self.place(no);
@@ -228,8 +229,10 @@ impl<B: Backing> Ledger<B> {
         self.writes.pauses.push((queue, paused));
     }
 
-    pub(crate) fn put_kind(&mut self, tenant: &Tenant, kind: KindSpec) {
+    pub(crate) fn put_kind(&mut self, tenant: &Tenant, kind: KindSpec) -> Result<(), StoreError> {
+        self.limit(Some(tenant.clone()), kind.name.clone(), Limits::of(&kind.limits))?;
         self.writes.kinds.push((tenant.clone(), kind));
+        Ok(())
     }
 
     pub(crate) fn put_key(&mut self, key: ApiKey) {
