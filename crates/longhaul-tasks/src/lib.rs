@@ -18,6 +18,7 @@
 
 pub mod agent;
 pub mod analysis;
+mod asked;
 mod calls;
 pub mod documents;
 pub mod echo;

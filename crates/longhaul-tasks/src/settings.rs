@@ -8,8 +8,8 @@ use longhaul_gateway::{Models, UnknownModel};
 use longhaul_resilience::Dice;
 
 use crate::{
-    Agent, Analyses, Echo, HttpTools, Ingest, Process, calls::Calls, documents::Extractor, documents::TextLayer,
-    schemas::BySchema,
+    Agent, Analyses, Echo, HttpTools, Ingest, Process, calls::Calls, documents::Extractor, documents::InProcess,
+    documents::Ocr, documents::Tesseract, documents::TesseractOptions, schemas::BySchema,
 };
 
 /// What can be set about the built-in kinds.
@@ -49,6 +49,8 @@ pub struct TaskSettings {
     pub cpu_concurrency: usize,
     /// What reads documents.
     pub extractor: Arc<dyn Extractor>,
+    /// What reads pictures of text; none: [`Tesseract`], where it is installed, by `clock`.
+    pub ocr: Option<Arc<dyn Ocr>>,
     /// Where `process` takes the time from, to know how old an answer is. The engine's own clock, in a server.
     pub clock: Arc<dyn Clock>,
     /// Places waits within their backoff.
@@ -76,7 +78,8 @@ impl Default for TaskSettings {
             page_concurrency: 4,
             open_documents: 4,
             cpu_concurrency: std::thread::available_parallelism().map_or(2, usize::from),
-            extractor: Arc::new(TextLayer::default()),
+            extractor: Arc::new(InProcess::default()),
+            ocr: None,
             clock: Arc::new(SystemClock::start()),
             dice: Arc::new(Dice::unpredictable()),
         }
@@ -91,6 +94,13 @@ impl TaskSettings {
     pub fn validate(&self, models: &Models) -> Result<(), UnknownModel> {
         let named = [&self.analysis_model, &self.process_model, &self.document_model, &self.agent_model];
         named.into_iter().flatten().try_for_each(|name| models.get(Some(name)).map(drop))
+    }
+}
+
+impl TaskSettings {
+    pub(crate) fn ocr(&self) -> Arc<dyn Ocr> {
+        let tesseract = || Arc::new(Tesseract::new(TesseractOptions::default(), self.clock.clone())) as Arc<dyn Ocr>;
+        self.ocr.clone().unwrap_or_else(tesseract)
     }
 }
 
@@ -135,7 +145,7 @@ impl fmt::Debug for BuiltIn {
 /// assert_eq!(kinds.executors.len(), 5);
 /// ```
 pub fn built_in(models: Arc<Models>, settings: TaskSettings) -> BuiltIn {
-    let calls = Calls::new(models, settings.cpu_concurrency);
+    let calls = Calls::new(models, settings.cpu_concurrency, settings.schemas.clone());
     let process = Arc::new(Process::new(calls.clone(), &settings));
     let analysis = Arc::new(Analyses::new(calls.clone(), &settings));
     let agent = Arc::new(Agent::new(calls.clone(), &settings));

@@ -60,6 +60,8 @@ pub enum Answer {
     Calls(Vec<(String, String)>),
     /// A body of JSON with a status.
     Json(u16, Value),
+    /// 429, with a `Retry-After` of so many seconds.
+    Busy(u64),
     /// An answer of a model that comes after a while.
     Late(Duration, String),
     /// Some words, then the connection is reset.
@@ -221,7 +223,14 @@ async fn tell(stream: &mut TcpStream, asked: &Asked, number: usize, answer: Answ
     let streamed = asked.body["stream"] == true;
     match answer {
         Answer::Json(status, body) => {
-            stream.write_all(&whole(status, &body.to_string())).await?;
+            stream.write_all(&whole(status, "", &body.to_string())).await?;
+            Ok(true)
+        }
+        Answer::Busy(seconds) => {
+            let body =
+                json!({"error": {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}});
+            let header = format!("retry-after: {seconds}\r\n");
+            stream.write_all(&whole(429, &header, &body.to_string())).await?;
             Ok(true)
         }
         Answer::Late(after, text) => {
@@ -274,7 +283,7 @@ fn message(streamed: bool, number: usize, said: &Value, finish: &str) -> Vec<u8>
             "id": format!("chatcmpl-{number}"), "object": "chat.completion", "created": 1_700_000_000, "model": "scripted",
             "choices": [{"index": 0, "message": said, "finish_reason": finish}], "usage": usage,
         });
-        return whole(200, &body.to_string());
+        return whole(200, "", &body.to_string());
     }
     let mut bytes = HEAD.as_bytes().to_vec();
     bytes.extend(piece(number, said, None));
@@ -305,8 +314,8 @@ fn chunk(text: &str) -> Vec<u8> {
     format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
-fn whole(status: u16, body: &str) -> Vec<u8> {
+fn whole(status: u16, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+    format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{body}")
         .into_bytes()
 }

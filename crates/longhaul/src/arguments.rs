@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::DEFAULT_URL;
-use crate::commands::{bench, config, documents, jobs, keys, kinds, models, queues, serve, submit, verify};
+use crate::commands::{bench, config, demo, documents, jobs, keys, kinds, models, queues, serve, submit, verify};
 use crate::exit;
 
 /// `longhaul`.
@@ -14,9 +14,11 @@ use crate::exit;
 Durable, resumable, cancellable asynchronous AI work in one binary.
 
 `longhaul serve` takes work over HTTP, answers with a job id once the work is on disk, and runs it. \
-`serve`, `config`, `verify` and `bench` act on this machine; every other command talks to a running server.
+`serve`, `config`, `verify`, `bench` and `demo` act on this machine; every other command talks to a running server.
 
-A first look, in two terminals:
+A first look: longhaul demo
+
+Or, in two terminals:
 
   longhaul serve
   longhaul submit echo --input '{\"hello\": \"world\"}' --wait")]
@@ -52,6 +54,8 @@ pub(crate) enum Command {
     Verify(verify::VerifyArguments),
     #[command(about = "Measure a server on this machine")]
     Bench(bench::BenchArguments),
+    #[command(about = "See what goes wrong with AI work, and what becomes of it here: about a minute, no key")]
+    Demo(demo::DemoArguments),
 }
 
 /// How to reach the server, and how to print.

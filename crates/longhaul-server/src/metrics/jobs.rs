@@ -204,7 +204,7 @@ impl OfKind {
         self.degraded.add(u64::from(job.degraded));
         self.cached.add(u64::from(job.cached));
         if let Some(started_at) = job.started_at {
-            self.queued.record(started_at.since(job.created_at).as_micros());
+            self.queued.record(started_at.since(job.ready_at).as_micros());
             self.ran.record(job.finished_at.since(started_at).as_micros());
         }
     }

@@ -257,7 +257,7 @@ mod tests {
 
     fn state(name: &str, queued: u64) -> QueueState {
         let name = QueueName::new(name).unwrap();
-        QueueState { name, paused: false, concurrency: None, queued, running: 1, waiting: 0 }
+        QueueState { name, paused: false, concurrency: None, queued, running: 1, waiting: 0, first_ready_at: None }
     }
 
     #[test]
@@ -269,6 +269,6 @@ mod tests {
         assert!(told.iter().any(|queue| &*queue.name == "held"), "who has to act on one finds it");
         let last = told.last().unwrap();
         assert_eq!((&*last.name, last.states[1]), (OTHER, 901));
-        assert_eq!(told.iter().map(|queue| queue.states[0]).sum::<u64>(), (0..1_000).sum());
+        assert_eq!(told.iter().map(|queue| queue.states[0]).sum::<u64>(), (0..1_000).sum::<u64>());
     }
 }

@@ -35,7 +35,7 @@ fn of_attempt(trace: TraceContext, change: &Change, attempt: &EndedAttempt) -> S
 }
 
 fn of_job(trace: TraceContext, change: &Change, ended: &EndFigures) -> Span {
-    let times = (ended.created_at, ended.finished_at);
+    let times = (ended.ready_at, ended.finished_at);
     let usage = ended.usage;
     let used = |count: u64| (count > 0).then_some(count);
     let error = (change.status != Status::Succeeded).then(|| match change.attempt.as_ref() {

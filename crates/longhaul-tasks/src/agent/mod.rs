@@ -43,6 +43,7 @@ use toolbox::Toolbox;
 use turn::{Conversation, Turn};
 
 pub use http::HttpTools;
+pub(crate) use input::messages;
 pub use input::{AgentInput, ToolSpec, Uses};
 pub use output::{AgentOutput, Finish, ToolCallReport, ToolStatus};
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod config;
+pub(crate) mod demo;
 pub(crate) mod documents;
 mod explain;
 pub(crate) mod jobs;
@@ -31,6 +32,7 @@ pub(crate) fn run(command: Command, environment: Environment, screen: &mut Scree
         Command::Config(arguments) => config::run(&arguments, environment, screen),
         Command::Models(arguments) => models::run(&arguments, environment, screen),
         Command::Bench(arguments) => bench::run(arguments, &environment, screen),
+        Command::Demo(arguments) => demo::run(arguments, screen),
         Command::Verify(arguments) => verify::run(&arguments, &environment, screen),
         Command::Submit(arguments) => remote(&arguments.remote.clone(), &environment, async |server| {
             submit::run(*arguments, &server, screen).await

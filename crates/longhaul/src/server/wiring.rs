@@ -15,10 +15,11 @@ use longhaul_server::{
     metrics::{Beside, Telemetry},
 };
 use longhaul_store::{JobStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, StoreClock};
-use longhaul_tasks::{BuiltIn, HttpTools, TaskSettings, agent::http::HttpToolSettings, built_in};
+use longhaul_tasks::{BuiltIn, HttpTools, TaskSettings, agent::http::HttpToolSettings, built_in, documents::Isolated};
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Settings, StoreUrl};
+use crate::reading;
 
 /// How many jobs run in this process at once when the queues' limits add up to less.
 const CONCURRENCY_LEAST: usize = 256;
@@ -187,6 +188,7 @@ pub(super) fn tasks(
         http_tools: Arc::new(http_tools(settings, tracker)?),
         schemas: Arc::new(Schemas),
         clock: clock.clone(),
+        extractor: Arc::new(Isolated::new(reading::options()?, clock.clone())),
         ..TaskSettings::default()
     };
     let models = Arc::new(Models::over(gateway.clone()));
