@@ -7,7 +7,9 @@ use crate::config::{LogFormat, TelemetrySettings};
 
 pub(super) fn start(settings: &TelemetrySettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(settings.level.as_str()).context("telemetry.level cannot be used")?;
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost. The subscriber would complain about it on standard error, which is what
+    // cannot be written to, and panic: on the thread that happened to log.
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match settings.log {
         LogFormat::Text => {
             use std::io::IsTerminal as _;
