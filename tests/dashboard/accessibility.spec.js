@@ -1,15 +1,13 @@
 import AxeBuilder from "@axe-core/playwright";
-import { expect, test } from "./server.js";
+import { chat, expect, test } from "./server.js";
 
 const PAGES = ["/", "/ui/jobs", "/ui/models", "/ui/queues", "/ui/workers", "/ui/documents", "/ui/playground"];
 
 for (const colorScheme of ["light", "dark"]) {
   test(`no page has a serious fault in ${colorScheme}, nor is any wider than a phone`, async ({ page, server }) => {
-    test.setTimeout(300_000);
-    await page.emulateMedia({ colorScheme });
-    const chat = { model: "smart", messages: [{ role: "user", content: "night trains" }] };
-    const { job_id } = await server.post("/v1/jobs", { kind: "llm.chat", input: chat });
-    await server.post("/v1/jobs", { kind: "llm.chat", input: { ...chat, model: "slowly" } });
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    const { job_id } = await server.post("/v1/jobs", { kind: "llm.chat", input: chat("smart") });
+    await server.post("/v1/jobs", { kind: "llm.chat", input: chat("slowest") });
     expect((await server.get(`/v1/jobs/${job_id}?wait=30`)).status).toBe("succeeded");
     for (const path of [...PAGES, `/ui/jobs/${job_id}`]) {
       await page.setViewportSize({ width: 1280, height: 800 });

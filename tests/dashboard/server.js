@@ -1,6 +1,7 @@
 /**
  * Real servers for the tests: the binary, a data directory that goes away, a free port. `test` is Playwright's with two
- * fixtures: `upstream` serves simulated models, `server` is the one whose page is looked at and calls it as any provider.
+ * fixtures that the tests of a worker share: `upstream` serves simulated models, `server` is the one whose page is looked
+ * at and calls it as any provider. A test that kills one, or needs an empty one, starts its own with `own`.
  */
 import { test as base, expect } from "@playwright/test";
 import { spawn } from "node:child_process";
@@ -30,19 +31,20 @@ export class Server {
     this.url = `http://127.0.0.1:${port}`;
   }
 
-  static async start(configuration) {
+  static async start(configuration, environment = {}) {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: cargo build -p longhaul, or set LONGHAUL_BIN`);
     const directory = mkdtempSync(join(tmpdir(), "longhaul-dashboard-"));
     const port = await freePort();
     const head = `[server]\nlisten = "127.0.0.1:${port}"\ndrain = "1s"\n[store]\nurl = "sqlite:${directory}/data"\n`;
     writeFileSync(join(directory, "longhaul.toml"), head + configuration);
     const server = new Server(directory, port);
+    server.environment = environment;
     await server.begin();
     return server;
   }
 
   async begin() {
-    this.#child = spawn(BINARY, ["serve", "--config", join(this.directory, "longhaul.toml")], { cwd: this.directory, stdio: ["ignore", "ignore", "pipe"] });
+    this.#child = spawn(BINARY, ["serve", "--config", join(this.directory, "longhaul.toml")], { cwd: this.directory, env: { ...process.env, ...this.environment }, stdio: ["ignore", "ignore", "pipe"] });
     let said = "";
     this.#child.stderr.on("data", (bytes) => (said = (said + bytes).slice(-4_000)));
     await expect
@@ -72,6 +74,13 @@ export class Server {
     return answer.json();
   }
 
+  /** Of `method`, with what came back whatever its status. */
+  async call(method, path, body, headers = {}) {
+    const answer = await fetch(this.url + path, { method, headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) });
+    const text = await answer.text();
+    return { status: answer.status, body: text === "" ? null : JSON.parse(text) };
+  }
+
   async get(path) {
     return (await fetch(this.url + path)).json();
   }
@@ -87,12 +96,15 @@ provider = "quick"
 model = "sim-large"
 `;
 
-const configuration = (upstream) => `
+export const configuration = (upstream = "http://127.0.0.1:9") => `
 [providers.elsewhere]
 protocol = "openai"
 flavor = "compatible"
 base_url = "${upstream}/v1"
 [providers.slow]
+protocol = "sim"
+sim = { first_token = { ms = 50 }, tokens_per_second = 20, min_tokens = 40, max_tokens = 48 }
+[providers.slowest]
 protocol = "sim"
 sim = { first_token = { ms = 50 }, tokens_per_second = 8, min_tokens = 40, max_tokens = 48 }
 
@@ -110,6 +122,11 @@ otherwise = "The assistant is away for a moment."
 [models.slowly]
 [[models.slowly.targets]]
 provider = "slow"
+model = "sim-small"
+
+[models.slowest]
+[[models.slowest.targets]]
+provider = "slowest"
 model = "sim-small"
 `;
 
@@ -137,7 +154,7 @@ export const test = base.extend({
       await use(server);
       await server.end();
     },
-    { timeout: 90_000 },
+    { scope: "worker", timeout: 90_000 },
   ],
   server: [
     async ({ upstream }, use) => {
@@ -145,23 +162,35 @@ export const test = base.extend({
       await use(server);
       await server.end();
     },
-    { timeout: 90_000 },
+    { scope: "worker", timeout: 90_000 },
   ],
-  page: async ({ page, context, server }, use) => {
+  /** Starts servers for one test alone, and ends them with it. */
+  own: async ({}, use) => {
+    const started = [];
+    await use(async (...given) => {
+      const server = await Server.start(...given);
+      started.push(server);
+      return server;
+    });
+    for (const server of started) await server.end();
+  },
+  page: async ({ page, context }, use) => {
     if (DIST) await serveFrom(context, DIST);
     const faults = [];
     page.on("pageerror", (error) => faults.push(error.message));
     page.on("console", (message) => {
       if (message.text().includes("Content Security Policy")) faults.push(message.text());
     });
-    // Nothing is asked of any other host.
+    // Nothing is asked of any other host than the one that the page is from.
     page.on("request", (request) => {
-      const url = request.url();
-      if (/^(http|ws)s?:/.test(url) && new URL(url).host !== new URL(server.url).host) faults.push(`asked ${url}`);
+      const [url, from] = [new URL(request.url()), request.isNavigationRequest() ? request.url() : page.url()];
+      if (/^(http|ws)s?:$/.test(url.protocol) && from !== "about:blank" && url.host !== new URL(from).host) faults.push(`asked ${url}`);
     });
     await use(page);
     expect(faults).toEqual([]);
   },
 });
+
+export const chat = (model, words = "night trains") => ({ model, stream: true, messages: [{ role: "user", content: words }] });
 
 export { expect };

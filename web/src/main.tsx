@@ -1,19 +1,48 @@
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
-import { StrictMode } from "react";
+import { lazy, StrictMode, Suspense } from "react";
 import { createRoot } from "react-dom/client";
 import { Route, Switch } from "wouter";
 import { ApiError } from "./api/client";
 import { Shell } from "./parts/Shell";
-import { Documents } from "./pages/Documents";
-import { JobPage } from "./pages/Job";
-import { Jobs } from "./pages/Jobs";
-import { Models } from "./pages/Models";
-import { Overview } from "./pages/Overview";
-import { Playground } from "./pages/Playground";
-import { Queues } from "./pages/Queues";
-import { Workers } from "./pages/Workers";
+import { Loading } from "./parts/show";
 import { applyTheme, storedTheme } from "./theme";
 import "./style.css";
+
+// Each page comes when it is opened: the first load is what the first page needs.
+const pages = {
+  Overview: () => import("./pages/Overview"),
+  Jobs: () => import("./pages/Jobs"),
+  Job: () => import("./pages/Job"),
+  Models: () => import("./pages/Models"),
+  Queues: () => import("./pages/Queues"),
+  Workers: () => import("./pages/Workers"),
+  Documents: () => import("./pages/Documents"),
+  Playground: () => import("./pages/Playground"),
+};
+const Overview = lazy(pages.Overview);
+const Jobs = lazy(pages.Jobs);
+const JobPage = lazy(pages.Job);
+const Models = lazy(pages.Models);
+const Queues = lazy(pages.Queues);
+const Workers = lazy(pages.Workers);
+const Documents = lazy(pages.Documents);
+const Playground = lazy(pages.Playground);
+
+/** When nothing else is to be done the other pages are fetched, so that they open at once, also while the server is away. */
+function fetchOthers(): void {
+  const rest = Object.values(pages);
+  const next = () => {
+    const load = rest.shift();
+    // One that cannot be had now is asked for again when it is opened.
+    if (load) void load().catch(() => undefined).then(() => idle(next));
+  };
+  idle(next);
+}
+
+function idle(work: () => void): void {
+  if ("requestIdleCallback" in window) window.requestIdleCallback(work, { timeout: 5_000 });
+  else setTimeout(work, 200);
+}
 
 applyTheme(storedTheme());
 
@@ -33,24 +62,27 @@ if (root) {
     <StrictMode>
       <QueryClientProvider client={queries}>
         <Shell>
-          <Switch>
-            <Route path="/" component={Overview} />
-            <Route path="/ui/jobs" component={Jobs} />
-            <Route path="/ui/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
-            <Route path="/ui/models" component={Models} />
-            <Route path="/ui/queues" component={Queues} />
-            <Route path="/ui/workers" component={Workers} />
-            <Route path="/ui/documents" component={Documents} />
-            <Route path="/ui/playground" component={Playground} />
-            <Route>
-              <h1>No such page</h1>
-              <p>
-                <a href="/">Overview</a>
-              </p>
-            </Route>
-          </Switch>
+          <Suspense fallback={<Loading what="the page" />}>
+            <Switch>
+              <Route path="/" component={Overview} />
+              <Route path="/ui/jobs" component={Jobs} />
+              <Route path="/ui/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
+              <Route path="/ui/models" component={Models} />
+              <Route path="/ui/queues" component={Queues} />
+              <Route path="/ui/workers" component={Workers} />
+              <Route path="/ui/documents" component={Documents} />
+              <Route path="/ui/playground" component={Playground} />
+              <Route>
+                <h1>No such page</h1>
+                <p>
+                  <a href="/">Overview</a>
+                </p>
+              </Route>
+            </Switch>
+          </Suspense>
         </Shell>
       </QueryClientProvider>
     </StrictMode>,
   );
+  fetchOthers();
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, Backoff, Event, EventKind, JobError, JobId, KindName, LeaseToken, QueueName, Span, StepName, Tenant,
-    Timestamp,
+    Attempt, Backoff, Event, EventKind, JobError, JobId, KindName, LeaseToken, LimitKey, QueueName, Span, StepName,
+    Tenant, Timestamp, TraceContext,
 };
 
 /// How many children a job can have, and how many jobs a tree that is submitted at once: what a claim of the parent
@@ -58,17 +58,25 @@ pub struct JobSpec {
     pub depth: u8,
     /// What a child that does not succeed means for this job while it waits for its children.
     pub on_child_failure: OnChildFailure,
+    /// With which other jobs of its kind it is limited; none: with all of them only.
+    pub limit_key: Option<LimitKey>,
+    /// The trace of whoever submitted it, when there is one. Tells nothing of what the job does.
+    pub trace: Option<TraceContext>,
 }
 
 impl JobSpec {
+    /// When it could run at the earliest: its submit, or the time that it was submitted for.
+    pub fn ready_at(&self) -> Timestamp {
+        self.run_at.map_or(self.created_at, |at| at.max(self.created_at))
+    }
+
     /// Its place among jobs of the same tenant and queue that may run: the smaller goes first, and of two alike the older.
     ///
     /// In seconds: the time it was submitted, or submitted for, and for every point of priority ten minutes earlier. So
     /// priority decides among jobs of about the same age, and none waits for ever behind what comes later.
     pub fn rank(&self) -> i64 {
         const HEAD_START_S: i64 = 600;
-        let ready_at = self.run_at.map_or(self.created_at, |at| at.max(self.created_at));
-        ready_at.as_millis().div_euclid(1_000) - HEAD_START_S * i64::from(self.priority)
+        self.ready_at().as_millis().div_euclid(1_000) - HEAD_START_S * i64::from(self.priority)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Backoff, KindName, QueueName};
+use crate::{Backoff, KindName, Limit, QueueName};
 
 /// What is known of a kind: how its jobs are checked and run unless a submit says otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,4 +30,7 @@ pub struct KindSpec {
     /// How long one attempt may take, in seconds.
     #[serde(default)]
     pub timeout_s: Option<u64>,
+    /// How many of its jobs run at once and start in a time: at most one limit over all of them, and one by key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
 }

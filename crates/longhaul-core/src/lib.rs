@@ -17,11 +17,13 @@ mod id;
 mod job;
 mod kind;
 mod life;
+mod limit;
 mod name;
 mod payload;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
+mod trace;
 
 pub use access::{ApiKey, Caller, Scope};
 pub use attempt::{Attempt, Ending};
@@ -36,6 +38,10 @@ pub use job::{
 };
 pub use kind::KindSpec;
 pub use life::{Applied, CANCEL_GRACE, CRASH_LIMIT, ChildEnd, Ended, Refused, RetryPlan, Step};
+pub use limit::{
+    Bound, Full, LIMIT_MOST, Limit, LimitFlaw, LimitKey, Limits, Pace, RATE_PER_MOST_S, Rate, check_limits,
+};
 pub use name::{KindName, NameError, QueueName, StepName, Tenant};
 pub use payload::{BlobRef, INLINE_LIMIT, Payload};
 pub use time::{Span, Timestamp};
+pub use trace::{NoTraceContext, TraceContext};

@@ -1,7 +1,16 @@
 //! How documents fail. Every error has a stable code for machines and a sentence for the person who sent the document.
+//!
+//! Errors are data: they cross from the process that reads a document to the one that asked for it.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::Format;
 
 /// Why a document cannot be read at all.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum DocumentError {
     /// There are no bytes, or nothing but white space.
     #[error("the document is empty")]
@@ -10,20 +19,22 @@ pub enum DocumentError {
     #[error("this is {what}: {why}")]
     UnsupportedFormat {
         /// What it is, with its article.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Why it is not read, or what to send instead.
-        why: &'static str,
+        why: Cow<'static, str>,
     },
     /// The bytes are no text and of no known kind.
-    #[error("this is not a document that can be read: it is neither a PDF nor HTML, Markdown or plain text")]
+    #[error(
+        "this is not a document that can be read: it is neither PDF, DOCX, HTML, Markdown nor plain text, nor an image (PNG, JPEG, TIFF, WebP)"
+    )]
     UnknownFormat,
     /// The content type or the file name promised a format that the bytes are not.
     #[error("this was sent as {declared}, but it is not: {found}")]
     FormatMismatch {
         /// The promised format.
-        declared: &'static str,
+        declared: Cow<'static, str>,
         /// What is there instead.
-        found: &'static str,
+        found: Cow<'static, str>,
     },
     /// The document is above the limit of bytes.
     #[error("the document has more than {max} bytes, the most that is read of this format")]
@@ -49,17 +60,37 @@ pub enum DocumentError {
         detail: String,
     },
     /// Its structure cannot be read: cut off, damaged, or never a PDF.
-    #[error("this PDF is damaged or cut off and cannot be opened ({detail})")]
+    #[error("this {format} is damaged or cut off and cannot be opened ({detail})")]
     Broken {
+        /// What it was taken for.
+        format: Format,
         /// What the parser says.
         detail: String,
     },
     /// It can be opened and has no page.
     #[error("this PDF has no pages")]
     NoPages,
-    /// The parser panicked. The document is at least unusual, and the parser has a fault.
+    /// The parser panicked or crashed. The document is at least unusual, and the parser has a fault.
     #[error("the parser failed on this document")]
     ParserFailed,
+    /// Opening it took more memory than a parser may have.
+    #[error("opening this document takes more memory than the {max_mib} MiB that reading it may take")]
+    OutOfMemory {
+        /// The limit, in MiB.
+        max_mib: u64,
+    },
+    /// Opening it took longer than a parser may take.
+    #[error("opening this document takes longer than the {max_s} s that it may take")]
+    OutOfTime {
+        /// The limit, in seconds.
+        max_s: u64,
+    },
+    /// The process that reads documents could not be started or spoken to.
+    #[error("the process that reads documents could not be used: {detail}")]
+    ReaderUnavailable {
+        /// What the system says.
+        detail: String,
+    },
     /// The bytes could not be read from where they come from.
     #[error("the document could not be read: {detail}")]
     Read {
@@ -83,18 +114,23 @@ impl DocumentError {
             Self::Broken { .. } => "document_broken",
             Self::NoPages => "document_no_pages",
             Self::ParserFailed => "document_parser_failed",
+            Self::OutOfMemory { .. } => "document_memory_exceeded",
+            Self::OutOfTime { .. } => "document_time_exceeded",
+            Self::ReaderUnavailable { .. } => "document_reader_unavailable",
             Self::Read { .. } => "document_read_failed",
         }
     }
 
-    /// True if reading the same bytes again may succeed. Only where they come from can fail by accident.
+    /// True if reading the same bytes again may succeed. Only where they come from, and who reads them, can fail by
+    /// accident.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Read { .. })
+        matches!(self, Self::Read { .. } | Self::ReaderUnavailable { .. })
     }
 }
 
 /// Why one page cannot be read. Other pages of the document are not touched by it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum PageError {
     /// The document has no page of this number.
     #[error("there is no page {page}; the document has {count}")]
@@ -119,15 +155,47 @@ pub enum PageError {
         /// Which page.
         page: usize,
         /// What there is too much of.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// The limit.
         max: usize,
     },
-    /// The parser panicked on this page.
+    /// The parser panicked or crashed on this page.
     #[error("the parser failed on page {page}")]
     ParserFailed {
         /// Which page.
         page: usize,
+    },
+    /// The page took more memory than a parser may have.
+    #[error("page {page} takes more memory than the {max_mib} MiB that reading it may take")]
+    OutOfMemory {
+        /// Which page.
+        page: usize,
+        /// The limit, in MiB.
+        max_mib: u64,
+    },
+    /// The page took longer than a parser may take.
+    #[error("page {page} takes longer than the {max_s} s that it may take")]
+    OutOfTime {
+        /// Which page.
+        page: usize,
+        /// The limit, in seconds.
+        max_s: u64,
+    },
+    /// The page cannot be shown as a picture: its format has none.
+    #[error("page {page} cannot be shown as a picture: {format} has no pages to look at")]
+    NoPicture {
+        /// Which page.
+        page: usize,
+        /// The document's format.
+        format: Format,
+    },
+    /// So many pages of the document killed the parser that the rest is left.
+    #[error("page {page} was not read: {failures} pages before it made the parser crash or run out of memory or time")]
+    GivenUp {
+        /// Which page.
+        page: usize,
+        /// How many pages did so.
+        failures: usize,
     },
 }
 
@@ -139,6 +207,10 @@ impl PageError {
             Self::Broken { .. } => "page_broken",
             Self::TooLarge { .. } => "page_too_large",
             Self::ParserFailed { .. } => "page_parser_failed",
+            Self::OutOfMemory { .. } => "page_memory_exceeded",
+            Self::OutOfTime { .. } => "page_time_exceeded",
+            Self::NoPicture { .. } => "page_no_picture",
+            Self::GivenUp { .. } => "page_given_up",
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::error::DocumentError;
 
 /// Bytes of the beginning that are enough to tell.
 const HEAD: usize = 4_096;
+/// The list of a ZIP archive's entries stands at its end; a Word document's has a few dozen.
+const ZIP_LIST: usize = 65_536;
 /// A PDF may have rubbish before its mark, but not much.
 const PDF_MARK_WITHIN: usize = 1_024;
 
@@ -27,6 +29,17 @@ pub enum Format {
     Markdown,
     /// Plain text in any common encoding.
     Text,
+    /// Word's own format since 2007 (Office Open XML).
+    Docx,
+    /// An image in PNG.
+    Png,
+    /// An image in JPEG.
+    Jpeg,
+    /// One or several images in TIFF, which is what scanners and fax machines write.
+    Tiff,
+    /// An image in WebP.
+    #[serde(rename = "webp")]
+    WebP,
 }
 
 impl Format {
@@ -37,6 +50,11 @@ impl Format {
             Self::Html => "HTML",
             Self::Markdown => "Markdown",
             Self::Text => "text",
+            Self::Docx => "Word document",
+            Self::Png => "PNG image",
+            Self::Jpeg => "JPEG image",
+            Self::Tiff => "TIFF image",
+            Self::WebP => "WebP image",
         }
     }
 
@@ -47,7 +65,22 @@ impl Format {
             Self::Html => "text/html",
             Self::Markdown => "text/markdown",
             Self::Text => "text/plain",
+            Self::Docx => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::Tiff => "image/tiff",
+            Self::WebP => "image/webp",
         }
+    }
+
+    /// True for an image: nothing but a picture on every page.
+    pub fn is_image(self) -> bool {
+        matches!(self, Self::Png | Self::Jpeg | Self::Tiff | Self::WebP)
+    }
+
+    /// True if pages of the format can be looked at, so that text in pictures can be read.
+    pub fn has_pictures(self) -> bool {
+        self == Self::Pdf || self.is_image()
     }
 }
 
@@ -57,22 +90,28 @@ impl fmt::Display for Format {
     }
 }
 
-const OCR: &str = "reading text in pictures (OCR) is not available yet";
+const IMAGE: &str = "images of this kind are not read; save it as PNG or JPEG and send that";
 const UNPACK: &str = "unpack it and send the documents in it one by one";
 const OFFICE: &str = "this format is not read yet; save it as PDF, HTML or text and send that";
 const NO_TEXT: &str = "there is no text in it to read";
 
+/// Marks at the very beginning of images that are read. TIFF comes in either byte order, and for large files as BigTIFF.
+const IMAGES: &[(&[u8], Format)] = &[
+    (b"\x89PNG\r\n\x1a\n", Format::Png),
+    (b"\xff\xd8\xff", Format::Jpeg),
+    (b"II*\0", Format::Tiff),
+    (b"MM\0*", Format::Tiff),
+    (b"II+\0", Format::Tiff),
+    (b"MM\0+", Format::Tiff),
+];
+
 /// Marks at the very beginning of files that are recognised and not read.
 const KNOWN: &[(&[u8], &str, &str)] = &[
-    (b"\x89PNG\r\n\x1a\n", "a PNG image", OCR),
-    (b"\xff\xd8\xff", "a JPEG image", OCR),
-    (b"GIF87a", "a GIF image", OCR),
-    (b"GIF89a", "a GIF image", OCR),
-    (b"II*\0", "a TIFF image", OCR),
-    (b"MM\0*", "a TIFF image", OCR),
-    (b"BM", "a BMP image", OCR),
-    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image", OCR),
-    (b"8BPS", "a Photoshop image", OCR),
+    (b"GIF87a", "a GIF image", IMAGE),
+    (b"GIF89a", "a GIF image", IMAGE),
+    (b"BM", "a BMP image", IMAGE),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image", IMAGE),
+    (b"8BPS", "a Photoshop image", IMAGE),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an older Office document (DOC, XLS, PPT or MSG)", OFFICE),
     (b"{\\rtf", "an RTF document", OFFICE),
     (b"%!PS", "a PostScript document", "this format is not read; convert it to PDF and send that"),
@@ -93,12 +132,13 @@ const KNOWN: &[(&[u8], &str, &str)] = &[
     (b"AT&TFORM", "a DjVu document", OFFICE),
 ];
 
-/// Says what a document is by its first bytes; four thousand of them are enough, all of them do no harm.
+/// Says what a document is by its first bytes; four thousand of them are enough, but for DOCX, which is a ZIP archive and
+/// is surely known only by the list of its entries at its end: give all bytes where you have them.
 ///
 /// `content_type` is what the sender declared, `file_name` what it was called. Both are hints: they choose between HTML,
 /// Markdown and text, and make an error clearer. A name is never opened, only its ending is looked at.
-pub fn sniff(head: &[u8], content_type: Option<&str>, file_name: Option<&str>) -> Result<Format, DocumentError> {
-    let head = &head[..head.len().min(HEAD)];
+pub fn sniff(bytes: &[u8], content_type: Option<&str>, file_name: Option<&str>) -> Result<Format, DocumentError> {
+    let head = &bytes[..bytes.len().min(HEAD)];
     if head.iter().all(u8::is_ascii_whitespace) {
         return Err(DocumentError::Empty);
     }
@@ -107,10 +147,15 @@ pub fn sniff(head: &[u8], content_type: Option<&str>, file_name: Option<&str>) -
         return Ok(Format::Pdf);
     }
     let hint = hint(content_type, file_name);
+    let mismatch =
+        |found: &'static str| DocumentError::FormatMismatch { declared: "a PDF".into(), found: found.into() };
+    if let Some((format, what)) = readable(bytes, head, hint) {
+        return if hint == Some(Format::Pdf) { Err(mismatch(what)) } else { Ok(format) };
+    }
     if let Some((what, why)) = recognised(head) {
         return Err(match hint {
-            Some(Format::Pdf) => DocumentError::FormatMismatch { declared: "a PDF", found: what },
-            _ => DocumentError::UnsupportedFormat { what, why },
+            Some(Format::Pdf) => mismatch(what),
+            _ => DocumentError::UnsupportedFormat { what: what.into(), why: why.into() },
         });
     }
     if pdf_mark.is_some() && (hint == Some(Format::Pdf) || !charset::looks_like_text(head)) {
@@ -118,17 +163,44 @@ pub fn sniff(head: &[u8], content_type: Option<&str>, file_name: Option<&str>) -
     }
     if !charset::looks_like_text(head) {
         return Err(match hint {
-            Some(Format::Pdf) => DocumentError::FormatMismatch { declared: "a PDF", found: "it does not begin as one" },
+            Some(Format::Pdf) => mismatch("it does not begin as one"),
             _ => DocumentError::UnknownFormat,
         });
     }
     match hint {
-        Some(Format::Pdf) => Err(DocumentError::FormatMismatch { declared: "a PDF", found: "it is text" }),
+        Some(Format::Pdf) => Err(mismatch("it is text")),
+        Some(Format::Docx) => {
+            Err(DocumentError::FormatMismatch { declared: "a Word document (DOCX)".into(), found: "it is text".into() })
+        }
         Some(Format::Markdown) => Ok(Format::Markdown),
         Some(Format::Html) => Ok(Format::Html),
-        Some(Format::Text) | None if begins_as_html(head) => Ok(Format::Html),
-        Some(Format::Text) | None => Ok(Format::Text),
+        _ if begins_as_html(head) => Ok(Format::Html),
+        _ => Ok(Format::Text),
     }
+}
+
+/// Images and Word documents, which are known by their marks.
+fn readable(bytes: &[u8], head: &[u8], hint: Option<Format>) -> Option<(Format, &'static str)> {
+    if let Some((_, format)) = IMAGES.iter().find(|(mark, _)| head.starts_with(mark)) {
+        let what = match format {
+            Format::Png => "a PNG image",
+            Format::Jpeg => "a JPEG image",
+            _ => "a TIFF image",
+        };
+        return Some((*format, what));
+    }
+    if head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WEBP") {
+        return Some((Format::WebP, "a WebP image"));
+    }
+    if !head.starts_with(b"PK\x03\x04") {
+        return None;
+    }
+    let tail = &bytes[bytes.len().saturating_sub(ZIP_LIST)..];
+    let main = b"word/document.xml";
+    let is_docx = find(head, main).is_some() || find(tail, main).is_some();
+    // With a beginning alone, where the list cannot be seen, the sender's word decides between Office's formats.
+    let may_be = hint == Some(Format::Docx) && find(head, b"[Content_Types].xml").is_some();
+    (is_docx || may_be).then_some((Format::Docx, "a Word document (DOCX)"))
 }
 
 fn recognised(head: &[u8]) -> Option<(&'static str, &'static str)> {
@@ -137,13 +209,13 @@ fn recognised(head: &[u8]) -> Option<(&'static str, &'static str)> {
     }
     if head.starts_with(b"RIFF") {
         return Some(match head.get(8..12) {
-            Some(b"WEBP") => ("a WebP image", OCR),
+            Some(b"WEBP") => ("a WebP image", IMAGE),
             _ => ("a recording or film (RIFF)", NO_TEXT),
         });
     }
     if head.get(4..8) == Some(b"ftyp") {
         let image = matches!(head.get(8..12), Some(b"avif" | b"heic" | b"heix" | b"mif1"));
-        return Some(if image { ("an AVIF or HEIC image", OCR) } else { ("an MP4 film or recording", NO_TEXT) });
+        return Some(if image { ("an AVIF or HEIC image", IMAGE) } else { ("an MP4 film or recording", NO_TEXT) });
     }
     if head.get(257..262) == Some(b"ustar") {
         return Some(("a tar archive", UNPACK));
@@ -162,14 +234,12 @@ fn zip(head: &[u8]) -> (&'static str, &'static str) {
         ("an EPUB book", OFFICE)
     } else if has(b"mimetypeapplication/vnd.oasis.opendocument") {
         ("an OpenDocument file", OFFICE)
-    } else if has(b"word/") {
-        ("a Word document (DOCX)", OFFICE)
     } else if has(b"xl/") {
         ("an Excel workbook (XLSX)", OFFICE)
     } else if has(b"ppt/") {
         ("a PowerPoint presentation (PPTX)", OFFICE)
     } else if has(b"[Content_Types].xml") {
-        ("an Office document (DOCX, XLSX or PPTX)", OFFICE)
+        ("an Office document (XLSX or PPTX)", OFFICE)
     } else {
         ("a ZIP archive", UNPACK)
     }
@@ -182,6 +252,7 @@ fn hint(content_type: Option<&str>, file_name: Option<&str>) -> Option<Format> {
         Some("application/pdf" | "application/x-pdf") => Some(Format::Pdf),
         Some("text/html" | "application/xhtml+xml") => Some(Format::Html),
         Some("text/markdown" | "text/x-markdown") => Some(Format::Markdown),
+        Some(declared) if declared == Format::Docx.media_type() => Some(Format::Docx),
         _ => None,
     };
     let ending = file_name.and_then(|name| name.rsplit_once('.')).map(|(_, ending)| ending.to_lowercase());
@@ -189,6 +260,7 @@ fn hint(content_type: Option<&str>, file_name: Option<&str>) -> Option<Format> {
         Some("pdf") => Some(Format::Pdf),
         Some("html" | "htm" | "xhtml") => Some(Format::Html),
         Some("md" | "markdown" | "mkd" | "mdx") => Some(Format::Markdown),
+        Some("docx" | "docm") => Some(Format::Docx),
         Some("txt" | "text" | "log" | "csv") => Some(Format::Text),
         _ => None,
     })
@@ -241,16 +313,31 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_read_is_named() {
+    fn images_and_word_documents_are_known_by_their_marks() {
+        assert_eq!(ok(b"\x89PNG\r\n\x1a\n\0\0", Some("text/plain"), Some("x.txt")), Format::Png);
+        assert_eq!(ok(b"\xff\xd8\xff\xe0\0", None, None), Format::Jpeg);
+        assert_eq!(ok(b"II*\0\x08\0", None, None), Format::Tiff);
+        assert_eq!(ok(b"RIFF\x10\0\0\0WEBPVP8 ", None, None), Format::WebP);
         let docx = b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0[Content_Types].xml ... word/document.xml";
-        let cases: [(&[u8], &str); 9] = [
-            (b"\x89PNG\r\n\x1a\n\0\0", "this is a PNG image: reading text in pictures (OCR) is not available yet"),
-            (b"\xff\xd8\xff\xe0\0", "a JPEG image"),
+        assert_eq!(ok(docx, None, None), Format::Docx);
+        let beginning = &docx[..40];
+        assert_eq!(ok(beginning, None, Some("letter.docx")), Format::Docx);
+        assert!(sniff(beginning, None, None).is_err(), "it may be any Office document");
+        let long = [b"PK\x03\x04[Content_Types].xml".as_slice(), &[7; 9_000], b"word/document.xml"].concat();
+        assert_eq!(ok(&long, None, None), Format::Docx, "by the list at its end");
+        let text = sniff(b"words", None, Some("letter.docx")).unwrap_err();
+        assert_eq!(text.to_string(), "this was sent as a Word document (DOCX), but it is not: it is text");
+    }
+
+    #[test]
+    fn what_is_not_read_is_named() {
+        let cases: [(&[u8], &str); 8] = [
+            (b"GIF89a\x01\0", "this is a GIF image: images of this kind are not read; save it as PNG"),
             (b"PK\x03\x04\x14\0\0\0photo.jpg", "this is a ZIP archive: unpack it"),
-            (docx, "a Word document (DOCX): this format is not read yet"),
+            (b"PK\x03\x04\x14\0[Content_Types].xml ... xl/workbook.xml", "an Excel workbook (XLSX)"),
             (b"PK\x03\x04....mimetypeapplication/vnd.oasis.opendocument.text", "an OpenDocument file"),
             (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an older Office document"),
-            (b"RIFF\x10\0\0\0WEBPVP8 ", "a WebP image"),
+            (b"RIFF\x10\0\0\0WAVEfmt ", "a recording"),
             (b"\0\0\0\x20ftypisom", "an MP4 film"),
             (b"\x7fELF\x02", "a program"),
         ];

@@ -2,15 +2,22 @@
 
 use std::io::Read;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::DocumentError;
 
 /// Bounds on one document. What exceeds them is an error, never a silent cut, unless said otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes of a PDF. Default 256 MiB: it is held in memory, about twice, while it is open.
     pub max_pdf_bytes: usize,
     /// Bytes of HTML, Markdown and text. Default 32 MiB: a thousand novels' chapters, and no log archive.
     pub max_text_bytes: usize,
+    /// Bytes of an image. Default 64 MiB: an A3 page at 600 dpi in colour takes 50 when it is well packed.
+    pub max_image_bytes: usize,
+    /// Bytes of a DOCX file as it is sent; each of its parts may unpack to `max_text_bytes`. Default 64 MiB: most of it is
+    /// pictures, which are not unpacked.
+    pub max_docx_bytes: usize,
     /// Pages. Default 5,000.
     pub max_pages: usize,
     /// Bytes that one page, or any single stream that it needs, may unpack to. Default 32 MiB: a page of dense vector
@@ -18,6 +25,16 @@ pub struct Limits {
     pub max_page_bytes: usize,
     /// Unicode scalar values of text on one page of a PDF. Default 1,000,000, two hundred times a dense page.
     pub max_page_chars: usize,
+    /// Pixels of an image, and of a page that is drawn for OCR; a page that would have more is drawn more coarsely.
+    /// Default 100,000,000: A3 at 600 dpi is 70 million.
+    pub max_pixels: usize,
+}
+
+impl Limits {
+    /// The most bytes that a document of any format may have.
+    pub fn max_bytes(&self) -> usize {
+        self.max_pdf_bytes.max(self.max_text_bytes).max(self.max_image_bytes).max(self.max_docx_bytes)
+    }
 }
 
 impl Default for Limits {
@@ -26,9 +43,12 @@ impl Default for Limits {
         Self {
             max_pdf_bytes: 256 * MIB,
             max_text_bytes: 32 * MIB,
+            max_image_bytes: 64 * MIB,
+            max_docx_bytes: 64 * MIB,
             max_pages: 5_000,
             max_page_bytes: 32 * MIB,
             max_page_chars: 1_000_000,
+            max_pixels: 100_000_000,
         }
     }
 }

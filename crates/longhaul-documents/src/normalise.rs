@@ -57,6 +57,33 @@ pub(crate) fn tidy_lines(text: &str) -> String {
     tidy
 }
 
+/// Ends a line, joining a word that was broken at its end.
+pub(crate) fn end_line(text: &mut String, next: &str) {
+    text.truncate(text.trim_end_matches(' ').len());
+    let mut ending = text.chars().rev();
+    let hyphen = ending.next().filter(|c| matches!(c, '-' | '\u{2010}' | '\u{ad}'));
+    let word_before = ending.take(2).filter(|c| c.is_alphabetic()).count() == 2;
+    let word_after = next.chars().next().is_some_and(char::is_lowercase);
+    match hyphen {
+        Some(hyphen) if word_before && word_after => text.truncate(text.len() - hyphen.len_utf8()),
+        _ => text.push('\n'),
+    }
+}
+
+/// Text that was read in a picture, in the form of all other text: letters composed, lines tidied, words that were broken
+/// at a line's end joined.
+pub fn read_in_picture(text: &str) -> String {
+    let tidy = tidy_lines(&normalise(text));
+    let mut joined = String::with_capacity(tidy.len());
+    for (index, line) in tidy.split('\n').enumerate() {
+        if index > 0 {
+            end_line(&mut joined, line);
+        }
+        joined.push_str(line);
+    }
+    joined
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +97,12 @@ mod tests {
     #[test]
     fn letters_are_composed_and_invisible_ones_dropped() {
         assert_eq!(normalise("Zoe\u{308} caf\u{e9}\u{ad}\u{0}\u{200b}\u{a0}x"), "Zoë café x");
+    }
+
+    #[test]
+    fn words_that_a_line_end_broke_are_joined() {
+        let read = read_in_picture("The har-\nbour of Norr-\nVik is\nsmall.  \n\n\nNext e-\nmail\n\x0c");
+        assert_eq!(read, "The harbour of Norr-\nVik is\nsmall.\n\nNext e-\nmail");
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! A document opened once and read page by page.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use crate::error::{DocumentError, PageError};
 use crate::format::Format;
 use crate::limits::Limits;
 use crate::page::{Document, Page, Warning};
-use crate::{html, markdown, pdf, plain};
+use crate::raster::Raster;
+use crate::{docx, html, images, markdown, pdf, plain};
 
 /// An open document.
 ///
@@ -17,12 +19,14 @@ pub struct Pages {
     format: Format,
     title: Option<String>,
     warnings: Vec<Warning>,
+    limits: Limits,
     body: Body,
 }
 
 #[derive(Debug)]
 enum Body {
     Pdf(Box<pdf::Pdf>),
+    Images(images::Images),
     /// Formats without pages of their own are read when they are opened.
     Read(Vec<Page>),
 }
@@ -37,11 +41,13 @@ impl Pages {
         let max = match format {
             Format::Pdf => limits.max_pdf_bytes,
             Format::Html | Format::Markdown | Format::Text => limits.max_text_bytes,
+            Format::Docx => limits.max_docx_bytes,
+            Format::Png | Format::Jpeg | Format::Tiff | Format::WebP => limits.max_image_bytes,
         };
         if bytes.len() > max {
             return Err(DocumentError::TooLarge { max });
         }
-        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(&bytes, format, limits)));
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(bytes, format, limits)));
         let pages = opened.unwrap_or(Err(DocumentError::ParserFailed))?;
         match pages.page_count() {
             0 => Err(DocumentError::NoPages),
@@ -52,24 +58,28 @@ impl Pages {
         }
     }
 
-    fn open_unguarded(bytes: &[u8], format: Format, limits: &Limits) -> Result<Self, DocumentError> {
+    fn open_unguarded(bytes: Vec<u8>, format: Format, limits: &Limits) -> Result<Self, DocumentError> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(DocumentError::Empty);
         }
         let single = |(page, title, warnings)| (title, warnings, Body::Read(vec![page]));
         let (title, warnings, body) = match format {
             Format::Pdf => {
-                let pdf = pdf::Pdf::open(bytes, limits)?;
+                let pdf = pdf::Pdf::open(Arc::new(bytes), limits)?;
                 (pdf.title(), Vec::new(), Body::Pdf(Box::new(pdf)))
             }
-            Format::Html => single(html::read(bytes)),
-            Format::Markdown => single(markdown::read(bytes)),
+            Format::Png | Format::Jpeg | Format::Tiff | Format::WebP => {
+                (None, Vec::new(), Body::Images(images::Images::open(bytes, format, limits)?))
+            }
+            Format::Docx => single(docx::read(&bytes, limits)?),
+            Format::Html => single(html::read(&bytes)),
+            Format::Markdown => single(markdown::read(&bytes)),
             Format::Text => {
-                let (pages, warnings) = plain::read(bytes);
+                let (pages, warnings) = plain::read(&bytes);
                 (None, warnings, Body::Read(pages))
             }
         };
-        Ok(Self { format, title, warnings, body })
+        Ok(Self { format, title, warnings, limits: *limits, body })
     }
 
     /// What the document is.
@@ -91,6 +101,7 @@ impl Pages {
     pub fn page_count(&self) -> usize {
         match &self.body {
             Body::Pdf(pdf) => pdf.page_count(),
+            Body::Images(images) => images.page_count(),
             Body::Read(pages) => pages.len(),
         }
     }
@@ -101,15 +112,36 @@ impl Pages {
     ///
     /// Whatever is wrong with this page; other pages are not touched by it.
     pub fn page(&self, number: usize) -> Result<Page, PageError> {
-        let count = self.page_count();
-        let index = number.checked_sub(1).filter(|&index| index < count);
-        let index = index.ok_or(PageError::OutOfRange { page: number, count })?;
+        let index = self.index(number)?;
         match &self.body {
             Body::Read(pages) => Ok(pages[index].clone()),
+            Body::Images(images) => Ok(images.page(index)),
             // Reading changes nothing in the open document, so that a panic leaves nothing half done.
             Body::Pdf(pdf) => catch_unwind(AssertUnwindSafe(|| pdf.page(index)))
                 .unwrap_or(Err(PageError::ParserFailed { page: number })),
         }
+    }
+
+    /// Shows one page as a picture; the first is 1. A page of a PDF is drawn with so many dots per inch, or with fewer if
+    /// there would be too many ([`Limits::max_pixels`]); 300 is what OCR programs are made for. An image comes as it is.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is wrong with this page, and that its format has nothing to look at.
+    pub fn raster(&self, number: usize, dpi: u32) -> Result<Raster, PageError> {
+        let index = self.index(number)?;
+        let drawn = catch_unwind(AssertUnwindSafe(|| match &self.body {
+            Body::Read(_) => Err(PageError::NoPicture { page: number, format: self.format }),
+            Body::Images(images) => images.raster(index, &self.limits),
+            Body::Pdf(pdf) => pdf.raster(index, dpi),
+        }));
+        drawn.unwrap_or(Err(PageError::ParserFailed { page: number }))
+    }
+
+    fn index(&self, number: usize) -> Result<usize, PageError> {
+        let count = self.page_count();
+        let index = number.checked_sub(1).filter(|&index| index < count);
+        index.ok_or(PageError::OutOfRange { page: number, count })
     }
 }
 

@@ -74,6 +74,7 @@ impl Builder {
                     max_attempts: None,
                     backoff: None,
                     timeout_s: None,
+                    limits: Vec::new(),
                 };
                 self.executors.push(Arc::new(Handled::new(spec, handler)));
             }

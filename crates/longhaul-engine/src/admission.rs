@@ -7,12 +7,13 @@ use std::sync::{
 
 use bytes::Bytes;
 use longhaul_core::{
-    INLINE_LIMIT, JobId, JobSpec, KindSpec, OnChildFailure, Payload, QueueName, Span, Tenant, Timestamp,
+    INLINE_LIMIT, JobId, JobSpec, KindSpec, LimitKey, OnChildFailure, Payload, QueueName, Span, Tenant, Timestamp,
+    TraceContext,
 };
 use longhaul_store::{Document, Idempotency, JobStore, NewJob, StoreError, Submit, Submitted, blob::Pin};
 
 use crate::{
-    Engine, FieldError,
+    Engine, FieldError, NamedKind,
     family::{Member, flatten},
 };
 
@@ -23,6 +24,10 @@ const WAITING_BYTES: usize = 256 * 1024 * 1024;
 /// How many jobs of a request are told what is wrong with them: whoever reads more than a hundred such sentences fixes
 /// the program that wrote the request.
 const FINDINGS_MOST: usize = 100;
+
+/// How many kinds a sentence about one that is not known lists, and how much of its name it repeats.
+const KINDS_SHOWN: usize = 30;
+const KIND_CHARS_SHOWN: usize = 100;
 
 /// A job as it is asked for, its fields checked one by one.
 #[derive(Debug, Clone)]
@@ -54,6 +59,8 @@ pub struct JobRequest {
     /// What a child that does not succeed means for it; none: it fails when children come with it, and judges for itself
     /// when it takes children in as it runs.
     pub on_child_failure: Option<OnChildFailure>,
+    /// The trace of whoever asks for it.
+    pub trace: Option<TraceContext>,
 }
 
 impl JobRequest {
@@ -73,6 +80,7 @@ impl JobRequest {
             id: None,
             children: Vec::new(),
             on_child_failure: None,
+            trace: None,
         }
     }
 }
@@ -197,6 +205,12 @@ impl Drop for Waiting {
     }
 }
 
+/// With which other jobs of its kind a job is limited. Inputs of kinds without such a limit are not looked into.
+fn limit_key(tenant: &Tenant, kind: &KindSpec, input: &[u8]) -> Option<LimitKey> {
+    let pointer = kind.limits.iter().find_map(|limit| limit.key.as_deref())?;
+    Some(LimitKey::of(tenant, &kind.name, pointer, input))
+}
+
 impl Engine {
     /// Takes jobs of one tenant in, all or none. On return they are on disk.
     pub async fn submit(
@@ -290,8 +304,24 @@ impl Engine {
             let known = self.inner.kinds.list(tenant).into_iter().map(|kind| kind.spec.name.to_string()).collect();
             return Err(Flaw::UnknownKind { kind: request.kind.clone(), known });
         };
-        let errors = known.check(std::str::from_utf8(&request.input).unwrap_or_default());
+        let input = std::str::from_utf8(&request.input).unwrap_or_default();
+        let mut errors = known.check(input);
+        for NamedKind { pointer, kind } in known.kinds_named(input) {
+            if self.inner.kinds.find(tenant, &kind).is_none() {
+                errors.push(FieldError { pointer, message: self.unknown_kind(tenant, &kind) });
+            }
+        }
         if errors.is_empty() { Ok(known.spec) } else { Err(Flaw::Input(errors)) }
+    }
+
+    fn unknown_kind(&self, tenant: &Tenant, kind: &str) -> String {
+        let shown: String = kind.chars().take(KIND_CHARS_SHOWN).collect();
+        let mut known: Vec<String> =
+            self.inner.kinds.list(tenant).into_iter().map(|kind| kind.spec.name.to_string()).collect();
+        let more = known.len().saturating_sub(KINDS_SHOWN);
+        known.truncate(KINDS_SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("is {shown:?}, which is no known kind; known are {}{more}", known.join(", "))
     }
 
     /// Makes specifications of a whole request, as of one moment.
@@ -313,10 +343,17 @@ impl Engine {
     pub(crate) fn place_below(&self, spec: &mut JobSpec, parent: &JobSpec) {
         spec.parent = Some(parent.id);
         spec.depth = parent.depth + 1;
+        spec.trace = self.trace_below(parent).or(spec.trace);
         spec.deadline_at = match (spec.deadline_at, parent.deadline_at) {
             (Some(own), Some(above)) => Some(own.min(above)),
             (own, above) => own.or(above),
         };
+    }
+
+    /// The trace that what a job brings about belongs to.
+    pub(crate) fn trace_below(&self, spec: &JobSpec) -> Option<TraceContext> {
+        let trace = spec.trace?;
+        Some(if self.inner.options.records_traces { trace.within_job(spec.id) } else { trace })
     }
 
     pub(crate) fn specify(&self, tenant: &Tenant, request: &JobRequest, kind: &KindSpec, now: Timestamp) -> JobSpec {
@@ -343,6 +380,8 @@ impl Engine {
             child_index: 0,
             depth: 0,
             on_child_failure: request.on_child_failure.unwrap_or_default(),
+            limit_key: limit_key(tenant, kind, &request.input),
+            trace: request.trace,
         }
     }
 }

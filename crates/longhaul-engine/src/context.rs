@@ -4,13 +4,13 @@ use std::{collections::HashMap, future::Future, sync::Arc};
 
 use bytes::Bytes;
 use longhaul_core::{
-    Clock, DEPTH_MOST, DocumentId, EventKind, JobId, LAYER_MOST, LogLevel, OutputData, Payload, Stage, Status,
-    StepName, Tenant, Timestamp, Wait,
+    Clock, DocumentId, Event, EventKind, JobId, KindSpec, LAYER_MOST, LogLevel, OutputData, Payload, Report, Stage,
+    Status, StepName, Tenant, Timestamp, TraceContext, Wait,
 };
-use longhaul_store::{Child, Document, Held, JobStore, JobView, NewJob, StoreError};
+use longhaul_store::{Child, Document, Held, JobStore, JobView, StoreError};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Engine, Failure, Flaw, JobRequest, emit::Emitter, family::flatten};
+use crate::{Check, Engine, Failure, FieldError, Flaw, JobRequest, Rejected, emit::Emitter};
 
 /// A job under a lease, as its executor sees it.
 pub struct JobContext {
@@ -62,6 +62,11 @@ impl JobContext {
     pub fn is_last_attempt(&self) -> bool {
         let job = &self.view.job;
         job.attempt.saturating_sub(job.crashes) >= job.spec.max_attempts
+    }
+
+    /// The trace that what this attempt does belongs to.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.engine.trace_of_attempt(&self.view.job.spec, &self.held)
     }
 
     /// When it has to be over, if it has to.
@@ -147,6 +152,31 @@ impl JobContext {
         self.emitter.emit(OutputData::Items(vec![json.into_boxed_str()])).await
     }
 
+    // ── kinds ──
+
+    /// A kind that the job's tenant can submit; none when there is no such kind.
+    pub fn kind(&self, name: &str) -> Option<Arc<KindSpec>> {
+        self.engine.kind(self.tenant(), name)
+    }
+
+    /// What is wrong with an input of a kind; nothing, when a child with it would be taken in.
+    pub fn examine(&self, kind: &str, input: &Bytes) -> Vec<FieldError> {
+        let findings = self.engine.examine(self.tenant(), &[JobRequest::of(kind, input.clone())]);
+        let errors = findings.into_iter().flat_map(|finding| match finding.flaw {
+            Flaw::Input(errors) => errors,
+            Flaw::Field(error) => vec![error],
+            Flaw::UnknownKind { kind, .. } => {
+                vec![FieldError { pointer: String::new(), message: format!("is for {kind:?}, which is no known kind") }]
+            }
+        });
+        errors.collect()
+    }
+
+    /// A check by a JSON Schema, or why it is no schema.
+    pub fn compile_schema(&self, schema: &serde_json::Value) -> Result<Arc<dyn Check>, String> {
+        self.engine.compile_schema(schema)
+    }
+
     // ── children and answers ──
 
     /// Takes jobs in as children of this one, once: a later attempt gets the ids of those. They are run by whoever runs
@@ -155,26 +185,12 @@ impl JobContext {
         if let Some(stored) = self.steps.get(&step) {
             return self.stored(&step, stored).await;
         }
-        let invalid = |why: String| Failure::permanent("child_invalid", why);
-        let own = &self.view.job.spec;
-        if own.depth >= DEPTH_MOST {
-            return Err(invalid(format!("a tree of jobs is at most {DEPTH_MOST} deep")));
-        }
-        let members = flatten(children).map_err(|finding| invalid(told(&[finding])))?;
-        if members.iter().any(|member| member.parent.is_some()) {
-            return Err(invalid("children that a job takes in as it runs cannot come with children".into()));
-        }
-        let kinds = self.engine.known_kinds(&own.tenant, &members).map_err(|findings| invalid(told(&findings)))?;
-        let (mut jobs, mut pins) = (Vec::with_capacity(members.len()), Vec::new());
-        for (member, kind) in members.into_iter().zip(kinds) {
-            let mut spec = self.engine.specify(&own.tenant, &member.request, &kind, self.clock().now());
-            self.engine.place_below(&mut spec, own);
-            let stored = self.engine.payloads().store(member.request.input).await?;
-            jobs.push(NewJob { spec: Arc::new(spec), input: stored.payload.clone() });
-            pins.push(stored);
-        }
         self.emitter.flush().await?;
-        Ok(self.store().spawn(self.held.clone(), step, jobs).await?)
+        self.engine.spawn(self.held.clone(), step, children).await.map_err(|error| match error {
+            Rejected::Invalid(findings) => Failure::permanent("child_invalid", told(&findings)),
+            Rejected::Store(error) => error.into(),
+            Rejected::ShuttingDown => Failure::Interrupted,
+        })
     }
 
     /// All children, once each has ended. Until then the attempt ends here without a worker waiting: return the failure
@@ -218,6 +234,19 @@ impl JobContext {
         self.emitter.flush().await?;
         self.store().checkpoint(self.held.clone(), name, stored.payload.clone()).await?;
         Ok(output)
+    }
+
+    /// The job's newest events, at most `most` of them, oldest first, as far as they had been recorded when this attempt
+    /// began.
+    pub async fn last_events(&self, most: usize) -> Result<Vec<Event>, Failure> {
+        let after = self.view.job.last_seq.saturating_sub(most as u64);
+        Ok(self.store().events(self.tenant(), self.id(), after, most).await?)
+    }
+
+    /// What the answer of an ended job says of itself; none when the job is unknown or its data is gone.
+    pub async fn report_of(&self, job: JobId) -> Result<Option<Report>, Failure> {
+        let view = self.store().job(self.tenant(), job).await;
+        Ok(found(view)?.map(|view| view.job.report.clone()))
     }
 
     /// Whether an earlier attempt has stored the step.

@@ -3,9 +3,10 @@
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
-use longhaul_core::{Clock, JobError, Refused, RetryPlan, Span, Status};
+use longhaul_core::{Clock, JobError, Refused, RetryPlan, Span, Status, TraceContext};
 use longhaul_store::{Claim, Leased, Outcome, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument as _;
 
 use crate::{Completed, Engine, Executor, Failure, JobContext};
 
@@ -73,7 +74,8 @@ impl Engine {
     fn start_job(&self, leased: Leased, place: Option<OwnedSemaphorePermit>) {
         let engine = self.clone();
         let interrupt = self.inner.hub.running().add(leased.held.clone(), self.inner.clock.now());
-        self.inner.jobs.spawn(async move {
+        let log = self.log_span(&leased);
+        let running = async move {
             let held = leased.held.clone();
             let result = tokio::select! {
                 biased;
@@ -83,7 +85,22 @@ impl Engine {
             engine.end_attempt(&held, result).await;
             engine.inner.hub.running().remove(&held);
             drop(place);
-        });
+        };
+        self.inner.jobs.spawn(running.instrument(log));
+    }
+
+    /// The ids that every line of the log carries while the attempt runs.
+    fn log_span(&self, leased: &Leased) -> tracing::Span {
+        let job = leased.held.job;
+        match self.trace_of_attempt(&leased.view.job.spec, &leased.held) {
+            Some(TraceContext { trace_id, span_id, .. }) => tracing::error_span!(
+                "attempt",
+                job_id = %job,
+                trace_id = %format_args!("{trace_id:032x}"),
+                span_id = %format_args!("{span_id:016x}"),
+            ),
+            None => tracing::error_span!("attempt", job_id = %job),
+        }
     }
 
     async fn attempt(&self, leased: Leased) -> Result<Completed, Failure> {

@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use longhaul_core::{
-    ApiKey, Attempt, Clock, Event, IdSource, Job, JobId, KeyId, KindName, KindSpec, Payload, QueueName, Span, Status,
-    StatusReason, Tenant,
+    ApiKey, Attempt, Clock, Event, IdSource, Job, JobId, KeyId, KindName, KindSpec, Limit, Payload, QueueName, Span,
+    Status, StatusReason, Tenant,
 };
 use longhaul_store::{
     Blocker, Child, JobPage, JobQuery, JobStore, JobView, Partial, QueueState, StoreError, StoredStep,
@@ -19,7 +19,7 @@ use longhaul_store::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Accepted, Executor, Hub, JobRequest, KindInfo, Rejected, SchemaCompiler,
+    Accepted, Check, Executor, Hub, JobRequest, KindInfo, Present, Rejected, SchemaCompiler,
     admission::{Payloads, WaitingBytes},
     chunks::Streams,
     family::Flow,
@@ -47,6 +47,9 @@ pub struct EngineOptions {
     pub kinds: BTreeMap<KindName, KindOverride>,
     /// Names this process in the history of attempts.
     pub worker: String,
+    /// Whether somebody tells jobs and attempts as spans of their traces. Then what an attempt does belongs to the attempt's
+    /// span; else to what the submitter said.
+    pub records_traces: bool,
 }
 
 impl Default for EngineOptions {
@@ -62,6 +65,7 @@ impl Default for EngineOptions {
             tenants: BTreeMap::new(),
             kinds: BTreeMap::new(),
             worker: "built-in".into(),
+            records_traces: false,
         }
     }
 }
@@ -75,6 +79,8 @@ pub struct KindOverride {
     pub timeout: Option<Span>,
     /// How many attempts may fail.
     pub max_attempts: Option<u32>,
+    /// How many of its jobs run at once and start in a time; none: as the kind itself says.
+    pub limits: Option<Vec<Limit>>,
 }
 
 /// A running engine. Cheap to clone; all clones are the same engine.
@@ -129,6 +135,7 @@ impl Engine {
             let known = kinds.override_spec(kind, |spec| {
                 spec.queue = change.queue.clone().or(spec.queue.take());
                 spec.max_attempts = change.max_attempts.or(spec.max_attempts);
+                spec.limits = change.limits.clone().unwrap_or_else(|| std::mem::take(&mut spec.limits));
                 // Whole seconds, rounded up: a time-out of none would end every attempt.
                 spec.timeout_s = change.timeout.map(|span| span.as_millis().div_ceil(1_000).max(1)).or(spec.timeout_s);
             });
@@ -145,6 +152,9 @@ impl Engine {
         }
         for (queue, concurrency) in &options.queues {
             store.limit_queue(queue.clone(), Some(*concurrency)).await?;
+        }
+        for (kind, limits) in kinds.built_in_limits() {
+            store.limit_kind(kind, limits).await?;
         }
         for (tenant, weight) in &options.tenants {
             store.weigh_tenant(tenant.clone(), *weight).await?;
@@ -231,6 +241,11 @@ impl Engine {
     /// Where ids come from.
     pub fn ids(&self) -> &Arc<dyn IdSource> {
         &self.inner.ids
+    }
+
+    /// Who is here at this moment: what runs, who follows, who waits.
+    pub fn present(&self) -> Present {
+        self.inner.hub.present()
     }
 
     /// The store, for what the engine has no part in: keys, documents, blobs.
@@ -386,6 +401,8 @@ impl Engine {
             id: None,
             children: self.requests_below(&view.job).await?,
             on_child_failure: Some(spec.on_child_failure),
+            // Another try belongs to the same story.
+            trace: self.trace_below(spec),
         };
         self.submit(tenant, vec![request], None).await.map(Some)
     }
@@ -424,6 +441,16 @@ impl Engine {
     /// What a tenant can submit.
     pub fn kinds(&self, tenant: &Tenant) -> Vec<KindInfo> {
         self.inner.kinds.list(tenant)
+    }
+
+    /// A kind that a tenant can submit.
+    pub fn kind(&self, tenant: &Tenant, name: &str) -> Option<Arc<KindSpec>> {
+        self.inner.kinds.find(tenant, name).map(|known| known.spec)
+    }
+
+    /// A check by a JSON Schema, or why it is no schema.
+    pub fn compile_schema(&self, schema: &serde_json::Value) -> Result<Arc<dyn Check>, String> {
+        self.inner.kinds.compile(schema)
     }
 
     /// Registers a kind that workers serve. The inner error says what is wrong with it.

@@ -18,6 +18,13 @@ pub trait Executor: Send + Sync + 'static {
         None
     }
 
+    /// Other kinds that an input names, each with the place where it does: one that its tenant does not have is refused
+    /// before the job is accepted.
+    fn kinds_named(&self, input: &str) -> Vec<NamedKind> {
+        let _ = input;
+        Vec::new()
+    }
+
     /// Whether the outputs of children that were submitted with a job are put into its input, as `children`.
     fn takes_child_outputs(&self) -> bool {
         true
@@ -26,6 +33,15 @@ pub trait Executor: Send + Sync + 'static {
     /// Runs one attempt. Dropped at any await when the job is cancelled, its lease is lost or the server stops; what
     /// must not be done twice is done in a [`JobContext::step`].
     async fn run(&self, job: &JobContext) -> Result<Completed, Failure>;
+}
+
+/// A kind that an input names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedKind {
+    /// JSON Pointer to the name, from the input.
+    pub pointer: String,
+    /// The name.
+    pub kind: String,
 }
 
 /// What an attempt gave.

@@ -1,14 +1,14 @@
 //! Trees of jobs: what a request of them must look like, and what a parent gets of its children.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
-use longhaul_core::{CHILDREN_MOST, DEPTH_MOST, Job, JobId, KindName, KindSpec, OnChildFailure, Status};
-use longhaul_store::{Child, StoreError};
+use longhaul_core::{CHILDREN_MOST, DEPTH_MOST, Job, JobId, KindName, KindSpec, OnChildFailure, Status, StepName};
+use longhaul_store::{Child, Held, NewJob, StoreError};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::{Check, Completed, Engine, Executor, Failure, FieldError, Finding, Flaw, JobContext, JobRequest};
+use crate::{Check, Completed, Engine, Executor, Failure, FieldError, Finding, Flaw, JobContext, JobRequest, Rejected};
 
 /// How many bytes of outputs a parent is given of its children, in all: an input above it would not be taken in by the
 /// API either.
@@ -120,6 +120,42 @@ fn error_of(child: &Child) -> Option<ErrorBody<'_>> {
 }
 
 impl Engine {
+    /// Takes jobs in as children of a held job, and stores their ids as the output of `step`. Fenced, and done once: a
+    /// repeat gets the ids of the first call.
+    pub async fn spawn(&self, held: Held, step: StepName, children: Vec<JobRequest>) -> Result<Vec<JobId>, Rejected> {
+        let view = self.inner.store.job(&held.tenant, held.job).await?;
+        view.job.check_lease(held.token).map_err(StoreError::from)?;
+        let own = view.job.spec.clone();
+        let wrong = |pointer: &str, message: &str| {
+            let flaw = Flaw::Field(FieldError { pointer: pointer.into(), message: message.into() });
+            Rejected::Invalid(vec![Finding { index: 0, below: String::new(), flaw }])
+        };
+        if own.depth >= DEPTH_MOST {
+            return Err(wrong("", &format!("stands too deep; a tree of jobs is at most {DEPTH_MOST} deep")));
+        }
+        let members = flatten(children).map_err(|finding| Rejected::Invalid(vec![finding]))?;
+        if members.iter().any(|member| member.parent.is_some()) {
+            return Err(wrong("/children", "cannot be given: a job that is taken in by one that runs comes alone"));
+        }
+        let kinds = self.known_kinds(&own.tenant, &members).map_err(Rejected::Invalid)?;
+        // What is pinned in the blob store stays so until the store has answered, also when the caller does not wait.
+        let engine = self.clone();
+        let spawning = self.inner.tasks.spawn(async move {
+            let (mut jobs, mut pins) = (Vec::with_capacity(members.len()), Vec::new());
+            for (member, kind) in members.into_iter().zip(kinds) {
+                let mut spec = engine.specify(&own.tenant, &member.request, &kind, engine.inner.clock.now());
+                engine.place_below(&mut spec, &own);
+                let stored = engine.inner.payloads.store(member.request.input).await?;
+                jobs.push(NewJob { spec: Arc::new(spec), input: stored.payload.clone() });
+                pins.push(stored);
+            }
+            let spawned = engine.inner.store.spawn(held, step, jobs).await;
+            drop(pins);
+            spawned
+        });
+        Ok(spawning.await.map_err(|error| StoreError::Unavailable(error.to_string()))??)
+    }
+
     /// All children of a job, in the order of their places.
     pub(crate) async fn all_children(&self, job: &Job) -> Result<Vec<Child>, Failure> {
         let mut all: Vec<Child> = Vec::new();
@@ -258,6 +294,7 @@ impl Flow {
             max_attempts: None,
             backoff: None,
             timeout_s: None,
+            limits: Vec::new(),
         }))
     }
 }

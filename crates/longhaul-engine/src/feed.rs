@@ -47,6 +47,10 @@ impl Feeds {
         self.is_any.load(Ordering::Acquire)
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.lock().iter().filter(|feed| !feed.sender.is_closed()).count()
+    }
+
     pub(crate) fn open(&self, tenant: Tenant, queue: QueueName) -> QueueFeed {
         let (sender, receiver) = mpsc::channel(CHANGES_MOST);
         let lagged = Arc::new(AtomicBool::new(false));
@@ -100,6 +104,7 @@ mod tests {
             tenant: Tenant::default_tenant(),
             job: JobId::fresh(&Ids::seeded(1), Timestamp::EPOCH),
             queue: QueueName::default_queue(),
+            kind: None,
             status: Status::Running,
             version: 1,
             view: None,
@@ -107,6 +112,8 @@ mod tests {
             fresh: false,
             at: Timestamp::EPOCH,
             ended: None,
+            attempt: None,
+            trace: None,
             events: Some([event].into()),
         }
     }

@@ -55,6 +55,19 @@ struct Cell {
     ended: Mutex<Option<Arc<JobView>>>,
 }
 
+/// Who is here at one moment. Counting them costs as much as there are of them, not of jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Present {
+    /// Jobs that run in this process.
+    pub running: usize,
+    /// Readers that follow one job's events.
+    pub followers: usize,
+    /// Readers that follow all jobs of a queue.
+    pub feeds: usize,
+    /// Calls that wait for a job's end, or its next change.
+    pub watchers: usize,
+}
+
 /// The newest events of a followed job.
 #[derive(Default)]
 pub(crate) struct Ring {
@@ -124,6 +137,13 @@ impl Hub {
         self.ring_count.store(rings.len(), Ordering::Release);
         drop(rings);
         Following { hub: self.clone(), job, ring, unseen: 0 }
+    }
+
+    /// Who is here at this moment.
+    pub(crate) fn present(&self) -> Present {
+        let followers = self.rings().values().map(|ring| ring.followed_by.load(Ordering::Relaxed)).sum();
+        let watchers = self.watchers().values().map(|cell| cell.watched_by.load(Ordering::Relaxed)).sum();
+        Present { running: self.running.count(), followers, feeds: self.feeds.count(), watchers }
     }
 
     fn keep(&self, changes: &[Change]) {
@@ -317,6 +337,7 @@ mod tests {
             tenant: Tenant::default_tenant(),
             job,
             queue: QueueName::default_queue(),
+            kind: None,
             status: Status::Running,
             version: 1,
             view: None,
@@ -324,6 +345,8 @@ mod tests {
             fresh: false,
             at: Timestamp::EPOCH,
             ended: None,
+            attempt: None,
+            trace: None,
             events: events.map(Into::into),
         }
     }

@@ -5,9 +5,9 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use longhaul_core::{KindName, KindSpec, Tenant};
+use longhaul_core::{KindName, KindSpec, Limit, Tenant};
 
-use crate::Executor;
+use crate::{Executor, NamedKind};
 
 /// A field that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,14 @@ impl Known {
         }
     }
 
+    /// Other kinds that an input names.
+    pub(crate) fn kinds_named(&self, input: &str) -> Vec<NamedKind> {
+        match &self.check {
+            Some(CheckBy::Executor(executor)) => executor.kinds_named(input),
+            Some(CheckBy::Schema(_)) | None => Vec::new(),
+        }
+    }
+
     /// What is wrong with an output by the registered schema.
     pub(crate) fn check_output(&self, output: &str) -> Vec<FieldError> {
         self.output.as_ref().map(|check| check.check(output)).unwrap_or_default()
@@ -100,6 +108,12 @@ impl Kinds {
 
     pub(crate) fn built_in(&self) -> Arc<[KindName]> {
         self.built_in.keys().cloned().collect()
+    }
+
+    /// The built-in kinds that are limited.
+    pub(crate) fn built_in_limits(&self) -> Vec<(KindName, Vec<Limit>)> {
+        let limited = self.built_in.iter().filter(|(_, (_, spec))| !spec.limits.is_empty());
+        limited.map(|(name, (_, spec))| (name.clone(), spec.limits.clone())).collect()
     }
 
     /// Checks what a tenant wants to register; nothing is known of it yet.
@@ -143,6 +157,11 @@ impl Kinds {
         }
         let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
         registered.get(tenant)?.get(&name).cloned()
+    }
+
+    /// A check by a schema that is no kind's, or why it is no schema.
+    pub(crate) fn compile(&self, schema: &serde_json::Value) -> Result<Arc<dyn Check>, String> {
+        self.compiler.compile(schema)
     }
 
     /// Whether any kind of the tenant was registered with a schema of its outputs.

@@ -41,8 +41,8 @@ mod stats;
 /// What the engine's calls take and give in the words of the store, for those above who do not know the store itself.
 pub mod store {
     pub use longhaul_store::{
-        Beat, BeatAnswer, Blocker, Child, Document, Held, Idempotency, JobPage, JobQuery, JobStore, JobView, Partial,
-        QueueState, StoreError, StoredStep, Tombstone, blob,
+        BatchFigures, Beat, BeatAnswer, Blocker, Change, Child, Document, EndFigures, EndedAttempt, Held, Idempotency,
+        JobPage, JobQuery, JobStore, JobView, Observer, Partial, QueueState, StoreError, StoredStep, Tombstone, blob,
     };
 }
 
@@ -51,11 +51,11 @@ pub use chunks::Chunk;
 pub use clock::SystemClock;
 pub use context::JobContext;
 pub use engine::{Engine, EngineOptions, KindOverride, Waited};
-pub use executor::{Completed, Executor, Failure};
+pub use executor::{Completed, Executor, Failure, NamedKind};
 pub use feed::QueueFeed;
 pub use follow::{Follow, Followed};
-pub use hub::Hub;
+pub use hub::{Hub, Present};
 pub use kinds::{Check, FieldError, KindInfo, SchemaCompiler};
 pub use outside::Granted;
 pub use remote::{Completion, RemoteClaim, RemoteJob};
-pub use stats::{Counts, Percentiles, Window};
+pub use stats::{Counts, Percentiles, QueueCounts, Window};

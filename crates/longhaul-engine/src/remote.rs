@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use longhaul_core::{
-    INLINE_LIMIT, JobError, KindName, OutputData, Payload, Progress, QueueName, Report, RetryPlan, Span, Stage, Status,
-    StepName, Tenant, Wait,
+    INLINE_LIMIT, JobError, JobSpec, KindName, OutputData, Payload, Progress, QueueName, Report, RetryPlan, Span,
+    Stage, Status, StepName, Tenant, TraceContext, Wait,
 };
 use longhaul_store::{Beat, BeatAnswer, Claim, Held, JobStore, JobView, Leased, Outcome, StoreError};
 
@@ -73,6 +73,13 @@ impl Drop for Untold {
 }
 
 impl Engine {
+    /// The trace that what an attempt does belongs to.
+    pub fn trace_of_attempt(&self, spec: &JobSpec, held: &Held) -> Option<TraceContext> {
+        let trace = spec.trace?;
+        let is_told = self.inner.options.records_traces;
+        Some(if is_told { trace.within_attempt(spec.id, held.token.count()) } else { trace })
+    }
+
     /// Leases jobs for a worker elsewhere; waits at most `at_most` for the first of them. Dropping the future is safe:
     /// what it was granted is given back at no cost.
     pub async fn claim(&self, claim: RemoteClaim, at_most: Span) -> Result<Vec<RemoteJob>, StoreError> {

@@ -101,6 +101,11 @@ impl Running {
         inner.jobs.values().filter(|entry| entry.since <= before).map(|entry| entry.held.clone()).collect()
     }
 
+    /// How many run here.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().jobs.len()
+    }
+
     /// All leases held here.
     pub(crate) fn all(&self) -> Vec<Held> {
         self.lock().jobs.values().map(|entry| entry.held.clone()).collect()

@@ -4,9 +4,12 @@
 //! the same however many jobs there are, and nothing is read from the store. After a restart they begin anew: what is
 //! durable is the jobs, not the figures.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-use longhaul_core::{Span, Status, Timestamp};
+use longhaul_core::{QueueName, Span, Status, Timestamp};
 use longhaul_store::{Change, EndFigures};
 
 /// How long a slot lasts.
@@ -14,6 +17,10 @@ const SLOT: Span = Span::from_secs(5);
 
 /// How many slots there are: five minutes.
 const SLOTS: usize = 60;
+
+/// Of how many queues a slot keeps figures of their own. Clients name queues: who makes up thousands of names gets no
+/// rates for all of them, and takes no memory.
+const QUEUES_MOST: usize = 256;
 
 /// A histogram has four buckets to each doubling of a microsecond, up to 2^40 (twelve days): no figure is off by more
 /// than a fifth.
@@ -23,6 +30,12 @@ impl crate::Engine {
     /// The figures of about the last `span`, at most five minutes, of this process.
     pub fn window(&self, span: Span) -> Window {
         self.inner.hub.stats().window(self.inner.clock.now(), span)
+    }
+
+    /// What came and went in each queue in about the last `span`, at most five minutes, through this process. Queues in
+    /// which nothing happened are left out.
+    pub fn window_of_queues(&self, span: Span) -> HashMap<QueueName, QueueCounts> {
+        self.inner.hub.stats().window_of_queues(self.inner.clock.now(), span)
     }
 }
 
@@ -40,6 +53,7 @@ struct Slot {
     /// Which five seconds, counted from the epoch.
     number: i64,
     counts: Counts,
+    queues: HashMap<QueueName, QueueCounts>,
     queued: Histogram,
     ran: Histogram,
     whole: Histogram,
@@ -82,6 +96,15 @@ impl Counts {
     }
 }
 
+/// What happened in one queue in a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// Jobs taken in.
+    pub submitted: u64,
+    /// Jobs that ended, however.
+    pub ended: u64,
+}
+
 /// Percentiles of a duration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Percentiles {
@@ -102,11 +125,11 @@ pub struct Window {
     pub span: Span,
     /// What happened in it.
     pub counts: Counts,
-    /// From the submit to the first attempt.
+    /// From the submit, or the time that was asked for, to the first attempt.
     pub queued: Percentiles,
     /// From the first attempt to the end.
     pub ran: Percentiles,
-    /// From the submit to the end.
+    /// From the submit, or the time that was asked for, to the end.
     pub whole: Percentiles,
 }
 
@@ -115,6 +138,7 @@ impl Default for Stats {
         let empty = Slot {
             number: i64::MIN,
             counts: Counts::default(),
+            queues: HashMap::new(),
             queued: Histogram::default(),
             ran: Histogram::default(),
             whole: Histogram::default(),
@@ -139,13 +163,35 @@ impl Stats {
         for (change, ended) in changes.iter().filter_map(|change| Some((change, change.ended.as_ref()?))) {
             slot.count(change.status, ended);
         }
+        // The changes of a commit come in runs of one queue: a name is looked up once a run.
+        for run in changes.chunk_by(|one, next| one.queue == next.queue) {
+            let submitted = run.iter().filter(|change| change.fresh).count() as u64;
+            let ended = run.iter().filter(|change| change.ended.is_some()).count() as u64;
+            if let Some(first) = run.first()
+                && submitted + ended > 0
+            {
+                slot.count_queue(&first.queue, submitted, ended);
+            }
+        }
+    }
+
+    /// See [`crate::Engine::window_of_queues`].
+    pub(crate) fn window_of_queues(&self, now: Timestamp, span: Span) -> HashMap<QueueName, QueueCounts> {
+        let (oldest, newest) = slots_of(now, span);
+        let mut sum: HashMap<QueueName, QueueCounts> = HashMap::new();
+        for slot in self.lock().slots.iter().filter(|slot| (oldest..=newest).contains(&slot.number)) {
+            for (queue, counts) in &slot.queues {
+                let total = sum.entry(queue.clone()).or_default();
+                total.submitted += counts.submitted;
+                total.ended += counts.ended;
+            }
+        }
+        sum
     }
 
     /// The figures of about the last `span`: whole slots, and the one that is under way.
     pub(crate) fn window(&self, now: Timestamp, span: Span) -> Window {
-        let most = usize::try_from(span.as_micros().div_ceil(SLOT.as_micros())).unwrap_or(SLOTS).clamp(1, SLOTS);
-        let newest = number_of(now);
-        let oldest = newest - i64::try_from(most).unwrap_or(0) + 1;
+        let (oldest, newest) = slots_of(now, span);
         let (mut counts, mut queued, mut ran, mut whole) =
             (Counts::default(), Histogram::default(), Histogram::default(), Histogram::default());
         for slot in self.lock().slots.iter().filter(|slot| (oldest..=newest).contains(&slot.number)) {
@@ -165,11 +211,27 @@ impl Stats {
     }
 }
 
+/// The first and the last slot of a window.
+fn slots_of(now: Timestamp, span: Span) -> (i64, i64) {
+    let most = usize::try_from(span.as_micros().div_ceil(SLOT.as_micros())).unwrap_or(SLOTS).clamp(1, SLOTS);
+    let newest = number_of(now);
+    (newest - i64::try_from(most).unwrap_or(0) + 1, newest)
+}
+
 fn later(newest: Option<Timestamp>, at: Timestamp) -> Option<Timestamp> {
     newest.max(Some(at))
 }
 
 impl Slot {
+    fn count_queue(&mut self, queue: &QueueName, submitted: u64, ended: u64) {
+        if self.queues.len() >= QUEUES_MOST && !self.queues.contains_key(queue) {
+            return;
+        }
+        let counts = self.queues.entry(queue.clone()).or_default();
+        counts.submitted += submitted;
+        counts.ended += ended;
+    }
+
     fn count(&mut self, status: Status, job: &EndFigures) {
         match status {
             Status::Succeeded => self.counts.succeeded += 1,
@@ -183,10 +245,10 @@ impl Slot {
         self.counts.output_tokens += job.usage.output_tokens;
         self.counts.cost_microusd += job.usage.cost_microusd;
         if let Some(started_at) = job.started_at {
-            self.queued.record(started_at.since(job.created_at));
+            self.queued.record(started_at.since(job.ready_at));
             self.ran.record(job.finished_at.since(started_at));
         }
-        self.whole.record(job.finished_at.since(job.created_at));
+        self.whole.record(job.finished_at.since(job.ready_at));
     }
 }
 
@@ -203,6 +265,7 @@ impl Ring {
         if slot.number != number {
             slot.number = number;
             slot.counts = Counts::default();
+            slot.queues.clear();
             slot.queued.clear();
             slot.ran.clear();
             slot.whole.clear();
@@ -302,6 +365,7 @@ mod tests {
             tenant: longhaul_core::Tenant::default_tenant(),
             job: longhaul_core::JobId::fresh(&longhaul_core::Ids::seeded(1), at),
             queue: longhaul_core::QueueName::default_queue(),
+            kind: None,
             status: if ended.is_some() { Status::Succeeded } else { Status::Queued },
             version: 1,
             view: None,
@@ -309,6 +373,8 @@ mod tests {
             fresh: ended.is_none(),
             at,
             ended,
+            attempt: None,
+            trace: None,
             events: None,
         }
     }
@@ -319,8 +385,8 @@ mod tests {
 
     fn ended(now: Timestamp, took: Span) -> Change {
         let usage = longhaul_core::Usage::default();
-        let (created_at, started_at) = (now - took, Some(now - took));
-        change(now, Some(EndFigures { created_at, started_at, finished_at: now, degraded: false, cached: true, usage }))
+        let (ready_at, started_at) = (now - took, Some(now - took));
+        change(now, Some(EndFigures { ready_at, started_at, finished_at: now, degraded: false, cached: true, usage }))
     }
 
     #[test]
@@ -336,6 +402,25 @@ mod tests {
         stats.committed(&submitted(at(300), 1));
         assert_eq!(stats.window(at(300), Span::from_secs(300)).counts.submitted, 3);
         assert_eq!(stats.window(at(900), Span::from_secs(300)).counts, Counts::default());
+    }
+
+    #[test]
+    fn each_queue_is_counted_by_itself_and_there_is_an_end_to_their_number() {
+        let stats = Stats::default();
+        let named = |name: &str| longhaul_core::QueueName::new(name).unwrap();
+        let of = |name: &str, change: Change| Change { queue: named(name), ..change };
+        let (came, went) = (|| change(at(3), None), || ended(at(3), Span::from_millis(9)));
+        stats.committed(&[of("ocr", came()), of("ocr", went()), of("mail", came()), of("ocr", came())]);
+        let found = stats.window_of_queues(at(4), Span::from_secs(60));
+        assert_eq!(found[&named("ocr")], QueueCounts { submitted: 2, ended: 1 });
+        assert_eq!(found[&named("mail")], QueueCounts { submitted: 1, ended: 0 });
+        for number in 0..1_000 {
+            stats.committed(&[of(&format!("made-up-{number}"), came())]);
+        }
+        let found = stats.window_of_queues(at(4), Span::from_secs(60));
+        assert_eq!(found.len(), QUEUES_MOST);
+        assert_eq!(found[&named("ocr")].submitted, 2, "who came first is kept");
+        assert!(stats.window_of_queues(at(400), Span::from_secs(60)).is_empty());
     }
 
     #[test]

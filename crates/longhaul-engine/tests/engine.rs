@@ -79,6 +79,7 @@ async fn stage(change: impl FnOnce(&mut KindSpec)) -> Stage {
         max_attempts: Some(3),
         backoff: None,
         timeout_s: None,
+        limits: Vec::new(),
     };
     change(&mut kind);
     let clock = ManualClock::default();

@@ -9,9 +9,11 @@ use longhaul_providers::chat::{ChatRequest, ChatResponse, Content, Message, Role
 use longhaul_providers::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
 use longhaul_providers::tokens::{estimate_embeddings, estimate_request};
 use longhaul_resilience::cache::normalised;
-use longhaul_resilience::{Clock, CorrelationId, Cx};
+use longhaul_resilience::{Clock, CorrelationId, Cx, Tick};
 use sha2::{Digest as _, Sha256};
 
+use crate::exchanges::{Asked, CallTrace};
+use crate::record::CallRecord;
 use crate::served::Served;
 use crate::settings::{KeyOf, Serves};
 
@@ -28,6 +30,8 @@ pub struct CallOptions {
     pub(crate) correlation: CorrelationId,
     pub(crate) timeout: Option<Duration>,
     pub(crate) skip_cache: bool,
+    pub(crate) trace: Option<CallTrace>,
+    pub(crate) max_retries: Option<u32>,
 }
 
 impl Default for CallOptions {
@@ -40,7 +44,14 @@ impl Default for CallOptions {
 impl CallOptions {
     /// For this tenant: no other is ever given an answer that was cached for it.
     pub fn for_tenant(tenant: impl Into<Arc<str>>) -> Self {
-        Self { tenant: tenant.into(), correlation: CorrelationId::NONE, timeout: None, skip_cache: false }
+        Self {
+            tenant: tenant.into(),
+            correlation: CorrelationId::NONE,
+            timeout: None,
+            skip_cache: false,
+            max_retries: None,
+            trace: None,
+        }
     }
 
     /// The id of the request, as it stands in records.
@@ -58,6 +69,16 @@ impl CallOptions {
         Self { skip_cache: skip, ..self }
     }
 
+    /// The call belongs to a trace, which its providers are told of.
+    pub fn trace(self, trace: Option<CallTrace>) -> Self {
+        Self { trace, ..self }
+    }
+
+    /// A target is tried again so often at most, and less often if its own settings say so.
+    pub fn max_retries(self, most: u32) -> Self {
+        Self { max_retries: Some(most), ..self }
+    }
+
     pub(crate) fn context(&self, clock: Option<&Arc<dyn Clock>>) -> Cx<'static> {
         let mut cx = Cx::new(self.correlation);
         if let Some(clock) = clock {
@@ -65,6 +86,9 @@ impl CallOptions {
         }
         if let Some(timeout) = self.timeout {
             cx = cx.timeout(timeout);
+        }
+        if let Some(most) = self.max_retries {
+            cx = cx.max_retries(most);
         }
         if self.skip_cache { cx.skip_cache() } else { cx }
     }
@@ -90,6 +114,7 @@ pub(crate) struct Ask {
     pub(crate) tokens: u64,
     /// How often a provider was asked.
     attempts: AtomicU32,
+    pub(crate) asked: Arc<Asked>,
 }
 
 /// What an answer may cost when the request does not say: most are shorter, and what was too much is given back.
@@ -99,13 +124,26 @@ impl Ask {
     pub(crate) fn new(question: Question, cached: Option<KeyOf>, tenant: &str, counted: bool) -> Self {
         let key = cached.map_or([0; 32], |of| question.key(of, tenant));
         let tokens = if counted { question.tokens() } else { 0 };
-        Self { question, key, tokens, attempts: AtomicU32::new(0) }
+        Self { question, key, tokens, attempts: AtomicU32::new(0), asked: Arc::default() }
+    }
+
+    /// The same, in a trace.
+    pub(crate) fn traced(self, asked: Asked) -> Self {
+        Self { asked: Arc::new(asked), ..self }
     }
 
     /// The same call with another question.
     pub(crate) fn going_on(&self, question: Question) -> Self {
         let counted = self.tokens > 0;
-        Self { attempts: AtomicU32::new(self.attempts()), ..Self::new(question, None, "", counted) }
+        let (attempts, asked) = (AtomicU32::new(self.attempts()), Arc::clone(&self.asked));
+        Self { attempts, asked, ..Self::new(question, None, "", counted) }
+    }
+
+    /// Puts into a record who was asked.
+    pub(crate) fn tell(&self, record: &mut CallRecord, cx: &Cx<'_>, began: Tick) {
+        record.serves = self.question.serves().name();
+        record.attempts = self.attempts();
+        self.asked.tell(record, cx, began);
     }
 
     /// A provider is being asked.

@@ -16,6 +16,18 @@ use crate::settings::Serves;
 /// Texts that one call for vectors takes: what OpenAI takes.
 const MAX_EMBED_TEXTS: usize = 2_048;
 
+/// What a model that chats can be asked: everything that can be put into words.
+const CHAT: [Operation; 8] = [
+    Operation::Chat,
+    Operation::Summary,
+    Operation::Keywords,
+    Operation::Sentiment,
+    Operation::Entities,
+    Operation::Language,
+    Operation::Classify,
+    Operation::Extract,
+];
+
 /// A configured model, called through all its layers.
 ///
 /// Tasks keep their own results per tenant. They call without naming a tenant, so no answer is taken from a cache.
@@ -32,7 +44,7 @@ impl GatewayModel {
     pub(crate) fn find(gateway: &Gateway, name: &str) -> Option<Self> {
         let model = gateway.find(name).ok()?;
         let operations = match model.settings.serves {
-            Serves::Chat => vec![Operation::Chat],
+            Serves::Chat => CHAT.to_vec(),
             Serves::Embeddings => vec![Operation::Embed],
         };
         Some(Self {
@@ -82,10 +94,13 @@ impl Model for GatewayModel {
         })
     }
 
-    fn analyse<'a>(&'a self, _: &'a str, analysis: &'a Analysis) -> ModelFuture<'a, AnalysisResult> {
-        let refused = self.require(analysis.operation()).err();
-        let refused = refused.unwrap_or_else(|| ModelError::unsupported("configured models do not analyse texts yet"));
-        Box::pin(std::future::ready(Err(refused)))
+    /// What is extracted is not held to its schema here: who can check it asks [`Gateway::analyse`].
+    fn analyse<'a>(&'a self, text: &'a str, analysis: &'a Analysis) -> ModelFuture<'a, AnalysisResult> {
+        Box::pin(async move {
+            self.require(analysis.operation())?;
+            let answer = self.gateway.analyse(&self.name, text, analysis, None, &Self::options()).await;
+            Ok(answer.map_err(|failed| failed.why)?.result)
+        })
     }
 
     fn chat(&self, request: Arc<ChatRequest>) -> ModelFuture<'_, Said> {

@@ -22,9 +22,11 @@
 //! - Only base URLs of the configuration are called.
 
 mod analysis;
+mod asked;
 mod call;
 mod configured;
 mod error;
+mod exchanges;
 mod gateway;
 mod http;
 mod local;
@@ -34,6 +36,7 @@ mod nearest;
 mod port;
 mod provider;
 mod record;
+mod rolling;
 mod served;
 pub mod settings;
 mod simulated;
@@ -46,24 +49,30 @@ mod target;
 pub use longhaul_providers as providers;
 
 pub use analysis::{Analysis, AnalysisProblem, AnalysisResult};
+pub use asked::{Analysed, InstanceCheck, MOST_ANSWERS, NotAnalysed, WhyNot};
 pub use call::CallOptions;
 pub use error::{Failure, GatewayError};
+pub use exchanges::{CallTrace, ProviderCall};
 pub use gateway::{
-    BadGateway, BreakerHand, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LayerView, LimitView,
-    ModelView, Observer, PlacesView, Reloaded, RetryView, StackView, TargetCheck, TargetView, UnknownTarget,
+    BadGateway, BreakerHand, BreakerView, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LayerView,
+    LimitView, ModelFigures, ModelView, ModelsWindow, Observer, PlacesView, Reloaded, RetryView, StackView,
+    TargetCheck, TargetView, UnknownTarget,
 };
-pub use http::{BadBaseUrl, Endpoint, PoolSettings};
+pub use http::{BadBaseUrl, Endpoint, HttpAnswer, HttpCaller, HttpFailure, PoolSettings};
 pub use local::{LOCAL_MODEL, LocalModel};
 pub use longhaul_providers::analysis::{
     Classification, Entity, EntityKind, Keyword, LabelScore, Language, Sentiment, SentimentLabel,
 };
 pub use longhaul_providers::local::{Bm25, Hit};
 pub use longhaul_providers::{ErrorClass, Operation};
+/// How long things took, in fixed memory.
+pub use longhaul_resilience::HistogramCounts;
 pub use models::{Models, UnknownModel};
 pub use nearest::nearest;
 pub use port::{Capabilities, Embeddings, Model, ModelError, ModelFuture, Said};
 pub use provider::BadProvider;
 pub use record::{CacheUse, CallRecord, LayerNote, RecordedError};
+pub use rolling::ModelWindow;
 pub use settings::GatewaySettings;
 pub use stats::{ModelStats, Percentiles, TargetStats};
 pub use stream::ChatStream;

@@ -112,6 +112,14 @@ impl Models {
         Err(error)
     }
 
+    /// The gateway, if this is one of its models: asked through it, a call keeps its tenant, its record and its cost.
+    pub fn gateway_of(&self, name: &str) -> Option<&Gateway> {
+        if self.by_name.contains_key(name) {
+            return None;
+        }
+        self.gateway.as_ref().filter(|gateway| GatewayModel::find(gateway, name).is_some())
+    }
+
     /// The names of the models, in alphabetical order.
     pub fn names(&self) -> Vec<String> {
         let mut names: BTreeSet<String> = self.by_name.keys().cloned().collect();

@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 
 use crate::call::ReplyNotes;
 use crate::error::CallError;
+use crate::exchanges::{CallTrace, ProviderCall};
 use crate::served::Served;
 
 /// What the cache did.
@@ -133,6 +134,14 @@ pub struct CallRecord {
     pub ambiguous: bool,
     /// Why there was no answer.
     pub error: Option<RecordedError>,
+    /// `chat` or `embeddings`; empty where the name meant no model.
+    pub serves: &'static str,
+    /// The exchanges with providers, in order.
+    pub calls: Vec<ProviderCall>,
+    /// Of a call whose trace is recorded: the span that it belongs to, and its own.
+    pub trace: Option<(CallTrace, u64)>,
+    /// When such a call began, since the Unix epoch.
+    pub began_at: Duration,
     began: Tick,
     notes: Vec<Note>,
     notes_lost: u32,
@@ -190,6 +199,11 @@ impl CallRecord {
             decision: note.decision.name(),
             detail: note.detail,
         })
+    }
+
+    /// When the call had ended, on its clock.
+    pub(crate) fn ended_at(&self) -> Tick {
+        self.began.after(self.took)
     }
 
     /// Decisions that found no room in the record.

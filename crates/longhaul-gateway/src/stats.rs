@@ -8,6 +8,7 @@ use longhaul_resilience::{Histogram, Tick};
 use serde::Serialize;
 
 use crate::record::{CacheUse, CallRecord};
+use crate::rolling::{ModelWindow, Rolling};
 
 /// A number that grows.
 #[derive(Debug, Default)]
@@ -37,6 +38,7 @@ pub(crate) struct ModelMeter {
     cost_microusd: Counter,
     latency: Histogram,
     first_token: Histogram,
+    rolling: Rolling,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +56,7 @@ impl Tokens {
 
 impl ModelMeter {
     pub(crate) fn observe(&self, record: &CallRecord) {
+        self.rolling.observe(record);
         self.calls.add(1);
         self.failed.add(u64::from(record.error.is_some()));
         self.degraded.add(u64::from(record.degraded));
@@ -72,6 +75,11 @@ impl ModelMeter {
 
     pub(crate) fn cancelled(&self) {
         self.cancelled.add(1);
+    }
+
+    /// What was counted in about the last `span`.
+    pub(crate) fn window(&self, now: Tick, span: Duration) -> ModelWindow {
+        self.rolling.window(now, span)
     }
 
     pub(crate) fn snapshot(&self) -> ModelStats {
@@ -208,6 +216,11 @@ impl TargetMeter {
         let forgotten =
             u32::try_from(halvings).ok().and_then(|by| self.smoothed.load(Ordering::Relaxed).checked_shr(by));
         forgotten.unwrap_or(0).saturating_mul(calls)
+    }
+
+    /// Attempts under way.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     pub(crate) fn snapshot(&self) -> TargetStats {

@@ -74,6 +74,10 @@ impl fmt::Display for CorrelationId {
     }
 }
 
+/// How often a call may be repeated, as data of its context.
+#[derive(Clone, Copy, Debug)]
+struct RetryCap(u32);
+
 type Data = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
 /// What holds for a context and its children, one bit each.
@@ -238,6 +242,16 @@ impl<'a> Cx<'a> {
     pub fn skip_cache(mut self) -> Self {
         self.marks |= mark::SKIP_CACHE;
         self
+    }
+
+    /// Retry layers repeat this call so often at most, and less often if they are set so.
+    pub fn max_retries(self, most: u32) -> Self {
+        self.data(RetryCap(most))
+    }
+
+    /// How often this call may be repeated at most, of `wanted` times.
+    pub(crate) fn capped_retries(&self, wanted: u32) -> u32 {
+        self.get::<RetryCap>().map_or(wanted, |cap| wanted.min(cap.0))
     }
 
     /// Which request this is.

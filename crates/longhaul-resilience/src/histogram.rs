@@ -62,8 +62,17 @@ impl Histogram {
     }
 }
 
-/// What one or more histograms held at one moment.
-pub(crate) struct Counts {
+/// A histogram of one owner: what several [`Histogram`]s held at one moment, or what a window of time brought.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let mut counts = longhaul_resilience::HistogramCounts::default();
+/// counts.record(Duration::from_millis(20));
+/// assert_eq!(counts.total(), 1);
+/// ```
+#[derive(Clone)]
+pub struct Counts {
     buckets: Box<[u64]>,
 }
 
@@ -73,14 +82,33 @@ impl Default for Counts {
     }
 }
 
+impl std::fmt::Debug for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Counts({} values)", self.total())
+    }
+}
+
 impl Counts {
-    pub(crate) fn total(&self) -> u64 {
+    /// Counts one value.
+    pub fn record(&mut self, value: Duration) {
+        self.buckets[index(nanos(value))] += 1;
+    }
+
+    /// Adds what another has counted.
+    pub fn add(&mut self, other: &Counts) {
+        for (sum, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *sum += more;
+        }
+    }
+
+    /// How many values were counted.
+    pub fn total(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
     /// See [`Histogram::quantile`].
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank")]
-    pub(crate) fn quantile(&self, q: f64) -> Option<Duration> {
+    pub fn quantile(&self, q: f64) -> Option<Duration> {
         let total = self.total();
         if total == 0 {
             return None;
@@ -146,6 +174,17 @@ mod tests {
             let got = histogram.quantile(q).unwrap().as_secs_f64();
             assert!(got >= exact && got <= exact * 1.126, "{q}: {got}");
         }
+    }
+
+    #[test]
+    fn what_one_owner_counts_is_what_a_shared_histogram_counts() {
+        let (shared, mut one, mut other) = (Histogram::default(), Counts::default(), Counts::default());
+        for ms in 1..=1000 {
+            shared.record(Duration::from_millis(ms));
+            if ms % 3 == 0 { &mut one } else { &mut other }.record(Duration::from_millis(ms));
+        }
+        one.add(&other);
+        assert_eq!((one.total(), one.quantile(0.95)), (1000, shared.quantile(0.95)));
     }
 
     #[test]

@@ -151,7 +151,7 @@ pub use facade::MetricsFacade;
 pub use fail::{Fail, Failure, Why};
 pub use fallback::Fallback;
 pub use hedge::Hedge;
-pub use histogram::Histogram;
+pub use histogram::{Counts as HistogramCounts, Histogram};
 pub use inspect::{Inspection, StackMetrics};
 pub use label::Label;
 pub use limit::{Limit, LimitHandle};

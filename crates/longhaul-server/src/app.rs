@@ -14,8 +14,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::KeyRing,
+    metrics::Telemetry,
     problem::{Code, Problem},
-    routes::openai::responses::RecentCreates,
+    routes::{events::stats::Latest, openai::responses::RecentCreates},
 };
 
 /// What every handler shares. Cheap to clone.
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) uploads: Uploads,
     pub(crate) recent: RecentCreates,
+    /// What everybody who watches the figures is sent.
+    pub(crate) latest_stats: Latest,
     pub(crate) tasks: Arc<dyn Tasks>,
     /// Changes that are carried to their end whoever waits for them.
     pub(crate) changes: TaskTracker,
@@ -39,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     /// Whether the server speaks TLS itself: then its cookies are for TLS alone.
     pub(crate) is_secure: bool,
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 /// What routes ask of the built-in kinds besides submitting their jobs.
@@ -75,11 +79,13 @@ impl App {
             limits,
             uploads: Uploads::default(),
             recent: RecentCreates::default(),
+            latest_stats: Latest::default(),
             tasks,
             changes: TaskTracker::new(),
             origins,
             stopping: CancellationToken::new(),
             is_secure: false,
+            telemetry: Arc::default(),
         }))
     }
 
@@ -95,6 +101,20 @@ impl App {
             shared.is_secure = is_secure;
         }
         self
+    }
+
+    /// What is observed goes to `telemetry`, which the store and the gateway tell, too. Called before the application is
+    /// made.
+    #[must_use]
+    pub fn observed(mut self, telemetry: Arc<Telemetry>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.telemetry = telemetry;
+        }
+        self
+    }
+
+    pub(crate) fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.0.telemetry
     }
 
     pub(crate) fn engine(&self) -> &Engine {

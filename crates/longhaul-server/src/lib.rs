@@ -1,6 +1,6 @@
 //! The HTTP face: routes, limits, authentication, problem+json, OpenAPI.
 //!
-//! A request comes in through [`listener`], gets its id ([`request_id`]), is held to the limits of its route
+//! A request comes in through [`listener`], gets its id ([`request_id`]), is counted ([`metrics`]), is held to the limits of its route
 //! ([`json`]), names its caller ([`auth`]), and is handed to the engine by a handler that does nothing else. Whatever
 //! is refused anywhere on the way is a [`problem::Problem`].
 //!
@@ -14,6 +14,8 @@ pub mod docs_page;
 mod facade;
 pub mod json;
 pub mod listener;
+pub mod metrics;
+mod observe;
 mod openapi;
 mod prefer;
 pub mod problem;
@@ -24,7 +26,7 @@ mod schema;
 pub mod security_headers;
 mod serve;
 mod session;
-pub mod trace_parent;
+pub mod spans;
 
 pub use app::{App, Limits, MetadataLimits, Tasks};
 pub use schema::Schemas;

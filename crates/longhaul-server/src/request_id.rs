@@ -1,8 +1,7 @@
 //! The outermost layer: gives every request an id, and every answer the same.
 //!
 //! The id comes back as `x-request-id`, stands in every problem and in the log of every fault, so that a person can
-//! name the one request they mean. A client's own id is kept when it is harmless to print; so is its W3C trace
-//! context. A handler that panics is answered here too, as a fault with an id like any other.
+//! name the one request they mean. A client's own id is kept when it is harmless to print. A handler that panics is answered here too, as a fault with an id like any other.
 
 use std::{
     convert::Infallible,
@@ -22,10 +21,7 @@ use http::{HeaderName, HeaderValue, Request, Uri, request::Parts};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::{
-    problem::{Code, Problem},
-    trace_parent::TraceParent,
-};
+use crate::problem::{Code, Problem};
 
 /// The header of a request and its answer.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -148,9 +144,6 @@ where
         let brought = request.headers().get(X_REQUEST_ID).and_then(RequestId::from_header);
         let id = brought.unwrap_or_else(|| (self.source)());
         let uri = request.uri().clone();
-        if let Some(trace) = TraceParent::from_headers(request.headers()) {
-            request.extensions_mut().insert(trace);
-        }
         request.extensions_mut().insert(id.clone());
         let closes_if_refused = may_stay_unread(&request);
         IdentifiedAnswer { inner: self.inner.call(request), id: Some(id), uri, closes_if_refused }
@@ -237,12 +230,6 @@ mod tests {
         let router = Router::new()
             .route("/id", get(|id: RequestId| async move { id.to_string() }))
             .route(
-                "/trace",
-                get(|request: Request<Body>| async move {
-                    request.extensions().get::<TraceParent>().map_or_else(String::new, ToString::to_string)
-                }),
-            )
-            .route(
                 "/panic",
                 get(|| async {
                     if true {
@@ -298,13 +285,6 @@ mod tests {
             (500, &"internal".into(), &OURS.into())
         );
         assert_eq!(parts.headers["x-request-id"], OURS);
-    }
-
-    #[tokio::test]
-    async fn a_good_trace_context_reaches_the_handler() {
-        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(answer("/trace", &[("traceparent", good)]).await.1, good);
-        assert_eq!(answer("/trace", &[("traceparent", "00-0-0-0")]).await.1, "");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::{
     auth::AnyKey,
     cors::{CorsError, CorsOptions, cors_layer},
     dashboard, docs_page,
+    observe::Observe,
     problem::{Problem, no_such_method, no_such_route},
     request_id::{RequestId, RequestIdLayer},
     routes,
@@ -18,7 +19,7 @@ use crate::{
 /// What the layers around the routes need to know.
 #[derive(Debug, Clone, Default)]
 pub struct ServeOptions {
-    /// Whether `/openapi.json` and `/docs` are open to everybody who can connect; else they need a key.
+    /// Whether `/openapi.json`, `/docs` and `/metrics` are open to everybody who can connect; else they need a key.
     pub open_documents: bool,
     /// Which web pages may call the API.
     pub cors: CorsOptions,
@@ -37,10 +38,15 @@ pub fn application(app: App, options: &ServeOptions) -> Result<Router, CorsError
     let show = move |state: axum::extract::State<App>, parts: http::request::Parts| async move {
         show_document(state.0, parts, is_open, document).await
     };
-    let documents = Router::new().route("/openapi.json", get(show)).with_state(app);
+    let scrape = move |state: axum::extract::State<App>, parts: http::request::Parts| async move {
+        routes::metrics::show(state.0, parts, is_open).await
+    };
+    let observe = Observe { telemetry: app.telemetry().clone(), clock: clock.clone(), ids: ids.clone() };
+    let documents = Router::new().route("/openapi.json", get(show)).route("/metrics", get(scrape)).with_state(app);
     let request_ids = RequestIdLayer::new(move || RequestId::from_u128(ids.uuid(clock.now()).as_u128()));
     let router = api.merge(documents).merge(docs_page::router()).merge(dashboard::router());
     let router = router.fallback(no_such_route).method_not_allowed_fallback(no_such_method).layer(hardening_layer());
+    let router = router.layer(observe);
     let router = match cors_layer(&options.cors)? {
         Some(cors) => router.layer(cors),
         None => router,

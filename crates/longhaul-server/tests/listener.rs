@@ -4,7 +4,7 @@
 
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -14,7 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use longhaul_server::listener::{
-    BodyFloor, ClientAddr, Drained, Listener, ListenerOptions, ListenerStats, TrustedProxies, tls_from_pem_files,
+    BodyFloor, ClientAddr, Drained, Listener, ListenerOptions, ListenerStats, TlsIdentity, TrustedProxies,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -480,19 +480,16 @@ mod tls {
     use tokio_rustls::{
         TlsConnector,
         client::TlsStream,
-        rustls::{ClientConfig, RootCertStore, crypto::ring},
+        rustls::{ClientConfig, RootCertStore, client::Resumption, crypto::ring},
     };
 
     use super::*;
 
-    fn server_and_client(alpn: &[u8]) -> (Server, TlsConnector) {
+    /// Writes a new certificate and its key into the directory, and makes a client that trusts it alone.
+    fn renew(dir: &Path, alpn: &[u8]) -> TlsConnector {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-        let dir = tempfile::tempdir().expect("a directory");
-        let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-        std::fs::write(&cert, made.cert.pem()).expect("written");
-        std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
-        let tls = Some(tls_from_pem_files(&cert, &key).expect("a good pair"));
-        let server = Server::start(ListenerOptions { tls, max_connections: 2, ..quick() });
+        std::fs::write(dir.join("cert.pem"), made.cert.pem()).expect("written");
+        std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).expect("written");
         let mut roots = RootCertStore::empty();
         roots.add(made.cert.der().clone()).expect("a root");
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -501,7 +498,37 @@ mod tls {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![alpn.to_vec()];
-        (server, TlsConnector::from(Arc::new(config)))
+        // A resumed session shows no certificate.
+        config.resumption = Resumption::disabled();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    fn serve(dir: &Path) -> (Server, Arc<TlsIdentity>) {
+        let identity = TlsIdentity::from_pem_files(&dir.join("cert.pem"), &dir.join("key.pem")).expect("a good pair");
+        let tls = Some(identity.server_config().expect("versions"));
+        (Server::start(ListenerOptions { tls, max_connections: 2, ..quick() }), identity)
+    }
+
+    fn server_and_client(alpn: &[u8]) -> (Server, TlsConnector) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let connector = renew(dir.path(), alpn);
+        (serve(dir.path()).0, connector)
+    }
+
+    #[tokio::test]
+    async fn a_renewed_certificate_is_shown_to_whoever_comes_next_and_cuts_nobody() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let before = renew(dir.path(), b"http/1.1");
+        let (server, identity) = serve(dir.path());
+        let mut old = handshake(&server, &before).await;
+        let after = renew(dir.path(), b"http/1.1");
+        assert!(identity.reload().expect("a good pair"));
+        let mut new = handshake(&server, &after).await;
+        assert!(get_on(&mut new, "/").await.ends_with("hello"));
+        assert!(get_on(&mut old, "/").await.ends_with("hello"));
+        drop(new);
+        let name = "localhost".try_into().expect("a name");
+        before.connect(name, server.connect().await).await.expect_err("the old certificate is not shown any more");
     }
 
     async fn handshake(server: &Server, connector: &TlsConnector) -> TlsStream<TcpStream> {

@@ -111,6 +111,8 @@ fn new_job(ids: &Ids, at: Timestamp) -> NewJob {
         child_index: 0,
         depth: 0,
         on_child_failure: longhaul_core::OnChildFailure::default(),
+        limit_key: None,
+        trace: None,
     };
     NewJob { spec: Arc::new(spec), input: Payload::inline(format!("{{\"text\":\"{}\"}}", "x".repeat(1_000))) }
 }

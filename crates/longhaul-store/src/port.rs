@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use longhaul_core::{
-    ApiKey, Attempt, BlobRef, DocumentId, Event, EventKind, Job, JobError, JobId, JobSpec, KeyId, KindName, KindSpec,
-    LeaseToken, OutputData, Payload, Progress, QueueName, Report, RetryPlan, Span, Stage, Status, StepName, Tenant,
-    Timestamp, Usage, Wait,
+    ApiKey, Applied, Attempt, BlobRef, DocumentId, Ending, Event, EventKind, Full, Job, JobError, JobId, JobSpec,
+    KeyId, KindName, KindSpec, LeaseToken, Limit, OutputData, Payload, Progress, QueueName, Report, RetryPlan, Span,
+    Stage, Status, StepName, Tenant, Timestamp, TraceContext, Usage, Wait,
 };
 
 use crate::StoreError;
@@ -138,6 +138,13 @@ pub trait JobStore: Send + Sync + 'static {
     /// Registers a kind for a tenant, or replaces what was registered.
     async fn put_kind(&self, tenant: &Tenant, kind: KindSpec) -> Result<(), StoreError>;
 
+    /// Sets everybody's limits of a kind; none: it has none. Those of a kind that a tenant has registered come with it. Not
+    /// stored: configuration says it. Has to have passed [`longhaul_core::check_limits`].
+    ///
+    /// Of the jobs that a limit is about, no more run at once and no more attempts start in its time than it allows,
+    /// whoever claims them, and also after a restart. What it holds back hides nobody else's jobs.
+    async fn limit_kind(&self, kind: KindName, limits: Vec<Limit>) -> Result<(), StoreError>;
+
     /// All registered kinds.
     async fn kinds(&self) -> Result<Vec<(Tenant, KindSpec)>, StoreError>;
 
@@ -185,6 +192,11 @@ pub trait Observer: Send + Sync + 'static {
     /// These jobs have changed, and the change is durable.
     fn committed(&self, changes: &[Change]);
 
+    /// A batch has been written, or could not be.
+    fn wrote(&self, batch: BatchFigures) {
+        let _ = batch;
+    }
+
     /// Whether [`Change::events`] of this job would be looked at. Asked for every changed job before its commit is told.
     fn wants(&self, job: JobId) -> bool {
         let _ = job;
@@ -200,6 +212,17 @@ impl Observer for Unobserved {
     fn committed(&self, _: &[Change]) {}
 }
 
+/// What one batch of writes came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchFigures {
+    /// How many jobs it changed.
+    pub jobs: usize,
+    /// How long the commit took.
+    pub took: Span,
+    /// Whether it is durable. Else it has changed nothing, as far as is known.
+    pub is_committed: bool,
+}
+
 /// A job has changed.
 #[derive(Debug, Clone)]
 pub struct Change {
@@ -209,6 +232,8 @@ pub struct Change {
     pub job: JobId,
     /// In which queue.
     pub queue: QueueName,
+    /// What it does; none: another server made the change, and has counted it.
+    pub kind: Option<KindName>,
     /// Where it stands now.
     pub status: Status,
     /// Its version now.
@@ -223,16 +248,61 @@ pub struct Change {
     pub at: Timestamp,
     /// What its life came to, when this commit ended it.
     pub ended: Option<EndFigures>,
+    /// The attempt that this commit ended: there is never more than one, because a lease that a batch gives is known to
+    /// nobody before its commit.
+    pub attempt: Option<EndedAttempt>,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceContext>,
     /// The events that came with the change, in order and without a gap, when the observer wants them; none: whoever
     /// needs them reads.
     pub events: Option<Arc<[Event]>>,
 }
 
+/// An attempt that is over, in figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedAttempt {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Which of the job's leases it ran under, from 1.
+    pub lease: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// How.
+    pub ending: Ending,
+    /// The code of its error, when it had one.
+    pub error: Option<String>,
+    /// Who ran it; told of traced jobs only, as nobody else asks.
+    pub worker: Option<String>,
+}
+
+impl EndedAttempt {
+    /// None of an attempt that has not ended.
+    pub fn of(attempt: &Attempt, is_traced: bool) -> Option<Self> {
+        Some(Self {
+            number: attempt.number,
+            lease: attempt.lease,
+            started_at: attempt.started_at,
+            ended_at: attempt.ended_at?,
+            ending: attempt.ending?,
+            error: attempt.error.as_ref().map(|error| error.code.clone()),
+            worker: is_traced.then(|| attempt.worker.clone()),
+        })
+    }
+
+    /// The attempt that a step has ended, if it has ended one.
+    pub(crate) fn by(applied: &Applied, job: &Job) -> Option<Self> {
+        let last = || applied.ended.and(job.last_attempt.as_deref());
+        Self::of(applied.attempt.as_ref().or_else(last)?, job.spec.trace.is_some())
+    }
+}
+
 /// What the life of a job came to, in figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndFigures {
-    /// When it was submitted.
-    pub created_at: Timestamp,
+    /// When it was submitted, or submitted for: what somebody wanted it to wait is no latency.
+    pub ready_at: Timestamp,
     /// When its first attempt began, when one did.
     pub started_at: Option<Timestamp>,
     /// When it ended.
@@ -249,7 +319,7 @@ impl EndFigures {
     /// None while the job lives.
     pub fn of(job: &Job) -> Option<Self> {
         job.finished_at.map(|finished_at| Self {
-            created_at: job.spec.created_at,
+            ready_at: job.spec.ready_at(),
             started_at: job.started_at,
             finished_at,
             degraded: job.report.degraded,
@@ -540,6 +610,16 @@ pub enum Blocker {
         /// How many may.
         limit: u32,
     },
+    /// A limit of its kind leaves no room.
+    KindFull {
+        /// Which kind.
+        kind: KindName,
+        /// Where the value stands in the input that it has in common with those it is limited together with; none: it is
+        /// limited with all jobs of its kind.
+        key: Option<Box<str>>,
+        /// Which limit, and when there is room again, as far as time decides that.
+        full: Full,
+    },
     /// Nobody has asked for jobs of its kind lately.
     NobodyClaims {
         /// Which kind.
@@ -585,6 +665,10 @@ pub struct QueueState {
     pub running: u64,
     /// How many wait without a worker, for children or for input. They count against no limit.
     pub waiting: u64,
+    /// When the ready job that goes next could have run ([`longhaul_core::JobSpec::ready_at`]); none when none is ready.
+    /// Where priorities differ an older one may stand behind it. Found without reading the queue; right after a start it
+    /// may be missing for some queues until it is asked for again.
+    pub first_ready_at: Option<Timestamp>,
 }
 
 /// What is left of a job whose data is gone.

@@ -10,7 +10,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
-use longhaul_core::{DocumentId, JobId, KeyId, QueuedFor, Span, State, StepName, Tenant, Timestamp};
+use longhaul_core::{DocumentId, JobId, KeyId, QueueName, QueuedFor, Span, State, StepName, Tenant, Timestamp};
 
 use crate::{
     Document, JobStore, Observer, StoreClock, StoreError, Tombstone,
@@ -50,6 +50,10 @@ pub enum Defect {
     ForgetsSteps,
     /// Does not find the children that outlive their parent.
     ForgetsChildren,
+    /// Does not find what has started under a limit.
+    ForgetsStarts,
+    /// Never finds jobs that a limit has held back.
+    ForgetsBlocked,
     /// Does not find deadlines that have passed.
     ForgetsDeadlines,
 }
@@ -242,6 +246,38 @@ impl Backing for RuledBacking {
 
     fn document(&mut self, tenant: &Tenant, id: DocumentId) -> Result<Option<Document>, StoreError> {
         self.inner().document(tenant, id)
+    }
+
+    fn pace(&mut self, gate: i64) -> Result<Option<longhaul_core::Pace>, StoreError> {
+        if self.has(Defect::ForgetsStarts) {
+            return Ok(None);
+        }
+        self.inner().pace(gate)
+    }
+
+    fn waking(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<i64>, Option<Timestamp>), StoreError> {
+        self.inner().waking(now, limit)
+    }
+
+    fn blocked_keys(&mut self, after: i64, limit: usize) -> Result<Vec<i64>, StoreError> {
+        self.inner().blocked_keys(after, limit)
+    }
+
+    fn blocked_queues(&mut self, key: i64) -> Result<Vec<QueueName>, StoreError> {
+        if self.has(Defect::ForgetsBlocked) {
+            return Ok(Vec::new());
+        }
+        self.inner().blocked_queues(key)
+    }
+
+    fn blocked(
+        &mut self,
+        key: i64,
+        queue: &QueueName,
+        after: Option<Head>,
+        limit: usize,
+    ) -> Result<Vec<Head>, StoreError> {
+        self.inner().blocked(key, queue, after, limit)
     }
 
     fn write(&mut self, touched: &NumberMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError> {

@@ -3,12 +3,14 @@
 use std::{panic, sync::Arc};
 
 use longhaul_core::{JobError, ProviderError};
-use longhaul_engine::Failure;
+use longhaul_engine::{Failure, SchemaCompiler};
 use longhaul_gateway::{
     Analysis, AnalysisResult, Embeddings, ErrorClass, Model, ModelError, Models, Operation, UnknownModel,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+
+use crate::asked::Schemas;
 
 /// Why one part of a job has no result, as clients read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,11 +45,12 @@ pub(crate) struct Calls {
     pub(crate) models: Arc<Models>,
     /// Bounds calls on blocking threads: more of them than cores only make each other late.
     cpu: Arc<Semaphore>,
+    pub(crate) schemas: Schemas,
 }
 
 impl Calls {
-    pub(crate) fn new(models: Arc<Models>, cpu_concurrency: usize) -> Self {
-        Self { models, cpu: Arc::new(Semaphore::new(cpu_concurrency.max(1))) }
+    pub(crate) fn new(models: Arc<Models>, cpu_concurrency: usize, schemas: Arc<dyn SchemaCompiler>) -> Self {
+        Self { models, cpu: Arc::new(Semaphore::new(cpu_concurrency.max(1))), schemas: Schemas(schemas) }
     }
 
     /// The model that is meant by a name that was given, or by the default of the kind, or by none.

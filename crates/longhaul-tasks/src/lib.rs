@@ -6,6 +6,7 @@
 //! | kind | what it does |
 //! |---|---|
 //! | [`echo`] | gives its input back |
+//! | [`agent`] | a model that uses tools, each of them a kind, until it has an answer |
 //! | [`analysis`] | asks a model several things about one text |
 //! | [`process`] | asks many small things at once, with a cache |
 //! | [`llm`] | `llm.chat`, `llm.response`, `llm.embeddings`: calls to models, as their routes take them |
@@ -15,17 +16,21 @@
 //! own, which names every bad field at once; a test holds the two together. What a kind does once and must not do again
 //! after a crash is a step of its job.
 
+pub mod agent;
 pub mod analysis;
+mod asked;
 mod calls;
 pub mod documents;
 pub mod echo;
 mod fields;
 pub mod llm;
 pub mod process;
+mod schemas;
 mod settings;
 mod spec;
 mod text;
 
+pub use agent::{Agent, HttpTools};
 pub use analysis::Analyses;
 pub use calls::TaskError;
 pub use documents::Ingest;

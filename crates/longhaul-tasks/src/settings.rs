@@ -3,11 +3,14 @@
 use std::{fmt, sync::Arc};
 
 use longhaul_core::{Backoff, Clock, Span};
-use longhaul_engine::{Executor, SystemClock};
+use longhaul_engine::{Executor, SchemaCompiler, SystemClock};
 use longhaul_gateway::{Models, UnknownModel};
 use longhaul_resilience::Dice;
 
-use crate::{Analyses, Echo, Ingest, Process, calls::Calls, documents::Extractor, documents::TextLayer};
+use crate::{
+    Agent, Analyses, Echo, HttpTools, Ingest, Process, calls::Calls, documents::Extractor, documents::InProcess,
+    documents::Ocr, documents::Tesseract, documents::TesseractOptions, schemas::BySchema,
+};
 
 /// What can be set about the built-in kinds.
 #[derive(Clone)]
@@ -18,6 +21,12 @@ pub struct TaskSettings {
     pub process_model: Option<String>,
     /// The model of `document.ingest` jobs that name none; none: the default of the models.
     pub document_model: Option<String>,
+    /// The model of `agent` jobs that name none; none: the default of the models.
+    pub agent_model: Option<String>,
+    /// What agents may call beside kinds.
+    pub http_tools: Arc<HttpTools>,
+    /// Compiles the schemas that inputs carry.
+    pub schemas: Arc<dyn SchemaCompiler>,
     /// How long an answer of `process` is kept.
     pub cache_ttl: Span,
     /// How many answers are kept at most.
@@ -40,6 +49,8 @@ pub struct TaskSettings {
     pub cpu_concurrency: usize,
     /// What reads documents.
     pub extractor: Arc<dyn Extractor>,
+    /// What reads pictures of text; none: [`Tesseract`], where it is installed, by `clock`.
+    pub ocr: Option<Arc<dyn Ocr>>,
     /// Where `process` takes the time from, to know how old an answer is. The engine's own clock, in a server.
     pub clock: Arc<dyn Clock>,
     /// Places waits within their backoff.
@@ -54,6 +65,9 @@ impl Default for TaskSettings {
             analysis_model: None,
             process_model: None,
             document_model: None,
+            agent_model: None,
+            http_tools: Arc::default(),
+            schemas: Arc::new(BySchema),
             cache_ttl: Span::from_secs(300),
             cache_entries: 20_000,
             cache_bytes: 64 * 1024 * 1024,
@@ -64,7 +78,8 @@ impl Default for TaskSettings {
             page_concurrency: 4,
             open_documents: 4,
             cpu_concurrency: std::thread::available_parallelism().map_or(2, usize::from),
-            extractor: Arc::new(TextLayer::default()),
+            extractor: Arc::new(InProcess::default()),
+            ocr: None,
             clock: Arc::new(SystemClock::start()),
             dice: Arc::new(Dice::unpredictable()),
         }
@@ -77,8 +92,15 @@ impl TaskSettings {
     /// # Errors
     /// The first name that no model has.
     pub fn validate(&self, models: &Models) -> Result<(), UnknownModel> {
-        let named = [&self.analysis_model, &self.process_model, &self.document_model];
+        let named = [&self.analysis_model, &self.process_model, &self.document_model, &self.agent_model];
         named.into_iter().flatten().try_for_each(|name| models.get(Some(name)).map(drop))
+    }
+}
+
+impl TaskSettings {
+    pub(crate) fn ocr(&self) -> Arc<dyn Ocr> {
+        let tesseract = || Arc::new(Tesseract::new(TesseractOptions::default(), self.clock.clone())) as Arc<dyn Ocr>;
+        self.ocr.clone().unwrap_or_else(tesseract)
     }
 }
 
@@ -101,6 +123,8 @@ pub struct BuiltIn {
     pub process: Arc<Process>,
     /// `analysis`.
     pub analysis: Arc<Analyses>,
+    /// `agent`.
+    pub agent: Arc<Agent>,
     /// `document.ingest`, and what can be done with what it has stored.
     pub documents: Arc<Ingest>,
 }
@@ -118,14 +142,15 @@ impl fmt::Debug for BuiltIn {
 /// use longhaul_tasks::{TaskSettings, built_in};
 /// # use std::sync::Arc;
 /// let kinds = built_in(Arc::default(), TaskSettings::default());
-/// assert_eq!(kinds.executors.len(), 4);
+/// assert_eq!(kinds.executors.len(), 5);
 /// ```
 pub fn built_in(models: Arc<Models>, settings: TaskSettings) -> BuiltIn {
-    let calls = Calls::new(models, settings.cpu_concurrency);
+    let calls = Calls::new(models, settings.cpu_concurrency, settings.schemas.clone());
     let process = Arc::new(Process::new(calls.clone(), &settings));
     let analysis = Arc::new(Analyses::new(calls.clone(), &settings));
+    let agent = Arc::new(Agent::new(calls.clone(), &settings));
     let documents = Arc::new(Ingest::new(calls, &settings));
     let executors: Vec<Arc<dyn Executor>> =
-        vec![Arc::new(Echo::default()), process.clone(), analysis.clone(), documents.clone()];
-    BuiltIn { executors, process, analysis, documents }
+        vec![Arc::new(Echo::default()), process.clone(), analysis.clone(), agent.clone(), documents.clone()];
+    BuiltIn { executors, process, analysis, agent, documents }
 }

@@ -14,6 +14,7 @@ pub(crate) fn kind(name: &str, description: &str, input: Value, output: Value) -
         max_attempts: None,
         backoff: None,
         timeout_s: None,
+        limits: Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@
 //! * [`load`]: a client that writes down everything it does.
 //! * [`storm`]: that load, and the killer.
 //! * [`upstream`]: a provider that is broken in every way that providers are.
+//! * [`script`]: a provider that answers by a script, and counts.
 //! * [`files`]: as many open files as a test needs.
 //! * [`fixture`]: documents, good and broken, made on the spot.
 
@@ -18,6 +19,7 @@ pub mod files;
 pub mod fixture;
 pub mod history;
 pub mod load;
+pub mod script;
 pub mod server;
 pub mod storm;
 pub mod upstream;

@@ -4,6 +4,8 @@
 //! [`client`] alone, and knows of it only what the HTTP contract says: no type of the server's crates is used there, so
 //! that the command line of one version works with a server of another.
 //!
+//! Started with [`reading::MODE`] the program is none of this: it reads one document for a server and ends.
+//!
 //! What a person reads goes through [`screen`]; what a script relies on are the exit codes of [`exit`] and `--json`.
 
 mod arguments;
@@ -14,6 +16,7 @@ mod commands;
 pub mod config;
 mod demo;
 pub mod exit;
+pub mod reading;
 pub mod screen;
 mod server;
 
@@ -29,6 +32,10 @@ use crate::screen::Screen;
 /// Runs the program with the arguments and the environment of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Before anything else: a process that reads a document has no configuration, no log and no command line.
+    if std::env::args_os().nth(1).is_some_and(|mode| mode == reading::MODE) {
+        return longhaul_documents::isolated::exit_code();
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

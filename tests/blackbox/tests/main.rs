@@ -10,6 +10,7 @@ mod bad_input;
 mod contract;
 mod crash;
 mod disk_full;
+mod documents;
 mod gateway;
 mod jobs;
 mod keys;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use longhaul_core::{
-    ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindSpec, OutputData, Payload, QueueName, Span, Stage,
-    Status, StepName, Tenant,
+    ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindName, KindSpec, Limit, OutputData, Payload,
+    QueueName, Span, Stage, Status, StepName, Tenant,
 };
 use longhaul_store::{
     Beat, BeatAnswer, Blocker, Child, Claim, Document, Held, JobPage, JobQuery, JobStore, JobView, Leased, NewJob,
@@ -260,6 +260,10 @@ impl JobStore for Observed {
 
     async fn limit_queue(&self, queue: QueueName, concurrency: Option<u32>) -> Result<(), StoreError> {
         self.inner.limit_queue(queue, concurrency).await
+    }
+
+    async fn limit_kind(&self, kind: KindName, limits: Vec<Limit>) -> Result<(), StoreError> {
+        self.inner.limit_kind(kind, limits).await
     }
 
     async fn pause_queue(&self, queue: QueueName, paused: bool) -> Result<(), StoreError> {

@@ -863,8 +863,8 @@ export interface paths {
         };
         /**
          * Read the rolling figures
-         * @description Rates, percentiles and depths of the last seconds. They begin anew with the server's process. Also on the WebSocket,
-         *     once a second: topic `stats`.
+         * @description Rates, percentiles and depths of the last seconds, by model what its layers decided, and the alert conditions as they
+         *     stand. They begin anew with the server's process. Also on the WebSocket, once a second: topic `stats`.
          */
         get: operations["get_stats"];
         put?: never;
@@ -1069,6 +1069,30 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description A condition. */
+        Alert: {
+            /**
+             * Format: double
+             * @description What it should keep to, in `unit`.
+             */
+            bound: number;
+            /** @enum {string} */
+            name: "error_rate" | "p95" | "fallback_rate" | "hit_rate" | "breaker_open" | "oldest_job";
+            /**
+             * @description How a condition stands.
+             * @enum {string}
+             */
+            state: "ok" | "pending" | "firing" | "no_data";
+            /** @description What is worst off: `jobs`, `model smart`, `breaker smart/first`, `queue ocr`. Null when there is nothing to judge. */
+            subject?: string | null;
+            /** @enum {string} */
+            unit: "ratio" | "ms";
+            /**
+             * Format: double
+             * @description Its figure, in `unit`.
+             */
+            value?: number | null;
+        };
         /** @description What an analysis is answered with. */
         AnalysisReceipt: {
             jobId: string;
@@ -1656,6 +1680,108 @@ export interface components {
             /** @description The built-in ones first. */
             data: components["schemas"]["Kind"][];
         };
+        /** @description What a model did in the window: calls of clients and of jobs alike. */
+        ModelFigures: {
+            /** @description How the breakers of its targets stand. */
+            breakers: {
+                /**
+                 * Format: int64
+                 * @description How long it has been closed, or has not been; null while it has been closed from the start.
+                 */
+                for_ms?: number | null;
+                /** @description `auto`, or a hand: `forced_open`, `forced_closed`. */
+                mode: string;
+                /** @description `closed`, `open` or `half_open`. */
+                state: string;
+                /** @description The target that it protects. */
+                target: string;
+            }[];
+            /**
+             * Format: int64
+             * @description Calls that looked into the cache.
+             */
+            cache_lookups: number;
+            /**
+             * Format: int64
+             * @description Calls that ended by themselves.
+             */
+            calls: number;
+            /** Format: double */
+            calls_per_s: number;
+            /** Format: int64 */
+            cost_microusd: number;
+            /**
+             * Format: double
+             * @description Of the calls, the part without an answer; null when there were none.
+             */
+            error_rate?: number | null;
+            /**
+             * Format: int64
+             * @description Of those: without an answer.
+             */
+            failed: number;
+            /**
+             * Format: double
+             * @description Of the calls, the part that another than the first target answered; null when there were none.
+             */
+            fallback_rate?: number | null;
+            first_token_ms: {
+                /**
+                 * Format: int64
+                 * @description How many were measured.
+                 */
+                count: number;
+                /** Format: double */
+                p50: number;
+                /** Format: double */
+                p95: number;
+                /** Format: double */
+                p99: number;
+            };
+            /**
+             * Format: double
+             * @description Of the calls that looked into the cache, the part that it answered; null when none did.
+             */
+            hit_rate?: number | null;
+            /**
+             * Format: int64
+             * @description Attempts at providers that are under way.
+             */
+            in_flight: number;
+            /** Format: int64 */
+            input_tokens: number;
+            latency_ms: {
+                /**
+                 * Format: int64
+                 * @description How many were measured.
+                 */
+                count: number;
+                /** Format: double */
+                p50: number;
+                /** Format: double */
+                p95: number;
+                /** Format: double */
+                p99: number;
+            };
+            /** @description What its layers decided, and how often. */
+            layers: {
+                /** Format: int64 */
+                count: number;
+                /** @description What it decided, such as `retry.scheduled`. */
+                decision: string;
+                /** @description The layer, such as `retry`. */
+                layer: string;
+            }[];
+            /** @description Its name. */
+            model: string;
+            /** Format: int64 */
+            output_tokens: number;
+            /**
+             * Format: int64
+             * @description Attempts after the first.
+             */
+            retries: number;
+        };
         /** @description An error, as OpenAI writes it. */
         OpenAiError: {
             error: components["schemas"]["OpenAiErrorDetail"];
@@ -1753,7 +1879,18 @@ export interface components {
              * @description How many of its jobs may run at once; null: as many as are claimed.
              */
             concurrency?: number | null;
+            /**
+             * Format: double
+             * @description Jobs that ended, however.
+             */
+            ended_per_s: number;
             name: string;
+            /**
+             * Format: int64
+             * @description How long the job that goes next has been ready; null when none is. Where priorities differ an older one may stand
+             *     behind it.
+             */
+            oldest_age_ms?: number | null;
             /** @description Whether it gives out no jobs. */
             paused: boolean;
             /**
@@ -1766,6 +1903,16 @@ export interface components {
              * @description How many run.
              */
             running: number;
+            /**
+             * Format: double
+             * @description Jobs taken in, of the last minute, by this server.
+             */
+            submitted_per_s: number;
+            /**
+             * Format: int64
+             * @description How many wait without a worker, for their children or for input.
+             */
+            waiting: number;
         };
         /** @description All queues. */
         QueueList: {
@@ -1825,8 +1972,13 @@ export interface components {
              */
             state: "auto" | "open" | "closed" | "half_open";
         };
-        /** @description The figures of a window that ends now: jobs that came and went, and how long those that ended had taken. */
+        /**
+         * @description The figures of a window that ends now: jobs that came and went, how long those that ended had taken, what models did,
+         *     and what of it needs a person.
+         */
         Stats: {
+            /** @description The conditions that should bring a person, each as it stands. */
+            alerts: components["schemas"]["Alert"][];
             jobs: {
                 /** Format: int64 */
                 cancelled: number;
@@ -1914,8 +2066,14 @@ export interface components {
                     p99: number;
                 };
             };
+            /** @description What every model did. */
+            models: components["schemas"]["ModelFigures"][];
+            /** @description Models that this message has no room for. */
+            models_left_out: number;
             /** @description How every queue stands. */
             queues: components["schemas"]["Queue"][];
+            /** @description Queues that this message has no room for. */
+            queues_left_out: number;
             /**
              * Format: date-time
              * @description When they were taken.

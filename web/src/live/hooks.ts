@@ -1,6 +1,9 @@
-import { useEffect, useRef, useState, useSyncExternalStore } from "react";
-import type { JobEvent, Stats } from "../api/client";
+import { startTransition, useEffect, useState, useSyncExternalStore } from "react";
+import type { Stats } from "../api/client";
+import { NOTHING, Output, type Followed } from "./output";
 import { live, type Connection } from "./socket";
+
+export type { Followed } from "./output";
 
 export function useConnection(): Connection {
   return useSyncExternalStore(live.watch, live.state);
@@ -9,59 +12,77 @@ export function useConnection(): Connection {
 /** How many points a series keeps: five minutes at one a second. */
 const POINTS = 300;
 
-export interface Point {
-  at: number;
-  stats: Stats;
+/** What is drawn, column by column: memory is bounded by the number of points, not by what a message holds. */
+export interface Series {
+  at: number[];
+  submitted: number[];
+  ended: number[];
+  calls: number[];
+  p50: number[];
+  p95: number[];
+  p99: number[];
+  queued: number[];
+  running: number[];
 }
 
-let series: Point[] = [];
+const EMPTY: Series = { at: [], submitted: [], ended: [], calls: [], p50: [], p95: [], p99: [], queued: [], running: [] };
+
+interface Kept {
+  newest: Stats | undefined;
+  series: Series;
+}
+
+let kept: Kept = { newest: undefined, series: EMPTY };
+
+function with_(series: Series, stats: Stats): Series {
+  const point: Record<keyof Series, number> = {
+    at: Date.parse(stats.time) / 1_000,
+    submitted: stats.jobs.submitted_per_s,
+    ended: stats.jobs.ended_per_s,
+    calls: stats.models.reduce((sum, model) => sum + model.calls_per_s, 0),
+    p50: stats.latency_ms.total.p50,
+    p95: stats.latency_ms.total.p95,
+    p99: stats.latency_ms.total.p99,
+    queued: stats.jobs.queued,
+    running: stats.jobs.running,
+  };
+  // A server that was started anew may tell an earlier time: what is drawn goes forward only.
+  const last = series.at.at(-1);
+  const before = last !== undefined && point.at <= last ? EMPTY : series;
+  const names = Object.keys(point) as (keyof Series)[];
+  return Object.fromEntries(names.map((name) => [name, [...before[name].slice(-(POINTS - 1)), point[name]]])) as unknown as Series;
+}
 
 /** The newest figures, and those of the last five minutes. Kept while the page is open, whichever part of it shows. */
-export function useStats(): { newest: Stats | undefined; series: Point[] } {
-  const [points, setPoints] = useState(series);
+export function useStats(): Kept {
+  const [shown, show] = useState(kept);
   useEffect(
     () =>
       live.stats((stats) => {
-        series = [...series.slice(-(POINTS - 1)), { at: Date.parse(stats.time) / 1000, stats }];
-        setPoints(series);
+        // Several parts of a page may listen: the first to hear adds the point.
+        if (kept.newest?.time !== stats.time) kept = { newest: stats, series: with_(kept.series, stats) };
+        // Figures can wait for what a person does.
+        startTransition(() => show(kept));
       }),
     [],
   );
-  return { newest: points.at(-1)?.stats, series: points };
-}
-
-export interface Followed {
-  events: JobEvent[];
-  text: string;
-  items: unknown[];
-  over: boolean;
-  failure: string | undefined;
-}
-
-const NOTHING: Followed = { events: [], text: "", items: [], over: false, failure: undefined };
-
-interface Delta {
-  text?: string;
-  items?: unknown[];
+  return shown;
 }
 
 /** A job's events from the first on, and the output that they make. Drawn at most once a frame. */
 export function useJobEvents(id: string): Followed {
   const [followed, setFollowed] = useState(NOTHING);
-  const pending = useRef<JobEvent[]>([]);
   useEffect(() => {
     let frame = 0;
-    let all: JobEvent[] = [];
+    const output = new Output();
     setFollowed(NOTHING);
     const draw = () => {
       frame = 0;
-      all = [...all, ...pending.current];
-      pending.current = [];
-      setFollowed((before) => ({ ...before, ...output(all) }));
+      startTransition(() => setFollowed((before) => ({ ...before, ...output.view() })));
     };
     const stop = live.job(id, 0, {
       event: (event) => {
-        pending.current.push(event);
+        output.push(event);
         frame ||= requestAnimationFrame(draw);
       },
       end: () => setFollowed((before) => ({ ...before, over: true })),
@@ -69,27 +90,19 @@ export function useJobEvents(id: string): Followed {
     });
     return () => {
       cancelAnimationFrame(frame);
-      pending.current = [];
       stop();
     };
   }, [id]);
   return followed;
 }
 
-/** Deltas in order, without those that a reset has made void. */
-function output(events: JobEvent[]): { events: JobEvent[]; text: string; items: unknown[] } {
-  let deltas: JobEvent[] = [];
-  for (const event of events) {
-    if (event.type === "job.output.delta") deltas.push(event);
-    if (event.type === "job.output.reset") {
-      const keep = Number((event.data as { keep_through?: number }).keep_through ?? 0);
-      deltas = deltas.filter((delta) => delta.seq <= keep);
-    }
-  }
-  const data = deltas.map((delta) => delta.data as Delta);
-  return {
-    events: events.filter((event) => event.type !== "job.output.delta"),
-    text: data.map((delta) => delta.text ?? "").join(""),
-    items: data.flatMap((delta) => delta.items ?? []),
-  };
+/** The time, told again every so many milliseconds while `isOn`. */
+export function useNow(everyMs: number, isOn: boolean): number {
+  const [now, setNow] = useState(() => Date.now());
+  useEffect(() => {
+    if (!isOn) return;
+    const timer = window.setInterval(() => setNow(Date.now()), everyMs);
+    return () => window.clearInterval(timer);
+  }, [everyMs, isOn]);
+  return now;
 }

@@ -1,43 +1,53 @@
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useRef, useState } from "react";
-import { Link } from "wouter";
-import { send } from "../api/client";
-import { useJobEvents } from "../live/hooks";
-import { Empty, Failure, Status } from "../parts/show";
+import { api, said, send, type Job } from "../api/client";
+import { DocumentCard, type Taken } from "../parts/Document";
+import { Empty, Failure } from "../parts/show";
 
-interface Taken {
-  job_id: string;
-  document_id: string;
+/** How many documents of before are listed. */
+const EARLIER = 12;
+
+interface Sending {
   name: string;
-}
-
-interface Passage {
-  chunk_id?: string;
-  page?: number;
-  section?: string | null;
-  text: string;
-  score: number;
+  error?: unknown;
 }
 
 /** Upload, watch the pages come, search in what was read. */
-export function Documents() {
+export default function Documents() {
+  const client = useQueryClient();
   const [taken, setTaken] = useState<Taken[]>([]);
+  const [sending, setSending] = useState<Sending[]>([]);
   const [over, setOver] = useState(false);
   const picker = useRef<HTMLInputElement>(null);
-  const upload = useMutation({
-    mutationFn: async (files: File[]) => {
-      for (const file of files) {
-        const form = new FormData();
-        form.append("file", file);
-        const answer = await send("/v1/documents", { method: "POST", body: form });
-        const receipt = (await answer.json()) as Taken;
-        setTaken((before) => [{ ...receipt, name: file.name }, ...before]);
-      }
+  const earlier = useQuery({
+    queryKey: ["documents"],
+    queryFn: async () => {
+      const page = said(await api.GET("/v1/jobs", { params: { query: { kind: "document.ingest", limit: EARLIER } } }));
+      return (page.data as unknown as Job[]).map((job) => job.job_id);
     },
   });
-  const take = (files: FileList | null) => {
-    if (files && files.length > 0) upload.mutate([...files]);
+  const upload = async (file: File) => {
+    const entry: Sending = { name: file.name };
+    setSending((before) => [...before, entry]);
+    try {
+      const form = new FormData();
+      form.append("file", file);
+      const answer = await send("/v1/documents", { method: "POST", body: form });
+      const receipt = (await answer.json()) as Taken;
+      setTaken((before) => [{ ...receipt, name: file.name }, ...before]);
+      setSending((before) => before.filter((other) => other !== entry));
+      void client.invalidateQueries({ queryKey: ["documents"] });
+    } catch (error) {
+      // The others go on: each file stands for itself.
+      setSending((before) => before.map((other) => (other === entry ? { ...entry, error } : other)));
+    }
   };
+  const take = async (files: FileList | null) => {
+    // One after the other: they share one way to the server.
+    for (const file of [...(files ?? [])]) await upload(file);
+  };
+  const rest = (earlier.data ?? []).filter((job) => !taken.some((one) => one.job_id === job));
+  const busy = sending.some((entry) => !entry.error);
   return (
     <>
       <h1>Documents</h1>
@@ -52,80 +62,47 @@ export function Documents() {
         onDrop={(event) => {
           event.preventDefault();
           setOver(false);
-          take(event.dataTransfer.files);
+          void take(event.dataTransfer.files);
         }}
       >
         <p>Drop files here, or</p>
-        <button className="primary" onClick={() => picker.current?.click()} disabled={upload.isPending}>
-          {upload.isPending ? "Uploading …" : "Choose files"}
+        <button className="primary" onClick={() => picker.current?.click()} disabled={busy}>
+          {busy ? "Uploading …" : "Choose files"}
         </button>
-        <input ref={picker} type="file" multiple hidden aria-label="Files" onChange={(event) => take(event.target.files)} />
+        <input
+          ref={picker}
+          type="file"
+          multiple
+          hidden
+          aria-label="Files"
+          onChange={(event) => {
+            void take(event.target.files);
+            // The same file may be chosen again.
+            event.target.value = "";
+          }}
+        />
         <p className="faint">PDF, images, DOCX, HTML, Markdown or text. The work goes on when you leave this page.</p>
       </div>
-      {upload.error && <Failure error={upload.error} />}
-      {taken.length === 0 && <Empty>What you upload appears here, page by page.</Empty>}
+      {sending.map((entry, index) =>
+        entry.error ? (
+          <div key={index}>
+            <p className="bad">{entry.name} was not taken:</p>
+            <Failure error={entry.error} />
+          </div>
+        ) : (
+          <p key={index} className="faint" role="status">
+            Uploading {entry.name} …
+          </p>
+        ),
+      )}
+      {earlier.error && <Failure error={earlier.error} again={() => void earlier.refetch()} />}
+      {taken.length === 0 && earlier.data?.length === 0 && <Empty>What you upload appears here, page by page.</Empty>}
       {taken.map((document) => (
-        <Document key={document.document_id} document={document} />
+        <DocumentCard key={document.job_id} jobId={document.job_id} taken={document} />
+      ))}
+      {rest.map((job) => (
+        <DocumentCard key={job} jobId={job} />
       ))}
     </>
-  );
-}
-
-function Document({ document }: { document: Taken }) {
-  const { events } = useJobEvents(document.job_id);
-  const [asked, setAsked] = useState("");
-  const progress = events.filter((event) => event.type === "job.progress").at(-1)?.data as
-    | { fraction?: number; message?: string }
-    | undefined;
-  const end = events.find((event) => ["job.succeeded", "job.failed", "job.cancelled"].includes(event.type));
-  const status = end ? end.type.replace("job.", "") : events.some((event) => event.type === "job.running") ? "running" : "queued";
-  const found = useQuery({
-    queryKey: ["search", document.document_id, asked],
-    enabled: asked !== "" && status === "succeeded",
-    queryFn: async () => {
-      const answer = await send(`/v1/documents/${document.document_id}/search?q=${encodeURIComponent(asked)}`);
-      const body = (await answer.json()) as { hits: Passage[] };
-      return body.hits;
-    },
-  });
-  return (
-    <section className="card" aria-label={document.name}>
-      <div className="head">
-        <h2>{document.name}</h2>
-        <Status status={status} />
-      </div>
-      <p>
-        {status === "running" && <progress value={progress?.fraction ?? undefined} max={1} aria-label="Progress" />}{" "}
-        {status === "running" && progress?.message && <span className="faint">{progress.message} · </span>}
-        <Link href={`/ui/jobs/${document.job_id}`}>How it was read</Link>
-      </p>
-      {status === "failed" && <p className="bad">{(end?.data as { error?: { message?: string } })?.error?.message}</p>}
-      {status === "succeeded" && (
-        <form
-          className="row"
-          onSubmit={(event) => {
-            event.preventDefault();
-            setAsked(String(new FormData(event.currentTarget).get("q") ?? ""));
-          }}
-        >
-          <label className="grow">
-            Search in it
-            <input name="q" placeholder="what you look for" />
-          </label>
-          <button>Search</button>
-        </form>
-      )}
-      {found.error && <Failure error={found.error} />}
-      {found.data?.length === 0 && <Empty>Nothing in it answers that.</Empty>}
-      {found.data?.map((passage, index) => (
-        <blockquote key={passage.chunk_id ?? index}>
-          <p className="passage">{passage.text}</p>
-          <p className="faint">
-            {passage.page !== undefined && `page ${passage.page} · `}
-            {passage.section && `${passage.section} · `}score {passage.score.toFixed(3)}
-          </p>
-        </blockquote>
-      ))}
-    </section>
   );
 }

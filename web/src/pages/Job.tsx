@@ -1,14 +1,19 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useMemo, useState } from "react";
+import { useEffect, useRef } from "react";
 import { Link, useLocation } from "wouter";
-import { api, said, type Attempt, type Job, type JobEvent } from "../api/client";
-import { useJobEvents } from "../live/hooks";
+import { api, said, send, type Attempt, type Job, type JobEvent } from "../api/client";
+import { useJobEvents, type Followed } from "../live/hooks";
+import { CopyAsCurl } from "../parts/Copy";
 import { between, count, dollars, duration, Empty, Failure, Loading, pretty, Status } from "../parts/show";
+import { Waterfall, type CallRecord } from "../parts/Waterfall";
 
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 
+/** Events that change nothing of where the job stands. */
+const ASIDE = new Set(["job.layer", "job.log", "job.step"]);
+
 /** One job: where it stands, what every attempt and layer did, and what can be done about it. */
-export function JobPage({ id }: { id: string }) {
+export default function JobPage({ id }: { id: string }) {
   const client = useQueryClient();
   const [, go] = useLocation();
   const followed = useJobEvents(id);
@@ -19,19 +24,22 @@ export function JobPage({ id }: { id: string }) {
     queryFn: async () => said(await api.GET("/v1/jobs/{job_id}/attempts", path)).data as unknown as Attempt[],
   });
   // Every event that changes where the job stands is a reason to look again.
-  const moves = followed.events.filter((event) => !["job.layer", "job.log", "job.step"].includes(event.type)).length;
+  const moved = followed.events.filter((event) => !ASIDE.has(event.type)).at(-1)?.seq ?? 0;
   useEffect(() => {
-    if (moves > 0) {
+    if (moved > 0) {
       void client.invalidateQueries({ queryKey: ["job", id] });
       void client.invalidateQueries({ queryKey: ["attempts", id] });
     }
-  }, [client, id, moves]);
-  const cancel = useMutation({ mutationFn: async () => said(await api.POST("/v1/jobs/{job_id}/cancel", path)) });
+  }, [client, id, moved]);
+  const cancel = useMutation({
+    mutationFn: async () => said(await api.POST("/v1/jobs/{job_id}/cancel", path)),
+    onSettled: () => client.invalidateQueries({ queryKey: ["job", id] }),
+  });
   const retry = useMutation({
     mutationFn: async () => said(await api.POST("/v1/jobs/{job_id}/retry", path)) as unknown as { job_id: string },
     onSuccess: (receipt) => go(`/ui/jobs/${receipt.job_id}`),
   });
-  if (job.error) return <Failure error={job.error} again={() => void job.refetch()} />;
+  if (job.error && !job.data) return <Failure error={job.error} again={() => void job.refetch()} />;
   if (!job.data) return <Loading what="the job" />;
   const view = job.data;
   const over = ENDED.has(view.status);
@@ -45,7 +53,7 @@ export function JobPage({ id }: { id: string }) {
           <p className="mono faint">{view.job_id}</p>
         </div>
         <div className="row">
-          <Copy text={asCurl(view)}>Copy as curl</Copy>
+          <CopyAsCurl path="/v1/jobs" body={() => resubmitted(view)} />
           <button disabled={!over || retry.isPending} onClick={() => retry.mutate()}>
             Retry
           </button>
@@ -60,89 +68,106 @@ export function JobPage({ id }: { id: string }) {
           <strong>{view.error.code}</strong> {view.error.message}
         </div>
       )}
+      {view.status_reason === "waiting_input" ? <Ask job={view} /> : view.waiting_for && <div className="banner idle">{view.waiting_for.message}</div>}
       <section className="wide">
         <div className="card">
           <h2>Where it stands</h2>
-          <dl className="facts">
-            <Fact name="queue">{view.queue}</Fact>
-            <Fact name="attempt">
-              {view.attempt} of {view.max_attempts}
-            </Fact>
-            {view.queue_position !== null && view.queue_position !== undefined && (
-              <Fact name="before it">{count(view.queue_position)} jobs</Fact>
-            )}
-            {view.progress.message && (
-              <Fact name="progress">
-                {view.progress.fraction !== null && view.progress.fraction !== undefined && (
-                  <progress value={view.progress.fraction} max={1} aria-label="Progress" />
-                )}{" "}
-                {view.progress.message}
-              </Fact>
-            )}
-            <Fact name="made">{new Date(view.created_at).toLocaleString("en-GB")}</Fact>
-            {view.started_at && <Fact name="waited">{duration(between(view.created_at, view.started_at))}</Fact>}
-            {view.started_at && <Fact name="ran">{duration(between(view.started_at, view.finished_at))}</Fact>}
-            {view.model && <Fact name="model">{view.model}</Fact>}
-            {view.usage && view.usage.input_tokens + view.usage.output_tokens > 0 && (
-              <Fact name="tokens">
-                {count(view.usage.input_tokens)} in, {count(view.usage.output_tokens)} out, {dollars(view.usage.cost_microusd)}
-              </Fact>
-            )}
-            {view.degraded && <Fact name="degraded">not by the first target</Fact>}
-            {view.cached && <Fact name="cached">from the cache</Fact>}
-            {view.retry_of && (
-              <Fact name="retry of">
-                <Link href={`/ui/jobs/${view.retry_of}`}>{view.retry_of}</Link>
-              </Fact>
-            )}
-            {Object.entries((view.metadata ?? {}) as Record<string, string>).map(([key, value]) => (
-              <Fact key={key} name={key}>
-                {value}
-              </Fact>
-            ))}
-          </dl>
+          <Facts job={view} />
         </div>
         <div className="card">
           <h2>Output</h2>
-          {followed.text || followed.items.length > 0 ? (
-            <div className="stream" aria-live="polite">
-              {followed.text}
-              {followed.items.map((item, index) => (
-                <pre key={index}>{pretty(item)}</pre>
-              ))}
-            </div>
-          ) : view.output !== null && view.output !== undefined ? (
-            <pre>{pretty(view.output)}</pre>
-          ) : (
-            <Empty>{over ? "It gave none." : "Nothing yet."}</Empty>
-          )}
+          <Given job={view} followed={followed} over={over} />
         </div>
       </section>
       <section className="card">
         <h2>Its life</h2>
+        {attempts.error && <Failure error={attempts.error} again={() => void attempts.refetch()} />}
         <Waterfall job={view} attempts={attempts.data ?? []} events={followed.events} />
       </section>
+      {view.children.total > 0 && <Children id={id} version={view.version} />}
       <section className="wide">
         <div className="card">
           <h2>Events</h2>
-          <div className="events" tabIndex={0} role="log" aria-label="Events">
-            {followed.events.map((event) => (
-              <div className="one" key={event.seq}>
-                <span className="faint">{event.seq}</span>
-                <span className="faint late">{event.time.slice(11, 23)}</span>
-                <span>{event.type.replace("job.", "")}</span>
-                <code>{told(event)}</code>
-              </div>
-            ))}
-            {followed.failure && <p className="bad">{followed.failure}</p>}
-          </div>
+          <Events followed={followed} over={over} />
         </div>
         <div className="card">
           <h2>Input</h2>
-          <pre>{pretty(view.input)}</pre>
+          <pre className="payload" tabIndex={0}>
+            {shown(view.input)}
+          </pre>
         </div>
       </section>
     </>
+  );
+}
+
+/** The submit that would make such a job again. */
+function resubmitted(job: Job): Record<string, unknown> {
+  const metadata = (job.metadata ?? {}) as Record<string, string>;
+  return {
+    kind: job.kind,
+    queue: job.queue,
+    ...(job.priority === 0 ? {} : { priority: job.priority }),
+    ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
+    input: job.input,
+  };
+}
+
+/** How much of an input or an output is shown; a browser takes long to lay out more. */
+const SHOWN_CHARACTERS = 200_000;
+
+function shown(value: unknown): string {
+  const text = pretty(value) ?? "";
+  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}\n… ${count(text.length - SHOWN_CHARACTERS)} more characters` : text;
+}
+
+function Facts({ job }: { job: Job }) {
+  return (
+    <dl className="facts">
+      <Fact name="queue">
+        <Link href={`/ui/jobs?queue=${encodeURIComponent(job.queue)}`}>{job.queue}</Link>
+      </Fact>
+      <Fact name="attempt">
+        {job.attempt} of {job.max_attempts}
+      </Fact>
+      {job.queue_position != null && <Fact name="before it">{count(job.queue_position)} jobs</Fact>}
+      {job.progress.message && (
+        <Fact name="progress">
+          {job.progress.fraction != null && <progress value={job.progress.fraction} max={1} aria-label="Progress" />} {job.progress.message}
+        </Fact>
+      )}
+      <Fact name="submitted">{new Date(job.created_at).toLocaleString("en-GB")}</Fact>
+      {job.run_at && <Fact name="runs at">{new Date(job.run_at).toLocaleString("en-GB")}</Fact>}
+      {job.deadline_at && <Fact name="deadline">{new Date(job.deadline_at).toLocaleString("en-GB")}</Fact>}
+      {job.started_at && <Fact name="waited">{duration(between(job.created_at, job.started_at))}</Fact>}
+      {job.started_at && <Fact name="ran">{duration(between(job.started_at, job.finished_at))}</Fact>}
+      {job.model && <Fact name="model">{job.model}</Fact>}
+      {job.usage && job.usage.input_tokens + job.usage.output_tokens > 0 && (
+        <>
+          <Fact name="tokens">
+            {count(job.usage.input_tokens)} in, {count(job.usage.output_tokens)} out
+          </Fact>
+          <Fact name="cost">{dollars(job.usage.cost_microusd)}</Fact>
+        </>
+      )}
+      {job.degraded && <Fact name="degraded">not by the first target</Fact>}
+      {job.cached && <Fact name="cached">from the cache</Fact>}
+      {job.retry_of && (
+        <Fact name="retry of">
+          <Link href={`/ui/jobs/${job.retry_of}`}>{job.retry_of}</Link>
+        </Fact>
+      )}
+      {job.parent_id && (
+        <Fact name="part of">
+          <Link href={`/ui/jobs/${job.parent_id}`}>{job.parent_id}</Link>
+        </Fact>
+      )}
+      {Object.entries((job.metadata ?? {}) as Record<string, string>).map(([key, value]) => (
+        <Fact key={key} name={key}>
+          <Link href={`/ui/jobs?metadata=${encodeURIComponent(`${key}=${value}`)}`}>{value}</Link>
+        </Fact>
+      ))}
+    </dl>
   );
 }
 
@@ -155,22 +180,131 @@ function Fact({ name, children }: { name: string; children: React.ReactNode }) {
   );
 }
 
-function Copy({ text, children }: { text: string; children: string }) {
-  const [done, setDone] = useState(false);
+/** What it streams as it comes; else what it gave in the end. */
+function Given({ job, followed, over }: { job: Job; followed: Followed; over: boolean }) {
+  if (followed.text !== "" || followed.items.length > 0) {
+    return (
+      <>
+        {followed.isCut && <p className="faint">Only the end is shown; all of it is in the result.</p>}
+        <div className="stream payload" aria-live="polite" tabIndex={0} role="log" aria-label="Output">
+          {followed.text}
+          {followed.items.map((item, index) => (
+            <pre key={index}>{pretty(item)}</pre>
+          ))}
+        </div>
+      </>
+    );
+  }
+  if (job.output !== null && job.output !== undefined) {
+    return (
+      <pre className="payload" tabIndex={0}>
+        {shown(job.output)}
+      </pre>
+    );
+  }
+  return <Empty>{over ? "It gave none." : "Nothing yet."}</Empty>;
+}
+
+/** A job that waits for a person: what it asks, and the answer. */
+function Ask({ job }: { job: Job }) {
+  const client = useQueryClient();
+  const form = useRef<HTMLFormElement>(null);
+  const answer = useMutation({
+    mutationFn: (body: unknown) =>
+      send(`/v1/jobs/${job.job_id}/input`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
+    onSettled: () => client.invalidateQueries({ queryKey: ["job", job.job_id] }),
+  });
+  const said = () => String(new FormData(form.current ?? undefined).get("comment") ?? "");
+  const judge = (approve: boolean) => answer.mutate(said() === "" ? { approve } : { approve, comment: said() });
   return (
-    <button
-      onClick={() => {
-        void navigator.clipboard.writeText(text).then(() => setDone(true));
-      }}
-    >
-      {done ? "Copied" : children}
-    </button>
+    <form ref={form} className="card" aria-label="It waits for you" onSubmit={(event) => event.preventDefault()}>
+      <h2 className="badge warn">It waits for you</h2>
+      <p className="stream">{job.waiting_for?.prompt ?? "It does not say what for: its history may."}</p>
+      <label>
+        Comment
+        <input name="comment" placeholder="for the job, and for whoever reads its history" />
+      </label>
+      <p className="row">
+        <button className="primary" disabled={answer.isPending} onClick={() => judge(true)}>
+          Approve
+        </button>
+        <button className="danger" disabled={answer.isPending} onClick={() => judge(false)}>
+          Refuse
+        </button>
+      </p>
+      {answer.error && <Failure error={answer.error} />}
+    </form>
   );
 }
 
-function asCurl(job: Job): string {
-  const body = JSON.stringify({ kind: job.kind, queue: job.queue, input: job.input });
-  return `curl -s ${location.origin}/v1/jobs -H 'content-type: application/json' -d '${body.replaceAll("'", `'\\''`)}'`;
+/** The parts of a flow, and how each stands. */
+function Children({ id, version }: { id: string; version: number }) {
+  const children = useQuery({
+    queryKey: ["children", id, version],
+    placeholderData: (before) => before,
+    queryFn: async () => said(await api.GET("/v1/jobs/{job_id}/children", { params: { path: { job_id: id } } })),
+  });
+  if (children.error) return <Failure error={children.error} again={() => void children.refetch()} />;
+  if (!children.data) return <Loading what="its parts" />;
+  return (
+    <section className="card" aria-label="Its parts">
+      <h2>Its parts</h2>
+      <div className="scroll" tabIndex={0} role="group" aria-label="Parts">
+        <table>
+          <tbody>
+            {children.data.data.map((child) => (
+              <tr key={child.job_id}>
+                <td className="number faint">{child.index}</td>
+                <td>
+                  <Link className="mono" href={`/ui/jobs/${child.job_id}`}>
+                    {child.job_id}
+                  </Link>
+                </td>
+                <td>{child.kind}</td>
+                <td>
+                  <Status status={child.status} />
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {children.data.has_more && <p className="faint">and more</p>}
+    </section>
+  );
+}
+
+/** Its history as it comes; whoever looks at the end stays there. */
+function Events({ followed, over }: { followed: Followed; over: boolean }) {
+  const place = useRef<HTMLDivElement>(null);
+  const sticks = useRef(true);
+  useEffect(() => {
+    const element = place.current;
+    if (element && sticks.current && !over) element.scrollTop = element.scrollHeight;
+  }, [followed.events, over]);
+  return (
+    <div
+      className="events"
+      ref={place}
+      tabIndex={0}
+      role="log"
+      aria-label="Events"
+      onScroll={({ currentTarget: at }) => {
+        sticks.current = at.scrollHeight - at.scrollTop - at.clientHeight < 40;
+      }}
+    >
+      {followed.earlier > 0 && <p className="faint">{count(followed.earlier)} earlier events are not shown</p>}
+      {followed.events.map((event) => (
+        <div className="one" key={event.seq}>
+          <span className="faint">{event.seq}</span>
+          <span className="faint late">{event.time.slice(11, 23)}</span>
+          <span>{event.type.replace("job.", "")}</span>
+          <code>{told(event)}</code>
+        </div>
+      ))}
+      {followed.failure && <p className="bad">{followed.failure}</p>}
+    </div>
+  );
 }
 
 function told(event: JobEvent): string {
@@ -181,111 +315,4 @@ function told(event: JobEvent): string {
   }
   const text = JSON.stringify(event.data);
   return text === "{}" ? "" : text;
-}
-
-interface Bar {
-  name: string;
-  from: number;
-  to: number;
-  tint: string;
-  note: string;
-  inner?: boolean;
-}
-
-/** Attempts, waits and what layers decided, on one line of time. */
-function Waterfall({ job, attempts, events }: { job: Job; attempts: Attempt[]; events: JobEvent[] }) {
-  const bars = useMemo(() => barsOf(job, attempts, events), [job, attempts, events]);
-  const begin = Date.parse(job.created_at);
-  const end = Math.max(begin + 1, ...bars.map((bar) => bar.to));
-  if (bars.length === 0) return <Empty>It has not begun.</Empty>;
-  return (
-    <div className="fall">
-      {bars.map((bar, index) => (
-        <div className={bar.inner ? "bar inner" : "bar"} key={index}>
-          <span className="what">
-            {bar.name} {bar.note && <span className="faint">{bar.note}</span>}
-          </span>
-          <span className={`track ${bar.tint}`} title={bar.note}>
-            <span
-              style={{
-                left: `${((bar.from - begin) / (end - begin)) * 100}%`,
-                width: `${Math.max(0, ((bar.to - bar.from) / (end - begin)) * 100)}%`,
-              }}
-            />
-          </span>
-          <span className="faint number">{bar.to > bar.from ? duration(bar.to - bar.from) : ""}</span>
-        </div>
-      ))}
-    </div>
-  );
-}
-
-const OUTCOMES: Record<string, string> = {
-  succeeded: "good", failed: "bad", crashed: "bad", running: "busy", cancelled: "warn", deadline_exceeded: "bad",
-};
-
-/** What one call of a model went through: the data of a `job.layer` event. */
-interface CallRecord {
-  model: string;
-  target: string | null;
-  cache: string;
-  attempts: number;
-  degraded: boolean;
-  error: unknown;
-  took_us: number;
-  first_token_us: number | null;
-  layers: Decision[];
-}
-
-interface Decision {
-  at_us: number;
-  layer: string;
-  decision: string;
-  /** Milliseconds where the decision took or takes time, else a count. */
-  detail: number;
-  stack: string;
-}
-
-/** A layer's decision: a call reaches back over the time it took, a wait forward, everything else is a moment. */
-function decided(decision: Decision, began: number): Bar {
-  const at = began + decision.at_us / 1_000;
-  const bar = { name: decision.stack, inner: true, from: at, to: at, tint: "warn", note: decision.decision.replaceAll(/[._]/g, " ") };
-  if (decision.decision === "retry.scheduled") return { ...bar, to: at + decision.detail, tint: "idle", note: "waits before the retry" };
-  if (decision.layer === "call") return { ...bar, from: Math.max(began, at - decision.detail), tint: decision.decision === "call.ok" ? "good" : "bad" };
-  return bar;
-}
-
-function barsOf(job: Job, attempts: Attempt[], events: JobEvent[]): Bar[] {
-  const now = job.finished_at ? Date.parse(job.finished_at) : Date.now();
-  const bars: Bar[] = [];
-  let from = Date.parse(job.created_at);
-  for (const attempt of attempts) {
-    const start = Date.parse(attempt.started_at);
-    if (start > from) bars.push({ name: "waits", from, to: start, tint: "idle", note: "" });
-    const end = attempt.ended_at ? Date.parse(attempt.ended_at) : now;
-    const error = attempt.error as { code?: string; message?: string } | null | undefined;
-    bars.push({
-      name: `attempt ${attempt.attempt}`, from: start, to: end, tint: OUTCOMES[attempt.outcome] ?? "idle",
-      note: [attempt.outcome, error ? `${error.code}: ${error.message}` : "", attempt.ambiguous ? "ambiguous" : ""].filter(Boolean).join(" · "),
-    });
-    for (const event of events) {
-      const at = Date.parse(event.time);
-      if (event.type !== "job.layer" || at < start || at > end + 1_000) continue;
-      const record = event.data as unknown as CallRecord;
-      const began = Math.max(start, at - record.took_us / 1_000);
-      bars.push({
-        name: [record.model, record.target].filter(Boolean).join(" → "), from: began, to: at, tint: record.error ? "bad" : "good",
-        note: [
-          record.cache === "off" ? "" : `cache ${record.cache}`,
-          `${record.attempts} ${record.attempts === 1 ? "call" : "calls"}`,
-          record.degraded ? "not by the first target" : "",
-          record.first_token_us === null ? "" : `first token after ${duration(record.first_token_us / 1_000)}`,
-        ].filter(Boolean).join(" · "),
-      });
-      for (const layer of record.layers) bars.push(decided(layer, began));
-    }
-    from = end;
-  }
-  if (!job.finished_at && job.status === "queued") bars.push({ name: "waits", from, to: Date.now(), tint: "idle", note: job.status_reason ?? "" });
-  return bars;
 }

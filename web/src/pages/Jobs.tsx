@@ -1,40 +1,22 @@
-import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useMemo, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, type KeyboardEvent } from "react";
 import { Link, useLocation, useSearch } from "wouter";
 import { api, said, type Job } from "../api/client";
+import { addressOf, Filters, filterOf, queryOf, type Filter } from "../parts/Filters";
 import { ago, between, count, duration, Empty, Failure, Loading, Status } from "../parts/show";
 
 const ROW = 40;
 const PAGE = 200;
-const STATES = ["queued", "running", "succeeded", "failed", "cancelled"] as const;
 
-interface Filter {
-  status: string;
-  kind: string;
-  queue: string;
-  created_after: string;
-  metadata: string;
-}
+/** So many rows from the end of what is loaded the next page is asked for. */
+const AHEAD = 100;
 
 /** All jobs, newest first: as far down as one scrolls, with only the rows that show in the page. */
-export function Jobs() {
+export default function Jobs() {
   const [, go] = useLocation();
   const search = useSearch();
-  const filter = useMemo<Filter>(() => {
-    const given = new URLSearchParams(search);
-    return {
-      status: given.get("status") ?? "",
-      kind: given.get("kind") ?? "",
-      queue: given.get("queue") ?? "",
-      created_after: given.get("created_after") ?? "",
-      metadata: given.get("metadata") ?? "",
-    };
-  }, [search]);
-  const change = (part: Partial<Filter>) => {
-    const next = new URLSearchParams(Object.entries({ ...filter, ...part }).filter(([, value]) => value !== ""));
-    go(`/ui/jobs${next.size > 0 ? `?${next}` : ""}`, { replace: true });
-  };
+  const filter = useMemo(() => filterOf(search), [search]);
   const kinds = useQuery({ queryKey: ["kinds"], queryFn: async () => said(await api.GET("/v1/kinds", {})), staleTime: 30_000 });
   return (
     <>
@@ -44,103 +26,79 @@ export function Jobs() {
           Send a job
         </Link>
       </div>
-      <form className="card row" onSubmit={(event) => event.preventDefault()} aria-label="Filters">
-        <label>
-          State
-          <select value={filter.status} onChange={(event) => change({ status: event.target.value })}>
-            <option value="">any</option>
-            {STATES.map((state) => (
-              <option key={state}>{state}</option>
-            ))}
-          </select>
-        </label>
-        <label>
-          Kind
-          <select value={filter.kind} onChange={(event) => change({ kind: event.target.value })}>
-            <option value="">any</option>
-            {kinds.data?.data.map((kind) => (
-              <option key={kind.kind}>{kind.kind}</option>
-            ))}
-          </select>
-        </label>
-        <Later label="Queue" value={filter.queue} onChange={(queue) => change({ queue })} placeholder="default" />
-        <label>
-          Made after
-          <input
-            type="datetime-local"
-            value={filter.created_after}
-            onChange={(event) => change({ created_after: event.target.value })}
-          />
-        </label>
-        <Later label="Metadata" value={filter.metadata} onChange={(metadata) => change({ metadata })} placeholder="key=value" />
-      </form>
-      <List filter={filter} />
+      <Filters
+        filter={filter}
+        kinds={kinds.data?.data.map((kind) => kind.kind) ?? []}
+        onChange={(part) => go(addressOf({ ...filter, ...part }), { replace: true })}
+      />
+      <List key={search} filter={filter} />
     </>
   );
 }
 
-/** A text that counts when one has stopped typing. */
-function Later(given: { label: string; value: string; onChange: (value: string) => void; placeholder: string }) {
-  const { label, value, onChange, placeholder } = given;
-  const [text, setText] = useState(value);
-  useEffect(() => setText(value), [value]);
-  return (
-    <label>
-      {label}
-      <input
-        value={text}
-        placeholder={placeholder}
-        onChange={(event) => setText(event.target.value)}
-        onBlur={() => text !== value && onChange(text)}
-        onKeyDown={(event) => event.key === "Enter" && onChange(text)}
-      />
-    </label>
-  );
-}
-
 function List({ filter }: { filter: Filter }) {
+  const client = useQueryClient();
   const place = useRef<HTMLDivElement>(null);
+  const given = useMemo(() => queryOf(filter), [filter]);
   const query = useInfiniteQuery({
-    queryKey: ["jobs", filter],
+    queryKey: ["jobs", given],
     initialPageParam: undefined as string | undefined,
     queryFn: async ({ pageParam, signal }) => {
-      const at = filter.created_after ? new Date(filter.created_after) : undefined;
-      const given: Record<string, unknown> = { limit: PAGE };
-      if (filter.status) given.status = filter.status;
-      if (filter.kind) given.kind = filter.kind;
-      if (filter.queue) given.queue = filter.queue;
-      if (at && !Number.isNaN(at.getTime())) given.created_after = at.toISOString();
-      if (pageParam) given.cursor = pageParam;
-      const [key, ...value] = filter.metadata.split("=");
-      if (key && value.length > 0) given[`metadata.${key}`] = value.join("=");
-      return said(await api.GET("/v1/jobs", { params: { query: given as never }, signal }));
+      const asked = { ...given, limit: PAGE, ...(pageParam ? { cursor: pageParam } : {}) };
+      const page = said(await api.GET("/v1/jobs", { params: { query: asked as never }, signal }));
+      return { ...page, data: (page.data as unknown as Job[]).map(rowOf) };
     },
     getNextPageParam: (page) => (page.has_more ? (page.next_cursor ?? undefined) : undefined),
-    // Only while the top is looked at: a list that grows under the reader is no list.
+    // Only while the top is looked at: a list that grows under the reader is no list, and one does not read a hundred
+    // pages again because a window got the focus.
     refetchInterval: (state) => ((state.state.data?.pages.length ?? 0) <= 1 ? 2_000 : false),
+    refetchOnWindowFocus: false,
+    refetchOnReconnect: false,
+    staleTime: Number.POSITIVE_INFINITY,
+    gcTime: 0,
+    // Pages never change once they are there: comparing a hundred thousand jobs with themselves would take long.
+    structuralSharing: false,
   });
-  const jobs = useMemo(() => query.data?.pages.flatMap((page) => page.data as unknown as Job[]) ?? [], [query.data]);
-  const rows = useVirtualizer({
-    count: jobs.length,
-    getScrollElement: () => place.current,
-    estimateSize: () => ROW,
-    overscan: 12,
+  const pages = query.data?.pages;
+  const jobs = useMemo(() => pages?.flatMap((page) => page.data) ?? [], [pages]);
+  const isLong = (pages?.length ?? 0) > 1;
+  const newest = useQuery({
+    queryKey: ["newest", given],
+    enabled: isLong,
+    refetchInterval: 5_000,
+    queryFn: async () => said(await api.GET("/v1/jobs", { params: { query: { ...given, limit: 1 } as never } })).data.at(0)?.job_id,
   });
+  const rows = useVirtualizer({ count: jobs.length, getScrollElement: () => place.current, estimateSize: () => ROW, overscan: 10 });
   const shown = rows.getVirtualItems();
   const last = shown.at(-1)?.index ?? 0;
-  const { hasNextPage, isFetchingNextPage, fetchNextPage } = query;
+  const { hasNextPage, isFetchingNextPage, isFetchNextPageError, fetchNextPage, refetch } = query;
   useEffect(() => {
-    if (hasNextPage && !isFetchingNextPage && last >= jobs.length - 60) void fetchNextPage();
-  }, [hasNextPage, isFetchingNextPage, fetchNextPage, last, jobs.length]);
-  if (query.error) return <Failure error={query.error} again={() => void query.refetch()} />;
+    if (hasNextPage && !isFetchingNextPage && !isFetchNextPageError && last >= jobs.length - AHEAD) void fetchNextPage();
+  }, [hasNextPage, isFetchingNextPage, isFetchNextPageError, fetchNextPage, last, jobs.length]);
+  if (query.error && !query.data) return <Failure error={query.error} again={() => void refetch()} />;
   if (!query.data) return <Loading what="jobs" />;
   if (jobs.length === 0 && !hasNextPage) {
-    return (
+    return Object.keys(given).length > 0 ? (
       <Empty>
-        No job is like that. <Link href="/ui/playground">Send one</Link>, or look for others.
+        No job is like that. <Link href="/ui/jobs">Show all</Link>
+      </Empty>
+    ) : (
+      <Empty>
+        No job has come yet. <Link href="/ui/playground">Send one</Link> and watch it.
       </Empty>
     );
   }
+  // From row to row with the arrows; the row is brought into view before it is focused.
+  const step = (event: KeyboardEvent<HTMLDivElement>) => {
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (by === undefined) return;
+    event.preventDefault();
+    const at = Number((document.activeElement as HTMLElement | null)?.dataset.row ?? -1);
+    const next = Math.min(Math.max(at + by, 0), jobs.length - 1);
+    rows.scrollToIndex(next);
+    requestAnimationFrame(() => place.current?.querySelector<HTMLElement>(`[data-row="${next}"]`)?.focus());
+  };
+  const isOld = isLong && newest.data !== undefined && newest.data !== jobs[0]?.job_id;
   return (
     <div className="card">
       <div className="line title" aria-hidden="true">
@@ -148,39 +106,59 @@ function List({ filter }: { filter: Filter }) {
         <span>Kind</span>
         <span className="late">Queue</span>
         <span>State</span>
-        <span className="late">Made</span>
-        <span className="late">Took</span>
+        <span className="late">Submitted</span>
+        <span className="late">Ran</span>
       </div>
-      <div className="list" ref={place} role="list" aria-label="Jobs, newest first" tabIndex={0}>
-        <div style={{ height: rows.getTotalSize(), position: "relative" }}>
+      <div className="list" ref={place} role="list" aria-label="Jobs, newest first" tabIndex={0} onKeyDown={step}>
+        <div style={{ height: rows.getTotalSize(), position: "relative" }} role="presentation">
           {shown.map((row) => {
             const job = jobs[row.index];
-            if (!job) return null;
-            return (
-              <div role="listitem" key={job.job_id}>
-                <Link
-                  className="line"
-                  href={`/ui/jobs/${job.job_id}`}
-                  style={{ height: ROW, transform: `translateY(${row.start}px)` }}
-                >
-                  <span className="mono">
-                    <span className="late">{job.job_id.slice(0, -10)}</span>
-                    {job.job_id.slice(-10)}
-                  </span>
-                  <span>{job.kind}</span>
-                  <span className="late">{job.queue}</span>
-                  <Status status={job.status} reason={job.status_reason} />
-                  <span className="late faint">{ago(job.created_at)}</span>
-                  <span className="late">{duration(between(job.started_at, job.finished_at))}</span>
-                </Link>
-              </div>
-            );
+            return job && <Row key={job.job_id} job={job} index={row.index} start={row.start} />;
           })}
         </div>
       </div>
-      <p className="faint">
-        {count(jobs.length)} loaded{hasNextPage ? ", more as you scroll" : ""}
-      </p>
+      <div className="head">
+        <p className="faint" role="status">
+          {count(jobs.length)} loaded{isFetchingNextPage ? ", more on the way …" : hasNextPage ? ", more as you scroll" : ", and that is all"}
+        </p>
+        {isOld && (
+          <button
+            onClick={() => {
+              place.current?.scrollTo({ top: 0 });
+              // From the first page anew: reading all loaded pages again would take as many requests.
+              void client.resetQueries({ queryKey: ["jobs", given] });
+            }}
+          >
+            There are newer ones: load them
+          </button>
+        )}
+      </div>
+      {isFetchNextPageError && <Failure error={query.error} again={() => void fetchNextPage()} />}
+    </div>
+  );
+}
+
+/** What a row shows. A hundred thousand whole jobs would take a hundred megabytes. */
+type Listed = Pick<Job, "job_id" | "kind" | "queue" | "status" | "status_reason" | "created_at" | "started_at" | "finished_at">;
+
+function rowOf({ job_id, kind, queue, status, status_reason, created_at, started_at, finished_at }: Job): Listed {
+  return { job_id, kind, queue, status, status_reason, created_at, started_at, finished_at };
+}
+
+function Row({ job, index, start }: { job: Listed; index: number; start: number }) {
+  return (
+    <div role="listitem" className="placed" style={{ height: ROW, transform: `translateY(${start}px)` }}>
+      <Link className="line" href={`/ui/jobs/${job.job_id}`} data-row={index}>
+        <span className="mono">
+          <span className="late">{job.job_id.slice(0, -10)}</span>
+          {job.job_id.slice(-10)}
+        </span>
+        <span>{job.kind}</span>
+        <span className="late">{job.queue}</span>
+        <Status status={job.status} reason={job.status_reason} />
+        <span className="late faint">{ago(job.created_at)}</span>
+        <span className="late">{duration(between(job.started_at, job.finished_at))}</span>
+      </Link>
     </div>
   );
 }

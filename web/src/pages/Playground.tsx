@@ -3,42 +3,49 @@ import { useState } from "react";
 import { Link } from "wouter";
 import { api, said, send } from "../api/client";
 import { useJobEvents } from "../live/hooks";
-import { Failure, Status } from "../parts/show";
+import { CopyAsCurl } from "../parts/Copy";
+import { dollars, duration, Failure, Loading, Status } from "../parts/show";
 
 const EXAMPLES: Record<string, unknown> = {
   echo: { hello: "world" },
   analysis: { text: "The night train was late, but the staff were wonderful." },
   process: { items: [{ task: "sentiment", input: "I love the harbour in the morning." }] },
   "llm.chat": { model: "sim", stream: true, messages: [{ role: "user", content: "Tell me about night trains." }] },
+  "llm.response": { model: "sim", input: "Tell me about night trains." },
+  "llm.embeddings": { model: "local", input: "night trains" },
 };
 
 /** Send a job or a chat, and watch it. */
-export function Playground() {
-  const kinds = useQuery({ queryKey: ["kinds"], queryFn: async () => said(await api.GET("/v1/kinds", {})) });
+export default function Playground() {
+  const kinds = useQuery({ queryKey: ["kinds"], queryFn: async () => said(await api.GET("/v1/kinds", {})), staleTime: 30_000 });
   const [kind, setKind] = useState("analysis");
   const [input, setInput] = useState(JSON.stringify(EXAMPLES.analysis, null, 2));
   const [job, setJob] = useState<string>();
+  const body = () => ({ kind, input: JSON.parse(input) as unknown });
   const submit = useMutation({
     mutationFn: async () => {
-      const body = JSON.stringify({ kind, input: JSON.parse(input) as unknown });
       const headers = { "content-type": "application/json" };
-      const answer = await send("/v1/jobs", { method: "POST", body, headers });
+      const answer = await send("/v1/jobs", { method: "POST", body: JSON.stringify(body()), headers });
       return ((await answer.json()) as { job_id: string }).job_id;
     },
     onSuccess: setJob,
   });
+  const about = kinds.data?.data.find((known) => known.kind === kind)?.description;
   return (
     <>
       <h1>Playground</h1>
+      {kinds.error && <Failure error={kinds.error} again={() => void kinds.refetch()} />}
       <section className="wide">
         <form
-          className="card"
+          className="card stack"
+          aria-label="A job"
           onSubmit={(event) => {
             event.preventDefault();
             submit.mutate();
           }}
         >
           <h2>A job</h2>
+          <p className="faint">Written to disk before it is answered, run when a worker is free, watched as long as you like.</p>
           <label>
             Kind
             <select
@@ -53,14 +60,16 @@ export function Playground() {
               ))}
             </select>
           </label>
+          {about && <p className="faint">{about}</p>}
           <label>
             Input
             <textarea value={input} onChange={(event) => setInput(event.target.value)} spellCheck={false} />
           </label>
-          <p>
+          <p className="row">
             <button className="primary" disabled={submit.isPending}>
               Send
             </button>
+            <CopyAsCurl path="/v1/jobs" body={body} />
           </p>
           {submit.error &&
             (submit.error instanceof SyntaxError ? (
@@ -79,13 +88,14 @@ export function Playground() {
 }
 
 function Watched({ id }: { id: string }) {
-  const { events, text, over } = useJobEvents(id);
+  const { events, text, over, failure } = useJobEvents(id);
   const end = events.find((event) => ["job.succeeded", "job.failed", "job.cancelled"].includes(event.type));
   const job = useQuery({
     queryKey: ["job", id, Boolean(end)],
     queryFn: async () => said(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: id } } })),
   });
   const status = end ? end.type.replace("job.", "") : events.some((event) => event.type === "job.running") ? "running" : "queued";
+  const error = (end?.data as { error?: { code: string; message: string } } | undefined)?.error;
   return (
     <section className="card" aria-label="The job that was sent">
       <div className="head">
@@ -96,13 +106,33 @@ function Watched({ id }: { id: string }) {
         </h2>
         <Status status={status} />
       </div>
+      {failure && <p className="bad">{failure}</p>}
+      {error && (
+        <p className="bad">
+          <strong>{error.code}</strong> {error.message}
+        </p>
+      )}
       {text && <p className="stream">{text}</p>}
-      {end && !text && <pre data-testid="output">{JSON.stringify((job.data as { output?: unknown })?.output ?? null, null, 2)}</pre>}
+      {end && !text && !error && (
+        <pre data-testid="output">{JSON.stringify((job.data as { output?: unknown } | undefined)?.output ?? null, null, 2)}</pre>
+      )}
       <p className="faint">
-        {events.length} events{over ? ", and no more" : ""}
+        {events.length} events{over ? ", and no more" : ""} ·{" "}
+        <Link href={`/ui/jobs/${id}`}>its whole life</Link>
       </p>
     </section>
   );
+}
+
+/** What the answer's headers tell of how it came about. */
+interface Told {
+  cache: string | null;
+  target: string | null;
+  isDegraded: boolean;
+  attempts: string | null;
+  costMicrousd: number | null;
+  firstMs: number | null;
+  tookMs: number | null;
 }
 
 /** A synchronous chat, streamed. */
@@ -116,41 +146,43 @@ function Chat() {
     retry: false,
   });
   const [model, setModel] = useState("");
-  const [said_, setSaid] = useState("Tell me about night trains.");
+  const [question, setQuestion] = useState("Tell me about night trains.");
   const [answer, setAnswer] = useState("");
+  const [told, setTold] = useState<Told>();
   const chosen = model || models.data?.find((name) => name !== "local") || models.data?.[0] || "";
+  const body = () => ({ model: chosen, stream: true, messages: [{ role: "user", content: question }] });
   const ask = useMutation({
     mutationFn: async () => {
       setAnswer("");
-      const body = JSON.stringify({ model: chosen, stream: true, messages: [{ role: "user", content: said_ }] });
-      const response = await send("/v1/chat/completions", { method: "POST", body, headers: { "content-type": "application/json" } });
-      const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
-      let rest = "";
-      while (reader) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        rest += value;
-        const lines = rest.split("\n");
-        rest = lines.pop() ?? "";
-        for (const line of lines) {
-          if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
-          const chunk = JSON.parse(line.slice(6)) as { choices?: { delta?: { content?: string } }[]; error?: { message: string } };
-          if (chunk.error) throw new Error(chunk.error.message);
-          const text = chunk.choices?.[0]?.delta?.content;
-          if (text) setAnswer((before) => before + text);
-        }
+      setTold(undefined);
+      const began = performance.now();
+      const response = await send("/v1/chat/completions", { method: "POST", body: JSON.stringify(body()), headers: { "content-type": "application/json" } });
+      const header = (name: string) => response.headers.get(`longhaul-${name}`);
+      const cost = header("cost-microusd");
+      let facts: Told = {
+        cache: header("cache"), target: header("target"), isDegraded: header("degraded") === "true", attempts: header("attempts"),
+        costMicrousd: cost === null ? null : Number(cost), firstMs: null, tookMs: null,
+      };
+      for await (const text of pieces(response)) {
+        facts = { ...facts, firstMs: facts.firstMs ?? performance.now() - began };
+        setAnswer((before) => before + text);
       }
+      setTold({ ...facts, tookMs: performance.now() - began });
     },
   });
   return (
     <form
-      className="card"
+      className="card stack"
+      aria-label="A chat"
       onSubmit={(event) => {
         event.preventDefault();
         ask.mutate();
       }}
     >
       <h2>A chat</h2>
+      <p className="faint">Answered at once through the model's layers, without a job.</p>
+      {models.error && <Failure error={models.error} again={() => void models.refetch()} />}
+      {models.isPending && <Loading what="models" />}
       <label>
         Model
         <select value={chosen} onChange={(event) => setModel(event.target.value)}>
@@ -161,17 +193,53 @@ function Chat() {
       </label>
       <label>
         You
-        <textarea value={said_} onChange={(event) => setSaid(event.target.value)} />
+        <textarea value={question} onChange={(event) => setQuestion(event.target.value)} />
       </label>
-      <p>
+      <p className="row">
         <button className="primary" disabled={ask.isPending || chosen === ""}>
-          Ask
+          {ask.isPending ? "It answers …" : "Ask"}
         </button>
+        <CopyAsCurl path="/v1/chat/completions" body={body} />
       </p>
-      {ask.error && <p className="bad" role="alert">{ask.error.message}</p>}
+      {ask.error && <Failure error={ask.error} />}
       <div className="stream" aria-live="polite" data-testid="answer">
         {answer}
       </div>
+      {told && (
+        <p className="faint" aria-label="How it came about">
+          {[
+            told.target && `by ${told.target}`,
+            told.isDegraded && "not the first target",
+            told.cache && told.cache !== "off" && `cache ${told.cache}`,
+            told.attempts && `${told.attempts} ${told.attempts === "1" ? "call" : "calls"}`,
+            told.firstMs !== null && `first words after ${duration(told.firstMs)}`,
+            told.tookMs !== null && `all after ${duration(told.tookMs)}`,
+            told.costMicrousd !== null && dollars(told.costMicrousd),
+          ]
+            .filter(Boolean)
+            .join(" · ")}
+        </p>
+      )}
     </form>
   );
+}
+
+/** The texts of a streamed chat, as they come. */
+async function* pieces(response: Response): AsyncGenerator<string> {
+  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  while (reader) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    rest += value;
+    const lines = rest.split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) {
+      if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
+      const chunk = JSON.parse(line.slice(6)) as { choices?: { delta?: { content?: string } }[]; error?: { message: string } };
+      if (chunk.error) throw new Error(chunk.error.message);
+      const text = chunk.choices?.[0]?.delta?.content;
+      if (text) yield text;
+    }
+  }
 }

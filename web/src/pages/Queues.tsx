@@ -2,10 +2,10 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "wouter";
 import { api, said } from "../api/client";
 import { useStats } from "../live/hooks";
-import { count, Empty, Failure, Loading } from "../parts/show";
+import { count, duration, Empty, Failure, Loading, rate } from "../parts/show";
 
 /** How every queue stands, and holding it back. */
-export function Queues() {
+export default function Queues() {
   const client = useQueryClient();
   const { newest } = useStats();
   const listed = useQuery({ queryKey: ["queues"], queryFn: async () => said(await api.GET("/v1/queues", {})).data, refetchInterval: 5_000 });
@@ -16,58 +16,76 @@ export function Queues() {
     },
     onSettled: () => client.invalidateQueries({ queryKey: ["queues"] }),
   });
-  if (listed.error) return <Failure error={listed.error} again={() => void listed.refetch()} />;
+  if (listed.error && !listed.data) return <Failure error={listed.error} again={() => void listed.refetch()} />;
   if (!listed.data) return <Loading what="queues" />;
-  const live = new Map(newest?.queues.map((queue) => [queue.name, queue]));
+  // The list comes every few seconds, the live figures every second: the newer of the two.
+  const isNewer = newest !== undefined && Date.parse(newest.time) > listed.dataUpdatedAt - 1_500;
+  const live = new Map(isNewer ? newest.queues.map((queue) => [queue.name, queue]) : []);
   return (
     <>
       <h1>Queues</h1>
       {hold.error && <Failure error={hold.error} />}
-      <div className="card scroll">
+      <div className="card">
         {listed.data.length === 0 ? (
-          <Empty>No queue is configured and no job has come.</Empty>
+          <Empty>
+            No queue is configured and no job has come. <Link href="/ui/playground">Send one.</Link>
+          </Empty>
         ) : (
-          <table>
-            <thead>
-              <tr>
-                <th>Queue</th>
-                <th className="number">Queued</th>
-                <th className="number">Running</th>
-                <th className="number">At most</th>
-                <th>State</th>
-                <th>
-                  <span className="unseen">What to do</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {listed.data.map((stored) => {
-                const queue = { ...stored, ...live.get(stored.name) };
-                return (
-                  <tr key={queue.name}>
-                    <td>
-                      <Link href={`/ui/jobs?queue=${encodeURIComponent(queue.name)}`}>{queue.name}</Link>
-                    </td>
-                    <td className="number">{count(queue.queued)}</td>
-                    <td className="number">{count(queue.running)}</td>
-                    <td className="number">{queue.concurrency ?? "–"}</td>
-                    <td>{queue.paused ? <span className="badge warn">paused</span> : <span className="badge good">open</span>}</td>
-                    <td>
-                      <button
-                        disabled={hold.isPending}
-                        onClick={() => hold.mutate({ queue: queue.name, paused: !queue.paused })}
-                        aria-label={`${queue.paused ? "Resume" : "Pause"} ${queue.name}`}
-                      >
-                        {queue.paused ? "Resume" : "Pause"}
-                      </button>
-                    </td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
+          <div className="scroll" tabIndex={0} role="group" aria-label="Queues">
+            <table>
+              <thead>
+                <tr>
+                  <th>Queue</th>
+                  <th className="number">Queued</th>
+                  <th className="number">Oldest</th>
+                  <th className="number">Running</th>
+                  <th className="number">At most</th>
+                  <th className="number">In</th>
+                  <th className="number">Out</th>
+                  <th>State</th>
+                  <th>
+                    <span className="unseen">What to do</span>
+                  </th>
+                </tr>
+              </thead>
+              <tbody>
+                {listed.data.map((stored) => {
+                  const queue = { ...stored, ...live.get(stored.name) };
+                  return (
+                    <tr key={queue.name}>
+                      <td>
+                        <Link href={`/ui/jobs?queue=${encodeURIComponent(queue.name)}`}>{queue.name}</Link>
+                      </td>
+                      <td className="number">{count(queue.queued)}</td>
+                      <td className="number">{duration(queue.oldest_age_ms)}</td>
+                      <td className="number">
+                        {count(queue.running)}
+                        {queue.waiting > 0 && <span className="faint"> + {count(queue.waiting)} waiting</span>}
+                      </td>
+                      <td className="number">{queue.concurrency ?? "–"}</td>
+                      <td className="number">{rate(queue.submitted_per_s)} /s</td>
+                      <td className="number">{rate(queue.ended_per_s)} /s</td>
+                      <td>{queue.paused ? <span className="badge warn">paused</span> : <span className="badge good">open</span>}</td>
+                      <td>
+                        <button
+                          disabled={hold.isPending}
+                          onClick={() => hold.mutate({ queue: queue.name, paused: !queue.paused })}
+                          aria-label={`${queue.paused ? "Resume" : "Pause"} ${queue.name}`}
+                        >
+                          {queue.paused ? "Resume" : "Pause"}
+                        </button>
+                      </td>
+                    </tr>
+                  );
+                })}
+              </tbody>
+            </table>
+          </div>
         )}
       </div>
+      <p className="faint">
+        <em>Oldest</em> is how long the job that goes next has been ready. A paused queue takes jobs and gives out none; what runs goes on.
+      </p>
     </>
   );
 }

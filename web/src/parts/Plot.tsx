@@ -1,6 +1,7 @@
 import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
+import { duration } from "./show";
 
 export interface Line {
   name: string;
@@ -18,7 +19,7 @@ function clock(seconds: number): string {
 }
 
 /** A time series on a canvas: drawn again with every new point, made again only when the theme or the lines change. */
-export function Plot({ label, times, lines, unit }: { label: string; times: number[]; lines: Line[]; unit: string }) {
+export default function Plot({ label, times, lines, unit }: { label: string; times: number[]; lines: Line[]; unit: "number" | "duration" }) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const names = lines.map((line) => line.name).join("|");
@@ -45,7 +46,7 @@ export function Plot({ label, times, lines, unit }: { label: string; times: numb
           cursor: { drag: { x: false, y: false } },
           legend: { live: false },
           scales: { x: { range: (_, min, max) => [Math.max(max - SPAN_S, Math.min(min, max - LEAST_S)), max] }, y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
-          axes: [{ ...axis, space: 72, values: (_, marks) => marks.map(clock) }, { ...axis, size: 56, values: (_, marks) => marks.map((mark) => `${mark}${unit}`) }],
+          axes: [{ ...axis, space: 72, values: (_, marks) => marks.map(clock) }, { ...axis, size: 56, values: (_, marks) => marks.map((mark) => (unit === "duration" ? duration(mark).replace(/\.0(?= )/, "") : String(mark))) }],
           series: [{}, ...lines.map((line) => ({ label: line.name, stroke: color(line.color), width: 2, points: { show: false } }))],
         },
         [times, ...lines.map((line) => line.values)],
@@ -70,7 +71,9 @@ export function Plot({ label, times, lines, unit }: { label: string; times: numb
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [names, unit]);
   useEffect(() => {
-    plot.current?.setData([times, ...lines.map((line) => line.values)]);
+    // Each plot in a frame of its own task: several of them together would be a long one.
+    const soon = window.setTimeout(() => plot.current?.setData([times, ...lines.map((line) => line.values)]));
+    return () => window.clearTimeout(soon);
   }, [times, lines]);
   return <div ref={place} role="img" aria-label={label} />;
 }

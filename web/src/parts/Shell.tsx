@@ -1,6 +1,8 @@
-import { useState, type ReactNode } from "react";
+import { useQueryClient } from "@tanstack/react-query";
+import { useEffect, useRef, useState, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
 import { useConnection } from "../live/hooks";
+import { Boundary } from "./Boundary";
 import { SignIn } from "./SignIn";
 import { applyTheme, storedTheme, type Theme } from "../theme";
 
@@ -17,6 +19,19 @@ const PAGES = [
 export function Shell({ children }: { children: ReactNode }) {
   const [here] = useLocation();
   const connection = useConnection();
+  const client = useQueryClient();
+  const wasAway = useRef(false);
+  useEffect(() => {
+    if (connection === "closed") wasAway.current = true;
+    if (connection !== "open" || !wasAway.current) return;
+    wasAway.current = false;
+    // What was asked for while the server was away is asked for again; a long list that somebody reads stays as it is.
+    void client.invalidateQueries({ predicate: (query) => query.queryKey[0] !== "jobs" });
+  }, [client, connection]);
+  useEffect(() => {
+    const page = PAGES.find(([path]) => (path === "/" ? here === "/" : here.startsWith(path)))?.[1];
+    document.title = page ? `${page} · Longhaul` : "Longhaul";
+  }, [here]);
   const [theme, setTheme] = useState<Theme>(storedTheme);
   return (
     <div className="shell">
@@ -65,7 +80,9 @@ export function Shell({ children }: { children: ReactNode }) {
             The server cannot be reached. What you see may be old; the page connects again by itself, and nothing is lost.
           </div>
         )}
-        <SignIn>{children}</SignIn>
+        <SignIn>
+          <Boundary key={here}>{children}</Boundary>
+        </SignIn>
       </main>
     </div>
   );

@@ -10,7 +10,7 @@ const TINTS: Record<string, string> = {
 export function Status({ status, reason }: { status: string; reason?: string | null }) {
   return (
     <span className={`badge ${TINTS[status] ?? "idle"}`} title={reason ?? undefined}>
-      {status}
+      {status.replaceAll("_", " ")}
       {reason && reason !== "executing" && reason !== "ready" ? ` · ${reason.replaceAll("_", " ")}` : ""}
     </span>
   );

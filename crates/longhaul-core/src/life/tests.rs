@@ -37,6 +37,8 @@ fn spec() -> JobSpec {
         child_index: 0,
         depth: 0,
         on_child_failure: OnChildFailure::default(),
+        limit_key: None,
+        trace: None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! a space, a tab (cells of a table), a line end or an empty line.
 
 use super::content::Span;
+use crate::normalise::end_line;
 
 /// Parts of the font size. A gap wider than this parts words: spaces are 0.2 and more, kerning stays below 0.1.
 const WORD_GAP: f64 = 0.16;
@@ -147,19 +148,6 @@ fn goes_on(text: &str, next: &str) -> bool {
 fn push_once(text: &mut String, separator: char, next: &str) {
     if !text.ends_with([' ', '\t', '\n']) && !next.starts_with([' ', '\t']) {
         text.push(separator);
-    }
-}
-
-/// Ends a line, joining a word that was broken at its end.
-fn end_line(text: &mut String, next: &str) {
-    text.truncate(text.trim_end_matches(' ').len());
-    let mut ending = text.chars().rev();
-    let hyphen = ending.next().filter(|c| matches!(c, '-' | '\u{2010}' | '\u{ad}'));
-    let word_before = ending.take(2).filter(|c| c.is_alphabetic()).count() == 2;
-    let word_after = next.chars().next().is_some_and(char::is_lowercase);
-    match hyphen {
-        Some(hyphen) if word_before && word_after => text.truncate(text.len() - hyphen.len_utf8()),
-        _ => text.push('\n'),
     }
 }
 

@@ -5,23 +5,27 @@
 //! text extraction knows no positions, so it neither joins the cells of a table row nor parts words that are parted only
 //! by a gap, and because its reading of a font's letter table is unbounded.
 //!
-//! Nothing here renders: a page that is a picture of text has no text, and says so by
-//! [`Page::needs_ocr`](crate::Page::needs_ocr).
+//! A page that is a picture of text has no text, and says so by [`Page::needs_ocr`](crate::Page::needs_ocr); [`draw`]
+//! shows it as a picture.
 
 mod cmap;
 mod content;
+mod draw;
 mod font;
 mod layout;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use lopdf::{DecompressError, Dictionary, Document, Error, LoadOptions, Object, ObjectId};
 
 use crate::error::{DocumentError, PageError};
+use crate::format::Format;
 use crate::limits::Limits;
 use crate::normalise::{normalise, tidy_lines};
 use crate::page::{Page, Warning};
+use crate::raster::Raster;
 
 /// Parents that are asked for what a page inherits.
 const MAX_TREE_DEPTH: usize = 64;
@@ -35,6 +39,9 @@ pub(crate) struct Pdf {
     document: Document,
     pages: Vec<ObjectId>,
     limits: Limits,
+    bytes: Arc<Vec<u8>>,
+    /// The document once more, for who wants to see it; most are never looked at.
+    drawing: OnceLock<Option<draw::Drawing>>,
 }
 
 impl fmt::Debug for Pdf {
@@ -45,11 +52,11 @@ impl fmt::Debug for Pdf {
 
 impl Pdf {
     /// Reads the structure. An encrypted document is opened with the empty password, which is what viewers do.
-    pub(crate) fn open(bytes: &[u8], limits: &Limits) -> Result<Self, DocumentError> {
+    pub(crate) fn open(bytes: Arc<Vec<u8>>, limits: &Limits) -> Result<Self, DocumentError> {
         let head = &bytes[..bytes.len().min(MARK_WITHIN)];
         let mark = head.windows(5).position(|window| window == b"%PDF-");
         let Some(start) = mark else {
-            return Err(DocumentError::Broken { detail: "it does not begin as a PDF".to_owned() });
+            return Err(DocumentError::Broken { format: Format::Pdf, detail: "it does not begin as a PDF".to_owned() });
         };
         let options = LoadOptions { max_decompressed_size: Some(limits.max_page_bytes), ..LoadOptions::default() };
         let document = match Document::load_mem_with_options(&bytes[start..], options) {
@@ -61,9 +68,9 @@ impl Pdf {
         }
         let pages = pages_of(&document);
         if pages.is_empty() && document.catalog().is_err() {
-            return Err(DocumentError::Broken { detail: "it has no catalog of pages".to_owned() });
+            return Err(DocumentError::Broken { format: Format::Pdf, detail: "it has no catalog of pages".to_owned() });
         }
-        Ok(Self { document, pages, limits: *limits })
+        Ok(Self { document, pages, limits: *limits, bytes, drawing: OnceLock::new() })
     }
 
     pub(crate) fn page_count(&self) -> usize {
@@ -88,13 +95,13 @@ impl Pdf {
         let max = self.limits.max_page_bytes;
         let stream = self.document.get_page_content_with_limit(id, max).map_err(|error| match error {
             Error::Decompress(DecompressError::MemoryLimitExceeded { .. }) => {
-                PageError::TooLarge { page: number, what: "bytes of content", max }
+                PageError::TooLarge { page: number, what: "bytes of content".into(), max }
             }
             other => broken(detail(&other)),
         })?;
         let resources = inherited(&self.document, dictionary, b"Resources").and_then(|object| object.as_dict().ok());
         let drawn = content::read(&self.document, &stream, resources, &self.limits)
-            .map_err(|excess| PageError::TooLarge { page: number, what: excess.what, max: excess.max })?;
+            .map_err(|excess| PageError::TooLarge { page: number, what: excess.what.into(), max: excess.max })?;
         let text = tidy_lines(&normalise(&layout::text(&drawn.spans)));
         let mut warnings = Vec::new();
         if drawn.damaged {
@@ -109,6 +116,18 @@ impl Pdf {
         let read = text.chars().filter(|c| !c.is_whitespace()).count();
         let needs_ocr = (read == 0 && (drawn.pictures > 0 || drawn.unmapped > 0)) || drawn.unmapped > read;
         Ok(Page { number, text, headings: Vec::new(), needs_ocr, warnings })
+    }
+
+    /// A page as a picture, by its index from 0, which the caller has checked.
+    pub(crate) fn raster(&self, index: usize, dpi: u32) -> Result<Raster, PageError> {
+        let broken = |detail: &str| PageError::Broken { page: index + 1, detail: detail.to_owned() };
+        let drawing = self.drawing.get_or_init(|| draw::Drawing::open(self.bytes.clone()));
+        let drawing = drawing.as_ref().ok_or_else(|| broken("it cannot be drawn"))?;
+        // Two parsers that disagree about what a page is must not be mixed.
+        if drawing.page_count() != self.pages.len() {
+            return Err(broken("the document is damaged, so that its pages cannot be drawn"));
+        }
+        drawing.page(index, dpi, &self.limits)
     }
 }
 
@@ -154,7 +173,7 @@ fn open_error(error: Error) -> DocumentError {
         Error::Decryption(_) | Error::UnsupportedSecurityHandler(_) => {
             DocumentError::UnsupportedEncryption { detail: detail(&error) }
         }
-        other => DocumentError::Broken { detail: detail(&other) },
+        other => DocumentError::Broken { format: Format::Pdf, detail: detail(&other) },
     }
 }
 

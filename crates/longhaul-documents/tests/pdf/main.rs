@@ -144,7 +144,7 @@ fn a_content_that_unpacks_without_end_fails_its_page_only() {
     let limits = Limits { max_page_bytes: 1 << 20, ..Limits::default() };
     let whole = extract(bytes, Format::Pdf, &limits).unwrap();
     assert_eq!(whole.pages[0].text, "small");
-    assert_eq!(whole.failures, [PageError::TooLarge { page: 2, what: "bytes of content", max: 1 << 20 }]);
+    assert_eq!(whole.failures, [PageError::TooLarge { page: 2, what: "bytes of content".into(), max: 1 << 20 }]);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn limits_of_bytes_pages_and_letters_hold() {
     assert_eq!(few, DocumentError::TooManyPages { pages: 2, max: 1 });
     assert_eq!(with(Limits { max_pdf_bytes: 10, ..limits }).unwrap_err(), DocumentError::TooLarge { max: 10 });
     let page = with(Limits { max_page_chars: 2, ..limits }).unwrap().page(1);
-    assert_eq!(page, Err(PageError::TooLarge { page: 1, what: "letters", max: 2 }));
+    assert_eq!(page, Err(PageError::TooLarge { page: 1, what: "letters".into(), max: 2 }));
 }
 
 proptest! {

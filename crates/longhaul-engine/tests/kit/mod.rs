@@ -56,6 +56,7 @@ pub(crate) fn spec(name: &str) -> KindSpec {
         max_attempts: Some(1),
         backoff: None,
         timeout_s: None,
+        limits: Vec::new(),
     }
 }
 

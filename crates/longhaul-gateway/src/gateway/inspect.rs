@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longhaul_providers::chat::{ChatRequest, Message, Role};
 use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsRequest};
-use longhaul_resilience::{BreakerMode, BreakerState, Cx, LayerMetrics, Outcome, StackMetrics};
+use longhaul_resilience::{BreakerMode, BreakerState, Cx, LayerMetrics, Outcome, StackMetrics, Tick};
 use serde::Serialize;
 
 use super::Gateway;
@@ -14,6 +14,7 @@ use crate::call::{Ask, Question, Reply};
 use crate::model::ConfiguredModel;
 use crate::models::UnknownModel;
 use crate::provider::{Channel, Link};
+use crate::rolling::{ModelWindow, covered};
 use crate::settings::{LimitSettings, Serves};
 use crate::stats::{ModelStats, TargetStats};
 use crate::target::Target;
@@ -88,6 +89,9 @@ pub struct TargetView {
     pub breaker: &'static str,
     /// Who decides: `auto`, or a hand.
     pub breaker_mode: &'static str,
+    /// How long it has been closed, or has not been: probing in between does not begin a new time. Unset while it has
+    /// been closed from the start.
+    pub breaker_for_ms: Option<u64>,
     /// Its limits.
     pub limit: LimitView,
     /// Its places.
@@ -156,6 +160,46 @@ pub struct PlacesView {
     pub in_use: u32,
     /// Waiting.
     pub waiting: usize,
+}
+
+/// What every model did in the last minutes, and how its breakers stand.
+#[derive(Debug, Clone, Default)]
+pub struct ModelsWindow {
+    /// How long the window is.
+    pub span: Duration,
+    /// By name.
+    pub models: Vec<ModelFigures>,
+}
+
+/// What one model did in the last minutes, and how its breakers stand.
+#[derive(Debug, Clone)]
+pub struct ModelFigures {
+    /// The model.
+    pub model: String,
+    /// `chat` or `embeddings`.
+    pub serves: &'static str,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// Whether it has a cache.
+    pub has_cache: bool,
+    /// What ended in the window.
+    pub window: ModelWindow,
+    /// In the order of rank.
+    pub breakers: Vec<BreakerView>,
+}
+
+/// How a breaker stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BreakerView {
+    /// The target that it protects.
+    pub target: String,
+    /// `closed`, `open` or `half_open`.
+    pub state: &'static str,
+    /// Who decides: `auto`, or a hand.
+    pub mode: &'static str,
+    /// How long it has been closed, or has not been: probing in between does not begin a new time. Unset while it has
+    /// been closed from the start.
+    pub for_ms: Option<u64>,
 }
 
 /// What a hand does to a breaker.
@@ -251,6 +295,7 @@ impl Gateway {
     /// When there is no such model.
     pub fn stack(&self, model: &str) -> Result<StackView, UnknownModel> {
         let model = self.find(model)?;
+        let now = self.shared.options.clock().now();
         let settings = &model.settings;
         Ok(StackView {
             model: model.name.to_string(),
@@ -265,7 +310,7 @@ impl Gateway {
                 key: cache.settings.key.name(),
                 in_flight: cache.handle().in_flight(),
             }),
-            targets: model.targets.iter().map(view_of).collect(),
+            targets: model.targets.iter().map(|target| view_of(target, now)).collect(),
             canned: settings.canned.is_some(),
             stats: model.meter().snapshot(),
         })
@@ -275,6 +320,22 @@ impl Gateway {
     pub fn stats(&self) -> BTreeMap<String, ModelStats> {
         let snapshot = self.snapshot();
         snapshot.models.iter().map(|(name, model)| (name.clone(), model.meter().snapshot())).collect()
+    }
+
+    /// What every model did in about the last `span`, at most five minutes. The cost does not depend on how many calls
+    /// there were.
+    pub fn window(&self, span: Duration) -> ModelsWindow {
+        let snapshot = self.snapshot();
+        let now = self.shared.options.clock().now();
+        let figures = |model: &Arc<ConfiguredModel>| ModelFigures {
+            model: model.name.to_string(),
+            serves: model.settings.serves.name(),
+            in_flight: model.targets.iter().map(|target| target.state.meter.in_flight()).sum(),
+            has_cache: model.cache().is_some(),
+            window: model.meter().window(now, span),
+            breakers: model.targets.iter().map(|target| breaker_of(target, now)).collect(),
+        };
+        ModelsWindow { span: covered(now, span), models: snapshot.models.values().map(figures).collect() }
     }
 
     /// Puts a hand on a breaker.
@@ -381,10 +442,30 @@ async fn check(gateway: &Gateway, model: &ConfiguredModel, target: &Target, ques
     }
 }
 
-fn view_of(target: &Target) -> TargetView {
+fn breaker_of(target: &Target, now: Tick) -> BreakerView {
+    let breaker = &target.state.breaker;
+    BreakerView {
+        target: target.settings.name.clone(),
+        state: match breaker.state() {
+            BreakerState::Closed => "closed",
+            BreakerState::Open => "open",
+            BreakerState::HalfOpen => "half_open",
+        },
+        mode: match breaker.mode() {
+            BreakerMode::Auto => "auto",
+            BreakerMode::ForcedOpen => "forced_open",
+            BreakerMode::ForcedClosed => "forced_closed",
+            BreakerMode::Shadow => "shadow",
+        },
+        for_ms: target.state.breaker_since(now).map(millis),
+    }
+}
+
+fn view_of(target: &Target, now: Tick) -> TargetView {
     let (settings, state) = (&target.settings, &target.state);
     let LimitSettings { rpm, tpm, concurrency } = settings.limit;
     let [whole, stream] = target.metrics();
+    let breaker = breaker_of(target, now);
     TargetView {
         name: settings.name.clone(),
         provider: settings.provider.clone(),
@@ -397,17 +478,9 @@ fn view_of(target: &Target) -> TargetView {
             initial_ms: millis(settings.retry.initial),
             max_ms: millis(settings.retry.max),
         },
-        breaker: match state.breaker.state() {
-            BreakerState::Closed => "closed",
-            BreakerState::Open => "open",
-            BreakerState::HalfOpen => "half_open",
-        },
-        breaker_mode: match state.breaker.mode() {
-            BreakerMode::Auto => "auto",
-            BreakerMode::ForcedOpen => "forced_open",
-            BreakerMode::ForcedClosed => "forced_closed",
-            BreakerMode::Shadow => "shadow",
-        },
+        breaker: breaker.state,
+        breaker_mode: breaker.mode,
+        breaker_for_ms: breaker.for_ms,
         limit: LimitView { rpm, tpm, waiting: state.limit.waiting() },
         places: PlacesView { limit: concurrency, in_use: state.places.in_use(), waiting: state.places.waiting() },
         connections: match &target.exchange.provider.link {

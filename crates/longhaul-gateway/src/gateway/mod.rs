@@ -14,18 +14,19 @@ use std::time::Duration;
 
 use longhaul_providers::chat::{ChatRequest, ChatResponse};
 use longhaul_providers::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
-use longhaul_resilience::{Clock, Cx, Decision, Label, Tick};
+use longhaul_resilience::{Clock, Cx, Decision, Dice, Label, SystemClock, Tick};
 use tokio_util::task::TaskTracker;
 
 pub use inspect::{
-    BreakerHand, CacheView, LayerView, LimitView, ModelView, PlacesView, RetryView, StackView, TargetCheck, TargetView,
-    UnknownTarget,
+    BreakerHand, BreakerView, CacheView, LayerView, LimitView, ModelFigures, ModelView, ModelsWindow, PlacesView,
+    RetryView, StackView, TargetCheck, TargetView, UnknownTarget,
 };
 use snapshot::Snapshot;
 pub use snapshot::{BadGateway, Reloaded};
 
 use crate::call::{Answered, Ask, CallOptions, Question, Reply};
 use crate::error::{Failure, GatewayError, failure_of};
+use crate::exchanges::Asked;
 use crate::model::{ConfiguredModel, Streamed};
 use crate::models::UnknownModel;
 use crate::record::{CacheUse, CallRecord, RecordedError};
@@ -49,6 +50,16 @@ pub struct GatewayOptions {
     pub observer: Option<Observer>,
     /// Runs what goes on after a call: refreshing a cached answer, reading the last bytes of a stream.
     pub tracker: TaskTracker,
+    /// Whether the observer records traces: a call within one that is recorded has then a span of its own, which providers
+    /// are told. Else they are told what the caller said.
+    pub records_traces: bool,
+}
+
+impl GatewayOptions {
+    /// The clock of what happens outside a call.
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.as_ref().map_or_else(|| Arc::new(SystemClock) as Arc<dyn Clock>, Arc::clone)
+    }
 }
 
 impl std::fmt::Debug for GatewayOptions {
@@ -66,6 +77,8 @@ pub struct Gateway {
 struct Shared {
     current: RwLock<Arc<Snapshot>>,
     options: GatewayOptions,
+    /// Draws the ids of spans.
+    dice: Dice,
 }
 
 /// A whole answer to a conversation.
@@ -93,7 +106,8 @@ impl Gateway {
     /// Everything that is wrong with the settings.
     pub fn new(settings: GatewaySettings, options: GatewayOptions) -> Result<Self, BadGateway> {
         let snapshot = Snapshot::new(settings, &options, None)?;
-        Ok(Self { shared: Arc::new(Shared { current: RwLock::new(Arc::new(snapshot)), options }) })
+        let dice = options.seed.map_or_else(Dice::unpredictable, Dice::seeded);
+        Ok(Self { shared: Arc::new(Shared { current: RwLock::new(Arc::new(snapshot)), options, dice }) })
     }
 
     /// Puts new settings in force, for calls that begin from now on. If they cannot be used, nothing changes.
@@ -157,7 +171,7 @@ impl Gateway {
         let cx = Arc::new(options.context(self.clock()));
         let began = cx.renew();
         let model = self.model_for(model, question.serves(), &cx, began)?;
-        let ask = ask(&model, question, options);
+        let ask = self.ask(&model, question, options);
         let mut guard = Cancelled { meter: model.meter(), armed: true };
         let mut keep = None;
         if let Some(cache) = model.cache() {
@@ -167,7 +181,7 @@ impl Gateway {
             } else if let Some((answered, degraded)) = cache.fresh(&ask.key, began) {
                 guard.armed = false;
                 cx.note(label, Label::CACHE, Decision::CacheHit, 0);
-                return Ok(self.replay(&model, &cx, began, &answered, degraded));
+                return Ok(self.replay(&model, &cx, began, &answered, degraded, &ask));
             } else {
                 cx.note(label, Label::CACHE, Decision::CacheMiss, 0);
             }
@@ -183,7 +197,7 @@ impl Gateway {
             Ok(Streamed::Canned { events, answered }) => {
                 let mut record = answered_record(&model, &cx, began, &answered);
                 record.streamed = true;
-                record.attempts = ask.attempts();
+                ask.tell(&mut record, &cx, began);
                 model.observe(&record);
                 Ok(ChatStream::replay(events, record))
             }
@@ -198,8 +212,10 @@ impl Gateway {
         began: Tick,
         answered: &Answered,
         degraded: bool,
+        ask: &Ask,
     ) -> ChatStream {
         let mut record = answered_record(model, cx, began, answered);
+        ask.tell(&mut record, cx, began);
         record.streamed = true;
         record.degraded |= degraded;
         model.observe(&record);
@@ -219,14 +235,14 @@ impl Gateway {
         let cx = options.context(self.clock());
         let began = cx.renew();
         let model = self.model_for(model, question.serves(), &cx, began)?;
-        let ask = ask(&model, question, options);
+        let ask = self.ask(&model, question, options);
         let mut guard = Cancelled { meter: model.meter(), armed: true };
         let result = model.whole(&cx, Arc::clone(&ask)).await;
         guard.armed = false;
         match result {
             Ok(answered) => {
                 let mut record = answered_record(&model, &cx, began, &answered);
-                record.attempts = ask.attempts();
+                ask.tell(&mut record, &cx, began);
                 model.observe(&record);
                 Ok((answered.reply, record))
             }
@@ -242,6 +258,17 @@ impl Gateway {
     /// The settings in force.
     pub fn settings(&self) -> GatewaySettings {
         self.snapshot().settings.clone()
+    }
+
+    fn ask(&self, model: &ConfiguredModel, question: Question, options: &CallOptions) -> Arc<Ask> {
+        let key = model.settings.cache.map(|cache| cache.key);
+        let ask = Ask::new(question, key, &options.tenant, model.counts_tokens());
+        if options.trace.is_none() {
+            return Arc::new(ask);
+        }
+        let is_recorded = self.shared.options.records_traces;
+        let own = || is_recorded.then(|| self.shared.dice.next_u64());
+        Arc::new(ask.traced(Asked::traced(options.trace, own)))
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -278,11 +305,6 @@ impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gateway").field("models", &self.snapshot().models.keys()).finish_non_exhaustive()
     }
-}
-
-fn ask(model: &ConfiguredModel, question: Question, options: &CallOptions) -> Arc<Ask> {
-    let key = model.settings.cache.map(|cache| cache.key);
-    Arc::new(Ask::new(question, key, &options.tenant, model.counts_tokens()))
 }
 
 fn wrong_use(snapshot: &Snapshot, model: &ConfiguredModel, wanted: Serves) -> String {
@@ -343,7 +365,7 @@ fn failed(
     let last = fail.error();
     let mut record = CallRecord::new(&model.name, began, cx.renew(), cx.report());
     record.streamed = streamed;
-    record.attempts = ask.attempts();
+    ask.tell(&mut record, cx, began);
     // What was cut off by the clock was under way: nobody knows how far it got.
     let cut = record.layers().any(|note| matches!(note.decision, "attempt_timeout.cut" | "deadline.cut"));
     record.ambiguous = cut || last.is_some_and(crate::error::CallError::is_ambiguous);

@@ -106,7 +106,7 @@ impl Snapshot {
             let Some(provider) = self.providers.get(&target.provider) else { continue };
             let key = TargetKey::of(name, target);
             let kept = before.and_then(|before| before.states.get(&key));
-            let state = kept.map_or_else(|| Arc::new(TargetState::new(target)), Arc::clone);
+            let state = kept.map_or_else(|| Arc::new(TargetState::new(target, options.clock())), Arc::clone);
             self.states.insert(key, Arc::clone(&state));
             let (provider, seed) = (Arc::clone(provider), seeds.next_u64());
             targets.push(Target::new(&own, target.clone(), settings.stream, provider, state, seed));

@@ -75,6 +75,11 @@ impl Endpoint {
         })
     }
 
+    /// The same host without the path.
+    pub(crate) fn root(self) -> Self {
+        Self { prefix: String::new(), ..self }
+    }
+
     /// Whether it is spoken to over TLS.
     pub(crate) fn is_secure(&self) -> bool {
         self.secure

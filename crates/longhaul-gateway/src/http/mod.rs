@@ -12,6 +12,7 @@
 //! How long things may take is not decided here, except for connecting: a future is dropped by whoever gives up.
 
 mod body;
+mod caller;
 mod connection;
 mod endpoint;
 mod error;
@@ -19,6 +20,7 @@ mod pool;
 mod tls;
 
 pub(crate) use body::AnswerBody;
+pub use caller::{HttpAnswer, HttpCaller, HttpFailure};
 pub use endpoint::{BadBaseUrl, Endpoint};
 pub(crate) use error::HttpError;
 pub use pool::PoolSettings;

@@ -255,7 +255,7 @@ impl Live {
         }
         record.served_by(&self.opened.by, &self.opened.notes);
         record.streamed = true;
-        record.attempts = ask.attempts();
+        ask.tell(&mut record, cx, *began);
         record.first_token = Some(self.first_token);
         record
     }

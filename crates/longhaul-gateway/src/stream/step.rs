@@ -48,6 +48,10 @@ impl Step<StreamAsk> for StreamStep {
             Err(fail) if fail.error().is_none() => AttemptEnd::Failed,
             Err(fail) => attempt_end(fail.error()),
         };
+        match &result {
+            Err(fail) if fail.error().is_none() => stream.ask.asked.cut(now),
+            _ => stream.ask.asked.end(now, result.as_ref().err().and_then(CallFail::error)),
+        }
         meter.attempt(now.since(started), ended, now);
         result
     }

@@ -96,10 +96,11 @@ impl Exchange {
         cx: &Cx<'_>,
         channel: &Channel,
         ask: &Ask,
-        http: HttpRequest,
+        mut http: HttpRequest,
         delivery: Delivery,
     ) -> Result<Incoming, CallError> {
         ask.count_attempt();
+        ask.asked.begin(cx, &self.served, &mut http);
         let sent = channel.send(cx, http, &self.served.upstream, &ask.question, delivery).await;
         sent.map_err(|error| CallError::lost(error, &self.served))
     }

@@ -163,10 +163,11 @@ impl Step<Arc<Ask>> for WholeStep {
     async fn call(&self, cx: &Cx<'_>, ask: Arc<Ask>) -> Result<Answered, CallFail> {
         let meter = &self.exchange.state.meter;
         let (_under_way, started) = (meter.begin(), cx.now());
-        let mut watch = AttemptWatch { exchange: &self.exchange, cx, started, armed: true };
+        let mut watch = AttemptWatch { exchange: &self.exchange, ask: &ask, cx, started, armed: true };
         let answered = self.exchange.whole(cx, &ask).await;
         watch.armed = false;
         let now = cx.renew();
+        ask.asked.end(now, answered.as_ref().err());
         meter.attempt(now.since(started), attempt_end(answered.as_ref().err()), now);
         answered.map_err(Fail::inner)
     }
@@ -175,6 +176,7 @@ impl Step<Arc<Ask>> for WholeStep {
 /// An attempt that is dropped because its time is over counts as a failed one; one whose caller left does not.
 struct AttemptWatch<'a> {
     exchange: &'a Exchange,
+    ask: &'a Ask,
     cx: &'a Cx<'a>,
     started: Tick,
     armed: bool,
@@ -182,8 +184,12 @@ struct AttemptWatch<'a> {
 
 impl Drop for AttemptWatch<'_> {
     fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
         let now = self.cx.renew();
-        if self.armed && self.cx.deadline().is_some_and(|deadline| now >= deadline) {
+        self.ask.asked.cut(now);
+        if self.cx.deadline().is_some_and(|deadline| now >= deadline) {
             self.exchange.state.meter.attempt(now.since(self.started), AttemptEnd::Failed, now);
         }
     }

@@ -1,7 +1,12 @@
 //! What a target remembers: its breaker, its limits, its meters. Kept over a reload of the configuration.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use longhaul_resilience::{
-    BreakerHandle, Bulkhead, BulkheadHandle, Limit, LimitHandle, LiveDuration, Retry, RetryBudget, RetryHandle,
+    BreakerHandle, BreakerState, Bulkhead, BulkheadHandle, Clock, Limit, LimitHandle, LiveDuration, Retry, RetryBudget,
+    RetryHandle, Tick,
 };
 
 use crate::settings::{LimitSettings, TargetSettings};
@@ -32,6 +37,9 @@ impl TargetKey {
 const RETRIES_PER_CALL: f64 = 0.15;
 const RETRIES_PER_SECOND: f64 = 0.2;
 
+/// The place of a time when there is none.
+const NEVER_MOVED: u64 = u64::MAX;
+
 /// The living parts of a target.
 #[derive(Debug)]
 pub(crate) struct TargetState {
@@ -41,16 +49,28 @@ pub(crate) struct TargetState {
     pub(crate) retry: RetryHandle,
     pub(crate) attempt_timeout: LiveDuration,
     pub(crate) meter: TargetMeter,
+    breaker_moved: Arc<AtomicU64>,
     budget: RetryBudget,
 }
 
 impl TargetState {
-    pub(crate) fn new(settings: &TargetSettings) -> Self {
+    /// `clock` tells when the breaker changes.
+    pub(crate) fn new(settings: &TargetSettings, clock: Arc<dyn Clock>) -> Self {
         let budget = RetryBudget::new(RETRIES_PER_CALL, RETRIES_PER_SECOND);
         let limit = Limit::tokens_only().tpm(1, |&(): &()| 0).handle();
         set_limit(&limit, &settings.limit);
+        let breaker = BreakerHandle::new(settings.breaker.layer());
+        let breaker_moved = Arc::new(AtomicU64::new(NEVER_MOVED));
+        let moved = Arc::clone(&breaker_moved);
+        breaker.on_change(move |change| {
+            // Open and half-open take turns while a provider is away: that is one time, not many.
+            if change.from == BreakerState::Closed || change.to == BreakerState::Closed {
+                moved.store(clock.now().as_nanos(), Ordering::Relaxed);
+            }
+        });
         Self {
-            breaker: BreakerHandle::new(settings.breaker.layer()),
+            breaker,
+            breaker_moved,
             limit,
             places: Bulkhead::new(places(&settings.limit)).handle(),
             retry: RetryHandle::new(retry(settings, &budget)),
@@ -58,6 +78,13 @@ impl TargetState {
             meter: TargetMeter::default(),
             budget,
         }
+    }
+
+    /// How long the breaker has been closed, or has not been: probes in between do not begin a new time. Unset while it
+    /// has never moved.
+    pub(crate) fn breaker_since(&self, now: Tick) -> Option<Duration> {
+        let moved = self.breaker_moved.load(Ordering::Relaxed);
+        (moved != NEVER_MOVED).then(|| now.since(Tick::from_nanos(moved)))
     }
 
     /// Takes new numbers and keeps everything that was learned.

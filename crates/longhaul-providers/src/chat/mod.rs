@@ -12,12 +12,12 @@ mod stream;
 pub use response::{ChatResponse, Finish, FinishReason, Usage};
 pub use stream::{Accumulator, StreamEvent};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::json::{Extra, Json};
 
 /// Whose words the extra fields of a request are in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dialect {
     /// Nobody's: there are no extra fields.
@@ -209,7 +209,7 @@ pub enum ImageDetail {
 }
 
 /// A call of a tool by the model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// What the result refers to. Made up by the decoder where a provider has none, unique within the answer.
     pub id: String,
@@ -233,7 +233,7 @@ pub struct ToolResult {
 }
 
 /// What a model thought before it answered.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReasoningContent {
     /// The thought or its summary; empty if the provider keeps it to itself.
     pub text: String,

@@ -166,7 +166,8 @@ impl<S, C> RetryStep<S, C> {
         if cx.is_committed() {
             return Verdict::Done;
         }
-        let settings = self.handle.settings();
+        let mut settings = self.handle.settings();
+        settings.max_retries = cx.capped_retries(settings.max_retries);
         let hint = hint.map(|hint| hint.wait(cx.unix_time()));
         let schedule = schedule.get_or_insert_with(|| Schedule::new(&settings));
         let next = schedule.next(&settings, hint, cx.now(), cx.deadline_tick(), self.site.env.dice.next_u64());

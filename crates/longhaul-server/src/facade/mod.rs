@@ -24,8 +24,10 @@ pub(crate) use stream::{EventStream, event_stream};
 use crate::{
     app::App,
     json::{BodyLimit, read_body},
+    observe::trace_of,
     problem::{Code, Problem},
     request_id::{Refused, RequestId},
+    spans::calls,
 };
 
 /// Whose API a route speaks.
@@ -74,7 +76,10 @@ impl FromRequest<App> for FacadeBody {
 
 /// How the gateway is to treat a call.
 pub(crate) fn call_options(caller: &Caller, id: &RequestId, headers: &HeaderMap) -> CallOptions {
-    CallOptions::for_tenant(caller.tenant.as_str()).correlation(id.as_str()).skip_cache(wants_fresh(headers))
+    CallOptions::for_tenant(caller.tenant.as_str())
+        .correlation(id.as_str())
+        .skip_cache(wants_fresh(headers))
+        .trace(trace_of(headers).map(calls::trace_of))
 }
 
 /// `Cache-Control: no-cache` or `no-store`.

@@ -42,7 +42,7 @@ pub use body_rate::BodyTooSlow;
 pub use client_addr::{BadProxy, ClientAddr, ForwardedHeader, TrustedProxies};
 pub use options::{BodyFloor, Http2Options, ListenerOptions};
 pub use stats::{ListenerCounts, ListenerStats};
-pub use tls::{TlsError, tls_from_pem_files};
+pub use tls::{TlsError, TlsIdentity};
 
 /// What a listener serves: an `axum::Router`, or any service like it. Implemented for everything that fits.
 pub trait Application:

@@ -16,7 +16,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use longhaul_core::{DocumentId, JobId, Tenant, Timestamp};
+use longhaul_core::{DocumentId, JobId, Tenant, Timestamp, TraceContext};
 use longhaul_engine::{
     JobRequest,
     store::{Document, Idempotency, StoreError, blob::Pin},
@@ -35,6 +35,7 @@ use crate::{
     app::App,
     auth::{Read, Write},
     json::{ApiPath, ApiQuery},
+    observe::trace_of,
     prefer,
     problem::{Code, FieldError, Problem},
     refusal::rejected,
@@ -142,7 +143,8 @@ async fn take_in(
         hash.update(options.as_ref().map_or("", |options| options.get()));
         prefer::kept(key, "/v1/documents", hash.finalize().into(), now)
     });
-    let accepted = submit(&app, &caller.tenant, document_id, &file, options.as_deref(), idempotency, now).await?;
+    let accepted =
+        submit(&app, &caller.tenant, document_id, &file, options.as_deref(), idempotency, trace_of(&headers)).await?;
     let (job_id, replayed) = accepted;
     let document_id = if replayed { document_of(&app, &caller.tenant, job_id).await? } else { document_id };
     let receipt = DocumentReceipt { job_id, document_id, status: StatusBody::Queued, urls: Urls::of(job_id) };
@@ -157,8 +159,9 @@ async fn submit(
     file: &File,
     options: Option<&RawValue>,
     idempotency: Option<Idempotency>,
-    now: Timestamp,
+    trace: Option<TraceContext>,
 ) -> Result<(JobId, bool), Problem> {
+    let now = app.engine().clock().now();
     let mut input: serde_json::Map<String, Value> = match options {
         None => serde_json::Map::new(),
         Some(options) => serde_json::from_str(options.get())
@@ -168,7 +171,8 @@ async fn submit(
         return Err(Problem::invalid_field("/options/document_id", "is made by the upload and cannot be given"));
     }
     input.insert("document_id".into(), json!(id));
-    let request = JobRequest::of("document.ingest", Bytes::from(Value::Object(input).to_string()));
+    let input = Bytes::from(Value::Object(input).to_string());
+    let request = JobRequest { trace, ..JobRequest::of("document.ingest", input) };
     let document = |job| {
         Some(Document {
             id,

@@ -1,7 +1,7 @@
 //! `/v1/kinds`: what can be submitted, and what workers serve.
 
 use axum::{extract::State, response::Response};
-use longhaul_core::{Backoff, Caller, KindName, KindSpec, QueueName, Scope};
+use longhaul_core::{Backoff, Caller, KindName, KindSpec, Limit, QueueName, Rate, Scope, check_limits};
 use longhaul_engine::KindInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,6 +41,37 @@ pub(crate) struct KindBody {
     backoff: Option<Backoff>,
     /// How long one attempt may take, in seconds.
     timeout_s: Option<u64>,
+    /// How many of its jobs run at once and start in a time.
+    #[schema(value_type = Vec<LimitBody>)]
+    limits: Vec<Limit>,
+}
+
+/// How many jobs of a kind run at once and start in a time, whoever runs them.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Limit)]
+pub(crate) struct LimitBody {
+    /// JSON Pointer into the input: those jobs are limited together that have the same value there. Without one, all jobs
+    /// of the kind are.
+    #[schema(max_length = 200, examples("/customer"))]
+    key: Option<String>,
+    /// How many of them run at once.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    concurrency: Option<u32>,
+    /// How many attempts of them start in a time.
+    rate: Option<RateBody>,
+}
+
+/// At most `count` starts in any `per_s` seconds.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Rate)]
+pub(crate) struct RateBody {
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    count: u32,
+    /// Up to a day.
+    #[schema(minimum = 1, maximum = 86_400)]
+    per_s: u32,
 }
 
 /// Full-jitter exponential backoff.
@@ -68,6 +99,7 @@ impl From<KindInfo> for KindBody {
             max_attempts: spec.max_attempts,
             backoff: spec.backoff,
             timeout_s: spec.timeout_s,
+            limits: spec.limits,
         }
     }
 }
@@ -118,6 +150,10 @@ pub(crate) struct RegisterKind {
     /// How long one attempt may take, in seconds.
     #[schema(minimum = 1)]
     timeout_s: Option<u64>,
+    /// At most two: one over all of the kind's jobs, and one by key.
+    #[serde(default)]
+    #[schema(max_items = 2)]
+    limits: Vec<LimitBody>,
 }
 
 /// Register a kind that workers serve
@@ -155,6 +191,15 @@ pub(crate) async fn register(
             wrong("/backoff/max_ms", "must not be longer than a year".into());
         }
     }
+    let limits: Vec<Limit> = (body.limits.into_iter())
+        .map(|LimitBody { key, concurrency, rate }| {
+            let rate = rate.map(|RateBody { count, per_s }| Rate { count, per_s });
+            Limit { key, concurrency, rate }
+        })
+        .collect();
+    for flaw in check_limits(&limits) {
+        wrong(&format!("/limits/{}{}", flaw.index, flaw.pointer), flaw.message);
+    }
     let (Some(name), true) = (name, errors.is_empty()) else {
         return Err(Problem::invalid(Code::InvalidRequest, errors));
     };
@@ -167,6 +212,7 @@ pub(crate) async fn register(
         max_attempts: body.max_attempts,
         backoff: body.backoff.map(|BackoffBody { initial_ms, max_ms }| Backoff { initial_ms, max_ms }),
         timeout_s: body.timeout_s,
+        limits,
     };
     may_serve(&app, &caller, &spec)?;
     match app.engine().register_kind(&caller.tenant, spec.clone()).await? {

@@ -2,11 +2,12 @@
 
 pub(crate) mod anthropic;
 mod documents;
-mod events;
+pub(crate) mod events;
 mod health;
 pub(crate) mod jobs;
 mod keys;
 mod kinds;
+pub(crate) mod metrics;
 pub(crate) mod openai;
 mod presets;
 mod queues;
@@ -31,6 +32,7 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(worker::attempt::checkpoint))
         .routes(routes!(worker::attempt::complete))
         .routes(routes!(worker::many::complete_many))
+        .routes(routes!(worker::children::spawn, worker::children::read))
         .layer(Extension(BodyLimit(limits.bulk_body)));
     let uploads = OpenApiRouter::new()
         .routes(routes!(documents::upload))

@@ -23,6 +23,7 @@ use crate::{
     app::App,
     auth::{Read, Write},
     json::{ApiJsonBytes, ApiPath, ApiQuery},
+    observe::trace_of,
     prefer,
     problem::{Code, Problem},
     refusal::rejected,
@@ -125,7 +126,7 @@ async fn run_process(
         true => without_cache(&body.bytes),
         false => body.bytes.clone(),
     };
-    let request = JobRequest::of("process", input);
+    let request = JobRequest { trace: trace_of(&headers), ..JobRequest::of("process", input) };
     let accepted = engine.submit(&caller.tenant, vec![request], idempotency).await;
     let accepted = accepted.map_err(|error| rejected(error, |_| String::new(), ""))?;
     let Some(job) = accepted.jobs.first().copied() else {
@@ -222,7 +223,8 @@ pub(crate) async fn create_analysis(
     let idempotency = prefer::idempotency(&headers, "/api/v1/analysis", &body.bytes, now)?;
     let input =
         serde_json::to_vec(&body.value).map_err(|_| Problem::new(Code::Internal, "The input could not be written."))?;
-    let accepted = app.engine().submit(&caller.tenant, vec![JobRequest::of("analysis", input)], idempotency).await;
+    let request = JobRequest { trace: trace_of(&headers), ..JobRequest::of("analysis", input) };
+    let accepted = app.engine().submit(&caller.tenant, vec![request], idempotency).await;
     let accepted = accepted.map_err(|error| rejected(in_camel_case(error), |_| String::new(), ""))?;
     let Some(job_id) = accepted.jobs.first().copied() else {
         return Err(Problem::new(Code::Internal, "Nothing was accepted."));

@@ -225,3 +225,25 @@ pub async fn a_sweep_says_when_the_next_thing_falls_due(w: World) {
     let swept = w.store.sweep().await.unwrap();
     assert_eq!((swept.changed, swept.next), (1, None));
 }
+
+pub async fn each_end_of_an_attempt_is_told_once_with_the_change_that_made_it(w: World) {
+    let id = w.submit(w.spec()).await;
+    let begun = w.now();
+    let first = w.claim_one().await;
+    w.advance(2);
+    w.finish(&first.held, failed(flaky(), RetryPlan::After(Span::from_secs(1)))).await.unwrap();
+    w.advance(1);
+    w.sweep().await;
+    let second = w.claim_one().await;
+    w.finish(&second.held, Outcome::Released).await.unwrap();
+    let third = w.claim_one().await;
+    w.finish(&third.held, succeeded("1")).await.unwrap();
+    let told = w.told_of(id).await;
+    assert!(told.iter().all(|change| change.kind.as_ref() == Some(&w.spec().kind) && change.trace == w.spec().trace));
+    let ended: Vec<_> = told.into_iter().filter_map(|change| change.attempt).collect();
+    let endings: Vec<_> = ended.iter().map(|attempt| (attempt.number, attempt.lease, attempt.ending)).collect();
+    assert_eq!(endings, [(1, 1, Ending::Failed), (2, 2, Ending::Released), (2, 3, Ending::Succeeded)]);
+    assert_eq!((ended[0].started_at, ended[0].ended_at), (begun, begun + Span::from_secs(2)));
+    assert_eq!(ended[0].error.as_deref(), Some(flaky().code.as_str()));
+    assert!(ended.iter().all(|attempt| attempt.worker.is_some()));
+}

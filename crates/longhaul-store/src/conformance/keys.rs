@@ -49,6 +49,7 @@ pub async fn kinds_are_kept_and_replaced(mut w: World) {
         max_attempts: Some(2),
         backoff: Some(Backoff { initial_ms: 5, max_ms: 50 }),
         timeout_s: Some(30),
+        limits: vec![longhaul_core::Limit { key: Some("/a".into()), concurrency: Some(2), rate: None }],
     };
     w.store.put_kind(&tenant(), KindSpec { max_attempts: None, ..spec.clone() }).await.unwrap();
     w.store.put_kind(&tenant(), spec.clone()).await.unwrap();

@@ -21,6 +21,7 @@ pub mod families;
 pub mod fencing;
 pub mod history;
 pub mod keys;
+pub mod limits;
 pub mod listing;
 pub mod model;
 pub mod queues;
@@ -43,7 +44,7 @@ use std::{
 use async_trait::async_trait;
 use longhaul_core::{
     Backoff, Clock as _, Event, EventKind, Job, JobError, JobId, JobSpec, KindName, Payload, QueueName, RetryPlan,
-    Span, Status, Tenant, Timestamp, testing::ManualClock,
+    Span, Status, Tenant, Timestamp, TraceContext, testing::ManualClock,
 };
 
 use crate::{
@@ -225,6 +226,9 @@ impl World {
             child_index: 0,
             depth: 0,
             on_child_failure: longhaul_core::OnChildFailure::default(),
+            limit_key: None,
+            // Every job of the conformance tests has one: a store that loses it is found by all that compare jobs.
+            trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         }
     }
 
@@ -396,6 +400,7 @@ macro_rules! conformance {
                 a_deadline_fails_a_queued_job,
                 a_deadline_fails_a_running_job,
                 an_expired_lease_requeues_and_a_third_one_fails,
+                each_end_of_an_attempt_is_told_once_with_the_change_that_made_it,
                 a_sweep_says_when_the_next_thing_falls_due,
             ]
             history: [
@@ -476,9 +481,27 @@ macro_rules! conformance {
             queues: [
                 a_paused_queue_gives_out_nothing,
                 a_pause_outlasts_a_restart,
+                a_queue_tells_since_when_its_next_job_could_run,
                 a_queue_runs_no_more_than_its_limit,
                 a_queue_at_its_limit_does_not_hold_up_others,
                 counts_agree_with_the_jobs_after_every_change,
+            ]
+            limits: [
+                no_more_of_a_kind_run_at_once_than_it_allows,
+                no_more_of_a_kind_start_in_a_time_than_it_allows,
+                a_key_at_its_limit_holds_up_no_other_key,
+                whatever_ends_a_lease_makes_room_for_the_next_of_its_key,
+                a_key_opens_by_itself_when_its_time_has_come,
+                limits_over_all_and_by_key_hold_together,
+                ten_thousand_jobs_of_one_key_hide_nobody,
+                a_restart_forgets_nothing_that_has_started,
+                what_runs_counts_after_a_restart,
+                a_limit_that_changes_counts_from_then_on,
+                limits_of_tenants_are_apart,
+                a_paused_queue_holds_no_key_up_elsewhere,
+                a_job_that_is_held_back_says_by_what,
+                a_job_that_is_held_back_is_queued_like_any_other,
+                no_limit_is_exceeded_in_a_random_life_and_everything_ends,
             ]
             tenants: [
                 a_tenant_sees_nothing_of_another,

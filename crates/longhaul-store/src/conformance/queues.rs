@@ -75,6 +75,27 @@ pub async fn a_queue_at_its_limit_does_not_hold_up_others(w: World) {
     assert_eq!((of_a, leased.len()), (1, 4));
 }
 
+pub async fn a_queue_tells_since_when_its_next_job_could_run(mut w: World) {
+    let (a, b) = (queue("a"), queue("b"));
+    w.store.pause_queue(a.clone(), true).await.unwrap();
+    let (first, soon) = (w.now(), w.now() + Span::from_secs(20));
+    w.submit(JobSpec { queue: a.clone(), ..w.spec() }).await;
+    let scheduled = JobSpec { queue: b.clone(), run_at: Some(soon), ..w.spec() };
+    w.submit(scheduled).await;
+    w.advance(7);
+    w.submit(JobSpec { queue: a.clone(), ..w.spec() }).await;
+    assert_eq!(state(&w, &a).await.first_ready_at, Some(first), "held back, and told all the same");
+    assert_eq!(state(&w, &b).await.first_ready_at, None, "it is not due");
+    w.reopen().await;
+    assert_eq!(state(&w, &a).await.first_ready_at, Some(first), "after a restart too");
+    w.advance(20);
+    w.sweep().await;
+    assert_eq!(state(&w, &b).await.first_ready_at, Some(soon), "late by what it waits beyond its time");
+    w.store.pause_queue(a.clone(), false).await.unwrap();
+    w.take(claim(9)).await;
+    assert_eq!((state(&w, &a).await.first_ready_at, state(&w, &b).await.first_ready_at), (None, None));
+}
+
 /// How many of each queue are queued and running, by listing all jobs.
 async fn listed(w: &World) -> BTreeMap<QueueName, (u64, u64)> {
     let mut counts: BTreeMap<QueueName, (u64, u64)> = BTreeMap::new();

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use longhaul_core::{
-    ApiKey, Attempt, DocumentId, Event, Job, JobId, KindName, KindSpec, Payload, QueueName, Span, State, Status,
-    StepName, Tenant, Timestamp,
+    ApiKey, Attempt, DocumentId, Event, Job, JobId, KindName, KindSpec, Limit, Pace, Payload, QueueName, Span, State,
+    Status, StepName, Tenant, Timestamp,
 };
 
 use super::{NumberMap, Touched, lanes::LaneKey};
@@ -19,6 +19,8 @@ use crate::{
 /// Where a job's row counts. The order is that of the stored numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Phase {
+    /// Held back by a limit by key.
+    Blocked = -1,
     /// May be claimed.
     Ready = 0,
     /// Queued for later.
@@ -50,7 +52,7 @@ impl Phase {
     /// What a client is told.
     pub(crate) fn status(self) -> Status {
         match self {
-            Phase::Ready | Phase::Deferred => Status::Queued,
+            Phase::Blocked | Phase::Ready | Phase::Deferred => Status::Queued,
             Phase::Running | Phase::Waiting => Status::Running,
             Phase::Succeeded => Status::Succeeded,
             Phase::Failed => Status::Failed,
@@ -92,6 +94,8 @@ pub(crate) struct Start {
     pub(crate) lanes: Vec<(QueueName, KindName, Tenant)>,
     pub(crate) counts: Vec<QueueCount>,
     pub(crate) paused: Vec<QueueName>,
+    /// Limits of kinds that tenants have registered.
+    pub(crate) limits: Vec<(Tenant, KindName, Vec<Limit>)>,
     /// Jobs whose children were to be cancelled and live.
     pub(crate) abandoned: Vec<(JobId, Tenant)>,
 }
@@ -128,6 +132,17 @@ pub(crate) enum AnswerWrite {
     Keep(Payload),
     /// The oldest has become a step.
     TakeOldest,
+}
+
+/// What has started of late under a rate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PaceWrite {
+    /// As [`longhaul_core::Pace`] stores it.
+    pub(crate) starts: Vec<u8>,
+    /// From then on nothing of it counts.
+    pub(crate) over_at: Timestamp,
+    /// When blocked jobs may become ready by it.
+    pub(crate) wakes_at: Option<Timestamp>,
 }
 
 /// A job whose data goes.
@@ -187,6 +202,9 @@ pub(crate) struct WriteSet {
     pub(crate) kinds: Vec<(Tenant, KindSpec)>,
     pub(crate) keys: Vec<ApiKey>,
     pub(crate) documents: Vec<DocumentWrite>,
+    /// Gates whose time to be looked at has come.
+    pub(crate) awake: Vec<i64>,
+    pub(crate) paces: Vec<(i64, PaceWrite)>,
     pub(crate) forget: Option<Forget>,
 }
 
@@ -207,6 +225,8 @@ impl WriteSet {
             && self.kinds.is_empty()
             && self.keys.is_empty()
             && self.documents.is_empty()
+            && self.awake.is_empty()
+            && self.paces.is_empty()
             && self.forget.is_none()
     }
 
@@ -227,6 +247,8 @@ impl WriteSet {
         self.kinds.clear();
         self.keys.clear();
         self.documents.clear();
+        self.awake.clear();
+        self.paces.clear();
         self.forget = None;
     }
 }
@@ -261,6 +283,23 @@ pub(crate) trait Backing: Send + 'static {
     fn expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ExpiryBlock>, StoreError>;
     fn key(&mut self, tenant: &Tenant, id: longhaul_core::KeyId) -> Result<Option<ApiKey>, StoreError>;
     fn document(&mut self, tenant: &Tenant, id: DocumentId) -> Result<Option<Document>, StoreError>;
+
+    /// What has started under a gate.
+    fn pace(&mut self, gate: i64) -> Result<Option<Pace>, StoreError>;
+    /// Gates that are to be looked at by now, and when the next one is.
+    fn waking(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<i64>, Option<Timestamp>), StoreError>;
+    /// The first gates after this one that have blocked jobs, in order.
+    fn blocked_keys(&mut self, after: i64, limit: usize) -> Result<Vec<i64>, StoreError>;
+    /// The queues in which a gate has blocked jobs.
+    fn blocked_queues(&mut self, key: i64) -> Result<Vec<QueueName>, StoreError>;
+    /// The first jobs that a gate blocks in a queue, in order, those after `after`.
+    fn blocked(
+        &mut self,
+        key: i64,
+        queue: &QueueName,
+        after: Option<Head>,
+        limit: usize,
+    ) -> Result<Vec<Head>, StoreError>;
 
     /// Writes a batch: all of it durably, or nothing.
     fn write(&mut self, touched: &NumberMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError>;

@@ -2,7 +2,8 @@
 //!
 //! Queues take turns; within a queue its tenants do, by their weights ([`super::turns`]); within a tenant's part of a queue
 //! the order is that of [`longhaul_core::JobSpec::rank`], whatever the kind. A paused queue and a queue at its limit give
-//! out nothing; their jobs stand in lanes of their own and so never hide those of another queue behind them.
+//! out nothing; their jobs stand in lanes of their own and so never hide those of another queue behind them. The same goes
+//! for a limit over all jobs of a kind; those by key have [`super::gates`].
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -10,13 +11,20 @@ use std::{
     sync::Arc,
 };
 
-use longhaul_core::{QueueName, Refused, Step, Tenant};
+use longhaul_core::{QueueName, Refused, Step, Tenant, Timestamp};
 
 use super::{
     Backing, Head, Ledger, Phase, Touched,
     lanes::{LaneKey, READ_AT_ONCE},
 };
 use crate::{Claim, Held, JobView, Leased, StoreError};
+
+/// How many lanes that nobody has claimed from since the start one look at all queues reads: each takes up to a
+/// millisecond of the writer's.
+const UNREAD_LOOKED_AT: usize = 8;
+
+/// In how many queues the first job is read at one look: each is one row.
+const QUEUES_LOOKED_INTO: usize = 256;
 
 /// The next job of a tenant in a queue. In the order in which they go: whose turn is first, then whose job.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +57,7 @@ impl<B: Backing> Ledger<B> {
         let open: Vec<LaneKey> = (self.lanes.iter())
             .filter(|(key, _)| {
                 claim.kinds.contains(&key.kind)
+                    && self.gates.has_place(key, self.now)
                     && claim.tenant.as_ref().is_none_or(|tenant| *tenant == key.tenant)
                     && claim.queues.as_ref().is_none_or(|queues| queues.contains(&key.queue))
             })
@@ -64,7 +73,11 @@ impl<B: Backing> Ledger<B> {
     }
 
     fn take_from(&mut self, claim: &Claim, lane: &LaneKey, taken: &mut Vec<Leased>) -> Result<(), StoreError> {
-        while taken.len() < claim.limit && self.queues.get(&lane.queue).is_some_and(super::QueueTally::gives_out) {
+        while taken.len() < claim.limit
+            && self.queues.get(&lane.queue).is_some_and(super::QueueTally::gives_out)
+            && self.gates.has_place(lane, self.now)
+            && !self.gates.is_worn_out()
+        {
             match self.next_head(lane, taken.is_empty())? {
                 Some(head) => drop(self.lease_one(claim, lane, head, taken)?),
                 None => break,
@@ -89,6 +102,7 @@ impl<B: Backing> Ledger<B> {
             .filter_map(|(queue, turns)| Some(Reverse((self.turns.next_of(queue), turns.peek()?.0.head, *queue))))
             .collect();
         while taken.len() < claim.limit
+            && !self.gates.is_worn_out()
             && let Some(Reverse((_, _, queue))) = order.pop()
         {
             let Some(turns) = queues.get_mut(queue) else { continue };
@@ -96,7 +110,8 @@ impl<B: Backing> Ledger<B> {
                 continue;
             }
             let Some(Reverse(turn)) = turns.pop() else { continue };
-            if self.lease_one(claim, turn.lane, turn.head, taken)? {
+            // Another tenant's job of the kind may have taken the last place.
+            if self.gates.has_place(turn.lane, self.now) && self.lease_one(claim, turn.lane, turn.head, taken)? {
                 let weight = self.weights.get(turn.tenant).copied().unwrap_or(1);
                 if let Some(tally) = self.queues.get_mut(queue) {
                     tally.turns.take(turn.tenant, weight);
@@ -125,7 +140,8 @@ impl<B: Backing> Ledger<B> {
         }
         let mut best: Option<(Head, &LaneKey)> = None;
         for lane in lanes {
-            if let Some(head) = self.next_head(lane, is_first)?
+            if self.gates.has_place(lane, self.now)
+                && let Some(head) = self.next_head(lane, is_first)?
                 && best.is_none_or(|(other, _)| head < other)
             {
                 best = Some((head, lane));
@@ -211,8 +227,45 @@ impl<B: Backing> Ledger<B> {
         }
     }
 
+    /// When the job that goes next in each queue could have run, whether or not its queue gives out anything now.
+    pub(super) fn first_in_line(&mut self) -> HashMap<QueueName, Timestamp> {
+        let unread = self.lanes.iter().filter(|(_, lane)| lane.is_to_be_read()).map(|(key, _)| key.clone());
+        for key in unread.take(UNREAD_LOOKED_AT).collect::<Vec<_>>() {
+            if let Err(error) = self.first_of(&key) {
+                tracing::warn!(%error, "a lane cannot be read");
+                break;
+            }
+        }
+        let mut first: HashMap<&QueueName, Head> = HashMap::new();
+        for (key, head) in self.lanes.iter().filter_map(|(key, lane)| Some((key, lane.first()?))) {
+            first.entry(&key.queue).and_modify(|known| *known = head.min(*known)).or_insert(head);
+        }
+        let mut first: Vec<(Head, QueueName)> = first.into_iter().map(|(queue, head)| (head, queue.clone())).collect();
+        // Those that have stood longest, should there be more queues than are looked into.
+        first.sort_unstable();
+        first.truncate(QUEUES_LOOKED_INTO);
+        first.into_iter().filter_map(|(head, queue)| Some((queue, self.ready_at(head.no)?))).collect()
+    }
+
+    fn ready_at(&mut self, no: i64) -> Option<Timestamp> {
+        if let Some(entry) = self.touched.get(&no) {
+            return Some(entry.job.spec.ready_at());
+        }
+        match self.backing.load_no(no) {
+            Ok(stored) => stored.map(|stored| stored.job.spec.ready_at()),
+            Err(error) => {
+                tracing::warn!(%error, no, "a ready job cannot be read");
+                None
+            }
+        }
+    }
+
     fn lease(&mut self, claim: &Claim, head: Head) -> Result<Option<Leased>, StoreError> {
         self.touch_ready(head.no)?;
+        if self.is_held_back(head.no)? {
+            self.block(head.no, true);
+            return Ok(None);
+        }
         // Read before anything is changed: what cannot be read is not leased.
         let needs_input = self.touched.get(&head.no).is_some_and(|entry| entry.input.is_none());
         let read = if needs_input { Some(self.backing.input(head.no)?) } else { None };
@@ -242,6 +295,7 @@ impl<B: Backing> Ledger<B> {
         let input = entry.input.get_or_insert_with(|| read.unwrap_or_else(|| longhaul_core::Payload::inline("null")));
         let (Some(token), input) = (entry.job.last_token, input.clone()) else { return Ok(None) };
         let spec = &entry.job.spec;
+        self.gates.started(spec, self.now);
         let held = Held { tenant: spec.tenant.clone(), job: spec.id, token };
         Ok(Some(Leased { view: Arc::new(JobView { job: entry.job.clone(), input, output: None }), held }))
     }

@@ -98,13 +98,21 @@ impl<B: Backing> Ledger<B> {
                 QueuedFor::Schedule | QueuedFor::Turn | QueuedFor::Resume => Blocker::Scheduled { until },
             }));
         }
-        let queue = spec.queue.clone();
+        let is_blocked = entry.phase == Some(super::Phase::Blocked);
+        let (spec, kind, queue) = (&spec.clone(), spec.kind.clone(), spec.queue.clone());
+        let mut full = self.gates.full_overall(spec, self.now).map(|full| (None, full));
+        if full.is_none() && is_blocked {
+            let by_key = self.gates.full_by_key(&mut self.backing, spec, self.now)?;
+            full = by_key.map(|(key, full)| (Some(key), full));
+        }
         let unknown = super::QueueTally::default();
         let tally = self.queues.get(&queue).unwrap_or(&unknown);
         Ok(Some(if tally.paused {
             Blocker::QueuePaused { queue }
         } else if let Some(limit) = tally.concurrency.filter(|limit| tally.running >= u64::from(*limit)) {
             Blocker::QueueFull { queue, running: tally.running, limit }
+        } else if let Some((key, full)) = full {
+            Blocker::KindFull { kind, key, full }
         } else if !self.is_claimed(spec) {
             Blocker::NobodyClaims { kind: spec.kind.clone() }
         } else {

@@ -13,12 +13,14 @@
 //!
 //! - [`Backing`] says what a ledger needs of the disk (or of memory).
 //! - [`writer`] is the thread, its mailbox, and waiting claims; [`grant`] what is on its way to those.
+//! - [`gates`] hold back what limits of kinds leave no room for.
 //! - [`lanes`] is the window; [`kept`] what will be claimed next; [`recent`] the ended jobs that somebody will ask for.
 
 mod backing;
 mod claims;
 mod explain;
 mod family;
+mod gates;
 mod grant;
 mod hash;
 mod kept;
@@ -42,15 +44,16 @@ use longhaul_core::{
 };
 
 pub(crate) use backing::{
-    AnswerWrite, Backing, DocumentWrite, Erasure, ExpiryBlock, Forget, Head, KeptKey, Phase, QueueCount, Reads, Start,
-    Stored, WriteSet, terminal_number,
+    AnswerWrite, Backing, DocumentWrite, Erasure, ExpiryBlock, Forget, Head, KeptKey, PaceWrite, Phase, QueueCount,
+    Reads, Start, Stored, WriteSet, terminal_number,
 };
 pub(crate) use store::{LedgerStore, Retention};
 pub(crate) use stream::partial_of;
 pub(crate) use turns::Turns;
 
-use crate::{Change, EndFigures, JobView, Observer, StoreError};
+use crate::{BatchFigures, Change, EndFigures, EndedAttempt, JobView, Observer, StoreError};
 use explain::Seen;
+use gates::Gates;
 pub(crate) use hash::NumberMap;
 use kept::Kept;
 pub(crate) use lanes::LaneKey;
@@ -106,6 +109,8 @@ pub(crate) struct Touched {
     /// Where the ledger counts it at present; none before it is counted at all. What is stored as deferred counts so
     /// until a sweep has made it ready, whatever the time.
     pub(crate) phase: Option<Phase>,
+    /// The attempt that the batch has ended.
+    pub(crate) ended_attempt: Option<EndedAttempt>,
 }
 
 /// The state behind the writer thread.
@@ -132,10 +137,14 @@ pub(crate) struct Ledger<B: Backing> {
     next_deadline: Timestamp,
     /// When tombstones and idempotency keys are looked through next.
     next_forget: Timestamp,
+    /// When all gates are looked at next.
+    next_review: Timestamp,
     /// Jobs whose live children are still to be cancelled. Not stored: it follows from what is.
     abandoned: BTreeMap<JobId, Tenant>,
     /// Who has claimed lately, and what.
     seen: Seen,
+    /// Limits of kinds.
+    gates: Gates,
     weights: HashMap<Tenant, u32>,
     /// Which queue's turn it is.
     turns: Turns<QueueName>,
@@ -170,8 +179,10 @@ impl<B: Backing> Ledger<B> {
             next_due: Timestamp::EPOCH,
             next_deadline: Timestamp::EPOCH,
             next_forget: Timestamp::EPOCH,
+            next_review: Timestamp::EPOCH,
             abandoned: BTreeMap::new(),
             seen: Seen::default(),
+            gates: Gates::default(),
             weights: HashMap::new(),
             turns: Turns::default(),
             deltas_for,
@@ -189,7 +200,7 @@ impl<B: Backing> Ledger<B> {
         self.kept.clear();
         let start = self.backing.start();
         self.backing.done();
-        let Start { next_no, running, lanes, counts, paused, abandoned } = start?;
+        let Start { next_no, running, lanes, counts, paused, limits, abandoned } = start?;
         self.abandoned = abandoned.into_iter().collect();
         self.next_no = next_no;
         self.lanes = Lanes::of(lanes);
@@ -214,6 +225,8 @@ impl<B: Backing> Ledger<B> {
             self.running_ids.insert(stored.job.spec.id, stored.no);
             self.running.insert(stored.no, Touched::stored(stored));
         }
+        self.reset_gates(limits)?;
+        self.backing.done();
         // Whatever is due is found by the first sweep.
         self.next_due = Timestamp::EPOCH;
         self.next_deadline = Timestamp::EPOCH;
@@ -333,6 +346,7 @@ impl<B: Backing> Ledger<B> {
             return Ok(applied);
         }
         entry.changed = true;
+        entry.ended_attempt = EndedAttempt::by(&applied, &entry.job).or(entry.ended_attempt.take());
         let first = entry.job.last_seq + 1 - applied.events.len() as u64;
         for (kind, seq) in applied.events.drain(..).zip(first..) {
             self.writes.events.push((no, Event { seq, time: now, attempt: entry.job.attempt, kind }));
@@ -356,11 +370,12 @@ impl<B: Backing> Ledger<B> {
     /// Moves a touched job to where its state says that it counts.
     fn place(&mut self, no: i64) {
         let Some(entry) = self.touched.get_mut(&no) else { return };
-        let to = Phase::of(&entry.job, self.now);
+        let to = entry.stands(&mut self.gates, &mut self.backing, self.now);
         let from = entry.phase.replace(to);
         if from == Some(to) {
             return;
         }
+        self.gates.moves(&entry.job.spec, from, to);
         let spec = &entry.job.spec;
         let head = entry.head();
         // The names are cloned only where a lane or a queue is new.
@@ -379,7 +394,7 @@ impl<B: Backing> Ledger<B> {
         {
             self.next_due = self.next_due.min(due_at);
         }
-        if matches!(to, Phase::Ready | Phase::Deferred | Phase::Waiting)
+        if matches!(to, Phase::Blocked | Phase::Ready | Phase::Deferred | Phase::Waiting)
             && let Some(deadline) = spec.deadline_at
         {
             self.next_deadline = self.next_deadline.min(deadline);
@@ -390,13 +405,22 @@ impl<B: Backing> Ledger<B> {
 
     pub(crate) fn begin(&mut self) {
         self.now = self.time.clock.now();
+        self.gates.begin(self.now);
     }
 
     /// Commits the batch; afterwards everything that was answered `Ok` is durable.
     pub(crate) fn commit(&mut self, observer: &dyn Observer) -> Result<Vec<Change>, StoreError> {
+        self.writes.paces = self.gates.paces(self.now);
         let has_rows = self.touched.values().any(|entry| entry.changed || entry.fresh);
         if has_rows || !self.writes.is_empty() {
-            if let Err(error) = self.backing.write(&self.touched, &self.writes) {
+            let begun = self.time.clock.now();
+            let written = self.backing.write(&self.touched, &self.writes);
+            observer.wrote(BatchFigures {
+                jobs: self.touched.len(),
+                took: self.time.clock.now().since(begun),
+                is_committed: written.is_ok(),
+            });
+            if let Err(error) = written {
                 tracing::error!(%error, "a batch could not be written");
                 return Err(match self.reload() {
                     Ok(()) => error,
@@ -409,6 +433,7 @@ impl<B: Backing> Ledger<B> {
                 self.recent.remove(&erasure.tombstone.job);
             }
             self.writes.clear();
+            self.gates.tidy();
             self.newest = self.newest.max(self.newest_in_batch);
             Ok(self.settle(&erased, &mut told))
         } else {
@@ -446,11 +471,14 @@ impl<B: Backing> Ledger<B> {
                 tenant: entry.job.spec.tenant.clone(),
                 job: entry.job.spec.id,
                 queue: entry.job.spec.queue.clone(),
+                kind: Some(entry.job.spec.kind.clone()),
                 status: entry.job.status(),
                 version: entry.job.version,
                 fresh,
                 at: self.now,
                 ended: EndFigures::of(&entry.job).filter(|figures| figures.finished_at >= self.now),
+                attempt: entry.ended_attempt.take(),
+                trace: entry.job.spec.trace,
                 view: None,
                 cancelling: entry.job.lease().is_some() && entry.job.cancel_requested_at.is_some(),
                 events: told.remove(&no).map(Into::into),
@@ -500,6 +528,7 @@ impl Touched {
             changed: false,
             output_is_new: false,
             phase: Some(phase),
+            ended_attempt: None,
         }
     }
 }
@@ -507,13 +536,13 @@ impl Touched {
 impl QueueTally {
     fn moves(&mut self, from: Option<Phase>, to: Phase) {
         match from {
-            Some(Phase::Ready | Phase::Deferred) => self.queued = self.queued.saturating_sub(1),
+            Some(Phase::Blocked | Phase::Ready | Phase::Deferred) => self.queued = self.queued.saturating_sub(1),
             Some(Phase::Running) => self.running = self.running.saturating_sub(1),
             Some(Phase::Waiting) => self.waiting = self.waiting.saturating_sub(1),
             Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) | None => {}
         }
         match to {
-            Phase::Ready | Phase::Deferred => self.queued += 1,
+            Phase::Blocked | Phase::Ready | Phase::Deferred => self.queued += 1,
             Phase::Running => self.running += 1,
             Phase::Waiting => self.waiting += 1,
             Phase::Succeeded | Phase::Failed | Phase::Cancelled => {}

@@ -1,8 +1,8 @@
 //! What callers ask for, as operations on the ledger. Each runs within a batch and is answered after its commit.
 
 use longhaul_core::{
-    ApiKey, DocumentId, EventKind, Job, JobId, KeyId, KindSpec, OutputData, Payload, QueueName, Refused, Stage, Status,
-    Step, StepName, Tenant,
+    ApiKey, DocumentId, EventKind, Job, JobId, KeyId, KindSpec, Limits, OutputData, Payload, QueueName, Refused, Stage,
+    Status, Step, StepName, Tenant,
 };
 
 use super::{Backing, DocumentWrite, Erasure, Ledger, QueueTally, Touched, family};
@@ -85,6 +85,7 @@ impl<B: Backing> Ledger<B> {
             changed: true,
             output_is_new: false,
             phase: None,
+            ended_attempt: None,
         };
         self.touched.insert(no, entry);
         self.place(no);
@@ -206,11 +207,13 @@ impl<B: Backing> Ledger<B> {
 
     // ── queues, kinds, keys, documents ──
 
-    pub(crate) fn queue_states(&self) -> Vec<QueueState> {
+    pub(crate) fn queue_states(&mut self) -> Vec<QueueState> {
+        let first = self.first_in_line();
         let mut states: Vec<QueueState> = (self.queues.iter())
             .map(|(name, tally)| {
                 let QueueTally { queued, running, waiting, paused, concurrency, .. } = *tally;
-                QueueState { name: name.clone(), paused, concurrency, queued, running, waiting }
+                let first_ready_at = first.get(name).copied();
+                QueueState { name: name.clone(), paused, concurrency, queued, running, waiting, first_ready_at }
             })
             .collect();
         states.sort_by(|a, b| a.name.cmp(&b.name));
@@ -226,8 +229,10 @@ impl<B: Backing> Ledger<B> {
         self.writes.pauses.push((queue, paused));
     }
 
-    pub(crate) fn put_kind(&mut self, tenant: &Tenant, kind: KindSpec) {
+    pub(crate) fn put_kind(&mut self, tenant: &Tenant, kind: KindSpec) -> Result<(), StoreError> {
+        self.limit(Some(tenant.clone()), kind.name.clone(), Limits::of(&kind.limits))?;
         self.writes.kinds.push((tenant.clone(), kind));
+        Ok(())
     }
 
     pub(crate) fn put_key(&mut self, key: ApiKey) {

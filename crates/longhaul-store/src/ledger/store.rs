@@ -7,8 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use longhaul_core::{
-    ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindSpec, OutputData, Payload, QueueName, Span, Stage,
-    Status, StepName, Tenant,
+    ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindName, KindSpec, Limit, OutputData, Payload,
+    QueueName, Span, Stage, Status, StepName, Tenant,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -329,11 +329,11 @@ impl<B: Backing> JobStore for LedgerStore<B> {
 
     async fn put_kind(&self, tenant: &Tenant, kind: KindSpec) -> Result<(), StoreError> {
         let tenant = tenant.clone();
-        self.run(move |ledger| {
-            ledger.put_kind(&tenant, kind);
-            Ok(())
-        })
-        .await
+        self.run(move |ledger| ledger.put_kind(&tenant, kind)).await
+    }
+
+    async fn limit_kind(&self, kind: KindName, limits: Vec<Limit>) -> Result<(), StoreError> {
+        self.run(move |ledger| ledger.limit_kind(kind, &limits)).await
     }
 
     async fn kinds(&self) -> Result<Vec<(Tenant, KindSpec)>, StoreError> {

@@ -12,6 +12,9 @@ const AT_ONCE: usize = 1_000;
 /// How often tombstones and idempotency keys are looked through when no job is removed: an idle server stays idle.
 const FORGET_EVERY: Span = Span::from_secs(60);
 
+/// How often all gates of limits are looked at, whether or not something has happened to them.
+const REVIEW_EVERY: Span = Span::from_secs(60);
+
 /// How much longer a child is kept whose parent lives, before that is looked at again.
 const KEPT_FOR_PARENT: Span = Span::from_secs(600);
 
@@ -55,6 +58,13 @@ impl<B: Backing> Ledger<B> {
         }
         if self.has_abandoned() {
             next = Some(now);
+        }
+        if self.next_review <= now {
+            self.next_review = now + REVIEW_EVERY;
+            self.review_gates();
+        }
+        if let Some(at) = self.gates.next(now) {
+            next = Some(next.map_or(at, |next| next.min(at)));
         }
         for at in [self.next_due, self.next_deadline] {
             if at < Timestamp::from_micros(i64::MAX) {

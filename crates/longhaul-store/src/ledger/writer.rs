@@ -141,6 +141,10 @@ impl<B: Backing> Writer<B> {
                 Message::Close(done) => closing.push(done),
             }
         }
+        if let Err(error) = self.ledger.open_gates() {
+            // Whatever was not looked at is looked at by the next.
+            tracing::error!(%error, "blocked jobs could not be looked at");
+        }
         let granted = if closing.is_empty() { self.serve_claims() } else { Vec::new() };
         if let Err(error) = self.ledger.cancel_abandoned() {
             // What is left to cancel follows from the rows: it is found again.
@@ -201,6 +205,7 @@ impl<B: Backing> Writer<B> {
                 }
             }
         }
+        self.more_to_lease |= !self.waiting.is_empty() && self.ledger.has_gates_to_open();
         granted
     }
 
@@ -231,6 +236,10 @@ impl<B: Backing> Writer<B> {
 }
 
 impl<B: Backing> Ledger<B> {
+    fn has_gates_to_open(&self) -> bool {
+        self.gates.has_to_open()
+    }
+
     pub(crate) fn backing_mut(&mut self) -> &mut B {
         &mut self.backing
     }

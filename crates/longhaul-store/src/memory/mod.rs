@@ -8,8 +8,8 @@ use std::{
 };
 
 use longhaul_core::{
-    ApiKey, Attempt, BlobRef, DocumentId, Event, EventKind, Job, JobId, KeyId, KindName, KindSpec, Payload, QueueName,
-    StepName, Tenant, Timestamp,
+    ApiKey, Attempt, BlobRef, DocumentId, Event, EventKind, Job, JobId, KeyId, KindName, KindSpec, Pace, Payload,
+    QueueName, StepName, Tenant, Timestamp,
 };
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     blob::{BlobStore, MemoryBlobs},
     ledger::{
         AnswerWrite, Backing, DocumentWrite, ExpiryBlock, Forget, Head, KeptKey, LaneKey, LedgerStore, NumberMap,
-        Phase, QueueCount, Reads, Retention, Start, Stored, Touched, WriteSet, partial_of,
+        PaceWrite, Phase, QueueCount, Reads, Retention, Start, Stored, Touched, WriteSet, partial_of,
     },
 };
 
@@ -57,6 +57,7 @@ pub(crate) struct Rows {
     keys: BTreeMap<KeyId, ApiKey>,
     documents: HashMap<(Tenant, DocumentId), Document>,
     parts: HashMap<(Tenant, DocumentId, &'static str), Payload>,
+    paces: BTreeMap<i64, PaceWrite>,
     /// How often each blob is referred to.
     blob_uses: HashMap<[u8; 32], i64>,
 }
@@ -135,6 +136,10 @@ impl Rows {
         self.jobs.iter().filter(move |(_, row)| row.phase == phase)
     }
 
+    fn blocked_by(&self, key: i64) -> impl Iterator<Item = (&i64, &Row)> {
+        self.in_phase(Phase::Blocked).filter(move |(_, row)| row.job.spec.limit_key.is_some_and(|of| of.0 == key))
+    }
+
     /// The ready jobs of a lane, in no order.
     fn lane(&self, lane: &LaneKey) -> impl Iterator<Item = Head> {
         let in_lane = self.in_phase(Phase::Ready).filter(|(_, row)| LaneKey::of(&row.job.spec) == *lane);
@@ -191,6 +196,10 @@ impl Backing for MemoryBacking {
             abandoned: (rows.jobs.values())
                 .filter(|row| row.job.abandons_children())
                 .map(|row| (row.job.spec.id, row.job.spec.tenant.clone()))
+                .collect(),
+            limits: (rows.kinds.iter())
+                .filter(|(_, kind)| !kind.limits.is_empty())
+                .map(|((tenant, name), kind)| (tenant.clone(), name.clone(), kind.limits.clone()))
                 .collect(),
             paused: rows.paused.iter().filter(|(_, paused)| **paused).map(|(queue, _)| queue.clone()).collect(),
         })
@@ -254,7 +263,7 @@ impl Backing for MemoryBacking {
 
     fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError> {
         Ok(read(&self.rows).soonest(now, limit, |row| {
-            row.job.spec.deadline_at.filter(|_| matches!(row.phase, Phase::Ready | Phase::Deferred | Phase::Waiting))
+            row.job.spec.deadline_at.filter(|_| row.phase < Phase::Succeeded && row.phase != Phase::Running)
         }))
     }
 
@@ -279,6 +288,49 @@ impl Backing for MemoryBacking {
 
     fn document(&mut self, tenant: &Tenant, id: DocumentId) -> Result<Option<Document>, StoreError> {
         Ok(read(&self.rows).documents.get(&(tenant.clone(), id)).cloned())
+    }
+
+    fn pace(&mut self, gate: i64) -> Result<Option<Pace>, StoreError> {
+        Ok(read(&self.rows).paces.get(&gate).and_then(|pace| Pace::from_bytes(&pace.starts)))
+    }
+
+    fn waking(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<i64>, Option<Timestamp>), StoreError> {
+        let rows = read(&self.rows);
+        let waking = rows.paces.iter().filter_map(|(gate, pace)| Some((pace.wakes_at?, *gate)));
+        let mut waking: Vec<(Timestamp, i64)> = waking.collect();
+        waking.sort_unstable();
+        let due = waking.iter().take_while(|(at, _)| *at <= now).count().min(limit);
+        Ok((waking[..due].iter().map(|(_, gate)| *gate).collect(), waking.get(due).map(|(at, _)| *at)))
+    }
+
+    fn blocked_keys(&mut self, after: i64, limit: usize) -> Result<Vec<i64>, StoreError> {
+        let rows = read(&self.rows);
+        let keys = rows.in_phase(Phase::Blocked).filter_map(|(_, row)| Some(row.job.spec.limit_key?.0));
+        let keys: std::collections::BTreeSet<i64> = keys.filter(|key| *key > after).collect();
+        Ok(keys.into_iter().take(limit).collect())
+    }
+
+    fn blocked_queues(&mut self, key: i64) -> Result<Vec<QueueName>, StoreError> {
+        let rows = read(&self.rows);
+        let queues = rows.blocked_by(key).map(|(_, row)| row.job.spec.queue.clone());
+        let queues: std::collections::BTreeSet<QueueName> = queues.collect();
+        Ok(queues.into_iter().collect())
+    }
+
+    fn blocked(
+        &mut self,
+        key: i64,
+        queue: &QueueName,
+        after: Option<Head>,
+        limit: usize,
+    ) -> Result<Vec<Head>, StoreError> {
+        let rows = read(&self.rows);
+        let of_queue = rows.blocked_by(key).filter(|(_, row)| row.job.spec.queue == *queue);
+        let heads = of_queue.map(|(no, row)| Head { rank: row.job.spec.rank(), no: *no });
+        let mut heads: Vec<Head> = heads.filter(|head| after.is_none_or(|after| *head > after)).collect();
+        heads.sort_unstable();
+        heads.truncate(limit);
+        Ok(heads)
     }
 
     fn write(&mut self, touched: &NumberMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError> {
@@ -403,6 +455,10 @@ fn write_settings(rows: &mut Rows, writes: &WriteSet) {
     for (tenant, kind) in &writes.kinds {
         rows.kinds.insert((tenant.clone(), kind.name.clone()), kind.clone());
     }
+    for gate in &writes.awake {
+        rows.paces.entry(*gate).and_modify(|pace| pace.wakes_at = None);
+    }
+    rows.paces.extend(writes.paces.iter().cloned());
     for key in &writes.keys {
         rows.keys.insert(key.id, key.clone());
     }
@@ -434,7 +490,8 @@ fn write_documents(rows: &mut Rows, writes: &WriteSet, released: &mut Vec<BlobRe
 }
 
 fn write_forgotten(rows: &mut Rows, forget: &Forget) {
-    let Rows { jobs, ids, idempotency, tombstones, .. } = rows;
+    let Rows { jobs, ids, idempotency, tombstones, paces, .. } = rows;
+    paces.retain(|_, pace| pace.over_at >= forget.now || pace.wakes_at.is_some());
     tombstones.retain(|_, (_, gone_at)| *gone_at >= forget.tombstones_before);
     idempotency.retain(|(tenant, ..), kept| {
         if kept.keep_until >= forget.now {

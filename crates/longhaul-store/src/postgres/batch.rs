@@ -10,16 +10,17 @@ use std::{
 };
 
 use longhaul_core::{
-    ApiKey, Applied, Attempt, DocumentId, Event, IdSource, Job, JobId, KeyId, KindSpec, Payload, QueueName, Span,
-    State, Status, Step, StepName, Tenant, Timestamp,
+    ApiKey, Applied, Attempt, DocumentId, Event, IdSource, Job, JobId, KeyId, KindName, KindSpec, Payload, QueueName,
+    Span, State, Status, Step, StepName, Tenant, Timestamp,
 };
 
 use super::{
     explain::Elsewhere,
+    gates::{Gates, Rules},
     rows::{self, Stored},
 };
 use crate::{
-    Change, Claim, EndFigures, Idempotency, Observer, StoreError, Tombstone,
+    Change, Claim, EndFigures, EndedAttempt, Idempotency, Observer, StoreError, Tombstone,
     ledger::{DocumentWrite, Erasure, Forget, KeptKey, LaneKey, NumberMap, Phase},
 };
 
@@ -46,10 +47,16 @@ pub(super) struct Needs {
     pub(super) expired: Option<usize>,
     /// How every queue stands.
     pub(super) tallies: bool,
+    /// The job that goes next in every queue.
+    pub(super) first_in_line: bool,
     /// Who claims, at any server.
     pub(super) claimants: bool,
     /// Claims of all servers wait for it.
     pub(super) pauses: bool,
+    /// Jobs that come in under a limit by key: of which kind, with which key, into which queue.
+    pub(super) limited: HashSet<(KindName, i64, QueueName)>,
+    /// Where the look at all keys with blocked jobs goes on.
+    pub(super) review_after: i64,
 }
 
 /// What was found of it.
@@ -58,6 +65,8 @@ pub(super) struct Found {
     pub(super) tombstones: HashMap<(Tenant, JobId), Tombstone>,
     /// Jobs as they are stored, not locked.
     pub(super) looked_at: HashMap<(Tenant, JobId), Job>,
+    /// Those of them that a limit by key holds back.
+    pub(super) blocked: HashSet<JobId>,
     /// The oldest first.
     pub(super) answers: HashMap<i64, Vec<Payload>>,
     pub(super) ids: HashSet<(Tenant, JobId)>,
@@ -74,6 +83,8 @@ pub(super) struct Found {
     pub(super) living: HashSet<i64>,
     pub(super) tallies: BTreeMap<QueueName, Tally>,
     pub(super) paused: BTreeMap<QueueName, bool>,
+    /// When the job that goes next could have run.
+    pub(super) first_ready_at: HashMap<QueueName, Timestamp>,
     /// Who has claimed at other servers lately.
     pub(super) elsewhere: Vec<Elsewhere>,
     /// Workers that hold a lease.
@@ -89,6 +100,8 @@ pub(super) struct Due {
     pub(super) dead: Vec<i64>,
     /// Those whose children are still to be cancelled.
     pub(super) abandoned: Vec<i64>,
+    /// Where the look at all keys with blocked jobs goes on next time.
+    pub(super) review_after: i64,
     /// When something else falls due next; now, when there is more.
     pub(super) next: Option<Timestamp>,
 }
@@ -115,8 +128,12 @@ pub(super) struct Entry {
     pub(super) fresh: bool,
     pub(super) changed: bool,
     pub(super) output_is_new: bool,
+    /// Where it is counted as it is stored; none: it is not.
+    pub(super) was: Option<Phase>,
     /// Where it is counted; none before it is counted at all.
     pub(super) phase: Option<Phase>,
+    /// The attempt that the batch has ended.
+    pub(super) ended_attempt: Option<EndedAttempt>,
 }
 
 /// What becomes of the answers that a job keeps.
@@ -175,6 +192,7 @@ pub(super) struct Batch {
     /// Jobs whose live children are to be cancelled.
     pub(super) abandoned: BTreeSet<i64>,
     pub(super) found: Found,
+    pub(super) gates: Gates,
     pub(super) entries: NumberMap<i64, Entry>,
     numbers_of: NumberMap<JobId, i64>,
     pub(super) writes: Writes,
@@ -186,6 +204,7 @@ impl Batch {
         node: i64,
         ids: Arc<dyn IdSource>,
         limits: Arc<BTreeMap<QueueName, Option<u32>>>,
+        rules: Rules,
         deltas_for: Span,
     ) -> Self {
         Self {
@@ -196,6 +215,7 @@ impl Batch {
             deltas_for,
             abandoned: BTreeSet::new(),
             found: Found::default(),
+            gates: Gates::under(rules),
             entries: NumberMap::default(),
             numbers_of: NumberMap::default(),
             writes: Writes::default(),
@@ -217,7 +237,9 @@ impl Batch {
             fresh: false,
             changed: false,
             output_is_new: false,
+            was: Some(phase),
             phase: Some(phase),
+            ended_attempt: None,
         });
         no
     }
@@ -240,7 +262,9 @@ impl Batch {
             fresh: true,
             changed: true,
             output_is_new: false,
+            was: None,
             phase: None,
+            ended_attempt: None,
         };
         self.entries.insert(no, entry);
         self.place(no);
@@ -280,6 +304,7 @@ impl Batch {
             return Ok(applied);
         }
         entry.changed = true;
+        entry.ended_attempt = EndedAttempt::by(&applied, &entry.job).or(entry.ended_attempt.take());
         if entry.job.lease().is_none_or(|lease| !lease.in_process) {
             entry.node = None;
         }
@@ -314,17 +339,36 @@ impl Batch {
     /// Counts a job where its state says that it counts.
     pub(super) fn place(&mut self, no: i64) {
         let Some(entry) = self.entries.get_mut(&no) else { return };
-        let to = Phase::of(&entry.job, self.now);
+        let mut to = Phase::of(&entry.job, self.now);
+        if to == Phase::Ready && entry.job.spec.limit_key.is_some() && entry.phase != Some(Phase::Ready) {
+            let stays = entry.phase == Some(Phase::Blocked);
+            if stays || !self.gates.admits(&entry.job.spec, self.now) {
+                to = Phase::Blocked;
+            }
+        }
         let from = entry.phase.replace(to);
         if from == Some(to) {
             return;
         }
         entry.changed = true;
+        self.gates.moves(&entry.job.spec, from, to);
         let tally = self.writes.counts.entry(entry.job.spec.queue.clone()).or_default();
         if let Some(from) = from {
             tally.add(from, -1);
         }
         tally.add(to, 1);
+    }
+
+    /// Moves a ready job among the blocked ones, or the other way.
+    pub(super) fn block(&mut self, no: i64, is_blocked: bool) -> Result<(), StoreError> {
+        let (from, to) = if is_blocked { (Phase::Ready, Phase::Blocked) } else { (Phase::Blocked, Phase::Ready) };
+        let entry = self.entries.get_mut(&no).ok_or_else(not_here)?;
+        if entry.phase == Some(from) {
+            entry.phase = Some(to);
+            entry.changed = true;
+            self.gates.moves(&entry.job.spec, Some(from), to);
+        }
+        Ok(())
     }
 
     /// How a queue stands, counted with what this batch has changed so far.
@@ -371,6 +415,8 @@ impl Batch {
             && writes.abandoned_done.is_empty()
             && writes.abandoned_left.is_empty()
             && writes.claimants.is_empty()
+            && self.gates.paces.is_empty()
+            && self.gates.awake.is_empty()
     }
 
     /// What to tell of it once it is committed, and whether somebody may find something to claim who did not before.
@@ -382,6 +428,12 @@ impl Batch {
         let is_limited = |queue: &QueueName| self.limits.get(queue).copied().flatten().is_some();
         let is_ready = changed.iter().any(|entry| entry.phase == Some(Phase::Ready))
             || self.writes.pauses.iter().any(|(_, paused)| !paused)
+            // Nobody who waits for a place of the kind knows of it otherwise.
+            || changed.iter().any(|entry| {
+                entry.was == Some(Phase::Running)
+                    && entry.phase != Some(Phase::Running)
+                    && self.gates.rules.limits(&entry.job.spec.kind)
+            })
             || self.writes.counts.iter().any(|(queue, tally)| tally.running < 0 && is_limited(queue));
         let wanted = changed.iter().filter(|entry| observer.wants(entry.job.spec.id));
         let mut told: NumberMap<i64, Vec<Event>> = wanted.map(|entry| (entry.no, Vec::new())).collect();
@@ -394,11 +446,14 @@ impl Batch {
             tenant: entry.job.spec.tenant.clone(),
             job: entry.job.spec.id,
             queue: entry.job.spec.queue.clone(),
+            kind: Some(entry.job.spec.kind.clone()),
             status: entry.job.status(),
             version: entry.job.version,
             fresh: entry.fresh,
             at: self.now,
             ended: EndFigures::of(&entry.job).filter(|figures| figures.finished_at >= self.now),
+            attempt: entry.ended_attempt.clone(),
+            trace: entry.job.spec.trace,
             view: None,
             cancelling: entry.job.lease().is_some() && entry.job.cancel_requested_at.is_some(),
             events: told.remove(&entry.no).map(Into::into),
@@ -414,7 +469,7 @@ fn not_here() -> StoreError {
 impl Tally {
     fn add(&mut self, phase: Phase, jobs: i64) {
         match phase {
-            Phase::Ready | Phase::Deferred => self.queued += jobs,
+            Phase::Blocked | Phase::Ready | Phase::Deferred => self.queued += jobs,
             Phase::Running => self.running += jobs,
             Phase::Waiting => self.waiting += jobs,
             Phase::Succeeded | Phase::Failed | Phase::Cancelled => {}

@@ -7,6 +7,9 @@
 //! Queues take turns; within a queue its tenants do, by their weights; within a tenant's part of a queue the order is that of
 //! [`longhaul_core::JobSpec::rank`], whatever the kind. Each server takes turns by itself: when each is fair, so are all.
 //!
+//! Limits of kinds are counted under locks in the same way ([`gates`]); what a limit by key holds back is taken out of its
+//! lane.
+//!
 //! A queue with a limit is counted under a lock of its own, which is held until the commit: no two servers fill the same
 //! place.
 
@@ -15,20 +18,25 @@ use std::{
     sync::Arc,
 };
 
-use longhaul_core::{QueueName, Refused, Step, Tenant};
+use longhaul_core::{KindName, QueueName, Refused, Step, Tenant};
 
 use super::{
     batch::Batch,
+    gates,
+    names::Keys,
     rows::{self, Cells},
     session::{Fault, Session},
 };
 use crate::{
     Claim, Held, JobView, Leased, StoreError,
-    ledger::{LaneKey, Turns},
+    ledger::{LaneKey, NumberMap, Turns},
 };
 
 /// How many jobs are leased in one batch, about: bounds the time that everybody in it waits.
 const LEASED_MOST: usize = 1_024;
+
+/// How many jobs one batch takes out of the way that a limit holds back.
+const BLOCKED_AT_ONCE: usize = 512;
 
 /// How many jobs of each lane are read at first. Most claims ask for less.
 const SHOWN_FIRST: i64 = 256;
@@ -76,6 +84,40 @@ impl Lane {
 #[derive(Default)]
 struct Window {
     lanes: HashMap<LaneKey, Lane>,
+    /// The keys of jobs of kinds that are limited by key.
+    keys: NumberMap<i64, i64>,
+    /// What is chosen and not yet leased, by what limits it.
+    chosen: HashMap<i64, i64>,
+    /// Ready jobs that a limit by key holds back: they are in others' way.
+    held_back: BTreeSet<Head>,
+}
+
+impl Window {
+    /// Whether the limit over all jobs of the lane's kind leaves room.
+    fn has_place(&self, batch: &Batch, lane: &LaneKey) -> bool {
+        let room = batch.gates.room_overall(&lane.kind, &lane.tenant, batch.now);
+        room.is_none_or(|(id, room)| room > self.chosen_of(id))
+    }
+
+    /// Whether the limit by its key leaves room for a job.
+    fn may_start(&self, batch: &Batch, lane: &LaneKey, head: Head) -> bool {
+        let Some(key) = self.keys.get(&head.1) else { return true };
+        let room = batch.gates.room_by_key(&lane.kind, &lane.tenant, *key, batch.now);
+        room.is_none_or(|room| room > self.chosen_of(*key))
+    }
+
+    fn chosen_of(&self, gate: i64) -> i64 {
+        self.chosen.get(&gate).copied().unwrap_or_default()
+    }
+
+    fn choose(&mut self, batch: &Batch, lane: &LaneKey, head: Head) {
+        if let Some((id, _)) = batch.gates.room_overall(&lane.kind, &lane.tenant, batch.now) {
+            *self.chosen.entry(id).or_default() += 1;
+        }
+        if let Some(key) = self.keys.get(&head.1) {
+            *self.chosen.entry(*key).or_default() += 1;
+        }
+    }
 }
 
 /// Whose turn it is, as this server has handed jobs out.
@@ -112,7 +154,7 @@ pub(super) async fn serve(
     batch: &mut Batch,
     claims: &[&Claim],
     shares: &mut Arc<Shares>,
-    limit_key: impl Fn(&QueueName) -> i64,
+    names: &Keys,
 ) -> Result<(Vec<Served>, bool), Fault> {
     if claims.is_empty() {
         return Ok((Vec::new(), false));
@@ -121,7 +163,8 @@ pub(super) async fn serve(
     if window.lanes.is_empty() {
         return Ok((Vec::new(), false));
     }
-    count_limited(session, batch, &window, limit_key).await?;
+    count_limited(session, batch, &window, |queue| names.limit(queue)).await?;
+    count_gates(session, batch, &window, names).await?;
     let mut served: Vec<Served> = Vec::new();
     let mut more = false;
     for _ in 0..ROUNDS_MOST {
@@ -131,6 +174,8 @@ pub(super) async fn serve(
             break;
         }
         lock(session, batch, &chosen).await?;
+        // From here on they count where they are.
+        window.chosen.clear();
         let mut is_short = false;
         for Chosen { index, head } in chosen {
             match lease(batch, claims[index], head.1)? {
@@ -145,7 +190,25 @@ pub(super) async fn serve(
             break;
         }
     }
+    more |= block(session, batch, window.held_back).await?;
     Ok((served, more))
+}
+
+/// Takes ready jobs out of the way that a limit by key holds back; says whether there are more than one batch moves.
+async fn block(session: &Session, batch: &mut Batch, held_back: BTreeSet<Head>) -> Result<bool, Fault> {
+    let more = held_back.len() > BLOCKED_AT_ONCE;
+    let held_back: Vec<Chosen> =
+        held_back.into_iter().take(BLOCKED_AT_ONCE).map(|head| Chosen { index: 0, head }).collect();
+    if !held_back.is_empty() {
+        lock(session, batch, &held_back).await?;
+        for Chosen { head, .. } in held_back {
+            // What somebody holds is met again.
+            if batch.entries.contains_key(&head.1) {
+                batch.block(head.1, true)?;
+            }
+        }
+    }
+    Ok(more)
 }
 
 /// Reads the first jobs of every lane that these claims may choose from.
@@ -153,6 +216,7 @@ async fn look(session: &Session, batch: &mut Batch, claims: &[&Claim]) -> Result
     let mut kinds: Vec<&str> = claims.iter().flat_map(|claim| claim.kinds.iter().map(|kind| kind.as_str())).collect();
     kinds.sort_unstable();
     kinds.dedup();
+    gates::read_rules(session, batch, &kinds).await?;
     let pauses = session.rows(include_str!("queries/pauses.sql"), &[]).await?;
     for row in &pauses {
         let mut cells = Cells::of(row);
@@ -168,6 +232,11 @@ async fn look(session: &Session, batch: &mut Batch, claims: &[&Claim]) -> Result
         let mut cells = Cells::of(row);
         let key = LaneKey { queue: cells.name()?, kind: cells.name()?, tenant: cells.name()? };
         let head: Head = (cells.next()?, cells.next()?);
+        if let Some(limit_key) = cells.next::<Option<i64>>()?
+            && batch.gates.rules.has_key(&key.kind, &key.tenant)
+        {
+            window.keys.insert(head.1, limit_key);
+        }
         let count = counts.entry(key.clone()).or_default();
         *count += 1;
         let lane = window.lanes.entry(key).or_default();
@@ -181,13 +250,24 @@ async fn look(session: &Session, batch: &mut Batch, claims: &[&Claim]) -> Result
     }
     for (key, score, no) in batch.ready() {
         if !batch.is_paused(&key.queue) {
+            let limit_key = batch.entries.get(&no).and_then(|entry| entry.job.spec.limit_key);
+            if let Some(limit_key) = limit_key.filter(|_| batch.gates.rules.has_key(&key.kind, &key.tenant)) {
+                window.keys.insert(no, limit_key.0);
+            }
             window.lanes.entry(key).or_default().in_batch.insert((score, no));
         }
     }
     Ok(window)
 }
 
-async fn read_on(session: &Session, batch: &Batch, key: &LaneKey, lane: &mut Lane) -> Result<(), Fault> {
+async fn read_on(
+    session: &Session,
+    batch: &mut Batch,
+    key: &LaneKey,
+    lane: &mut Lane,
+    keys: &mut NumberMap<i64, i64>,
+) -> Result<(), Fault> {
+    let mut unknown = BTreeSet::new();
     while let (true, Some((score, no))) = (lane.stored.is_empty(), lane.read_to) {
         let (queue, kind, tenant) = (key.queue.as_str(), key.kind.as_str(), key.tenant.as_str());
         let sql = include_str!("queries/lane_after.sql");
@@ -200,11 +280,18 @@ async fn read_on(session: &Session, batch: &Batch, key: &LaneKey, lane: &mut Lan
             last = Some(head);
             if !batch.entries.contains_key(&head.1) {
                 lane.stored.insert(head);
+                if let Some(limit_key) = cells.next::<Option<i64>>()?
+                    && batch.gates.rules.has_key(&key.kind, &key.tenant)
+                {
+                    keys.insert(head.1, limit_key);
+                    unknown.insert(limit_key);
+                }
             }
         }
         lane.read_to = last.filter(|_| is_full);
     }
-    Ok(())
+    unknown.retain(|key| !batch.gates.knows(*key));
+    gates::read_keys(session, batch, &unknown, &BTreeSet::new()).await
 }
 
 /// Waits for its turn to count each queue that has a limit and something to hand out, and counts it.
@@ -240,6 +327,22 @@ async fn count_limited(
     Ok(())
 }
 
+/// Waits for its turn to count each limited kind that has something to hand out, and counts it.
+async fn count_gates(session: &Session, batch: &mut Batch, window: &Window, names: &Keys) -> Result<(), Fault> {
+    let limited = window.lanes.keys().filter(|lane| batch.gates.rules.limits(&lane.kind));
+    let kinds: BTreeSet<(KindName, Tenant)> = limited.map(|lane| (lane.kind.clone(), lane.tenant.clone())).collect();
+    if kinds.is_empty() {
+        return Ok(());
+    }
+    let locks: BTreeSet<i64> = kinds.iter().map(|(kind, _)| names.kind(kind)).collect();
+    for lock in locks {
+        session.rows("SELECT pg_advisory_xact_lock($1)", &[&lock]).await?;
+    }
+    gates::read_kinds(session, batch, &kinds).await?;
+    let keys: BTreeSet<i64> = window.keys.values().copied().collect();
+    gates::read_keys(session, batch, &keys, &BTreeSet::new()).await
+}
+
 struct Chosen {
     index: usize,
     head: Head,
@@ -248,7 +351,7 @@ struct Chosen {
 /// Chooses for each claim what it still lacks, and takes it out of the window.
 async fn choose(
     session: &Session,
-    batch: &Batch,
+    batch: &mut Batch,
     window: &mut Window,
     claims: &[&Claim],
     shares: &mut Arc<Shares>,
@@ -271,6 +374,7 @@ async fn choose(
             if had_rivals {
                 Arc::make_mut(shares).take(&key);
             }
+            window.choose(batch, &key, head);
             if let Some(lane) = window.lanes.get_mut(&key) {
                 lane.remove(&head);
             }
@@ -291,39 +395,73 @@ struct Best {
 }
 
 /// The first of a queue: whose turn it is, when that begins, and which job.
-type First<'a> = (u64, Head, &'a LaneKey);
+type First = (u64, Head, LaneKey);
 
 async fn best(
     session: &Session,
-    batch: &Batch,
+    batch: &mut Batch,
     window: &mut Window,
     claim: &Claim,
     shares: &Shares,
     chosen_of: &HashMap<QueueName, i64>,
 ) -> Result<Option<Best>, Fault> {
-    let mut firsts: HashMap<&QueueName, First<'_>> = HashMap::new();
+    let mut firsts: HashMap<QueueName, First> = HashMap::new();
     let mut fitting = 0;
-    for (key, lane) in &mut window.lanes {
+    let mut lanes = std::mem::take(&mut window.lanes);
+    let mut result = Ok(());
+    for (key, lane) in &mut lanes {
         let fits = claim.kinds.contains(&key.kind)
             && claim.tenant.as_ref().is_none_or(|tenant| *tenant == key.tenant)
             && claim.queues.as_ref().is_none_or(|queues| queues.contains(&key.queue));
-        if !fits || !gives_out(batch, &key.queue, chosen_of) {
+        if !fits || !gives_out(batch, &key.queue, chosen_of) || !window.has_place(batch, key) {
             continue;
         }
-        if lane.is_to_be_read() {
-            read_on(session, batch, key, lane).await?;
-        }
-        let Some(head) = lane.first() else { continue };
+        let head = match first_that_may_start(session, batch, window, key, lane).await {
+            Ok(Some(head)) => head,
+            Ok(None) => continue,
+            Err(fault) => {
+                result = Err(fault);
+                break;
+            }
+        };
         fitting += 1;
-        let first = (shares.next_of(key), head, key);
-        let known = firsts.entry(&key.queue).or_insert(first);
-        if (first.0, first.1) < (known.0, known.1) {
-            *known = first;
+        let first = (shares.next_of(key), head, key.clone());
+        match firsts.get_mut(&key.queue) {
+            Some(known) if (known.0, known.1) <= (first.0, first.1) => {}
+            Some(known) => *known = first,
+            None => drop(firsts.insert(key.queue.clone(), first)),
         }
     }
-    let turn = |(queue, (_, head, _)): &(&QueueName, First<'_>)| (shares.queues.next_of(queue), *head);
+    window.lanes = lanes;
+    result?;
+    let turn = |(queue, (_, head, _)): &(QueueName, First)| (shares.queues.next_of(queue), *head);
     let best = firsts.into_iter().min_by_key(turn);
-    Ok(best.map(|(_, (_, head, key))| Best { key: key.clone(), head, had_rivals: fitting > 1 }))
+    Ok(best.map(|(_, (_, head, key))| Best { key, head, had_rivals: fitting > 1 }))
+}
+
+/// The first job of a lane that no limit by key holds back. Those that one does are taken out of the lane.
+async fn first_that_may_start(
+    session: &Session,
+    batch: &mut Batch,
+    window: &mut Window,
+    key: &LaneKey,
+    lane: &mut Lane,
+) -> Result<Option<Head>, Fault> {
+    loop {
+        if lane.is_to_be_read() {
+            if window.held_back.len() >= BLOCKED_AT_ONCE {
+                // There is enough to clear away; the next batch looks further.
+                return Ok(None);
+            }
+            read_on(session, batch, key, lane, &mut window.keys).await?;
+        }
+        let Some(head) = lane.first() else { return Ok(None) };
+        if window.may_start(batch, key, head) {
+            return Ok(Some(head));
+        }
+        lane.remove(&head);
+        window.held_back.insert(head);
+    }
 }
 
 /// Whether a queue's limit leaves room. What is paused is not in the window.
@@ -390,6 +528,9 @@ fn lease(batch: &mut Batch, claim: &Claim, no: i64) -> Result<Option<Leased>, St
     let node = claim.in_process.then_some(batch.node);
     let entry = batch.entry_mut(no)?;
     entry.node = node;
+    let spec = entry.job.spec.clone();
+    batch.gates.started(&spec, batch.now);
+    let entry = batch.entry_mut(no)?;
     let Some(token) = entry.job.last_token else { return Ok(None) };
     let held = Held { tenant: entry.job.spec.tenant.clone(), job: entry.job.spec.id, token };
     let view = JobView { job: entry.job.clone(), input, output: None };

@@ -138,7 +138,24 @@ fn change(line: &str) -> Option<Change> {
     let job = JobId::from_bytes(id);
     // The server that made the change has counted it.
     let (fresh, at, ended) = (false, Timestamp::EPOCH, None);
-    Some(Change { tenant, job, queue, status, version, fresh, at, ended, view: None, cancelling, events: None })
+    let (kind, attempt, trace) = (None, None, None);
+    let (view, events) = (None, None);
+    Some(Change {
+        tenant,
+        job,
+        queue,
+        kind,
+        status,
+        version,
+        fresh,
+        at,
+        ended,
+        attempt,
+        trace,
+        view,
+        cancelling,
+        events,
+    })
 }
 
 /// Hears the other servers.
@@ -223,6 +240,7 @@ mod tests {
                 tenant,
                 job,
                 queue: QueueName::default_queue(),
+                kind: None,
                 status,
                 version: number as u64,
                 view: None,
@@ -230,6 +248,8 @@ mod tests {
                 fresh: false,
                 at: Timestamp::EPOCH,
                 ended: None,
+                attempt: None,
+                trace: None,
                 events: None,
             };
             pending.changes.insert(job, change);

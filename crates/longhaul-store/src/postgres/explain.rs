@@ -8,7 +8,7 @@ use std::{
 use longhaul_core::{JobId, JobSpec, KindName, QueueName, QueuedFor, Span, State, Tenant, Timestamp, Wait};
 
 use super::batch::Batch;
-use crate::{Blocker, Claim, StoreError};
+use crate::{Blocker, Claim, StoreError, ledger::Phase};
 
 /// How many different claims are remembered: workers of a kind mostly ask for the same.
 const SEEN_MOST: usize = 256;
@@ -130,10 +130,15 @@ impl Batch {
         let is_claimed = || {
             seen.takes(spec, self.now, &self.found.busy) || self.found.elsewhere.iter().any(|claim| claim.takes(spec))
         };
+        let entry = self.find(tenant, id).ok().and_then(|no| self.entry(no).ok());
+        let is_blocked = entry.map_or(self.found.blocked.contains(&id), |entry| entry.phase == Some(Phase::Blocked));
+        let full = self.gates.full(spec, is_blocked, self.now);
         Ok(Some(if self.is_paused(&queue) {
             Blocker::QueuePaused { queue }
         } else if let Some(limit) = limit {
             Blocker::QueueFull { queue, running, limit }
+        } else if let Some((key, full)) = full {
+            Blocker::KindFull { kind: spec.kind.clone(), key, full }
         } else if !is_claimed() {
             Blocker::NobodyClaims { kind: spec.kind.clone() }
         } else {

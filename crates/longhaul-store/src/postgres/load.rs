@@ -1,14 +1,16 @@
 //! Reading what a batch needs, and locking what it will change: few statements, whatever the number of operations.
 
-use longhaul_core::{Clock, Span, Timestamp};
+use std::{collections::BTreeSet, sync::Arc};
+
+use longhaul_core::{Clock, JobSpec, QueueName, Span, Timestamp};
 use tokio_postgres::{Error, Row, Statement};
 use uuid::Uuid;
 
 use super::{
     batch::{Batch, Due, Found, Needs, Tally},
     explain::{self, Elsewhere},
-    family,
-    rows::{self, Cells},
+    family, gates,
+    rows::{self, Cells, Stored},
     session::{Fault, Parameter, Parameters, Session, pipelined},
 };
 use crate::{
@@ -25,7 +27,7 @@ pub(super) enum TimeSource {
     /// The database: the same for all servers.
     Database,
     /// A clock that was handed in.
-    Clock(std::sync::Arc<dyn Clock>),
+    Clock(Arc<dyn Clock>),
 }
 
 impl TimeSource {
@@ -63,6 +65,15 @@ pub(super) async fn fill(session: &Session, time: &TimeSource, needs: &Needs, ba
     look_at(session, needs, batch).await?;
     if needs.due {
         due(session, batch).await?;
+        batch.found.due.review_after = gates::due(session, batch, needs.review_after).await?;
+    }
+    if !needs.limited.is_empty() {
+        let kinds: BTreeSet<&str> = needs.limited.iter().map(|(kind, ..)| kind.as_str()).collect();
+        gates::read_rules(session, batch, &Vec::from_iter(kinds)).await?;
+        let places = needs.limited.iter().filter(|(kind, ..)| batch.gates.rules.limits(kind));
+        let places: BTreeSet<(i64, QueueName)> = places.map(|(_, key, queue)| (*key, queue.clone())).collect();
+        let keys = places.iter().map(|(key, _)| *key).collect();
+        gates::read_keys(session, batch, &keys, &places).await?;
     }
     if let Some(limit) = needs.expired {
         let most = rows::signed(limit as u64).saturating_add(1);
@@ -109,9 +120,19 @@ async fn look_at(session: &Session, needs: &Needs, batch: &mut Batch) -> Result<
     if !needs.looked_at.is_empty() {
         let (tenants, ids) = columns(needs.looked_at.iter());
         for row in session.rows(include_str!("queries/look_at_jobs.sql"), &[&tenants, &ids]).await? {
-            let job = rows::stored(&mut Cells::of(&row))?.job;
+            let Stored { phase, job, .. } = rows::stored(&mut Cells::of(&row))?;
+            if phase == Phase::Blocked {
+                batch.found.blocked.insert(job.spec.id);
+            }
             batch.found.looked_at.insert((job.spec.tenant.clone(), job.spec.id), job);
         }
+        let specs: Vec<Arc<JobSpec>> = batch.found.looked_at.values().map(|job| job.spec.clone()).collect();
+        let kinds: BTreeSet<&str> = specs.iter().map(|spec| spec.kind.as_str()).collect();
+        gates::read_rules(session, batch, &Vec::from_iter(kinds)).await?;
+        let kinds = specs.iter().map(|spec| (spec.kind.clone(), spec.tenant.clone())).collect();
+        gates::read_kinds(session, batch, &kinds).await?;
+        let keys = specs.iter().filter_map(|spec| Some(spec.limit_key?.0)).collect();
+        gates::read_keys(session, batch, &keys, &BTreeSet::new()).await?;
     }
     if !needs.answers.is_empty() {
         let (tenants, ids) = columns(needs.answers.iter());
@@ -168,7 +189,7 @@ async fn other_needs(session: &Session, needs: &Needs, found: &mut Found) -> Res
     let by_step: [Parameter<'_>; 3] = [&steps.0, &steps.1, &steps.2];
     let by_document: [Parameter<'_>; 2] = [&document_tenants, &documents];
     let by_key_id: [Parameter<'_>; 1] = [&keys];
-    let parts: [(Part, bool, &str, Parameters<'_>); 8] = [
+    let parts: [(Part, bool, &str, Parameters<'_>); 9] = [
         (Part::Ids, !ids.is_empty(), include_str!("queries/existing_jobs.sql"), &by_id),
         (Part::Numbers, numbers > 0, include_str!("queries/numbers.sql"), &by_count),
         (Part::Idempotency, !kept.0.is_empty(), include_str!("queries/lock_idempotency.sql"), &by_key),
@@ -177,6 +198,7 @@ async fn other_needs(session: &Session, needs: &Needs, found: &mut Found) -> Res
         (Part::Keys, !keys.is_empty(), include_str!("queries/lock_keys.sql"), &by_key_id),
         (Part::Tallies, needs.tallies, include_str!("queries/tallies.sql"), &[]),
         (Part::Pauses, needs.tallies, include_str!("queries/pauses.sql"), &[]),
+        (Part::FirstInLine, needs.first_in_line, include_str!("queries/first_in_line.sql"), &[]),
     ];
     let mut wanted: Vec<(Part, Statement, Parameters<'_>)> = Vec::new();
     for (part, is_needed, sql, parameters) in parts {
@@ -202,6 +224,7 @@ enum Part {
     Keys,
     Tallies,
     Pauses,
+    FirstInLine,
 }
 
 impl Found {
@@ -246,6 +269,10 @@ impl Found {
                     let queue = cells.name()?;
                     self.paused.insert(queue, cells.next()?);
                 }
+                Part::FirstInLine => {
+                    let queue = cells.name()?;
+                    self.first_ready_at.insert(queue, cells.time()?);
+                }
             }
         }
         Ok(())
@@ -288,7 +315,7 @@ async fn due(session: &Session, batch: &mut Batch) -> Result<(), Fault> {
         abandoned.into_iter().filter(|no| batch.entries.contains_key(no) || !held.contains_key(no)).collect();
     let jobs = family::with_all_above(session, batch, jobs).await?;
     let orphans = family::with_all_above(session, batch, orphans).await?;
-    batch.found.due = Due { jobs, orphans, dead, abandoned, next };
+    batch.found.due = Due { jobs, orphans, dead, abandoned, review_after: i64::MIN, next };
     Ok(())
 }
 

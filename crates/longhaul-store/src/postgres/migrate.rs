@@ -4,7 +4,8 @@ use super::{names::Keys, session::Session};
 use crate::StoreError;
 
 /// The migrations, in order. What has been released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_jobs.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_jobs.sql"), include_str!("migrations/0002_limits_and_traces.sql")];
 
 /// Why a database could not be used.
 #[derive(Debug, thiserror::Error)]

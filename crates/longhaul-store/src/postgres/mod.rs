@@ -19,6 +19,7 @@ mod columns;
 mod doorbell;
 mod explain;
 mod family;
+mod gates;
 mod grant;
 mod load;
 mod migrate;
@@ -219,6 +220,7 @@ async fn open(
         tombstones_for: options.tombstones_for,
         seen,
         next_forget: Arc::new(AtomicI64::new(0)),
+        review_after: Arc::new(AtomicI64::new(i64::MIN)),
         beside: Mutex::new(beside),
         runtime: None,
     };

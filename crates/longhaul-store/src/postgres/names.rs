@@ -2,7 +2,7 @@
 //!
 //! Both are shared by everything in a database, so they are made from the schema that holds the tables.
 
-use longhaul_core::QueueName;
+use longhaul_core::{KindName, QueueName};
 use sha2::{Digest as _, Sha256};
 
 /// Longest name of a channel that PostgreSQL takes, in bytes.
@@ -37,6 +37,11 @@ impl Keys {
     /// Held by a claim on a queue with a limit.
     pub(super) fn limit(&self, queue: &QueueName) -> i64 {
         self.key("limit", queue.as_str())
+    }
+
+    /// Held by a claim on a kind with a limit.
+    pub(super) fn kind(&self, kind: &KindName) -> i64 {
+        self.key("kind", kind.as_str())
     }
 
     /// Where the doorbell is rung.

@@ -13,7 +13,7 @@ use super::{
     family,
 };
 use crate::{
-    Beat, BeatAnswer, Held, Idempotency, Outcome, QueueState, StoreError, Submit, Submitted, Tombstone,
+    Beat, BeatAnswer, Held, Idempotency, NewJob, Outcome, QueueState, StoreError, Submit, Submitted, Tombstone,
     ledger::{DocumentWrite, Erasure},
 };
 
@@ -94,11 +94,20 @@ impl Needs {
         }
     }
 
+    pub(super) fn limited(&mut self, jobs: &[NewJob]) {
+        for spec in jobs.iter().map(|job| &job.spec) {
+            if let Some(key) = spec.limit_key {
+                self.limited.insert((spec.kind.clone(), key.0, spec.queue.clone()));
+            }
+        }
+    }
+
     pub(super) fn submit(&mut self, submit: &Submit) {
         let Some(first) = submit.jobs.first() else { return };
         let tenant = &first.spec.tenant;
         self.ids.insert((tenant.clone(), first.spec.id));
         self.numbers += submit.jobs.len();
+        self.limited(&submit.jobs);
         if let Some(key) = &submit.idempotency {
             self.idempotency.insert((tenant.clone(), key.route, key.key));
         }
@@ -271,6 +280,7 @@ impl Batch {
                 queued: count(tally.queued),
                 running: count(tally.running),
                 waiting: count(tally.waiting),
+                first_ready_at: self.found.first_ready_at.get(name).copied(),
             }
         };
         names.into_iter().map(state).collect()

@@ -4,8 +4,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use longhaul_core::{
     ApiKey, Attempt, Backoff, BlobRef, CANCEL_GRACE, ChildCounts, DocumentId, Ending, Event, EventKind, Job, JobError,
-    JobId, JobSpec, KeyId, Lease, LeaseToken, LogLevel, OnChildFailure, OutputData, Payload, Progress, QueuedFor,
-    Report, Span, Stage, State, Status, Tenant, Timestamp, Wait,
+    JobId, JobSpec, KeyId, Lease, LeaseToken, LimitKey, LogLevel, OnChildFailure, OutputData, Payload, Progress,
+    QueuedFor, Report, Span, Stage, State, Status, Tenant, Timestamp, Wait,
 };
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::{Row, types::FromSql};
@@ -47,6 +47,7 @@ fn number<T: PartialEq>(table: &[T], entry: &T) -> i16 {
 /// Below 4 a job lives; the queries say so in numbers.
 pub(super) fn phase_number(phase: Phase) -> i16 {
     match phase {
+        Phase::Blocked => -1,
         Phase::Ready => 0,
         Phase::Deferred => 1,
         Phase::Waiting => 2,
@@ -59,6 +60,7 @@ pub(super) fn phase_number(phase: Phase) -> i16 {
 
 pub(super) fn phase_of(stored: i16) -> Result<Phase, StoreError> {
     Ok(match stored {
+        -1 => Phase::Blocked,
         0 => Phase::Ready,
         1 => Phase::Deferred,
         2 => Phase::Waiting,
@@ -326,6 +328,8 @@ pub(super) fn stored(cells: &mut Cells<'_>) -> Result<Stored, StoreError> {
     (moving.wait, moving.wait_step) = (cells.next()?, cells.next()?);
     (moving.wait_prompt, moving.wait_since) = (cells.text_or_none()?, cells.time_or_none()?);
     let trimmed = cells.next()?;
+    let limit_key = cells.next::<Option<i64>>()?.map(LimitKey);
+    let trace = cells.next::<Option<&str>>()?.map(str::parse).transpose().map_err(|_| damaged("trace"))?;
     let spec = JobSpec {
         id,
         tenant,
@@ -345,6 +349,8 @@ pub(super) fn stored(cells: &mut Cells<'_>) -> Result<Stored, StoreError> {
         child_index,
         depth: u8::try_from(depth).map_err(|_| damaged("depth"))?,
         on_child_failure,
+        limit_key,
+        trace,
     };
     let last_attempt = match ending {
         None => None,
@@ -387,7 +393,7 @@ pub(super) fn stored(cells: &mut Cells<'_>) -> Result<Stored, StoreError> {
 fn state(moving: Moving, phase: Phase) -> Result<State, StoreError> {
     let lacking = || damaged("state");
     Ok(match phase {
-        Phase::Ready | Phase::Deferred => State::Queued {
+        Phase::Blocked | Phase::Ready | Phase::Deferred => State::Queued {
             why: nth(&QUEUED_FOR, moving.queued_for.unwrap_or(-1).into(), "reason to wait")?,
             due_at: moving.due_at.ok_or_else(lacking)?,
             same_attempt: moving.same_attempt.ok_or_else(lacking)?,
@@ -661,7 +667,9 @@ pub(super) fn tombstone(job: JobId, cells: &mut Cells<'_>) -> Result<Tombstone, 
     let status = match phase_of(cells.next()?)? {
         Phase::Succeeded => Status::Succeeded,
         Phase::Cancelled => Status::Cancelled,
-        Phase::Failed | Phase::Ready | Phase::Deferred | Phase::Running | Phase::Waiting => Status::Failed,
+        Phase::Failed | Phase::Blocked | Phase::Ready | Phase::Deferred | Phase::Running | Phase::Waiting => {
+            Status::Failed
+        }
     };
     Ok(Tombstone { job, status, finished_at: cells.time()?, erased: cells.next()? })
 }

@@ -11,8 +11,8 @@ use std::sync::{
 use async_trait::async_trait;
 use deadpool_postgres::Pool;
 use longhaul_core::{
-    ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindSpec, OutputData, Payload, QueueName, Span, Stage,
-    Status, StepName, Tenant,
+    ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindName, KindSpec, Limit, Limits, OutputData,
+    Payload, QueueName, Span, Stage, Status, StepName, Tenant,
 };
 use tokio::{
     runtime::Runtime,
@@ -52,6 +52,8 @@ pub(super) struct Store {
     pub(super) seen: Arc<Seen>,
     /// When tombstones and idempotency keys are looked through next.
     pub(super) next_forget: Arc<AtomicI64>,
+    /// Where the look at all keys with blocked jobs goes on.
+    pub(super) review_after: Arc<AtomicI64>,
     /// What goes on beside the writer, until the store is closed.
     pub(super) beside: Mutex<JoinSet<()>>,
     pub(super) runtime: Option<Runtime>,
@@ -157,6 +159,7 @@ impl JobStore for Store {
             move |needs| {
                 needs.step(&needed.0, &needed.1);
                 needs.numbers += needed.2.len();
+                needs.limited(&needed.2);
             },
             move |batch| batch.spawn(&spawn.0, &spawn.1, &spawn.2),
         )
@@ -179,7 +182,15 @@ impl JobStore for Store {
     }
 
     async fn sweep(&self) -> Result<Swept, StoreError> {
-        self.run(|needs| needs.due = true, Batch::sweep).await
+        let (after, next) = (self.review_after.load(Ordering::Relaxed), self.review_after.clone());
+        self.run(
+            move |needs| (needs.due, needs.review_after) = (true, after),
+            move |batch| {
+                next.store(batch.found.due.review_after, Ordering::Relaxed);
+                batch.sweep()
+            },
+        )
+        .await
     }
 
     async fn prune(&self, limit: usize) -> Result<Pruned, StoreError> {
@@ -262,12 +273,18 @@ impl JobStore for Store {
     }
 
     async fn queues(&self) -> Result<Vec<QueueState>, StoreError> {
-        self.run(|needs| needs.tallies = true, |batch| Ok(batch.queue_states())).await
+        self.run(|needs| (needs.tallies, needs.first_in_line) = (true, true), |batch| Ok(batch.queue_states())).await
     }
 
     async fn limit_queue(&self, queue: QueueName, concurrency: Option<u32>) -> Result<(), StoreError> {
         let (done, limited) = oneshot::channel();
         self.writer.send(Message::Limit(queue, concurrency, done)).await.map_err(|_| closed())?;
+        limited.await.map_err(|_| closed())
+    }
+
+    async fn limit_kind(&self, kind: KindName, limits: Vec<Limit>) -> Result<(), StoreError> {
+        let (done, limited) = oneshot::channel();
+        self.writer.send(Message::LimitKind(kind, Limits::of(&limits), done)).await.map_err(|_| closed())?;
         limited.await.map_err(|_| closed())
     }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Claim, Idempotency, StoreError,
-    ledger::{DocumentWrite, Erasure, Phase},
+    ledger::{DocumentWrite, Erasure, PaceWrite, Phase},
 };
 
 columns!(States of StateRow {
@@ -85,6 +85,8 @@ columns!(Specs of SpecRow {
     child_index: i32,
     depth: i16,
     on_child_failure: i16,
+    limit_key: Option<i64>,
+    trace: Option<String>,
 });
 
 columns!(Payloads of PayloadRow {
@@ -152,6 +154,13 @@ columns!(Counts of CountRow {
     waiting: i64,
 });
 
+columns!(Paces of PaceRow {
+    gate: i64,
+    starts: &'a [u8],
+    over_at: i64,
+    wakes_at: Option<i64>,
+});
+
 columns!(Timers of TimerRow {
     no: i64,
     timer_at: i64,
@@ -187,6 +196,7 @@ pub(super) async fn batch(
     let transaction = rows_of(session, batch, &mut uses).await?;
     answers(session, &batch.writes.answers, &mut uses).await?;
     keyed(session, batch).await?;
+    paces(session, batch).await?;
     documents(session, &batch.writes.documents, &mut uses).await?;
     if !batch.writes.erasures.is_empty() {
         erase(session, &batch.writes.erasures, &mut uses).await?;
@@ -346,6 +356,8 @@ fn spec_row(entry: &Entry) -> SpecRow<'_> {
         child_index: rows::small(spec.child_index),
         depth: spec.depth.into(),
         on_child_failure: rows::on_child_failure(spec.on_child_failure),
+        limit_key: spec.limit_key.map(|key| key.0),
+        trace: spec.trace.map(|trace| trace.to_string()),
         lifetime: PhantomData,
     }
 }
@@ -472,7 +484,8 @@ async fn keyed(session: &Session, batch: &Batch) -> Result<(), Fault> {
     }
     for (tenant, kind) in &writes.kinds {
         let spec = rows::to_json(kind).ok_or_else(|| rows::damaged("kind"))?;
-        let row: [Parameter<'_>; 3] = [&tenant.as_str(), &kind.name.as_str(), &spec];
+        let limits = (!kind.limits.is_empty()).then(|| rows::to_json(&kind.limits)).flatten();
+        let row: [Parameter<'_>; 4] = [&tenant.as_str(), &kind.name.as_str(), &spec, &limits];
         session.execute(include_str!("queries/put_kind.sql"), &row).await?;
     }
     for key in &writes.keys {
@@ -603,6 +616,22 @@ async fn blobs(session: &Session, node: i64, uses: BlobUses, unpinned: &BTreeMap
 }
 
 /// What goes of ended jobs that stay, whose children are to be cancelled, and what nobody has to remember.
+/// What has started under limits.
+async fn paces(session: &Session, batch: &Batch) -> Result<(), Fault> {
+    if !batch.gates.awake.is_empty() {
+        session.rows(include_str!("queries/awake.sql"), &[&batch.gates.awake]).await?;
+    }
+    let mut paces = Paces::default();
+    for (gate, PaceWrite { starts, over_at, wakes_at }) in &batch.gates.paces {
+        let (over_at, wakes_at) = (over_at.as_micros(), rows::at(*wakes_at));
+        paces.push(PaceRow { gate: *gate, starts, over_at, wakes_at, lifetime: PhantomData });
+    }
+    if paces.rows() > 0 {
+        session.rows(include_str!("queries/put_paces.sql"), &paces.parameters()).await?;
+    }
+    Ok(())
+}
+
 async fn forget(session: &Session, batch: &Batch) -> Result<(), Fault> {
     let writes = &batch.writes;
     if !writes.trims.is_empty() {
@@ -627,6 +656,7 @@ async fn forget(session: &Session, batch: &Batch) -> Result<(), Fault> {
         session.rows(include_str!("queries/forget_keys.sql"), &[&now, &limit, &again]).await?;
         let before = forget.tombstones_before.as_micros();
         session.rows(include_str!("queries/forget_tombstones.sql"), &[&before, &limit]).await?;
+        session.rows(include_str!("queries/forget_paces.sql"), &[&now, &limit]).await?;
         let silent = (forget.now - LOOK_AGAIN).as_micros();
         session.rows("DELETE FROM claimant WHERE at < $1", &[&silent]).await?;
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use deadpool_postgres::Pool;
-use longhaul_core::{QueueName, Span, Tenant, Timestamp};
+use longhaul_core::{KindName, Limits, QueueName, Span, Tenant, Timestamp};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
@@ -19,7 +19,8 @@ use super::{
     claims::{self, Served, Shares},
     doorbell::Doorbell,
     explain::Seen,
-    family,
+    family, gates,
+    gates::Rules,
     grant::{Grant, Returned, WayBack},
     load::{self, TimeSource},
     names::Keys,
@@ -27,7 +28,7 @@ use super::{
     session::{Fault, Session, Trouble, store_error, trouble},
     write,
 };
-use crate::{Change, Claim, Observer, Outcome, StoreClock, StoreError};
+use crate::{BatchFigures, Change, Claim, Observer, Outcome, StoreClock, StoreError};
 
 /// How many operations wait at most before callers are told to come back later.
 pub(super) const MAILBOX: usize = 8_192;
@@ -53,6 +54,7 @@ pub(super) enum Message {
     Run(Box<dyn Operation>),
     Claim(Claim, ClaimAnswer),
     Limit(QueueName, Option<u32>, oneshot::Sender<()>),
+    LimitKind(KindName, Limits, oneshot::Sender<()>),
     Weigh(Tenant, u32, oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
@@ -84,6 +86,8 @@ pub(super) struct Writer {
     session: Option<Session>,
     waiting: VecDeque<Waiting>,
     limits: Arc<BTreeMap<QueueName, Option<u32>>>,
+    /// Everybody's limits of kinds, which configuration says.
+    rules: Rules,
     /// Whose turn it is.
     shares: Arc<Shares>,
     /// There may be more for the waiting claims than fitted into the last batch.
@@ -119,6 +123,7 @@ impl Writer {
             session: None,
             waiting: VecDeque::new(),
             limits: Arc::default(),
+            rules: Rules::default(),
             shares: Arc::default(),
             more_to_lease: false,
         }
@@ -179,6 +184,10 @@ impl Writer {
                     Arc::make_mut(&mut self.limits).insert(queue, concurrency);
                     limited.push(done);
                 }
+                Message::LimitKind(kind, limits, done) => {
+                    self.rules.set(None, kind, limits);
+                    limited.push(done);
+                }
                 Message::Weigh(tenant, weight, done) => {
                     Arc::make_mut(&mut self.shares).weights.insert(tenant, weight.max(1));
                     limited.push(done);
@@ -194,7 +203,15 @@ impl Writer {
             Vec::new()
         };
         if !(operations.is_empty() && claims.is_empty() && returned.is_empty()) {
-            match self.commit(&mut operations, &claims, &returned).await {
+            let begun = self.tools.time.clock.now();
+            let committed = self.commit(&mut operations, &claims, &returned).await;
+            // Who only looked has written nothing.
+            let jobs = committed.as_ref().map_or(0, |committed| committed.changes.len());
+            if jobs > 0 || committed.is_err() {
+                let took = self.tools.time.clock.now().since(begun);
+                self.tools.observer.wrote(BatchFigures { jobs, took, is_committed: committed.is_ok() });
+            }
+            match committed {
                 Ok(committed) => self.settle(operations, committed),
                 Err(Failure::Final(error)) if operations.len() > 1 => {
                     tracing::warn!(%error, "a batch is refused; its operations are carried out one by one");
@@ -343,7 +360,8 @@ impl Writer {
         returned.held.iter().for_each(|held| needs.held(held));
         operations.iter().for_each(|operation| operation.needs(&mut needs));
         load::begin(session, &needs, !claims.is_empty(), keys.claims()).await?;
-        let mut batch = Batch::new(Timestamp::EPOCH, *node, time.ids.clone(), self.limits.clone(), *deltas_for);
+        let mut batch =
+            Batch::new(Timestamp::EPOCH, *node, time.ids.clone(), self.limits.clone(), self.rules.clone(), *deltas_for);
         load::fill(session, source, &needs, &mut batch).await?;
         for claim in claims {
             if seen.saw(claim, batch.now) {
@@ -355,10 +373,12 @@ impl Writer {
             let _ = batch.finish(held, &Outcome::Released);
         }
         operations.iter_mut().for_each(|operation| operation.run(&mut batch));
+        gates::open(session, &mut batch).await?;
         let wanted: Vec<&Claim> = claims.iter().collect();
         let mut shares = self.shares.clone();
-        let (granted, more) =
-            claims::serve(session, &mut batch, &wanted, &mut shares, |queue| keys.limit(queue)).await?;
+        let (granted, mut more) = claims::serve(session, &mut batch, &wanted, &mut shares, keys).await?;
+        // So that what has taken a place among the ready ones is replaced.
+        more |= gates::open(session, &mut batch).await? > 0 && granted.len() < wanted.len();
         family::cancel_abandoned(session, &mut batch).await?;
         let mut transaction = None;
         if !batch.is_empty() || !returned.unpinned.is_empty() {

@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, fs::File, sync::Arc};
 
-use longhaul_core::{ApiKey, BlobRef, DocumentId, JobId, KeyId, Payload, QueueName, StepName, Tenant, Timestamp};
+use longhaul_core::{
+    ApiKey, BlobRef, DocumentId, JobId, KeyId, KindName, Limit, Pace, Payload, QueueName, StepName, Tenant, Timestamp,
+};
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
 use super::{
@@ -91,6 +93,13 @@ impl SqliteBacking {
         found.next()?.map(read).transpose()
     }
 
+    /// The limits that tenants have registered with their kinds.
+    fn limits(&self) -> Result<Vec<(Tenant, KindName, Vec<Limit>)>, StoreError> {
+        let kinds = reads::kinds(&self.connection)?;
+        let limited = kinds.into_iter().filter(|(_, kind)| !kind.limits.is_empty());
+        Ok(limited.map(|(tenant, kind)| (tenant, kind.name, kind.limits)).collect())
+    }
+
     fn next_time(&self, sql: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.one(sql, [now.as_micros()], |row| Ok(rows::time_or_none(row, 0)?))?.flatten())
     }
@@ -110,7 +119,11 @@ impl Backing for SqliteBacking {
     fn start(&mut self) -> Result<Start, StoreError> {
         let mut counts: HashMap<String, (u64, u64)> = HashMap::new();
         let counted = |sql| self.all(sql, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?)));
-        for sql in [include_str!("queries/count_ready.sql"), include_str!("queries/count_deferred.sql")] {
+        for sql in [
+            include_str!("queries/count_blocked.sql"),
+            include_str!("queries/count_ready.sql"),
+            include_str!("queries/count_deferred.sql"),
+        ] {
             for (queue, count) in counted(sql)? {
                 counts.entry(queue).or_default().0 += count;
             }
@@ -144,6 +157,7 @@ impl Backing for SqliteBacking {
             lanes,
             counts: counts.collect::<Result<_, StoreError>>()?,
             paused,
+            limits: self.limits()?,
             abandoned,
         })
     }
@@ -246,6 +260,60 @@ impl Backing for SqliteBacking {
 
     fn document(&mut self, tenant: &Tenant, id: DocumentId) -> Result<Option<Document>, StoreError> {
         reads::document(&self.connection, tenant, id)
+    }
+
+    fn pace(&mut self, gate: i64) -> Result<Option<Pace>, StoreError> {
+        self.one("SELECT starts FROM pace WHERE gate = ?1", [gate], |row| {
+            let starts = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+            Pace::from_bytes(starts).ok_or_else(|| StoreError::Corrupt("what has started under a limit".into()))
+        })
+    }
+
+    fn waking(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<i64>, Option<Timestamp>), StoreError> {
+        let sql = "SELECT gate FROM pace WHERE wakes_at IS NOT NULL AND wakes_at <= ?1 ORDER BY wakes_at LIMIT ?2";
+        let due = self.all(sql, params![now.as_micros(), limit], |row| Ok(row.get(0)?))?;
+        if due.len() >= limit {
+            return Ok((due, Some(now)));
+        }
+        let next = "SELECT min(wakes_at) FROM pace WHERE wakes_at IS NOT NULL AND wakes_at > ?1";
+        Ok((due, self.next_time(next, now)?))
+    }
+
+    fn blocked_keys(&mut self, after: i64, limit: usize) -> Result<Vec<i64>, StoreError> {
+        let (mut keys, mut last) = (Vec::new(), after);
+        while keys.len() < limit
+            && let Some(Some(key)) =
+                self.one(include_str!("queries/blocked_next_key.sql"), [last], |row| Ok(row.get::<_, Option<i64>>(0)?))?
+        {
+            keys.push(key);
+            last = key;
+        }
+        Ok(keys)
+    }
+
+    fn blocked_queues(&mut self, key: i64) -> Result<Vec<QueueName>, StoreError> {
+        let (mut queues, mut last) = (Vec::new(), String::new());
+        while let Some(Some(queue)) =
+            self.one(include_str!("queries/blocked_next_queue.sql"), params![key, last], |row| {
+                Ok(row.get::<_, Option<String>>(0)?)
+            })?
+        {
+            queues.push(QueueName::new(&queue).map_err(|_| StoreError::Corrupt(format!("queue {queue:?}")))?);
+            last = queue;
+        }
+        Ok(queues)
+    }
+
+    fn blocked(
+        &mut self,
+        key: i64,
+        queue: &QueueName,
+        after: Option<Head>,
+        limit: usize,
+    ) -> Result<Vec<Head>, StoreError> {
+        let Head { rank, no } = after.unwrap_or(Head { rank: i64::MIN, no: i64::MIN });
+        let place = params![key, queue.as_str(), rank, no, limit];
+        self.all(include_str!("queries/blocked.sql"), place, |row| Ok(Head { rank: row.get(0)?, no: row.get(1)? }))
     }
 
     fn write(&mut self, touched: &NumberMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError> {

@@ -12,7 +12,8 @@ use rusqlite::{Connection, OpenFlags};
 use crate::StoreError;
 
 /// The migrations, in order. Forward only: what has been released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_jobs.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_jobs.sql"), include_str!("migrations/0002_limits_and_traces.sql")];
 
 /// After how many pages the log is written back into the database. 2,000 pages are 8 MiB: small enough that the commit
 /// which does it stays within ten milliseconds or so, large enough that a hot page is written back once for many changes.

@@ -112,9 +112,20 @@ pub(super) fn tombstone(db: &Connection, tenant: &Tenant, id: JobId) -> Result<O
         let status = match rows::phase_of(row.get(0)?)? {
             Phase::Succeeded => Status::Succeeded,
             Phase::Cancelled => Status::Cancelled,
-            Phase::Failed | Phase::Ready | Phase::Deferred | Phase::Running | Phase::Waiting => Status::Failed,
+            Phase::Failed | Phase::Blocked | Phase::Ready | Phase::Deferred | Phase::Running | Phase::Waiting => {
+                Status::Failed
+            }
         };
         Ok(Tombstone { job: id, status, finished_at: rows::time(row, 1)?, erased: row.get(2)? })
+    })
+}
+
+pub(super) fn kinds(db: &Connection) -> Result<Vec<(Tenant, KindSpec)>, StoreError> {
+    all(db, "SELECT tenant, spec FROM kind ORDER BY tenant, name", [], |row| {
+        let damaged = |_| StoreError::Corrupt("a stored kind cannot be read".into());
+        let tenant = Tenant::new(&row.get::<_, String>(0)?).map_err(|_| damaged(()))?;
+        let spec = serde_json::from_str(&row.get::<_, String>(1)?).map_err(|_| damaged(()))?;
+        Ok((tenant, spec))
     })
 }
 
@@ -311,14 +322,7 @@ impl Reads for SqliteReads {
     }
 
     fn kinds(&self) -> Result<Vec<(Tenant, KindSpec)>, StoreError> {
-        self.with(|db| {
-            all(db, "SELECT tenant, spec FROM kind ORDER BY tenant, name", [], |row| {
-                let damaged = |_| StoreError::Corrupt("a stored kind cannot be read".into());
-                let tenant = Tenant::new(&row.get::<_, String>(0)?).map_err(|_| damaged(()))?;
-                let spec = serde_json::from_str(&row.get::<_, String>(1)?).map_err(|_| damaged(()))?;
-                Ok((tenant, spec))
-            })
-        })
+        self.with(kinds)
     }
 
     fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {

@@ -4,7 +4,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use longhaul_core::{
     Attempt, Backoff, BlobRef, ChildCounts, Ending, Event, EventKind, Job, JobError, JobId, JobSpec, Lease, LeaseToken,
-    LogLevel, OnChildFailure, OutputData, Payload, Progress, QueuedFor, Report, Span, Stage, State, Timestamp, Wait,
+    LimitKey, LogLevel, OnChildFailure, OutputData, Payload, Progress, QueuedFor, Report, Span, Stage, State,
+    Timestamp, Wait,
 };
 use rusqlite::{Row, types::ValueRef};
 
@@ -45,11 +46,15 @@ fn number<T: PartialEq>(table: &[T], entry: &T) -> i64 {
     table.iter().position(|other| other == entry).map_or(-1, |index| index as i64)
 }
 
+/// -1 is what is held back: below 4 a job lives, and the queries say so in numbers.
 pub(super) fn phase_number(phase: Phase) -> i64 {
     number(&PHASES, &phase)
 }
 
 pub(super) fn phase_of(stored: i64) -> Result<Phase, StoreError> {
+    if stored == -1 {
+        return Ok(Phase::Blocked);
+    }
     nth(&PHASES, stored, "phase")
 }
 
@@ -140,6 +145,11 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, StoreError> {
             Some(_) => OnChildFailure::Fail,
             None => OnChildFailure::Partial,
         },
+        limit_key: row.get::<_, Option<i64>>(55)?.map(LimitKey),
+        trace: match row.get_ref(56)?.as_str_or_null().map_err(|_| damaged("trace"))? {
+            Some(stored) => Some(stored.parse().map_err(|_| damaged("trace"))?),
+            None => None,
+        },
     };
     let phase = phase_of(row.get(6)?)?;
     let state = state(row, phase)?;
@@ -183,7 +193,7 @@ pub(super) fn stored(row: &Row<'_>) -> Result<Stored, StoreError> {
 
 fn state(row: &Row<'_>, phase: Phase) -> Result<State, StoreError> {
     Ok(match phase {
-        Phase::Ready | Phase::Deferred => State::Queued {
+        Phase::Blocked | Phase::Ready | Phase::Deferred => State::Queued {
             why: nth(&QUEUED_FOR, row.get(21)?, "reason to wait")?,
             due_at: time(row, 22)?,
             same_attempt: row.get(23)?,

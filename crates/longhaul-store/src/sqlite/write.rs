@@ -47,10 +47,12 @@ pub(super) fn batch(
         erase(db, &writes.erasures, &mut uses)?;
     }
     settings(db, writes)?;
+    paces(db, writes)?;
     documents(db, &writes.documents, &mut uses)?;
     if let Some(forget) = &writes.forget {
         forget_keys(db, forget)?;
         forget_tombstones(db, forget)?;
+        forget_paces(db, forget)?;
     }
     count_uses(db, uses)
 }
@@ -99,7 +101,8 @@ fn jobs(db: &Connection, changed: &[&Touched], uses: &mut BlobUses) -> Result<()
             let mut row = Binding::of(&mut insert);
             row.value(entry.no)?;
             bind_spec(&mut row, &entry.job.spec)?;
-            bind_state(&mut row, &entry.job, phase)?.execute()?;
+            let limit_key = entry.job.spec.limit_key.map(|key| key.0);
+            bind_state(&mut row, &entry.job, phase)?.optional(limit_key)?.execute()?;
             let payload = entry.input.as_ref().ok_or_else(|| StoreError::Corrupt("a new job without input".into()))?;
             put_payload(&mut input, entry.no, payload)?;
             uses.add(payload, 1);
@@ -139,7 +142,8 @@ fn bind_spec(row: &mut Binding<'_, '_>, spec: &JobSpec) -> rusqlite::Result<()> 
         .optional(spec.parent.as_ref().map(|id| id.as_bytes().as_slice()))?
         .optional(spec.parent.map(|_| spec.child_index))?
         .optional((spec.depth > 0).then_some(spec.depth))?
-        .optional((spec.on_child_failure == OnChildFailure::Fail).then_some(1))?;
+        .optional((spec.on_child_failure == OnChildFailure::Fail).then_some(1))?
+        .optional(spec.trace.map(|trace| trace.to_string()))?;
     Ok(())
 }
 
@@ -390,6 +394,27 @@ fn settings(db: &Connection, writes: &WriteSet) -> Result<(), StoreError> {
             key.revoked_at.map(Timestamp::as_micros),
         ])?;
     }
+    Ok(())
+}
+
+fn paces(db: &Connection, writes: &WriteSet) -> Result<(), StoreError> {
+    for gate in &writes.awake {
+        db.prepare_cached("UPDATE pace SET wakes_at = NULL WHERE gate = ?1")?.execute([gate])?;
+    }
+    for (gate, pace) in &writes.paces {
+        db.prepare_cached("INSERT OR REPLACE INTO pace (gate, starts, over_at, wakes_at) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![gate, pace.starts, pace.over_at.as_micros(), pace.wakes_at.map(Timestamp::as_micros)])?;
+    }
+    Ok(())
+}
+
+/// What has started so long ago that it limits nothing any more.
+fn forget_paces(db: &Connection, forget: &Forget) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "DELETE FROM pace WHERE gate IN (
+           SELECT gate FROM pace WHERE over_at < ?1 AND wakes_at IS NULL ORDER BY over_at LIMIT ?2)",
+    )?
+    .execute(params![forget.now.as_micros(), forget.limit])?;
     Ok(())
 }
 

@@ -46,7 +46,7 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     let database = Database::new().await;
     open(&options(&database)).await.unwrap().close().await;
     database.run("INSERT INTO schema_version (version) VALUES (99)").await;
-    let Err(PostgresOpenError::Newer { found: 99, known: 1 }) = open(&options(&database)).await else {
+    let Err(PostgresOpenError::Newer { found: 99, known: 2 }) = open(&options(&database)).await else {
         panic!("not refused")
     };
 }
@@ -92,6 +92,7 @@ fn spec() -> KindSpec {
         max_attempts: None,
         backoff: None,
         timeout_s: None,
+        limits: Vec::new(),
     }
 }
 

@@ -50,7 +50,7 @@ impl AnalysisInput {
             let fields = place.fields()?;
             let source = source(&fields);
             let analyses = match fields.optional("analyses") {
-                Some(place) => analyses(&place),
+                Some(place) => analyses(&place, calls),
                 None => Some(Analysis::defaults()),
             };
             let model = model(&fields, "model", calls, default_model);
@@ -86,9 +86,18 @@ pub(crate) fn document_id(place: &Place<'_>) -> Option<DocumentId> {
     text.parse().map_err(|error| place.refuse(format!("{error}"))).ok()
 }
 
-fn analyses(place: &Place<'_>) -> Option<Vec<Analysis>> {
+fn analyses(place: &Place<'_>, calls: &Calls) -> Option<Vec<Analysis>> {
     match Analysis::parse_list(place.value()) {
-        Ok(analyses) => Some(analyses),
+        Ok(analyses) => {
+            let mut fine = true;
+            for (at, analysis) in analyses.iter().enumerate() {
+                if let Some(why) = calls.schemas.complaint(analysis) {
+                    place.refuse_below(&format!("/{at}/extract/schema"), why);
+                    fine = false;
+                }
+            }
+            fine.then_some(analyses)
+        }
         Err(problems) => {
             problems.into_iter().for_each(|problem| place.refuse_below(&problem.pointer, problem.message));
             None

@@ -1,26 +1,33 @@
 //! `analysis`: several questions about one text, each a step of its own, asked at the same time.
 //!
-//! An analysis that has succeeded is not asked again on a later attempt. One that fails in passing fails the attempt,
-//! and is asked again with the next; when no further attempt follows, or when trying again cannot help, it is an entry
-//! of `errors` (`on_failure: "partial"`) or the failure of the job (`"fail"`, and always when nothing has succeeded).
+//! An analysis that has succeeded is not asked again on a later attempt. One that fails is an entry of `errors`
+//! (`on_failure: "partial"`) or the failure of the job (`"fail"`, and always when nothing has succeeded).
+//!
+//! A configured model is asked through its stack, for an answer of a form that is checked; when that gives nothing, `local`
+//! answers what it can, and the analysis stands in `degraded`. A provider that says when to come again puts the job aside
+//! until then, with what has been answered. A model without a stack is asked again by the attempts of the job: a failure
+//! that may pass fails the attempt, as long as another follows.
 
 pub(crate) mod input;
 mod output;
 pub(crate) mod schema;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use longhaul_core::{DocumentId, JobError, KindSpec, Report, RetryPlan, Span, StepName};
+use longhaul_core::{DocumentId, JobError, KindSpec, LogLevel, Report, RetryPlan, Span, StepName, Usage};
 use longhaul_engine::{Check, Completed, Executor, Failure, FieldError, JobContext};
-use longhaul_gateway::{Analysis, Model};
+use longhaul_gateway::{Analysis, Gateway, Model, WhyNot};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     TaskSettings,
-    calls::{Calls, TaskError, failure},
+    asked::plus,
+    calls::{Calls, TaskError, failure as model_failure},
     documents::DocumentText,
+    llm::{call, failure},
     spec,
 };
 
@@ -78,12 +85,14 @@ impl Executor for Analyses {
             Source::Text(text) => text.as_str().into(),
             Source::Document(document) => document_text(job, *document).await?.into(),
         };
+        // What analyses have taken that gave nothing: paid for all the same.
+        let wasted = Mutex::new(Usage::default());
         let done = AtomicUsize::new(0);
         let count = input.analyses.len();
         let asked = input.analyses.iter().map(|analysis| {
-            let (model, text, done) = (&model, text.clone(), &done);
+            let (model, text, done, wasted) = (&model, text.clone(), &done, &wasted);
             async move {
-                let result = self.ask(job, model, text, analysis).await?;
+                let result = self.ask(job, model, text, analysis, wasted).await?;
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                 #[allow(clippy::cast_precision_loss, reason = "there are seven analyses")]
                 job.progress(done as f64 / count as f64, format!("{done} of {count} analyses")).await?;
@@ -92,10 +101,15 @@ impl Executor for Analyses {
         });
         let answers = join_all(asked).await;
         let names = input.analyses.iter().map(Analysis::name);
-        let output = gather(names.zip(answers), input.on_failure, job.is_last_attempt(), model.name())?;
+        let policy = Policy {
+            on_failure: input.on_failure,
+            tries_again: !job.is_last_attempt() && self.calls.models.gateway_of(model.name()).is_none(),
+        };
+        let (output, usage) = gather(names.zip(answers), policy, model.name())?;
+        let usage = plus(usage, wasted.into_inner().unwrap_or_else(PoisonError::into_inner));
         let mut completed = Completed::json(&output)?;
-        completed.report =
-            Report { model: Some(output.model), degraded: !output.degraded.is_empty(), ..Report::default() };
+        let degraded = !output.degraded.is_empty();
+        completed.report = Report { model: Some(output.model), degraded, usage, ..Report::default() };
         Ok(completed)
     }
 }
@@ -107,54 +121,128 @@ impl Analyses {
         model: &Arc<dyn Model>,
         text: Arc<str>,
         analysis: &Analysis,
-    ) -> Result<AnalysisResults, Failure> {
+        wasted: &Mutex<Usage>,
+    ) -> Result<Given, Failure> {
         let step = StepName::new(analysis.name()).map_err(|error| Failure::permanent("internal", error.to_string()))?;
         job.step(step, async {
             let asked = self.calls.models.get_for(Some(model.name()), analysis.operation());
-            let asked = asked.map_err(|error| failure(model, error))?;
+            let asked = asked.map_err(|error| model_failure(model, error))?;
+            if let Some(gateway) = self.calls.models.gateway_of(asked.name()) {
+                return self.ask_configured(job, gateway, asked.name(), text, analysis, wasted).await;
+            }
             let answer = self.calls.analyse(&asked, text, analysis.clone()).await;
-            Ok(AnalysisResults::of(answer.map_err(|error| failure(model, error))?))
+            let results = AnalysisResults::of(answer.map_err(|error| model_failure(model, error))?);
+            Ok(Given { results, spent: Usage::default(), degraded: false })
         })
         .await
     }
 }
 
+impl Analyses {
+    async fn ask_configured(
+        &self,
+        job: &JobContext,
+        gateway: &Gateway,
+        model: &str,
+        text: Arc<str>,
+        analysis: &Analysis,
+        wasted: &Mutex<Usage>,
+    ) -> Result<Given, Failure> {
+        let asked = self.calls.ask_configured(gateway, model, text, analysis, &call::options(job)).await;
+        for record in &asked.records {
+            call::tell(job, record).await?;
+        }
+        let spent = asked.spent();
+        if let Some(why) = &asked.stood_in_for {
+            if let WhyNot::Call(error) = why {
+                call::tell(job, &error.record).await?;
+            }
+            let told = format!("{}: answered by `local` in place of `{model}`: {why}", analysis.name());
+            job.log(LogLevel::Warn, told).await?;
+        }
+        if asked.answer.is_err() {
+            let mut wasted = wasted.lock().unwrap_or_else(PoisonError::into_inner);
+            *wasted = plus(*wasted, spent);
+        }
+        match asked.answer {
+            Ok(result) => Ok(Given { results: AnalysisResults::of(result), spent, degraded: asked.degraded }),
+            Err(WhyNot::Call(error)) => Err(failure::of_call(job, &error).await),
+            Err(why @ (WhyNot::Unfit { .. } | WhyNot::Refused { .. })) => {
+                Err(Failure::permanent(why.code(), why.to_string()))
+            }
+        }
+    }
+}
+
+/// What one analysis gave, as its step keeps it.
+#[derive(Serialize, Deserialize)]
+struct Given {
+    #[serde(flatten)]
+    results: AnalysisResults,
+    #[serde(default)]
+    spent: Usage,
+    #[serde(default)]
+    degraded: bool,
+}
+
+/// What failures mean.
+struct Policy {
+    on_failure: OnFailure,
+    /// Another attempt of the job follows, and may mend what may pass.
+    tries_again: bool,
+}
+
+/// An analysis that gave nothing.
+struct Missed {
+    name: &'static str,
+    error: JobError,
+    plan: RetryPlan,
+    ambiguous: bool,
+}
+
+impl Missed {
+    fn into_failure(self) -> Failure {
+        let error = JobError { message: format!("{}: {}", self.name, self.error.message), ..self.error };
+        Failure::Job { error: Box::new(error), plan: self.plan, ambiguous: self.ambiguous }
+    }
+}
+
 /// Puts the answers together, or says what follows from those that are missing.
 fn gather(
-    answers: impl Iterator<Item = (&'static str, Result<AnalysisResults, Failure>)>,
-    on_failure: OnFailure,
-    is_last_attempt: bool,
+    answers: impl Iterator<Item = (&'static str, Result<Given, Failure>)>,
+    policy: Policy,
     model: &str,
-) -> Result<AnalysisOutput, Failure> {
+) -> Result<(AnalysisOutput, Usage), Failure> {
     let mut output = AnalysisOutput::of_model(model);
-    let mut failed: Vec<(&str, Box<JobError>)> = Vec::new();
-    let mut succeeded = 0;
+    let mut missed: Vec<Missed> = Vec::new();
+    let (mut succeeded, mut spent) = (0, Usage::default());
     for (name, answer) in answers {
         match answer {
-            Ok(result) => {
-                output.results.add(result);
+            Ok(given) => {
+                output.results.add(given.results);
+                spent = plus(spent, given.spent);
+                output.degraded.extend(given.degraded.then(|| name.to_owned()));
                 succeeded += 1;
             }
-            Err(Failure::Job { error, .. }) => failed.push((name, error)),
+            Err(Failure::Job { error, plan, ambiguous }) => {
+                missed.push(Missed { name, error: *error, plan, ambiguous });
+            }
             Err(given_up @ (Failure::Waiting(_) | Failure::Interrupted)) => return Err(given_up),
         }
     }
-    if let Some((name, error)) = failed.iter().find(|(_, error)| error.retryable)
-        && !is_last_attempt
-    {
-        return Err(of_analysis(name, error));
+    let comes_again = |missed: &Missed| match missed.plan {
+        // Somebody has said when: that costs nothing, and what has been answered is kept.
+        RetryPlan::Park(_) => true,
+        RetryPlan::Backoff | RetryPlan::After(_) => missed.error.retryable && policy.tries_again,
+    };
+    if let Some(at) = missed.iter().position(comes_again) {
+        return Err(missed.swap_remove(at).into_failure());
     }
-    if let Some((name, error)) = failed.first()
-        && (on_failure == OnFailure::Fail || succeeded == 0)
-    {
-        return Err(of_analysis(name, error));
+    if !missed.is_empty() && (policy.on_failure == OnFailure::Fail || succeeded == 0) {
+        return Err(missed.swap_remove(0).into_failure());
     }
-    output.errors = failed.into_iter().map(|(name, error)| (name.to_owned(), TaskError::from(&*error))).collect();
-    Ok(output)
-}
-
-fn of_analysis(name: &str, error: &JobError) -> Failure {
-    Failure::from(JobError { message: format!("{name}: {}", error.message), ..error.clone() })
+    output.errors = missed.iter().map(|missed| (missed.name.to_owned(), TaskError::from(&missed.error))).collect();
+    Ok((output, spent))
 }
 
 /// The stored text of a document.

@@ -15,7 +15,7 @@ pub struct AnalysisOutput {
     pub results: AnalysisResults,
     /// Why the others have none, by the name of the analysis.
     pub errors: BTreeMap<String, TaskError>,
-    /// The analyses that another than the first target answered.
+    /// The analyses that another than the model's first target answered: one further down its list, or `local`.
     pub degraded: Vec<String>,
     /// The model that was asked.
     pub model: String,

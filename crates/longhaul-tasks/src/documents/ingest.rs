@@ -10,7 +10,7 @@ use longhaul_gateway::Operation;
 use tokio::sync::Semaphore;
 
 use super::{
-    DocumentChunks, DocumentVectors, Extractor, IngestInput, IngestOutput, OutputChunk, SearchError, SearchOutput,
+    DocumentChunks, DocumentVectors, Extractor, IngestInput, IngestOutput, Ocr, OutputChunk, SearchError, SearchOutput,
     Timings, rank,
     run::{ReadPage, Run},
     schema,
@@ -29,6 +29,7 @@ pub struct Ingest {
     pub(super) calls: Calls,
     default_model: Option<String>,
     pub(super) extractor: Arc<dyn Extractor>,
+    pub(super) ocr: Arc<dyn Ocr>,
     /// Documents that are open at once: each is in memory as a whole.
     pub(super) open: Arc<Semaphore>,
     pub(super) page_concurrency: usize,
@@ -44,13 +45,14 @@ impl std::fmt::Debug for Ingest {
 
 impl Ingest {
     pub(crate) fn new(calls: Calls, settings: &TaskSettings) -> Self {
-        let description = "Takes in an uploaded document (PDF with text, HTML, Markdown, plain text): its text page by \
-                           page, pieces for retrieval, vectors, a summary.";
+        let description = "Takes in an uploaded document (PDF, DOCX, HTML, Markdown, plain text, images): its text page \
+                           by page, read by OCR where it is a picture, pieces for retrieval, vectors, a summary.";
         Self {
             kind: spec::kind("document.ingest", description, schema::input(), schema::output()),
             calls,
             default_model: settings.document_model.clone(),
             extractor: settings.extractor.clone(),
+            ocr: settings.ocr(),
             open: Arc::new(Semaphore::new(settings.open_documents.max(1))),
             page_concurrency: settings.page_concurrency.max(1),
             embed_batch: settings.embed_batch.max(1),

@@ -25,7 +25,7 @@ pub struct IngestInput {
     /// The model that makes vectors; none: no vectors.
     pub embed: Option<String>,
     /// When pictures of text are read.
-    pub ocr: Ocr,
+    pub ocr: OcrMode,
     /// The language of pictures of text, as OCR programs name it.
     pub language: String,
     /// The model that makes a summary; none: no summary.
@@ -34,7 +34,7 @@ pub struct IngestInput {
 
 /// When pictures of text are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ocr {
+pub enum OcrMode {
     /// On pages without a text that can be read.
     Auto,
     /// On every page.
@@ -64,9 +64,9 @@ impl IngestInput {
             let summary = choice(&fields, "summary", Operation::Summary, calls, default_model);
             fields.finish();
             let ocr = match ocr? {
-                "always" => Ocr::Always,
-                "never" => Ocr::Never,
-                _ => Ocr::Auto,
+                "always" => OcrMode::Always,
+                "never" => OcrMode::Never,
+                _ => OcrMode::Auto,
             };
             Some(Self {
                 document_id: document?,

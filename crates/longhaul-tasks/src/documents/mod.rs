@@ -6,22 +6,29 @@
 //! while vectors are still being made.
 //!
 //! A page that cannot be read is an entry with an `error`; the job fails only when no page can be read or nothing is
-//! written on any. Reading pictures of text (OCR) is not there: a page that needs it says so. [`Extractor`] is where it
-//! will plug in.
+//! written on any. Two ports stand between a job and the world: an [`Extractor`] opens documents, in this process
+//! ([`InProcess`]) or each in a confined process of its own ([`Isolated`]); an [`Ocr`] reads the text of pages that are
+//! pictures ([`Tesseract`]).
 
 mod extractor;
 mod ingest;
 mod input;
+mod isolated;
+mod ocr;
 mod output;
 pub mod parts;
 mod run;
 mod schema;
 mod search;
 mod source;
+mod tesseract;
 
-pub use extractor::{Extractor, OpenDocument, TextLayer};
+pub use extractor::{Extractor, InProcess, OpenDocument, Upload};
 pub use ingest::Ingest;
-pub use input::{IngestInput, Ocr};
+pub use input::{IngestInput, OcrMode};
+pub use isolated::{Isolated, IsolatedOptions, MAX_DEATHS};
+pub use ocr::{NoOcr, Ocr, OcrError};
 pub use output::{Embedded, IngestOutput, OutputChunk, PageReport, PageSource, Timings};
 pub use parts::{DocumentChunks, DocumentText, DocumentVectors};
 pub use search::{Place, RankedBy, SearchError, SearchHit, SearchOutput, rank};
+pub use tesseract::{Tesseract, TesseractOptions};

@@ -10,14 +10,15 @@ use std::{
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use longhaul_core::{LogLevel, Stage, StepName, Timestamp};
+use longhaul_core::{JobError, LogLevel, Stage, StepName, Timestamp};
 use longhaul_documents::{Chunk, Format, Page, chunk};
 use longhaul_engine::{Failure, JobContext};
 use longhaul_gateway::{Analysis, AnalysisResult, Model, ModelError, Operation};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    DocumentChunks, DocumentText, DocumentVectors, Embedded, Ingest, IngestInput, Ocr, PageReport, PageSource, Timings,
+    DocumentChunks, DocumentText, DocumentVectors, Embedded, Ingest, IngestInput, OcrError, OcrMode, PageReport,
+    PageSource, Timings,
     parts::{Packed, PageText, StoredChunk},
     source::Source,
 };
@@ -28,8 +29,8 @@ const PAGES_DONE: f64 = 0.6;
 /// The part of the whole that is done when all vectors are made.
 const VECTORS_DONE: f64 = 0.95;
 
-/// The code of a page that only OCR could read.
-const OCR_UNAVAILABLE: &str = "ocr_unavailable";
+/// Dots per inch of pages that are drawn for OCR: what programs that read pictures are made for.
+const OCR_DPI: u32 = 300;
 
 /// A step's output, and how long it took.
 #[derive(Serialize, Deserialize)]
@@ -50,7 +51,14 @@ pub(super) struct Extracted {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ReadPage {
     page: Page,
+    #[serde(default = "from_text")]
+    source: PageSource,
     error: Option<TaskError>,
+}
+
+/// Where a page is from whose step says nothing about it: it was stored before pictures were read.
+fn from_text() -> PageSource {
+    PageSource::Text
 }
 
 /// The pieces: the step `chunk`. How many go into a batch is kept with them, so that a setting that has changed does
@@ -71,14 +79,14 @@ struct Batch {
 
 impl ReadPage {
     fn failed(number: usize, error: TaskError) -> Self {
-        Self { page: Page { number, ..Page::default() }, error: Some(error) }
+        Self { page: Page { number, ..Page::default() }, source: PageSource::Text, error: Some(error) }
     }
 
     pub(super) fn report(&self) -> PageReport {
         PageReport {
             page: self.page.number,
             chars: self.page.text.chars().count(),
-            source: PageSource::Text,
+            source: self.source,
             error: self.error.clone(),
         }
     }
@@ -123,8 +131,8 @@ impl<'a> Run<'a> {
     /// What it is and what stands on its pages. Fails when nothing can be read.
     pub(super) async fn read_document(&self, timings: &mut Timings) -> Result<(Extracted, Vec<ReadPage>), Failure> {
         self.job.enter(Stage::Validating).await?;
-        let Ingest { extractor, calls, open, .. } = self.ingest;
-        let source = Source::new(self.job, self.input.document_id, extractor, calls, open);
+        let Ingest { extractor, open, .. } = self.ingest;
+        let source = Source::new(self.job, self.input.document_id, extractor, open);
         let extract = async {
             let open = source.open().await?;
             let title = open.title().map(str::to_owned);
@@ -164,29 +172,38 @@ impl<'a> Run<'a> {
     }
 
     async fn page_of(&self, source: &Source<'_>, what: &Extracted, number: usize) -> Result<ReadPage, Failure> {
-        // Only a PDF can hold pictures of text.
-        if self.input.ocr == Ocr::Always && what.format == Format::Pdf {
-            let message = "`ocr` is \"always\", and reading text from pictures (OCR) is not available in this build \
-                           yet; with \"auto\" pages with a text layer can be read";
-            return Ok(ReadPage::failed(number, TaskError::new(OCR_UNAVAILABLE, message)));
+        // Only some formats can hold pictures of text; of the others `always` means what is there.
+        if self.input.ocr == OcrMode::Always && what.format.has_pictures() {
+            return self.picture(source, number).await;
         }
-        Ok(match source.page(number).await? {
-            Ok(page) if page.needs_ocr => ReadPage::failed(number, self.picture(number)),
-            Ok(page) => ReadPage { page, error: None },
-            Err(error) => ReadPage::failed(number, TaskError::new(error.code(), error.to_string())),
-        })
+        match source.page(number).await? {
+            Ok(page) if !page.needs_ocr => Ok(ReadPage { page, source: PageSource::Text, error: None }),
+            Ok(_) if self.input.ocr == OcrMode::Never => {
+                let message = format!("page {number} has no text that can be read without OCR, and `ocr` is \"never\"");
+                Ok(ReadPage::failed(number, TaskError::new("page_needs_ocr", message)))
+            }
+            Ok(_) => self.picture(source, number).await,
+            Err(error) => Ok(ReadPage::failed(number, TaskError::new(error.code(), error.to_string()))),
+        }
     }
 
-    fn picture(&self, number: usize) -> TaskError {
-        match self.input.ocr {
-            Ocr::Never => TaskError::new(
-                "page_needs_ocr",
-                format!("page {number} has no text that can be read without OCR, and `ocr` is \"never\""),
-            ),
-            Ocr::Auto | Ocr::Always => TaskError::new(
-                OCR_UNAVAILABLE,
-                format!("page {number} is a picture of text, and reading it (OCR) is not available in this build yet"),
-            ),
+    /// Reads a page as a picture of text.
+    async fn picture(&self, source: &Source<'_>, number: usize) -> Result<ReadPage, Failure> {
+        let (ocr, language) = (&self.ingest.ocr, &self.input.language);
+        // First, so that nothing is drawn that nobody can read.
+        if let Err(error) = ocr.ready(language).await {
+            return unread(number, &error);
+        }
+        let picture = match source.raster(number, OCR_DPI).await? {
+            Ok(picture) => picture,
+            Err(error) => return Ok(ReadPage::failed(number, TaskError::new(error.code(), error.to_string()))),
+        };
+        match ocr.read(&picture, language).await {
+            Ok(text) => {
+                let page = Page { number, text, ..Page::default() };
+                Ok(ReadPage { page, source: PageSource::Ocr, error: None })
+            }
+            Err(error) => unread(number, &error),
         }
     }
 
@@ -330,6 +347,15 @@ impl<'a> Run<'a> {
         let json = serde_json::to_vec(content).map_err(|error| Failure::permanent("internal", error.to_string()))?;
         self.job.put_document_part(self.input.document_id, part, Bytes::from(json)).await
     }
+}
+
+/// A page whose picture could not be read; the failure of the attempt, if it may go better another time.
+fn unread(number: usize, error: &OcrError) -> Result<ReadPage, Failure> {
+    let message = format!("page {number} is a picture of text: {error}");
+    if error.is_transient() {
+        return Err(Failure::from(JobError { retryable: true, ..JobError::permanent(error.code(), message) }));
+    }
+    Ok(ReadPage::failed(number, TaskError::new(error.code(), message)))
 }
 
 fn step_name(name: &str) -> Result<StepName, Failure> {

@@ -3,22 +3,20 @@
 use std::sync::Arc;
 
 use longhaul_core::{DocumentId, JobError, Payload};
-use longhaul_documents::{DocumentError, Page, PageError};
+use longhaul_documents::{DocumentError, Page, PageError, Raster};
 use longhaul_engine::{Failure, JobContext};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use super::{Extractor, OpenDocument};
-use crate::calls::Calls;
+use super::{Extractor, OpenDocument, Upload};
 
 /// What is read here, for those who sent something else.
-const READABLE: &str = "PDF, HTML, Markdown and plain text are read";
+const READABLE: &str = "PDF, HTML, DOCX, Markdown, plain text and images (PNG, JPEG, TIFF, WebP) are read";
 
 /// A document that may be open.
 pub(super) struct Source<'a> {
     job: &'a JobContext,
     id: DocumentId,
     extractor: &'a Arc<dyn Extractor>,
-    calls: &'a Calls,
     places: &'a Arc<Semaphore>,
     open: OnceCell<Opened>,
 }
@@ -33,10 +31,9 @@ impl<'a> Source<'a> {
         job: &'a JobContext,
         id: DocumentId,
         extractor: &'a Arc<dyn Extractor>,
-        calls: &'a Calls,
         places: &'a Arc<Semaphore>,
     ) -> Self {
-        Self { job, id, extractor, calls, places, open: OnceCell::new() }
+        Self { job, id, extractor, places, open: OnceCell::new() }
     }
 
     pub(super) async fn open(&self) -> Result<&Arc<dyn OpenDocument>, Failure> {
@@ -55,17 +52,17 @@ impl<'a> Source<'a> {
             return Err(refusal(&DocumentError::TooLarge { max }));
         }
         let bytes = self.job.read(&Payload::Blob(document.content)).await?;
-        let extractor = self.extractor.clone();
-        let opened = self
-            .calls
-            .blocking(move || extractor.open(Vec::from(bytes), document.content_type.as_deref(), &document.file_name));
-        let document = opened.await?.map_err(|error| refusal(&error))?;
+        let upload = Upload { bytes, content_type: document.content_type, file_name: document.file_name };
+        let document = self.extractor.open(upload).await.map_err(|error| refusal(&error))?;
         Ok(Opened { document: document.into(), _place: place })
     }
 
     pub(super) async fn page(&self, number: usize) -> Result<Result<Page, PageError>, Failure> {
-        let document = self.open().await?.clone();
-        Ok(self.calls.blocking(move || document.page(number)).await?)
+        self.open().await?.page(number).await.map_err(|error| refusal(&error))
+    }
+
+    pub(super) async fn raster(&self, number: usize, dpi: u32) -> Result<Result<Raster, PageError>, Failure> {
+        self.open().await?.raster(number, dpi).await.map_err(|error| refusal(&error))
     }
 }
 

@@ -1,13 +1,15 @@
 //! What every call of a job has in common: its options before, its record afterwards.
 
-use longhaul_core::{LAYER_MOST, Report, Timestamp, Usage};
+use longhaul_core::{LAYER_MOST, Report, Timestamp, TraceContext, Usage};
 use longhaul_engine::{Failure, JobContext};
-use longhaul_gateway::{CallOptions, CallRecord};
+use longhaul_gateway::{CallOptions, CallRecord, CallTrace};
 use longhaul_providers::facade::Stamp;
 
 /// The call is the tenant's, known by the job's id, and over when the job has to be.
-pub(super) fn options(job: &JobContext) -> CallOptions {
+pub(crate) fn options(job: &JobContext) -> CallOptions {
     let options = CallOptions::for_tenant(job.tenant().as_str()).correlation(job.id().to_string().as_str());
+    let trace = job.trace().map(|TraceContext { trace_id, span_id, flags }| CallTrace { trace_id, span_id, flags });
+    let options = options.trace(trace);
     match job.deadline_at() {
         Some(deadline) => options.timeout(deadline.since(job.clock().now()).into()),
         None => options,
@@ -15,7 +17,7 @@ pub(super) fn options(job: &JobContext) -> CallOptions {
 }
 
 /// What an answer is marked with: made of the job's id alone, so that every attempt makes the same.
-pub(super) fn stamp(job: &JobContext, prefix: &str, model: String) -> Stamp {
+pub(crate) fn stamp(job: &JobContext, prefix: &str, model: String) -> Stamp {
     Stamp { id: format!("{prefix}{}", digits(job)), created: created(job.id().as_bytes()), model }
 }
 
@@ -26,18 +28,18 @@ fn digits(job: &JobContext) -> String {
 }
 
 /// The second at which the job was submitted: a UUID of version 7 begins with its milliseconds.
-pub(super) fn created(id: &[u8; 16]) -> i64 {
+pub(crate) fn created(id: &[u8; 16]) -> i64 {
     let millis = id[..6].iter().fold(0_i64, |millis, byte| millis << 8 | i64::from(*byte));
     millis / 1_000
 }
 
 /// The second that it is.
-pub(super) fn now(job: &JobContext) -> i64 {
+pub(crate) fn now(job: &JobContext) -> i64 {
     job.clock().now().as_millis() / 1_000
 }
 
 /// Tells in the job's history what the layers decided, and how long each took.
-pub(super) async fn tell(job: &JobContext, record: &CallRecord) -> Result<(), Failure> {
+pub(crate) async fn tell(job: &JobContext, record: &CallRecord) -> Result<(), Failure> {
     let Ok(mut note) = serde_json::to_value(record) else { return Ok(()) };
     // A note for people is cut rather than left out: the last decisions say most.
     while note.to_string().len() > LAYER_MOST {
@@ -71,7 +73,7 @@ pub fn report(record: &CallRecord) -> Report {
 const PATIENCE_S: u64 = 24 * 3_600;
 
 /// Whether the job is young enough to wait for better times.
-pub(super) fn is_patient(job: &JobContext, until: Timestamp) -> bool {
+pub(crate) fn is_patient(job: &JobContext, until: Timestamp) -> bool {
     let created = Timestamp::from_micros(created(job.id().as_bytes()).saturating_mul(1_000_000));
     until.since(created).as_secs() < PATIENCE_S
 }

@@ -79,7 +79,7 @@ impl Executor for Chat {
 }
 
 /// Tells the text as it comes, and gives the whole answer in the end.
-async fn told(
+pub(crate) async fn told(
     job: &JobContext,
     mut stream: longhaul_gateway::ChatStream,
 ) -> Result<(ChatResponse, CallRecord), Failure> {

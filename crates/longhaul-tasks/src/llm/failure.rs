@@ -8,7 +8,7 @@ use longhaul_providers::ProviderError as Said;
 use super::call::{is_patient, tell};
 
 /// The job's failure, or its park; what the layers decided is told first.
-pub(super) async fn of_call(job: &JobContext, error: &GatewayError) -> Failure {
+pub(crate) async fn of_call(job: &JobContext, error: &GatewayError) -> Failure {
     if let Err(lost) = tell(job, &error.record).await {
         return lost;
     }
@@ -34,7 +34,7 @@ pub(super) async fn of_call(job: &JobContext, error: &GatewayError) -> Failure {
 }
 
 /// The failure of a stream that broke off after its first token: nothing repeats it unseen.
-pub(super) fn of_stream(record: Option<&CallRecord>, error: &Said) -> Failure {
+pub(crate) fn of_stream(record: Option<&CallRecord>, error: &Said) -> Failure {
     let provider = record.and_then(|record| record.provider.as_deref()).map(|name| ProviderError {
         name: name.to_owned(),
         http_status: error.http_status,

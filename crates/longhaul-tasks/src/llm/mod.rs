@@ -13,13 +13,13 @@
 //!
 //! [`stored`] says how a response is a job, for those who look for one.
 
-mod call;
-mod chat;
+pub(crate) mod call;
+pub(crate) mod chat;
 mod embeddings;
-mod failure;
+pub(crate) mod failure;
 mod frames;
 mod kept;
-mod pointer;
+pub(crate) mod pointer;
 mod response;
 pub mod stored;
 

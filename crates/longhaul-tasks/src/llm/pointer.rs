@@ -4,7 +4,7 @@ use longhaul_engine::FieldError;
 use longhaul_providers::facade::RequestError;
 
 /// What is wrong with an input, with its place as a JSON Pointer.
-pub(super) fn field_error(error: &RequestError) -> FieldError {
+pub(crate) fn field_error(error: &RequestError) -> FieldError {
     FieldError {
         pointer: error.param.as_deref().map(pointer_of).unwrap_or_default(),
         message: format!("cannot be used: {}", error.message),

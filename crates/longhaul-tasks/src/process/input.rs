@@ -4,11 +4,12 @@ use std::{collections::HashSet, sync::Arc};
 
 use longhaul_core::Span;
 use longhaul_engine::FieldError;
-use longhaul_gateway::{Analysis, Model, ModelError, Operation};
-use serde_json::Value;
+use longhaul_gateway::{Analysis, ErrorClass, Model, ModelError, Operation};
+use longhaul_providers::chat::{ChatRequest, Dialect, Message, Role};
 
 use super::{DEFAULT_TIMEOUT, output::Json};
 use crate::{
+    agent::messages,
     analysis,
     calls::Calls,
     fields::{self, Fields, Place},
@@ -17,6 +18,8 @@ use crate::{
 
 pub(super) const MAX_ITEMS: usize = 100;
 pub(super) const MAX_ID_CHARS: usize = 100;
+/// The model that is there without being configured, and made up.
+const SIMULATED: &str = "sim";
 /// Texts of one item that asks for embeddings.
 pub(super) const MAX_EMBED_TEXTS: usize = 256;
 pub(super) const MAX_MESSAGES: usize = 1_000;
@@ -50,8 +53,8 @@ pub struct Item {
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Task {
-    /// A conversation: the messages as they came, or one of the user.
-    Chat(Value),
+    /// A conversation.
+    Chat(Arc<ChatRequest>),
     /// Vectors of these texts.
     Embed(Arc<[String]>),
     /// Something about a text.
@@ -68,18 +71,14 @@ impl Task {
         }
     }
 
+    /// Asks a model that has no stack of its own.
     pub(super) async fn ask(self, calls: &Calls, model: &Arc<dyn Model>) -> Result<Json, ModelError> {
         match self {
             Task::Embed(texts) => Json::of(&calls.embed(model, texts).await?),
             Task::Analyse(text, analysis) => Json::of(&calls.analyse(model, text, analysis).await?),
-            Task::Chat(_) => Err(no_chat(model)),
+            Task::Chat(request) => Json::of(&model.chat(request).await?.text),
         }
     }
-}
-
-/// The port to models has no conversation yet, whatever a model says that it can.
-fn no_chat(model: &Arc<dyn Model>) -> ModelError {
-    ModelError::unsupported(format!("`process` has no way yet to chat with the model `{}`", model.name()))
 }
 
 impl ProcessInput {
@@ -87,7 +86,7 @@ impl ProcessInput {
         fields::read(json, |place| {
             let fields = place.fields()?;
             let items = match (fields.optional("items"), fields.optional("query")) {
-                (Some(items), None) => items.list(1..=MAX_ITEMS).and_then(|items| read_items(&items)),
+                (Some(items), None) => items.list(1..=MAX_ITEMS).and_then(|items| read_items(&items, calls)),
                 (None, Some(query)) => query.text(MAX_TEXT_CHARS).map(|text| vec![Item::query(text)]),
                 (Some(_), Some(query)) => {
                     query.refuse("cannot be given together with `items`: a query is a short form of one chat item");
@@ -111,12 +110,22 @@ impl ProcessInput {
             fields.finish();
             let (items, model) = (items?, model?);
             refuse_impossible(&place, &items, is_query, |operation| {
-                let model = calls.model_for(model.as_deref(), default_model, operation)?;
-                if operation == Operation::Chat { Err(no_chat(&model)) } else { Ok(model) }
+                calls.model_for(model.as_deref(), default_model, operation).map_err(|error| advised(error, calls))
             });
             Some(Self { items, model, timeout: timeout?, cache: cache? })
         })
     }
+}
+
+/// What a model cannot do, with the way out for those who only want to try.
+fn advised(mut error: ModelError, calls: &Calls) -> ModelError {
+    if error.class == ErrorClass::Unsupported && calls.models.get_for(Some(SIMULATED), Operation::Chat).is_ok() {
+        error.message.push_str(
+            "; configure one under [providers] and [models], or, to try things out, ask for the simulated model by \
+             name: \"model\": \"sim\"",
+        );
+    }
+    error
 }
 
 /// Refuses the items that the model cannot answer, by their place.
@@ -142,14 +151,14 @@ fn refuse_impossible(
     }
 }
 
-fn read_items(places: &[Place<'_>]) -> Option<Vec<Item>> {
+fn read_items(places: &[Place<'_>], calls: &Calls) -> Option<Vec<Item>> {
     let mut ids = HashSet::new();
     // Every item is read, also after one that is wrong.
     let items: Vec<Option<Item>> = places
         .iter()
         .enumerate()
         .map(|(index, place)| {
-            let item = read_item(index, place)?;
+            let item = read_item(index, place, calls)?;
             if ids.insert(item.id.clone()) {
                 return Some(item);
             }
@@ -160,7 +169,7 @@ fn read_items(places: &[Place<'_>]) -> Option<Vec<Item>> {
     items.into_iter().collect()
 }
 
-fn read_item(index: usize, place: &Place<'_>) -> Option<Item> {
+fn read_item(index: usize, place: &Place<'_>, calls: &Calls) -> Option<Item> {
     let fields = place.fields()?;
     let id = match fields.optional("id") {
         Some(place) => place.text(MAX_ID_CHARS).map(str::to_owned),
@@ -169,11 +178,11 @@ fn read_item(index: usize, place: &Place<'_>) -> Option<Item> {
     let task = fields.required("task").and_then(|place| place.word(&TASKS));
     let input = fields.required("input");
     fields.finish();
-    let task = task_of(task?, &input?);
+    let task = task_of(task?, &input?, calls);
     Some(Item { id: id?, task: task? })
 }
 
-fn task_of(task: &'static str, input: &Place<'_>) -> Option<Task> {
+fn task_of(task: &'static str, input: &Place<'_>, calls: &Calls) -> Option<Task> {
     let analyse = |analysis| Some(Task::Analyse(input.text(MAX_TEXT_CHARS)?.into(), analysis));
     match task {
         "chat" => chat(input),
@@ -183,7 +192,7 @@ fn task_of(task: &'static str, input: &Place<'_>) -> Option<Task> {
         "sentiment" => analyse(Analysis::Sentiment),
         "entities" => analyse(Analysis::Entities),
         "language" => analyse(Analysis::Language),
-        "classify" | "extract" => with_parameter(task, input),
+        "classify" | "extract" => with_parameter(task, input, calls),
         _ => None,
     }
 }
@@ -216,15 +225,20 @@ fn chat(input: &Place<'_>) -> Option<Task> {
             fine = false;
         }
     }
-    fine.then(|| Task::Chat(input.value().clone()))
+    let messages = fine.then(|| messages(input)).flatten()?;
+    // What only OpenAI's protocol knows stands in the messages as it was written.
+    let request = ChatRequest { messages, dialect: Dialect::OpenAi, ..ChatRequest::default() };
+    Some(Task::Chat(Arc::new(request)))
 }
 
-fn said_by_user(text: &str) -> Value {
-    serde_json::json!([{"role": "user", "content": text}])
+fn said_by_user(text: &str) -> Arc<ChatRequest> {
+    // White space around a question is no part of it, and must not keep it from its answer in the cache.
+    let messages = vec![Message::text(Role::User, text.trim())];
+    Arc::new(ChatRequest { messages, dialect: Dialect::OpenAi, ..ChatRequest::default() })
 }
 
 /// `classify` and `extract`: a text and what to do with it.
-fn with_parameter(task: &'static str, input: &Place<'_>) -> Option<Task> {
+fn with_parameter(task: &'static str, input: &Place<'_>, calls: &Calls) -> Option<Task> {
     let parameter = if task == "classify" { "labels" } else { "schema" };
     let fields: Fields<'_> = input.fields()?;
     let text = fields.required("text").and_then(|place| place.text(MAX_TEXT_CHARS));
@@ -234,7 +248,13 @@ fn with_parameter(task: &'static str, input: &Place<'_>) -> Option<Task> {
     // The gateway reads the parameter as it does in a list of analyses; its pointers begin there.
     let entry = serde_json::json!({ task: { parameter: given.value() } });
     let analysis = match Analysis::parse(&entry) {
-        Ok(analysis) => Some(analysis),
+        Ok(analysis) => match calls.schemas.complaint(&analysis) {
+            None => Some(analysis),
+            Some(why) => {
+                given.refuse(why);
+                None
+            }
+        },
         Err(problem) => {
             let above = format!("/{task}/{parameter}");
             given.refuse_below(problem.pointer.strip_prefix(above.as_str()).unwrap_or_default(), problem.message);

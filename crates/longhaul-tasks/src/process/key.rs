@@ -30,7 +30,7 @@ impl Key {
         hash.add(model);
         hash.add(task.operation().name());
         match task {
-            Task::Chat(messages) => hash.add(messages.to_string().trim()),
+            Task::Chat(request) => hash.add(&serde_json::to_string(&**request).unwrap_or_default()),
             Task::Embed(texts) => texts.iter().for_each(|text| hash.add(&spaced(text))),
             Task::Analyse(text, analysis) => {
                 match analysis {

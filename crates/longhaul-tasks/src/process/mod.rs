@@ -2,7 +2,8 @@
 //! just being asked, or by a model.
 //!
 //! Items run at the same time and fail alone; an item is tried three times when its failure may pass, with waits in
-//! between. The engine therefore tries the job only once: tries do not multiply. Answers are kept per tenant for a time
+//! between: by the stack of a configured model, or here for one that has none. The engine therefore tries the job only
+//! once: tries do not multiply. When a configured model gives nothing, `local` answers what it can, marked as degraded. Answers are kept per tenant for a time
 //! (`answers`), under a key that does not look at differences without a meaning (`key`). What a model outside this
 //! process has answered is also a step of the job, so that a crash does not pay for it twice.
 //!
@@ -18,16 +19,19 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
-use longhaul_core::{Backoff, Clock, KindSpec, Report, Span, StepName, Tenant, Timestamp};
+use longhaul_core::{Backoff, Clock, KindSpec, Report, Span, StepName, Tenant, Timestamp, Usage};
 use longhaul_engine::{Check, Completed, Executor, Failure, FieldError, JobContext};
-use longhaul_gateway::{Model, ModelError};
-use longhaul_resilience::{CacheHandle, CachePolicy, Cx, Dice, How};
+use longhaul_gateway::{CallOptions, CallRecord, Embeddings, Gateway, Model, ModelError};
+use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsRequest};
+use longhaul_resilience::{CacheHandle, CachePolicy, Cx, Dice, How, SharedCx};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     TaskError, TaskSettings,
     analysis::unfit,
+    asked::plus,
     calls::{Calls, failure},
+    llm::call,
     spec,
 };
 use answers::{Answer, Answers, EngineTime};
@@ -135,7 +139,7 @@ impl Process {
         use_cache: bool,
         number: usize,
         item: &Item,
-    ) -> Result<ItemResult, Failure> {
+    ) -> Result<(ItemResult, Usage), Failure> {
         let started = self.asking.clock.now();
         let key = Key::of(job.tenant(), model.name(), &item.task);
         let done = if model.capabilities().cpu_bound {
@@ -145,8 +149,11 @@ impl Process {
         };
         let took = self.asking.clock.now().since(started);
         Ok(match done {
-            Ok((answer, served)) => ItemResult::answered(&item.id, answer, served, took),
-            Err(error) => ItemResult::failed(&item.id, error, took),
+            Ok((answer, served)) => {
+                let spent = answer.spent;
+                (ItemResult::answered(&item.id, answer, served, took), spent)
+            }
+            Err(error) => (ItemResult::failed(&item.id, error, took), Usage::default()),
         })
     }
 
@@ -166,11 +173,11 @@ impl Process {
             .step(step, async {
                 let asked = self.ask(job, model, use_cache, key, item).await;
                 let (answer, served) = asked.map_err(|error| failure(model, error))?;
-                Ok(Kept { output: answer.output, degraded: answer.degraded, served })
+                Ok(Kept { output: answer.output, degraded: answer.degraded, served, spent: answer.spent })
             })
             .await;
         match kept {
-            Ok(Kept { output, degraded, served }) => Ok(Ok((Answer { output, degraded }, served))),
+            Ok(Kept { output, degraded, served, spent }) => Ok(Ok((Answer { output, degraded, spent }, served))),
             Err(Failure::Job { error, .. }) => Ok(Err(TaskError::from(&*error))),
             Err(given_up @ (Failure::Waiting(_) | Failure::Interrupted)) => Err(given_up),
         }
@@ -188,7 +195,18 @@ impl Process {
         let cx = if use_cache { cx } else { cx.skip_cache() };
         // The call belongs to all who wait for it, so it takes along whatever it needs.
         let (asking, model, task) = (self.asking.clone(), model.clone(), item.task.clone());
-        let got = self.cache.get_or_run(&cx, key, |_| async move { asking.ask(&model, task).await }).await;
+        let options = CallOptions::for_tenant(job.tenant().as_str()).correlation(job.id().to_string().as_str());
+        // Answers are kept here; what is not to be from a cache is not to be from the model's either.
+        let options = options.max_retries(TRIES - 1).skip_cache(!use_cache);
+        let run = |own: SharedCx| async move {
+            let answer = asking.ask(&model, task, &options).await?;
+            if answer.degraded {
+                // A lesser answer is not kept for those who ask when the model is well again.
+                own.mark_degraded();
+            }
+            Ok(answer)
+        };
+        let got = self.cache.get_or_run(&cx, key, run).await;
         let served = match got.how {
             How::Hit | How::Stale | How::StaleOnError => Served::Hit,
             How::Miss => Served::Miss,
@@ -205,11 +223,16 @@ struct Kept {
     output: Json,
     degraded: bool,
     served: Served,
+    #[serde(default)]
+    spent: Usage,
 }
 
 impl Asking {
-    /// Asks up to three times while the failure may pass.
-    async fn ask(&self, model: &Arc<dyn Model>, task: Task) -> Result<Answer, ModelError> {
+    /// Asks up to three times while the failure may pass: by the model's stack, or here where there is none.
+    async fn ask(&self, model: &Arc<dyn Model>, task: Task, options: &CallOptions) -> Result<Answer, ModelError> {
+        if let Some(gateway) = self.calls.models.gateway_of(model.name()) {
+            return self.ask_configured(gateway, model, task, options).await;
+        }
         let mut tries = 1;
         loop {
             match task.clone().ask(&self.calls, model).await {
@@ -219,7 +242,48 @@ impl Asking {
                     self.clock.sleep(wait).await;
                     tries += 1;
                 }
-                done => return done.map(|output| Answer { output, degraded: false }),
+                done => return done.map(|output| Answer { output, degraded: false, spent: Usage::default() }),
+            }
+        }
+    }
+}
+
+impl Asking {
+    async fn ask_configured(
+        &self,
+        gateway: &Gateway,
+        model: &Arc<dyn Model>,
+        task: Task,
+        options: &CallOptions,
+    ) -> Result<Answer, ModelError> {
+        let of = |output: Json, record: &CallRecord| Answer {
+            output,
+            degraded: record.degraded,
+            spent: call::report(record).usage,
+        };
+        match task {
+            Task::Chat(request) => {
+                let answer = gateway.chat(model.name(), request, options).await?;
+                Ok(of(Json::of(&answer.response.text())?, &answer.record))
+            }
+            Task::Embed(texts) => {
+                let dimensions =
+                    model.capabilities().embedding_dimensions.and_then(|length| u32::try_from(length).ok());
+                let input = EmbeddingsInput::Texts(texts.to_vec());
+                let request = EmbeddingsRequest { input, dimensions, ..EmbeddingsRequest::default() };
+                let answer = gateway.embed(model.name(), Arc::new(request), options).await?;
+                let name = answer.record.upstream_model.as_deref().unwrap_or(model.name()).to_owned();
+                let vectors = answer.response.vectors.clone();
+                let dimensions = vectors.first().map_or(0, Vec::len);
+                Ok(of(Json::of(&Embeddings { model: name, dimensions, vectors })?, &answer.record))
+            }
+            Task::Analyse(text, analysis) => {
+                let asked = self.calls.ask_configured(gateway, model.name(), text, &analysis, options).await;
+                if let Some(why) = &asked.stood_in_for {
+                    tracing::debug!(code = why.code(), "an item is answered by `local`");
+                }
+                let (spent, degraded) = (asked.spent(), asked.degraded);
+                Ok(Answer { output: Json::of(&asked.answer?)?, degraded, spent })
             }
         }
     }
@@ -252,7 +316,11 @@ impl Executor for Process {
         let items = input.items.iter().enumerate();
         let asked: Vec<_> = items.map(|(number, item)| self.answer(job, &model, input.cache, number, item)).collect();
         let results: Vec<_> = stream::iter(asked).buffered(self.concurrency).collect().await;
-        let results: Vec<ItemResult> = results.into_iter().collect::<Result<_, _>>()?;
+        let results: Vec<(ItemResult, Usage)> = results.into_iter().collect::<Result<_, _>>()?;
+        // What came from a cache, or with somebody else's call, has been paid for there.
+        let paid = results.iter().filter(|(result, _)| matches!(result.cache, Served::Miss | Served::Bypass));
+        let usage = paid.fold(Usage::default(), |sum, (_, spent)| plus(sum, *spent));
+        let results = results.into_iter().map(|(result, _)| result).collect();
         let output = ProcessOutput::of(results, model.name(), self.asking.clock.now().since(started));
         if output.succeeded == 0 {
             return Err(Failure::permanent(ALL_ITEMS_FAILED, said_of(&output)));
@@ -262,7 +330,7 @@ impl Executor for Process {
             cached: output.results.iter().all(|result| result.cached),
             degraded: output.results.iter().any(|result| result.degraded),
             model: Some(model.name().to_owned()),
-            ..Report::default()
+            usage,
         };
         Ok(completed)
     }

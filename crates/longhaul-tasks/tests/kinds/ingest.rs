@@ -5,10 +5,13 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use async_trait::async_trait;
 use longhaul_core::{Span, Status, StatusReason};
-use longhaul_documents::{DocumentError, Format, Page, PageError};
+use longhaul_documents::{DocumentError, Format, Page, PageError, Raster};
 use longhaul_gateway::{ErrorClass, Models};
-use longhaul_tasks::documents::{DocumentChunks, DocumentText, DocumentVectors, Extractor, IngestOutput, OpenDocument};
+use longhaul_tasks::documents::{
+    DocumentChunks, DocumentText, DocumentVectors, Extractor, IngestOutput, NoOcr, Ocr, OcrError, OpenDocument, Upload,
+};
 use serde_json::json;
 
 use crate::kit::{FakeModel, Stage};
@@ -52,18 +55,21 @@ impl Paper {
     }
 }
 
+#[async_trait]
 impl Extractor for Paper {
     fn max_bytes(&self) -> usize {
         1_000
     }
 
-    fn open(&self, _: Vec<u8>, _: Option<&str>, _: &str) -> Result<Box<dyn OpenDocument>, DocumentError> {
+    async fn open(&self, _: Upload) -> Result<Box<dyn OpenDocument>, DocumentError> {
         self.0.opened.fetch_add(1, Ordering::SeqCst);
-        self.wait_if_held(0);
+        let paper = self.clone();
+        tokio::task::spawn_blocking(move || paper.wait_if_held(0)).await.unwrap();
         Ok(Box::new(self.clone()))
     }
 }
 
+#[async_trait]
 impl OpenDocument for Paper {
     fn format(&self) -> Format {
         Format::Pdf
@@ -74,20 +80,66 @@ impl OpenDocument for Paper {
     fn page_count(&self) -> usize {
         self.0.pages.len()
     }
-    fn page(&self, number: usize) -> Result<Page, PageError> {
+    async fn page(&self, number: usize) -> Result<Result<Page, PageError>, DocumentError> {
         self.0.reads[number - 1].fetch_add(1, Ordering::SeqCst);
-        self.wait_if_held(number);
+        let paper = self.clone();
+        tokio::task::spawn_blocking(move || paper.wait_if_held(number)).await.unwrap();
         let page = |text: &str, needs_ocr| Page { number, text: text.into(), needs_ocr, ..Page::default() };
-        match self.0.pages[number - 1].as_str() {
+        Ok(match self.0.pages[number - 1].as_str() {
             "!" => Err(PageError::Broken { page: number, detail: "torn".into() }),
             "?" => Ok(page("", true)),
             text => Ok(page(text, false)),
+        })
+    }
+    async fn raster(&self, number: usize, dpi: u32) -> Result<Result<Raster, PageError>, DocumentError> {
+        // Shows its number in its first pixel.
+        let pixel = u8::try_from(number).unwrap();
+        Ok(Ok(Raster { width: 1, height: 1, dpi: Some(dpi), pixels: vec![pixel] }))
+    }
+}
+
+/// Reads what [`Paper`] shows, in English, as often as it is told to; counts.
+#[derive(Default)]
+struct Eye {
+    reads: AtomicUsize,
+    fails: AtomicUsize,
+}
+
+#[async_trait]
+impl Ocr for Eye {
+    async fn ready(&self, languages: &str) -> Result<(), OcrError> {
+        if languages == "eng" {
+            return Ok(());
+        }
+        Err(OcrError::Language { wanted: languages.into(), why: "there is eng".into() })
+    }
+    async fn read(&self, picture: &Raster, _: &str) -> Result<String, OcrError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        if self.fails.load(Ordering::SeqCst) > 0 {
+            self.fails.fetch_sub(1, Ordering::SeqCst);
+            return Err(OcrError::Unusable { why: "no more processes".into() });
+        }
+        match picture.pixels[0] {
+            9 => Err(OcrError::OutOfTime { max_s: 7 }),
+            page => Ok(format!("seen on page {page} at {} dots", picture.dpi.unwrap())),
         }
     }
 }
 
+async fn stage_with_eye(paper: &Paper, eye: &Arc<Eye>) -> Stage {
+    Stage::with(Models::default(), |settings| {
+        settings.extractor = Arc::new(paper.clone());
+        settings.ocr = Some(eye.clone());
+    })
+    .await
+}
+
 async fn stage_for(paper: &Paper) -> Stage {
-    Stage::with(Models::default(), |settings| settings.extractor = Arc::new(paper.clone())).await
+    Stage::with(Models::default(), |settings| {
+        settings.extractor = Arc::new(paper.clone());
+        settings.ocr = Some(Arc::new(NoOcr));
+    })
+    .await
 }
 
 const MARKDOWN: &str = "# Tides\n\nThe tide turns twice a day. The lantern of the lighthouse burns in every storm.\n";
@@ -195,7 +247,7 @@ async fn a_page_that_fails_is_an_entry_and_the_rest_is_taken_in() {
     assert_eq!(pages[0], json!({"page": 1, "chars": 10, "source": "text"}));
     assert_eq!(pages[1]["error"]["code"], "page_broken", "{pages}");
     assert_eq!(pages[2]["error"]["code"], "ocr_unavailable", "{pages}");
-    assert!(pages[2]["error"]["message"].as_str().unwrap().contains("not available in this build yet"), "{pages}");
+    assert!(pages[2]["error"]["message"].as_str().unwrap().contains("set up without OCR"), "{pages}");
     assert_eq!(pages[3], json!({"page": 4, "chars": 0, "source": "text"}), "an empty page is no failure");
     assert_eq!(output["chunks"].as_array().unwrap().len(), 1);
     let text = DocumentText::read(&stage.part(document, DocumentText::PART).await.unwrap()).unwrap();
@@ -203,11 +255,64 @@ async fn a_page_that_fails_is_an_entry_and_the_rest_is_taken_in() {
 }
 
 #[tokio::test]
+async fn pages_that_are_pictures_are_read_and_say_so() {
+    let (paper, eye) = (Paper::of(&["typed", "?", "!", "?"]), Arc::new(Eye::default()));
+    let stage = stage_with_eye(&paper, &eye).await;
+    let (document, job) = stage.upload("paper.pdf", b"%PDF", json!({"embed": false, "summary": false})).await;
+    let output = stage.output(job).await;
+    let sources: Vec<_> = output["pages"].as_array().unwrap().iter().map(|page| page["source"].clone()).collect();
+    assert_eq!(sources, ["text", "ocr", "text", "ocr"], "{output}");
+    assert_eq!(output["pages"][2]["error"]["code"], "page_broken");
+    assert_eq!(eye.reads.load(Ordering::SeqCst), 2, "pages with a text are not looked at");
+    let text = DocumentText::read(&stage.part(document, DocumentText::PART).await.unwrap()).unwrap();
+    assert_eq!(text.joined(), "typed\n\nseen on page 2 at 300 dots\n\nseen on page 4 at 300 dots");
+}
+
+#[tokio::test]
+async fn ocr_always_looks_at_every_page_and_never_at_none() {
+    let (paper, eye) = (Paper::of(&["typed", "?"]), Arc::new(Eye::default()));
+    let stage = stage_with_eye(&paper, &eye).await;
+    let (_, job) = stage.upload("paper.pdf", b"%PDF", json!({"ocr": "always"})).await;
+    let output = stage.output(job).await;
+    assert_eq!((output["pages"][0]["source"].as_str(), eye.reads.load(Ordering::SeqCst)), (Some("ocr"), 2));
+    let (_, job) = stage.upload("paper.pdf", b"%PDF", json!({"ocr": "never"})).await;
+    let output = stage.output(job).await;
+    assert_eq!(output["pages"][1]["error"]["code"], "page_needs_ocr");
+    assert_eq!(eye.reads.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_picture_that_cannot_be_read_fails_its_page_and_a_missing_language_says_what_there_is() {
+    let pages: Vec<&str> = ["?"; 9].into();
+    let (paper, eye) = (Paper::of(&pages), Arc::new(Eye::default()));
+    let stage = stage_with_eye(&paper, &eye).await;
+    let (_, job) = stage.upload("paper.pdf", b"%PDF", json!({})).await;
+    let output = stage.output(job).await;
+    assert_eq!(output["pages"][8]["error"]["code"], "ocr_time_exceeded");
+    assert_eq!(output["chunks"].as_array().unwrap().len(), 8, "the others are read");
+    let (_, job) = stage.upload("paper.pdf", b"%PDF", json!({"language": "kli"})).await;
+    let (code, message, retryable) = stage.failure(job).await;
+    assert_eq!((code.as_str(), retryable), ("ocr_language_unavailable", false));
+    assert!(message.contains("`kli`: there is eng"), "{message}");
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_started_now_is_tried_again_later() {
+    let (paper, eye) = (Paper::of(&["typed", "?"]), Arc::new(Eye { fails: AtomicUsize::new(1), ..Eye::default() }));
+    let stage = stage_with_eye(&paper, &eye).await;
+    let (_, job) = stage.upload("paper.pdf", b"%PDF", json!({})).await;
+    let view = stage.ended_in_time(job).await;
+    assert_eq!((view.job.status(), view.job.attempt), (Status::Succeeded, 2));
+    assert_eq!(stage.output_of(&view).await["pages"][1]["source"], "ocr");
+    assert_eq!(paper.reads(), [1, 2], "the page that was read is known");
+}
+
+#[tokio::test]
 async fn a_document_without_a_readable_page_fails_for_good() {
     let cases = [
         (&["?", "?"][..], "auto", "ocr_unavailable", "none of the 2 pages could be read"),
         (&["?"][..], "never", "page_needs_ocr", "the only page could not be read"),
-        (&["words"][..], "always", "ocr_unavailable", "not available in this build yet"),
+        (&["words"][..], "always", "ocr_unavailable", "set up without OCR"),
         (&["!", "?"][..], "auto", "no_page_readable", "page 1 is damaged"),
         (&["", " \n"][..], "auto", "document_without_text", "nothing is written in it"),
     ];
@@ -224,8 +329,9 @@ async fn a_document_without_a_readable_page_fails_for_good() {
 #[tokio::test]
 async fn a_file_that_is_no_document_fails_with_a_reason_that_a_person_understands() {
     let png = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 13];
-    let cases: [(&str, &[u8], &str, &[&str]); 4] = [
-        ("photo.png", &png, "document_format_unsupported", &["PNG", "PDF, HTML"]),
+    let cases: [(&str, &[u8], &str, &[&str]); 5] = [
+        ("film.gif", b"GIF89a\x01\0\x01\0", "document_format_unsupported", &["GIF", "PDF, HTML", "PNG"]),
+        ("photo.png", &png, "document_broken", &["PNG", "damaged"]),
         ("noise.bin", &[0, 1, 2, 3, 255, 254, 0, 7], "document_format_unknown", &["PDF, HTML"]),
         ("report.pdf", b"this is no PDF at all", "document_format_mismatch", &["PDF"]),
         ("report.pdf", b"%PDF-1.7\nrubbish", "document_broken", &["PDF", "damaged"]),

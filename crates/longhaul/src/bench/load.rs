@@ -114,7 +114,7 @@ pub(super) async fn run(plan: &Plan, screen: &mut Screen) -> anyhow::Result<Repo
     if plan.check && !plan.submit_only {
         let remembered: Vec<_> = shared.remembered.take().into_iter().flatten().collect();
         let keeps = match plan.target {
-            Target::Longhaul { retention } => retention,
+            Target::Longhaul { retention, .. } => retention,
             Target::Url(_) => None,
         };
         let checked = check::random_jobs(remembered, shared.started.elapsed(), keeps, &running).await?;
@@ -340,7 +340,7 @@ fn report(plan: &Plan, running: &Running, shared: &Shared, measured: &Measured) 
     let per_job_us = |seconds: f64| if jobs == 0 { 0.0 } else { seconds * 1e6 / jobs as f64 };
     let bytes_on_disk = running.data().map(files::bytes_under);
     let kept = match plan.target {
-        Target::Longhaul { retention: Some(retention) } => {
+        Target::Longhaul { retention: Some(retention), .. } => {
             (rate * retention.as_secs_f64()).min(shared.ended.get() as f64)
         }
         _ => shared.ended.get() as f64,

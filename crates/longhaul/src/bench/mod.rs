@@ -8,6 +8,7 @@
 
 mod check;
 mod depth;
+pub mod documents;
 mod files;
 pub(crate) mod gateway;
 mod load;
@@ -21,6 +22,7 @@ mod workers;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use documents::{DocumentsPlan, DocumentsReport};
 pub use gateway::{GatewayPlan, GatewayReport, gateway};
 pub use report::{Depth, Latency, Report};
 pub use streams::{StreamsFigure, StreamsPlan, StreamsReport};
@@ -67,6 +69,8 @@ pub enum Target {
     Longhaul {
         /// How long it keeps ended jobs, if not as configured.
         retention: Option<Duration>,
+        /// How many jobs run at once in it, if not as configured.
+        concurrency: Option<usize>,
     },
     /// A server that runs already.
     Url(String),
@@ -102,6 +106,14 @@ pub fn workers(plan: &WorkersPlan, screen: &mut Screen) -> anyhow::Result<Worker
 /// As [`jobs`]; and when a chunk that was written was not read.
 pub fn streams(plan: &StreamsPlan, screen: &mut Screen) -> anyhow::Result<StreamsReport> {
     runtime()?.block_on(unless_interrupted(streams::run(plan, screen)))
+}
+
+/// Measures how fast documents are read, what memory that takes, and how many words come out right.
+///
+/// # Errors
+/// As [`jobs`]; and when a document is not read.
+pub fn documents(plan: &DocumentsPlan, screen: &mut Screen) -> anyhow::Result<DocumentsReport> {
+    runtime()?.block_on(unless_interrupted(documents::run(plan, screen)))
 }
 
 /// Ends with an error at Ctrl-C or SIGTERM, so that the server and its directory are cleared away.

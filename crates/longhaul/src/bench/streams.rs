@@ -3,6 +3,7 @@
 //! Each stream has a writer, which brings numbered chunks over the worker protocol at a steady rate, and a reader, which
 //! follows the job's events. A chunk carries its number; both sides write down when. Three times come out: from sending a
 //! chunk to the answer that it is on disk, from sending it to the reader, and the difference, which is what following adds.
+//! With more readers of each stream, or with none, the first of the three says what readers cost who writes.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -35,8 +36,14 @@ const MARK: &str = "chunk ";
 pub struct StreamsPlan {
     /// How many streams there are at once, one figure after the other.
     pub streams: Vec<usize>,
+    /// How many follow each of them, one figure after the other; 0 for nobody.
+    pub readers: Vec<usize>,
+    /// How many rounds of all figures there are, in turn: what is compared is measured side by side.
+    pub rounds: u32,
     /// How many chunks a second each of them writes.
     pub rate: u32,
+    /// How many bytes of text a chunk has, at least.
+    pub chunk: usize,
     /// How long each figure takes.
     pub turn: Duration,
     /// Where the server's temporary directory is made.
@@ -48,7 +55,9 @@ pub struct StreamsPlan {
 pub struct StreamsFigure {
     /// How many streams there were.
     pub streams: usize,
-    /// How many chunks were written, and read.
+    /// How many followed each.
+    pub readers: usize,
+    /// How many chunks were written.
     pub chunks: u64,
     /// The same per second, over all streams.
     pub chunks_per_s: f64,
@@ -67,7 +76,7 @@ pub struct StreamsFigure {
 pub struct StreamsReport {
     /// How many chunks a second each stream wrote.
     pub rate: u32,
-    /// One for each number of streams.
+    /// One for each number of streams and of readers, over all rounds.
     pub figures: Vec<StreamsFigure>,
 }
 
@@ -77,6 +86,7 @@ impl StreamsReport {
     pub fn tables(&self) -> Vec<Table> {
         let mut table = Table::new(&[
             ">STREAMS",
+            ">READERS EACH",
             ">CHUNKS/S",
             ">COMMITTED P50, ms",
             ">P99",
@@ -90,6 +100,7 @@ impl StreamsReport {
             let ms = |value: f64| format!("{value:.2}");
             let row = [
                 figure.streams.to_string(),
+                figure.readers.to_string(),
                 format!("{:.0}", figure.chunks_per_s),
                 ms(figure.committed.p50_ms),
                 ms(figure.committed.p99_ms),
@@ -110,88 +121,140 @@ impl StreamsReport {
 struct Times {
     sent: Vec<u64>,
     committed: Vec<u64>,
-    seen: Vec<u64>,
+    /// By each reader.
+    seen: Vec<Vec<u64>>,
 }
 
 type Shared = Rc<RefCell<Times>>;
 
-/// Measures each number of streams on a server of its own.
-pub(super) async fn run(plan: &StreamsPlan, screen: &mut Screen) -> anyhow::Result<StreamsReport> {
-    let mut figures = Vec::new();
-    for &streams in &plan.streams {
-        screen.note(format!("{streams} streams"));
-        let server_plan = Plan {
-            clients: streams,
-            until: super::Until::For(plan.turn),
-            warm_up: Duration::ZERO,
-            submit_only: false,
-            check: false,
-            target: Target::Longhaul { retention: None },
-            watch: Vec::new(),
-            directory: plan.directory.clone(),
-            progress: false,
-        };
-        let running = Rc::new(target::start(&server_plan).await?);
-        let figure = LocalSet::new().run_until(measure(plan, streams, running.clone())).await;
-        if let Ok(running) = Rc::try_unwrap(running) {
-            running.stop().await?;
-        }
-        figures.push(figure?);
-    }
-    Ok(StreamsReport { rate: plan.rate, figures })
+/// What the rounds of one figure add up to.
+struct Tally {
+    streams: usize,
+    readers: usize,
+    chunks: u64,
+    micros: u64,
+    committed: Histogram<u64>,
+    seen: Histogram<u64>,
+    added: Histogram<u64>,
+    server_bytes: u64,
 }
 
-async fn measure(plan: &StreamsPlan, streams: usize, running: Rc<Running>) -> anyhow::Result<StreamsFigure> {
+impl Tally {
+    fn new(streams: usize, readers: usize) -> anyhow::Result<Self> {
+        Ok(Self {
+            streams,
+            readers,
+            chunks: 0,
+            micros: 0,
+            committed: histogram()?,
+            seen: histogram()?,
+            added: histogram()?,
+            server_bytes: 0,
+        })
+    }
+
+    fn round(&mut self, all: &[Shared]) -> anyhow::Result<()> {
+        let (mut first, mut last) = (u64::MAX, 0);
+        for times in all {
+            let times = times.borrow();
+            for (sent, answered) in times.sent.iter().zip(&times.committed) {
+                self.committed.record(answered.saturating_sub(*sent).max(1))?;
+                first = first.min(*sent);
+                last = last.max(*answered);
+                self.chunks += 1;
+            }
+            for seen in &times.seen {
+                if seen.len() != times.sent.len() {
+                    bail!("{} chunks were written and {} were read", times.sent.len(), seen.len());
+                }
+                for ((sent, answered), read) in times.sent.iter().zip(&times.committed).zip(seen) {
+                    self.seen.record(read.saturating_sub(*sent).max(1))?;
+                    self.added.record(read.saturating_sub(*answered).max(1))?;
+                }
+            }
+        }
+        self.micros += last.saturating_sub(first);
+        Ok(())
+    }
+
+    fn figure(&self) -> StreamsFigure {
+        #[allow(clippy::cast_precision_loss, reason = "figures for people")]
+        let chunks_per_s = self.chunks as f64 / (self.micros.max(1) as f64 / 1e6);
+        StreamsFigure {
+            streams: self.streams,
+            readers: self.readers,
+            chunks: self.chunks,
+            chunks_per_s,
+            committed: Latency::of(&self.committed),
+            seen: Latency::of(&self.seen),
+            added: Latency::of(&self.added),
+            server_bytes: self.server_bytes,
+        }
+    }
+}
+
+/// Measures each number of streams and of readers on a server of its own, round after round.
+pub(super) async fn run(plan: &StreamsPlan, screen: &mut Screen) -> anyhow::Result<StreamsReport> {
+    let mut tallies = Vec::new();
+    for &streams in &plan.streams {
+        for &readers in &plan.readers {
+            tallies.push(Tally::new(streams, readers)?);
+        }
+    }
+    for round in 1..=plan.rounds {
+        for tally in &mut tallies {
+            screen.note(format!("{} streams, {} readers each, round {round}", tally.streams, tally.readers));
+            let server_plan = Plan {
+                clients: tally.streams,
+                until: super::Until::For(plan.turn),
+                warm_up: Duration::ZERO,
+                submit_only: false,
+                check: false,
+                // All streams run at once: none of them may wait for its turn in the queue.
+                target: Target::Longhaul { retention: None, concurrency: Some(tally.streams) },
+                watch: Vec::new(),
+                directory: plan.directory.clone(),
+                progress: false,
+            };
+            let running = Rc::new(target::start(&server_plan).await?);
+            let measured = LocalSet::new().run_until(measure(plan, tally, running.clone())).await;
+            if let Ok(running) = Rc::try_unwrap(running) {
+                running.stop().await?;
+            }
+            measured?;
+        }
+    }
+    Ok(StreamsReport { rate: plan.rate, figures: tallies.iter().map(Tally::figure).collect() })
+}
+
+async fn measure(plan: &StreamsPlan, tally: &mut Tally, running: Rc<Running>) -> anyhow::Result<()> {
     let mut control = Connection::new(running.address);
     let head = control.exchange(&request("PUT", &running.host, &format!("/v1/kinds/{KIND}"), Some(b"{}"))).await?;
     if head.status >= 300 {
         bail!("the kind could not be registered: {}", head.status);
     }
     let begun = Rc::new(Stopwatch::start());
-    let mut writing = JoinSet::new();
+    let mut at_work = JoinSet::new();
     let mut all = Vec::new();
-    for number in 0..streams {
+    for number in 0..tally.streams {
         let body = format!("{{\"kind\":\"{KIND}\",\"input\":{number}}}");
         control.exchange(&request("POST", &running.host, "/v1/jobs", Some(body.as_bytes()))).await?;
         let job = text_of(control.body(), "job_id").context("no receipt")?.to_owned();
         let times = Shared::default();
-        let reader = follow(running.clone(), job, times.clone(), begun.clone());
-        writing.spawn_local(reader);
+        times.borrow_mut().seen = vec![Vec::new(); tally.readers];
+        for reader in 0..tally.readers {
+            at_work.spawn_local(follow(running.clone(), job.clone(), reader, times.clone(), begun.clone()));
+        }
         let share = Duration::from_secs(1) / plan.rate.max(1) * u32::try_from(number).unwrap_or(0)
-            / u32::try_from(streams).unwrap_or(1).max(1);
-        writing.spawn_local(write(plan.clone(), running.clone(), times.clone(), begun.clone(), share));
+            / u32::try_from(tally.streams).unwrap_or(1).max(1);
+        at_work.spawn_local(write(plan.clone(), running.clone(), times.clone(), begun.clone(), share));
         all.push(times);
     }
-    while let Some(ended) = writing.join_next().await {
+    while let Some(ended) = at_work.join_next().await {
         ended??;
     }
-    let (mut committed, mut seen, mut added) = (histogram()?, histogram()?, histogram()?);
-    let (mut chunks, mut first, mut last) = (0_u64, u64::MAX, 0);
-    for times in &all {
-        let times = times.borrow();
-        if times.seen.len() != times.sent.len() {
-            bail!("{} chunks were written and {} were read", times.sent.len(), times.seen.len());
-        }
-        for ((sent, answered), read) in times.sent.iter().zip(&times.committed).zip(&times.seen) {
-            committed.record(answered.saturating_sub(*sent).max(1))?;
-            seen.record(read.saturating_sub(*sent).max(1))?;
-            added.record(read.saturating_sub(*answered).max(1))?;
-            first = first.min(*sent);
-            last = last.max(*read);
-            chunks += 1;
-        }
-    }
-    #[allow(clippy::cast_precision_loss, reason = "figures for people")]
-    let chunks_per_s = chunks as f64 / (last.saturating_sub(first).max(1) as f64 / 1e6);
-    Ok(StreamsFigure {
-        streams,
-        chunks,
-        chunks_per_s,
-        committed: Latency::of(&committed),
-        seen: Latency::of(&seen),
-        added: Latency::of(&added),
-        server_bytes: usage_of(&running.pids).resident_bytes,
-    })
+    tally.server_bytes = tally.server_bytes.max(usage_of(&running.pids).resident_bytes);
+    tally.round(&all)
 }
 
 fn histogram() -> anyhow::Result<Histogram<u64>> {
@@ -227,7 +290,7 @@ async fn write(
     while running_for.elapsed() < plan.turn {
         ticks.tick().await;
         number += 1;
-        let body = format!("{{\"chunk_seq\":{number},\"data\":\"{MARK}{number}. {:64}\"}}", "");
+        let body = format!("{{\"chunk_seq\":{number},\"data\":\"{MARK}{number}. {:width$}\"}}", "", width = plan.chunk);
         let sent = micros(&begun);
         let head = connection.exchange(&held(&running.host, &job, "output", &lease, &body)).await?;
         if head.status != 200 {
@@ -254,7 +317,13 @@ fn held(host: &str, job: &str, verb: &str, lease: &str, body: &str) -> Vec<u8> {
 }
 
 /// Follows a job to its end and notes when each chunk came.
-async fn follow(running: Rc<Running>, job: String, times: Shared, begun: Rc<Stopwatch>) -> anyhow::Result<()> {
+async fn follow(
+    running: Rc<Running>,
+    job: String,
+    reader: usize,
+    times: Shared,
+    begun: Rc<Stopwatch>,
+) -> anyhow::Result<()> {
     let mut socket = TcpStream::connect(running.address).await?;
     let ask =
         format!("GET /v1/jobs/{job}/events HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\n\r\n", running.host);
@@ -275,7 +344,7 @@ async fn follow(running: Rc<Running>, job: String, times: Shared, begun: Rc<Stop
                 return Ok(());
             }
             if memmem::find(event, MARK.as_bytes()).is_some() {
-                times.borrow_mut().seen.push(now);
+                times.borrow_mut().seen[reader].push(now);
             }
         }
         rest.drain(..from);

@@ -58,7 +58,7 @@ impl Running {
 pub(super) async fn start(plan: &Plan) -> anyhow::Result<Running> {
     match &plan.target {
         Target::Url(url) => existing(url, &plan.watch),
-        Target::Longhaul { retention } => own(plan, *retention).await,
+        Target::Longhaul { retention, concurrency } => own(plan, *retention, *concurrency).await,
     }
 }
 
@@ -81,7 +81,7 @@ fn existing(url: &str, watch: &[u32]) -> anyhow::Result<Running> {
     Ok(Running { address, host: host.to_owned(), pids, idle_bytes, child: None, directory: None })
 }
 
-async fn own(plan: &Plan, retention: Option<Duration>) -> anyhow::Result<Running> {
+async fn own(plan: &Plan, retention: Option<Duration>, concurrency: Option<usize>) -> anyhow::Result<Running> {
     let directory = tempfile::Builder::new()
         .prefix("longhaul-bench-")
         .tempdir_in(&plan.directory)
@@ -102,6 +102,9 @@ async fn own(plan: &Plan, retention: Option<Duration>) -> anyhow::Result<Running
         .kill_on_drop(true);
     if let Some(retention) = retention {
         command.env("LONGHAUL__STORE__RETENTION", format_duration(retention));
+    }
+    if let Some(concurrency) = concurrency {
+        command.env("LONGHAUL__QUEUES__DEFAULT__CONCURRENCY", concurrency.to_string());
     }
     let mut child = command.spawn().context("cannot start the server")?;
     let stdout = child.stdout.take().context("the server has no standard output")?;

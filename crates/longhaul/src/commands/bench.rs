@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::bench::{self, GatewayPlan, Plan, StreamsPlan, Target, Until, WorkersPlan};
+use crate::bench::{self, DocumentsPlan, GatewayPlan, Plan, StreamsPlan, Target, Until, WorkersPlan};
 use crate::config::{Environment, parse_duration};
 use crate::exit::{Exit, UsageError};
 use crate::screen::{Screen, Table};
@@ -28,6 +28,8 @@ enum BenchCommand {
     Streams(StreamsArguments),
     #[command(about = "Measure what the gateway adds to a call: directly, through nginx, through Longhaul")]
     Gateway(GatewayArguments),
+    #[command(about = "Measure how fast documents are read, with what memory, and how many words come out right")]
+    Documents(DocumentsArguments),
     #[command(hide = true, about = "The provider that `bench gateway` measures with")]
     GatewayUpstream,
 }
@@ -179,11 +181,21 @@ error if a chunk was not read.
 
 Examples:
   longhaul bench streams
-  longhaul bench streams --streams 1,100,1000 --rate 5 --turn 20s --json")]
+  longhaul bench streams --streams 1,100,1000 --rate 5 --turn 20s --json
+  longhaul bench streams --streams 100 --readers 0,10 --rate 10 --rounds 5")]
 struct StreamsArguments {
     /// How many streams at once, one figure after the other
     #[arg(long, value_delimiter = ',', default_value = "1,100,1000", value_parser = clap::value_parser!(u16).range(1..=5_000))]
     streams: Vec<u16>,
+    /// How many follow each stream, one figure after the other; 0 for nobody
+    #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u16).range(0..=1_000))]
+    readers: Vec<u16>,
+    /// How many rounds of all figures there are; what is compared is measured in turn
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How many bytes of text a chunk has
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(16..=16_384))]
+    chunk: u16,
     /// How many chunks a second each stream writes
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rate: u32,
@@ -198,10 +210,64 @@ struct StreamsArguments {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(long_about = "\
+Measure how fast documents are read, with what memory, and how many words come out right.
+
+A server is started for the purpose, in a temporary directory. Documents of known words are made and uploaded: many with a \
+text layer, one with very many pages, one whose pages are pictures, for which Tesseract must be on this machine; without it \
+they are left out, and that is said. The memory of the server and of the processes that read for it is looked at ten times \
+a second: it should be the same in the last quarter as in the first. Words that come out are compared with those that went \
+in: of pages as they are, and as a scanner would give them, with noise, askew and lying on their side.
+
+Examples:
+  longhaul bench documents
+  longhaul bench documents --documents 40 --scanned 32 --json")]
+struct DocumentsArguments {
+    /// How many documents with a text layer
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    documents: u16,
+    /// Pages of each
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=5_000))]
+    pages: u16,
+    /// Pages of the one long document
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u16).range(1..=5_000))]
+    long: u16,
+    /// Pages that are pictures
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    scanned: u16,
+    /// Where the server's temporary directory is made; a sync means nothing on tmpfs [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Do not say what is being measured
+    #[arg(long)]
+    quiet: bool,
+}
+
+fn documents(arguments: DocumentsArguments, screen: &mut Screen) -> anyhow::Result<Exit> {
+    let plan = DocumentsPlan {
+        documents: usize::from(arguments.documents),
+        pages: usize::from(arguments.pages),
+        long: usize::from(arguments.long),
+        scanned: usize::from(arguments.scanned),
+        directory: arguments.directory.unwrap_or_else(std::env::temp_dir),
+        progress: !arguments.quiet,
+    };
+    let report = bench::documents(&plan, screen)?;
+    print(&report, &report.tables(), arguments.json, screen)?;
+    Ok(Exit::Ok)
+}
+
 fn streams(arguments: StreamsArguments, screen: &mut Screen) -> anyhow::Result<Exit> {
     let plan = StreamsPlan {
         streams: arguments.streams.iter().map(|&streams| usize::from(streams)).collect(),
+        readers: arguments.readers.iter().map(|&readers| usize::from(readers)).collect(),
+        rounds: arguments.rounds,
         rate: arguments.rate,
+        chunk: usize::from(arguments.chunk),
         turn: arguments.turn,
         directory: arguments.directory.unwrap_or_else(std::env::temp_dir),
     };
@@ -216,6 +282,7 @@ pub(crate) fn run(arguments: BenchArguments, _: &Environment, screen: &mut Scree
         BenchCommand::Workers(arguments) => return workers(*arguments, screen),
         BenchCommand::Streams(arguments) => return streams(arguments, screen),
         BenchCommand::Gateway(arguments) => return gateway(arguments, screen),
+        BenchCommand::Documents(arguments) => return documents(arguments, screen),
         BenchCommand::GatewayUpstream => {
             let mut said = Ok(());
             bench::gateway::serve_upstream(|address| said = screen.line(format!("listening on http://{address}")))?;
@@ -278,7 +345,7 @@ fn plan(arguments: &JobsArguments) -> Result<Plan, UsageError> {
     };
     let short = matches!(until, Until::For(_)).then_some(Duration::from_secs(60));
     let target = match arguments.target.as_str() {
-        "longhaul" => Target::Longhaul { retention: arguments.retention.or(short) },
+        "longhaul" => Target::Longhaul { retention: arguments.retention.or(short), concurrency: None },
         url if url.starts_with("http://") => Target::Url(url.to_owned()),
         url => return Err(UsageError(format!("--target {url}: write `longhaul` or an http:// address"))),
     };

@@ -156,7 +156,7 @@ fn read_sections(reader: &mut Reader<'_>, schema: &[SectionInfo]) -> Settings {
             })
             .collect()
     }
-    debug_assert_eq!(schema.len(), 8, "a new section must be read here too");
+    debug_assert_eq!(schema.len(), 9, "a new section must be read here too");
     let providers: std::collections::BTreeMap<String, ProviderSection> = many(reader, "providers", &[]);
     let models: std::collections::BTreeMap<String, ModelSection> = many(reader, "models", &[]);
     let models = models.into_iter().map(|(name, model)| {
@@ -173,6 +173,8 @@ fn read_sections(reader: &mut Reader<'_>, schema: &[SectionInfo]) -> Settings {
         store: one(reader, "store"),
         queues: many(reader, "queues", &["default"]),
         kinds: many(reader, "kinds", &[]),
+        tenants: many(reader, "tenants", &[]),
+        tools: many(reader, "tools", &[]),
         limits: one(reader, "limits"),
         telemetry: one(reader, "telemetry"),
         bootstrap_key: None,
@@ -244,6 +246,14 @@ fn check(settings: &Settings, reader: &mut Reader<'_>) {
     // Below this the parser cannot hold the request line and the headers that every client sends.
     if limits.header_bytes.bytes() < 8_192 {
         report(reader, "limits.header_bytes", "`limits.header_bytes` must be at least 8KiB".to_owned());
+    }
+    let tracker = tokio_util::task::TaskTracker::new();
+    for (name, tool) in &settings.tools {
+        if let Err(message) = tool.caller(&tracker) {
+            let section = SectionPath::named("tools", name);
+            let place = reader.place_within(&section.to_string());
+            reader.problems.push(Problem { place, message: format!("[{section}] {message}"), help: None });
+        }
     }
     let zero_timeouts: Vec<String> = settings
         .kinds

@@ -9,6 +9,7 @@ mod document;
 mod duration;
 mod environment;
 mod exposure;
+mod limit_values;
 mod load;
 mod model_values;
 mod models;
@@ -22,11 +23,13 @@ mod section;
 mod setting;
 mod settings;
 mod size;
+mod tools;
 mod values;
 
 pub use duration::{format as format_duration, parse as parse_duration};
 pub use environment::Environment;
 pub use exposure::{Exposed, refuse_if_exposed};
+pub use limit_values::{KindLimit, KindLimits};
 pub use load::{FileSource, Flag, Loaded, Sources, load};
 pub use model_values::{Count, Dollars, HeaderText, Headers, Replies, Share, Temper, Text};
 pub use models::{ModelSection, ProviderSection, TargetSection};
@@ -39,6 +42,8 @@ pub use section::{KeyInfo, Section};
 pub use setting::Setting;
 pub use settings::{
     KindSettings, LimitSettings, QueueSettings, ServerSettings, Settings, StoreSettings, TelemetrySettings,
+    TenantSettings,
 };
 pub use size::ByteSize;
+pub use tools::{SchemaTable, ToolMethod, ToolSection};
 pub use values::{DatabaseUrl, LogFilter, LogFormat, ModelName, Name, Network, Origin, StoreUrl};

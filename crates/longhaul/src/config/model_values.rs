@@ -195,7 +195,7 @@ fn number(value: &DeValue<'_>) -> Option<f64> {
 }
 
 /// A table as JSON, for types that read themselves. Dates, which no key here has, become texts.
-fn json(value: &DeValue<'_>) -> serde_json::Value {
+pub(super) fn json(value: &DeValue<'_>) -> serde_json::Value {
     use serde_json::Value;
     match value {
         DeValue::String(text) => Value::String(text.to_string()),
@@ -296,7 +296,7 @@ impl Setting for Temper {
 }
 
 /// JSON as a TOML literal on one line.
-fn inline(value: &serde_json::Value) -> String {
+pub(super) fn inline(value: &serde_json::Value) -> String {
     use serde_json::Value;
     match value {
         Value::Object(fields) => {

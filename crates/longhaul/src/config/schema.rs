@@ -2,7 +2,10 @@
 
 use super::models::{ModelSection, ProviderSection, TargetSection};
 use super::section::{KeyInfo, Section};
-use super::settings::{KindSettings, LimitSettings, QueueSettings, ServerSettings, StoreSettings, TelemetrySettings};
+use super::settings::{
+    KindSettings, LimitSettings, QueueSettings, ServerSettings, StoreSettings, TelemetrySettings, TenantSettings,
+};
+use super::tools::ToolSection;
 
 /// A section of the file.
 #[derive(Debug, Clone)]
@@ -18,7 +21,7 @@ pub struct SectionInfo {
 }
 
 /// The kinds that are built in; an environment variable may name them without a file having done so.
-pub(super) const BUILT_IN_KINDS: [&str; 4] = ["echo", "document.ingest", "analysis", "process"];
+pub(super) const BUILT_IN_KINDS: [&str; 5] = ["echo", "document.ingest", "analysis", "process", "agent"];
 
 /// Every section that exists, in the order of the reference page.
 #[must_use]
@@ -31,8 +34,10 @@ pub fn sections() -> Vec<SectionInfo> {
         info::<StoreSettings>("store", false),
         info::<QueueSettings>("queues", true),
         info::<KindSettings>("kinds", true),
+        info::<TenantSettings>("tenants", true),
         info::<ProviderSection>("providers", true),
         info::<ModelSection>("models", true),
+        info::<ToolSection>("tools", true),
         info::<LimitSettings>("limits", false),
         info::<TelemetrySettings>("telemetry", false),
     ]

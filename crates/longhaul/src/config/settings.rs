@@ -9,9 +9,11 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::limit_values::KindLimits;
 use super::secret::Secret;
 use super::section::section;
 use super::size::ByteSize;
+use super::tools::ToolSection;
 use super::values::{LogFilter, LogFormat, ModelName, Name, Network, Origin, StoreUrl};
 
 /// Everything that `longhaul serve` needs to know, checked.
@@ -27,8 +29,12 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// `[kinds."NAME"]`.
     pub kinds: BTreeMap<String, KindSettings>,
+    /// `[tenants.NAME]`.
+    pub tenants: BTreeMap<String, TenantSettings>,
     /// `[providers.NAME]` and `[models.NAME]`, with everything filled in that was left out.
     pub gateway: longhaul_gateway::GatewaySettings,
+    /// `[tools.NAME]`.
+    pub tools: BTreeMap<String, ToolSection>,
     /// `[telemetry]`.
     pub telemetry: TelemetrySettings,
     /// The first administrator's key, from `LONGHAUL_BOOTSTRAP_KEY` or `LONGHAUL_BOOTSTRAP_KEY_FILE`.
@@ -51,7 +57,8 @@ section! {
         /// Origins whose pages may call the API from a browser, or `"*"` alone for every page. Empty: no CORS headers
         /// are sent.
         cors_origins("cors.origins"): Vec<Origin> = Vec::new();
-        /// PEM file with the certificate chain. With `tls.key` it turns HTTPS on.
+        /// PEM file with the certificate chain. With `tls.key` it turns HTTPS on. Read again when it has changed, and on
+        /// SIGHUP.
         tls_cert("tls.cert"): Option<PathBuf> = None;
         /// PEM file with the private key of the certificate.
         tls_key("tls.key"): Option<PathBuf> = None;
@@ -131,6 +138,18 @@ section! {
         model("model"): Option<ModelName> = None;
         /// How many attempts a job has when the request does not say.
         max_attempts("max_attempts"): Option<NonZeroU32> = None;
+        /// How many of its jobs run at once and how many attempts start in a time, on all servers that share a database
+        /// together: at most one limit over all jobs of the kind, and one over those with the same value at `key`, a JSON
+        /// Pointer into the input, of the same tenant. For built-in kinds; a worker registers its own with its kind.
+        limits("limits"): KindLimits = KindLimits::default();
+    }
+}
+
+section! {
+    /// One tenant. The name is part of the section: `[tenants.acme]`. A tenant that is not named here has the defaults.
+    pub struct TenantSettings {
+        /// Its share of each queue: with twice the weight, twice as many of its jobs go first while others wait, too.
+        weight("weight"): NonZeroU32 = nonzero(1);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Start: open the store, see to the keys, start the engine, bind, say so. End: unready at once, running jobs may end
 //! within `server.drain`, the rest is released, then the listener stops and the store is closed.
 
+mod process;
 mod reload;
 mod telemetry;
 mod wiring;
@@ -16,6 +17,8 @@ use longhaul_server::{
     App, Schemas, ServeOptions, application,
     auth::{self, KeyRing},
     listener::Listener,
+    metrics::{Beside, Telemetry},
+    spans::SpanSink,
 };
 use longhaul_store::JobStore;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -63,21 +66,34 @@ async fn serve(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let ids: Arc<dyn IdSource> = Arc::new(Ids::from_system());
     let hub = Arc::new(Hub::default());
-    let store = wiring::store(settings, &clock, &ids, &hub).await?;
+    let exporter = telemetry::traces();
+    let telemetry = Arc::new(Telemetry::new(exporter.clone().map(|exporter| exporter as Arc<dyn SpanSink>)));
+    let observer = Arc::new(Beside { telemetry: telemetry.clone(), first: hub.clone() });
+    let store = wiring::store(settings, &clock, &ids, observer).await?;
     let keys = open_keys(settings, &*store, &*clock).await?;
     refuse_if_exposed(settings.server.listen, !keys.is_empty())?;
     let tracker = TaskTracker::new();
-    let gateway = wiring::gateway(settings, &tracker)?;
-    let reload = Reload::new(sources, gateway.clone(), settings.clone(), file).context("listening for SIGHUP")?;
-    let (mut executors, tasks) = wiring::tasks(settings, &gateway, &store, &clock)?;
+    let gateway = wiring::gateway(settings, &tracker, &telemetry)?;
+    let tls = wiring::tls_identity(settings)?;
+    let listening = wiring::listener_options(settings, tls.as_ref(), LISTENER_DRAIN)?;
+    let reload = Reload::new(sources, gateway.clone(), tls, settings.clone(), file).context("listening for SIGHUP")?;
+    let (mut executors, tasks) = wiring::tasks(settings, &tracker, &gateway, &store, &clock)?;
     executors.extend(longhaul_tasks::llm::executors(&gateway));
-    let options = wiring::engine_options(settings, runs_built_in)?;
+    let options = wiring::engine_options(settings, runs_built_in, telemetry.records_traces())?;
     let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;
-    let listener = Listener::bind(settings.server.listen, wiring::listener_options(settings, LISTENER_DRAIN)?)?;
+    let listener = Listener::bind(settings.server.listen, listening)?;
     let address = listener.local_addr();
+    telemetry.add(Arc::new(listener.stats()));
+    let exported = CancellationToken::new();
+    let exporting = exporter.map(|exporter| {
+        telemetry.add(exporter.clone());
+        tracker.spawn(exporter.run(exported.clone()))
+    });
+    telemetry.add(Arc::new(process::Process::of(&settings.store.url)));
     let cors = wiring::cors(settings);
     let app = App::new(engine.clone(), gateway, keys, wiring::limits(settings), tasks, cors.origins.clone())
-        .secured(settings.server.tls_cert.is_some());
+        .secured(settings.server.tls_cert.is_some())
+        .observed(telemetry);
     let serve_options = ServeOptions { open_documents: address.ip().is_loopback(), cors };
     let stopping = app.stopping().clone();
     let router = application(app, &serve_options)?;
@@ -105,6 +121,11 @@ async fn serve(
         tracing::warn!(connections = drained.cut_connections, "connections were cut");
     }
     engine.close().await;
+    exported.cancel();
+    if let Some(exporting) = exporting {
+        // What went wrong on the way stands in the log.
+        let _ = exporting.await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

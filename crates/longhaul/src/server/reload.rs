@@ -2,12 +2,15 @@
 //!
 //! Providers and models go into force at once, and keep what they learned: breakers, limits, connections, cached answers.
 //! The other sections are read when the server starts; if they changed, the log says that they wait for a restart. A
-//! file with problems changes nothing.
+//! file with problems changes nothing. The files of HTTPS are read again when they have changed, too: certificates are
+//! renewed every few weeks, and nobody wants to restart for that.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use longhaul_gateway::Gateway;
+use longhaul_server::listener::TlsIdentity;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -20,10 +23,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What tells one state of a file from another.
 type Stamp = Option<(SystemTime, u64)>;
 
+/// The certificate and key of HTTPS, and the state of their files that was last read.
+struct Tls {
+    identity: Arc<TlsIdentity>,
+    seen: [Stamp; 2],
+}
+
 /// Watches for a new configuration.
 pub(super) struct Reload {
     sources: Sources,
     gateway: Gateway,
+    tls: Option<Tls>,
     /// What the server was started with, and the models that are in force.
     current: Settings,
     file: Option<PathBuf>,
@@ -38,11 +48,14 @@ impl Reload {
     pub(super) fn new(
         sources: Sources,
         gateway: Gateway,
+        identity: Option<Arc<TlsIdentity>>,
         current: Settings,
         file: Option<PathBuf>,
     ) -> std::io::Result<Self> {
-        let seen = file.as_ref().and_then(|file| stamp_of(std::fs::metadata(file)));
-        Ok(Self { sources, gateway, current, file, seen, hangups: signal(SignalKind::hangup())? })
+        let look = |file: &Path| stamp_of(std::fs::metadata(file));
+        let seen = file.as_deref().and_then(look);
+        let tls = identity.map(|identity| Tls { seen: identity.files().map(look), identity });
+        Ok(Self { sources, gateway, tls, current, file, seen, hangups: signal(SignalKind::hangup())? })
     }
 
     /// Runs until the server stops.
@@ -59,6 +72,24 @@ impl Reload {
                 self.seen = stamp;
                 self.reload().await;
             }
+            self.renew(asked).await;
+        }
+    }
+
+    /// Reads the files of HTTPS again, if they have changed.
+    async fn renew(&mut self, asked: bool) {
+        let Some(Tls { identity, seen }) = &mut self.tls else { return };
+        let [cert, key] = identity.files();
+        let stamps = [stamp_of(tokio::fs::metadata(cert).await), stamp_of(tokio::fs::metadata(key).await)];
+        if !asked && (stamps == *seen || stamps.contains(&None)) {
+            return;
+        }
+        *seen = stamps;
+        let identity = identity.clone();
+        match tokio::task::spawn_blocking(move || identity.reload()).await {
+            Ok(Ok(true)) => tracing::info!("the certificate was renewed"),
+            Ok(Err(error)) => tracing::error!("the certificate in force stays: {error}"),
+            Ok(Ok(false)) | Err(_) => {}
         }
     }
 

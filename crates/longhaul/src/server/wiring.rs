@@ -7,22 +7,28 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use longhaul_core::{Clock, DocumentId, IdSource, KindName, Payload, QueueName, Span, Tenant};
 use longhaul_engine::{EngineOptions, Executor, Hub, KindOverride, store::StoreError};
-use longhaul_gateway::{Gateway, GatewayOptions, Models};
+use longhaul_gateway::{Gateway, GatewayOptions, Models, Observer};
 use longhaul_server::{
-    Limits, MetadataLimits, Tasks,
+    Limits, MetadataLimits, Schemas, Tasks,
     cors::CorsOptions,
-    listener::{BodyFloor, ListenerOptions, TrustedProxies, tls_from_pem_files},
+    listener::{BodyFloor, ListenerOptions, TlsIdentity, TrustedProxies},
+    metrics::{Beside, Telemetry},
 };
 use longhaul_store::{JobStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, StoreClock};
-use longhaul_tasks::{BuiltIn, TaskSettings, built_in};
+use longhaul_tasks::{BuiltIn, HttpTools, TaskSettings, agent::http::HttpToolSettings, built_in, documents::Isolated};
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Settings, StoreUrl};
+use crate::reading;
 
 /// How many jobs run in this process at once when the queues' limits add up to less.
 const CONCURRENCY_LEAST: usize = 256;
 
-pub(super) fn engine_options(settings: &Settings, runs_built_in: bool) -> anyhow::Result<EngineOptions> {
+pub(super) fn engine_options(
+    settings: &Settings,
+    runs_built_in: bool,
+    records_traces: bool,
+) -> anyhow::Result<EngineOptions> {
     let queues = settings.queues.iter().map(|(name, queue)| {
         let name = QueueName::new(name).with_context(|| format!("queue {name:?}"))?;
         Ok((name, queue.concurrency.get()))
@@ -32,15 +38,23 @@ pub(super) fn engine_options(settings: &Settings, runs_built_in: bool) -> anyhow
         let name = KindName::new(name).with_context(|| format!("kind {name:?}"))?;
         let queue = kind.queue.as_ref().map(|queue| QueueName::new(queue.as_str())).transpose()?;
         let max_attempts = kind.max_attempts.map(std::num::NonZeroU32::get);
-        Ok((name, KindOverride { queue, timeout: kind.timeout.map(Span::from), max_attempts }))
+        let limits = (!kind.limits.0.is_empty()).then(|| kind.limits.0.clone());
+        Ok((name, KindOverride { queue, timeout: kind.timeout.map(Span::from), max_attempts, limits }))
     });
+    let tenants = settings.tenants.iter().map(|(name, tenant)| {
+        let name = Tenant::new(name).with_context(|| format!("tenant {name:?}"))?;
+        Ok((name, tenant.weight.get()))
+    });
+    let tenants = tenants.collect::<anyhow::Result<std::collections::BTreeMap<_, _>>>()?;
     let all_queues: usize = queues.values().map(|concurrency| *concurrency as usize).sum();
     Ok(EngineOptions {
         concurrency: if runs_built_in { all_queues.max(CONCURRENCY_LEAST) } else { 0 },
         retention: settings.store.retention.into(),
         kinds: kinds.collect::<anyhow::Result<_>>()?,
         queues,
+        tenants,
         worker: format!("built-in:{}", std::process::id()),
+        records_traces,
         ..EngineOptions::default()
     })
 }
@@ -50,30 +64,39 @@ pub(super) async fn store(
     settings: &Settings,
     clock: &Arc<dyn Clock>,
     ids: &Arc<dyn IdSource>,
-    hub: &Arc<Hub>,
+    observer: Arc<Beside<Hub>>,
 ) -> anyhow::Result<Arc<dyn JobStore>> {
     let time = StoreClock { clock: clock.clone(), ids: ids.clone() };
     let tombstones_for = settings.store.tombstones.into();
     match &settings.store.url {
         StoreUrl::Sqlite(directory) => {
             let options = SqliteOptions { tombstones_for, ..SqliteOptions::at(directory) };
-            Ok(SqliteStore::open(&options, time, hub.clone())?)
+            Ok(SqliteStore::open(&options, time, observer)?)
         }
         StoreUrl::Postgres(url) => {
             let name = format!("{} (process {})", settings.server.listen, std::process::id());
             let options = PostgresOptions { tombstones_for, name, ..PostgresOptions::at(url.expose()) };
-            Ok(PostgresStore::open(&options, time, hub.clone()).await?)
+            Ok(PostgresStore::open(&options, time, observer).await?)
         }
     }
 }
 
-pub(super) fn listener_options(settings: &Settings, drain: Duration) -> anyhow::Result<ListenerOptions> {
+/// The certificate and key of HTTPS, when it is switched on.
+pub(super) fn tls_identity(settings: &Settings) -> anyhow::Result<Option<Arc<TlsIdentity>>> {
+    match (&settings.server.tls_cert, &settings.server.tls_key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsIdentity::from_pem_files(cert, key)?)),
+        _ => Ok(None),
+    }
+}
+
+pub(super) fn listener_options(
+    settings: &Settings,
+    tls: Option<&Arc<TlsIdentity>>,
+    drain: Duration,
+) -> anyhow::Result<ListenerOptions> {
     let (limits, server) = (&settings.limits, &settings.server);
     let bytes = |size: crate::config::ByteSize| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
-    let tls = match (&server.tls_cert, &server.tls_key) {
-        (Some(cert), Some(key)) => Some(tls_from_pem_files(cert, key)?),
-        _ => None,
-    };
+    let tls = tls.map(TlsIdentity::server_config).transpose()?;
     Ok(ListenerOptions {
         max_connections: limits.connections.get() as usize,
         first_byte_timeout: limits.first_byte,
@@ -114,17 +137,42 @@ pub(super) fn cors(settings: &Settings) -> CorsOptions {
 }
 
 /// The models of the configuration, behind their layers.
-pub(super) fn gateway(settings: &Settings, tracker: &TaskTracker) -> anyhow::Result<Gateway> {
-    let options = GatewayOptions { tracker: tracker.clone(), ..GatewayOptions::default() };
+pub(super) fn gateway(
+    settings: &Settings,
+    tracker: &TaskTracker,
+    telemetry: &Arc<Telemetry>,
+) -> anyhow::Result<Gateway> {
+    let (told, records_traces) = (telemetry.clone(), telemetry.records_traces());
+    let observer: Observer = Arc::new(move |record| told.called(record));
+    let (tracker, observer) = (tracker.clone(), Some(observer));
+    let options = GatewayOptions { tracker, observer, records_traces, ..GatewayOptions::default() };
     Gateway::new(settings.gateway.clone(), options).context("the models of the configuration cannot be used")
 }
 
 /// The built-in kinds: for the engine, and for routes that ask them directly.
 type Kinds = (Vec<Arc<dyn Executor>>, Arc<dyn Tasks>);
 
+/// What agents may call over HTTP.
+fn http_tools(settings: &Settings, tracker: &TaskTracker) -> anyhow::Result<HttpTools> {
+    let tools = settings.tools.iter().map(|(name, tool)| {
+        let caller = tool.caller(tracker).map_err(|why| anyhow::anyhow!("[tools.{name}] {why}"))?;
+        let ready = HttpToolSettings {
+            caller,
+            description: tool.description.as_ref().map(|text| text.0.clone()),
+            input_schema: tool.input_schema.as_ref().map(|schema| schema.0.clone()),
+            timeout: tool.timeout.into(),
+        };
+        Ok((name.clone(), ready))
+    });
+    let tools = tools.collect::<anyhow::Result<_>>()?;
+    HttpTools::new(tools, &Schemas)
+        .map_err(|(name, why)| anyhow::anyhow!("[tools.{name}] has an `input_schema` that {why}"))
+}
+
 /// Makes the built-in kinds as the configuration has them.
 pub(super) fn tasks(
     settings: &Settings,
+    tracker: &TaskTracker,
     gateway: &Gateway,
     store: &Arc<dyn JobStore>,
     clock: &Arc<dyn Clock>,
@@ -136,7 +184,11 @@ pub(super) fn tasks(
         analysis_model: model_of("analysis"),
         process_model: model_of("process"),
         document_model: model_of("document.ingest"),
+        agent_model: model_of("agent"),
+        http_tools: Arc::new(http_tools(settings, tracker)?),
+        schemas: Arc::new(Schemas),
         clock: clock.clone(),
+        extractor: Arc::new(Isolated::new(reading::options()?, clock.clone())),
         ..TaskSettings::default()
     };
     let models = Arc::new(Models::over(gateway.clone()));

@@ -2,4 +2,4 @@
 
 pub(super) mod socket;
 pub(crate) mod sse;
-pub(super) mod stats;
+pub(crate) mod stats;

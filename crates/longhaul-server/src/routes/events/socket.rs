@@ -110,6 +110,8 @@ fn with_key_of_protocol(mut parts: Parts) -> (Parts, bool) {
 /// Something to send, or a subscription that has ended.
 enum Out {
     Send(Value),
+    /// A text that is sent to many as it is.
+    Text(Utf8Bytes),
     Ended(Topic),
 }
 
@@ -167,6 +169,7 @@ impl Connection {
                 },
                 Some(out) = self.feeds.next(), if !self.feeds.is_empty() => match out {
                     Out::Send(value) => self.say(&value).await?,
+                    Out::Text(text) => self.send(Message::Text(text)).await?,
                     Out::Ended(topic) => self.topics.retain(|(other, _)| *other != topic),
                 },
             }
@@ -378,12 +381,13 @@ fn of_stats(app: App) -> impl Stream<Item = Out> + Send {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     futures::stream::unfold((app, ticks), |(app, mut ticks)| async move {
         ticks.tick().await;
-        let mut value = match stats::snapshot(&app).await {
-            Ok(snapshot) => serde_json::to_value(snapshot).unwrap_or_default(),
-            Err(why) => json!({ "type": "error", "code": "unavailable", "message": why.to_string() }),
+        let out = match stats::message(&app).await {
+            Ok(text) => Out::Text(text),
+            Err(why) => Out::Send(
+                json!({ "type": "error", "code": "unavailable", "topic": "stats", "message": why.to_string() }),
+            ),
         };
-        value["topic"] = json!("stats");
-        Some((Out::Send(value), (app, ticks)))
+        Some((out, (app, ticks)))
     })
     .boxed()
 }

@@ -17,6 +17,7 @@ use crate::{
     app::{App, MetadataLimits},
     auth::Write,
     json::ApiJsonBytes,
+    observe::trace_of,
     prefer,
     problem::{Code, FieldError, Problem},
     refusal::{invalid_jobs, rejected},
@@ -157,6 +158,7 @@ impl CreateJob {
                 OnChildFailureBody::Fail => OnChildFailure::Fail,
                 OnChildFailureBody::Partial => OnChildFailure::Partial,
             }),
+            trace: None,
         }
     }
 }
@@ -205,7 +207,8 @@ pub(crate) async fn create(
     let now = app.engine().clock().now();
     let idempotency = prefer::idempotency(&headers, "/v1/jobs", &body.bytes, now)?;
     let mut errors = Vec::new();
-    let request = vec![body.value.check("", now, app.0.limits.metadata, &mut errors)];
+    let request = body.value.check("", now, app.0.limits.metadata, &mut errors);
+    let request = vec![JobRequest { trace: trace_of(&headers), ..request }];
     let at = |_| String::new();
     if !errors.is_empty() {
         return Err(invalid_jobs(errors, app.engine().examine(&caller.tenant, &request), at, "/input"));
@@ -306,6 +309,8 @@ pub(crate) async fn create_many(
     let jobs = body.value.jobs.into_iter().enumerate();
     let limits = app.0.limits.metadata;
     let requests = jobs.map(|(index, job)| job.check(&format!("/jobs/{index}"), now, limits, &mut errors));
+    let trace = trace_of(&headers);
+    let requests = requests.map(|request| JobRequest { trace, ..request });
     let requests: Vec<_> = requests.collect();
     let at = |index| format!("/jobs/{index}");
     if !errors.is_empty() {

@@ -7,8 +7,8 @@ use axum::{
 };
 use bytes::Bytes;
 use longhaul_core::{
-    Attempt, ChildCounts, Event, EventKind, Job, JobError, JobId, OutputData, QueuedFor, Status, StatusReason,
-    Timestamp, Wait,
+    Attempt, ChildCounts, Event, EventKind, Full, Job, JobError, JobId, OutputData, QueuedFor, Rate, Status,
+    StatusReason, Timestamp, Wait,
 };
 use longhaul_engine::store::{Blocker, JobView, Partial};
 use serde::{Serialize, Serializer};
@@ -183,7 +183,7 @@ impl From<Partial> for PartialBody {
 #[derive(Default, Serialize, ToSchema)]
 #[schema(as = WaitingFor)]
 pub(crate) struct BlockerBody {
-    /// `time`, `backoff`, `provider`, `queue_paused`, `queue_full`, `worker`, `turn`, `children` or `input`.
+    /// `time`, `backoff`, `provider`, `queue_paused`, `queue_full`, `kind_full`, `worker`, `turn`, `children` or `input`.
     what: &'static str,
     /// The same for a person.
     message: String,
@@ -193,12 +193,22 @@ pub(crate) struct BlockerBody {
     until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<String>,
-    /// How many of the queue run, when as many run as may.
+    /// The kind whose limit leaves no room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    /// Where the value stands in its input that it has in common with those it is limited together with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// How many of the queue, or of those it is limited together with, run, when as many run as may.
     #[serde(skip_serializing_if = "Option::is_none")]
     running: Option<u64>,
-    /// How many of the queue may run.
+    /// How many of them may run.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u32>,
+    /// How many of them may start in a time, when as many have started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::routes::kinds::RateBody>)]
+    rate: Option<Rate>,
     /// How many stand before it, when there are fewer than 1,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     ahead: Option<u32>,
@@ -237,6 +247,35 @@ impl From<&Blocker> for BlockerBody {
                 limit: Some(*limit),
                 ..body("queue_full", format!("As many jobs of its queue {queue} run as may: {running} of {limit}."))
             },
+            Blocker::KindFull { kind, key, full } => {
+                let whose = match key {
+                    Some(key) => format!("jobs of the kind {kind} with the same {key} in their input"),
+                    None => format!("jobs of the kind {kind}"),
+                };
+                let (kind, key) = (Some(kind.to_string()), key.as_ref().map(ToString::to_string));
+                match *full {
+                    Full::Concurrency { running, limit } => Self {
+                        kind,
+                        key,
+                        running: Some(running.into()),
+                        limit: Some(limit),
+                        ..body("kind_full", format!("As many {whose} run as may: {running} of {limit}."))
+                    },
+                    Full::Rate { rate, until } => Self {
+                        kind,
+                        key,
+                        rate: Some(rate),
+                        until: Some(until),
+                        ..body(
+                            "kind_full",
+                            format!(
+                                "As many {whose} have started as may: {} in {} s; the next may at {until}.",
+                                rate.count, rate.per_s
+                            ),
+                        )
+                    },
+                }
+            }
             Blocker::NobodyClaims { kind } => body(
                 "worker",
                 format!("Nobody who serves {kind} has asked for jobs in the last minute: start a worker for it."),
@@ -435,7 +474,7 @@ pub(crate) async fn job_json(app: &App, view: &JobView) -> Result<Vec<u8>, Probl
     let standing = Standing {
         reason: match &blocker {
             Some(Blocker::QueuePaused { .. }) => Some(StatusReason::Paused),
-            Some(Blocker::QueueFull { .. }) => Some(StatusReason::Blocked),
+            Some(Blocker::QueueFull { .. } | Blocker::KindFull { .. }) => Some(StatusReason::Blocked),
             _ => reason,
         },
         position: match (&blocker, reason) {

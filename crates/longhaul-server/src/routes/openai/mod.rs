@@ -19,6 +19,7 @@ use super::jobs::create;
 use crate::{
     app::App,
     facade::{Refusal, Vendor, shape},
+    observe::trace_of,
     prefer,
 };
 
@@ -36,7 +37,8 @@ pub(crate) async fn as_job(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let idempotency = prefer::idempotency(headers, route, &body, app.engine().clock().now())?;
-    let accepted = app.engine().submit(&caller.tenant, vec![JobRequest::of(kind, body)], idempotency).await?;
+    let request = JobRequest { trace: trace_of(headers), ..JobRequest::of(kind, body) };
+    let accepted = app.engine().submit(&caller.tenant, vec![request], idempotency).await?;
     Ok(create::answer(app, &caller.tenant, headers, accepted).await?)
 }
 

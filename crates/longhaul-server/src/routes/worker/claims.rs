@@ -15,7 +15,7 @@ use axum::{
 };
 use http_body::{Frame, SizeHint};
 use longhaul_core::{Caller, KindName, QueueName, Scope, Span, Timestamp};
-use longhaul_engine::{Granted, RemoteClaim, RemoteJob};
+use longhaul_engine::{Engine, Granted, RemoteClaim, RemoteJob};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -88,6 +88,9 @@ pub(crate) struct ClaimedJob {
     deadline_at: Option<Timestamp>,
     /// How long this attempt may take, in seconds, when its kind says so.
     timeout_s: Option<u64>,
+    /// The trace that the worker's part of the work belongs to, as the header of that name, when there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
     /// The submitter's pairs.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     metadata: Value,
@@ -139,7 +142,7 @@ pub(crate) async fn claim(
         *nothing.status_mut() = StatusCode::NO_CONTENT;
         return Ok(nothing);
     }
-    let json = written(&granted.jobs, holds_for).map_err(|error| {
+    let json = written(app.engine(), &granted.jobs, holds_for).map_err(|error| {
         tracing::error!(%error, "claimed jobs could not be written");
         Problem::new(Code::Internal, "The claimed jobs could not be written.")
     })?;
@@ -250,7 +253,7 @@ fn allowed_queues(caller: &Caller, asked: Option<Vec<QueueName>>) -> Result<Opti
     Ok(Some(queues.collect()))
 }
 
-fn written(jobs: &[RemoteJob], holds_for: Span) -> serde_json::Result<Vec<u8>> {
+fn written(engine: &Engine, jobs: &[RemoteJob], holds_for: Span) -> serde_json::Result<Vec<u8>> {
     let payloads: usize = jobs.iter().map(|job| job.input.len()).sum();
     let mut json = Vec::with_capacity(payloads + jobs.len() * 512);
     json.extend_from_slice(b"{\"jobs\":[");
@@ -258,7 +261,7 @@ fn written(jobs: &[RemoteJob], holds_for: Span) -> serde_json::Result<Vec<u8>> {
         if index > 0 {
             json.push(b',');
         }
-        serde_json::to_writer(&mut json, &ClaimedJob::of(assignment, holds_for)?)?;
+        serde_json::to_writer(&mut json, &ClaimedJob::of(engine, assignment, holds_for)?)?;
         json.pop();
         json.extend_from_slice(b",\"input\":");
         json.extend_from_slice(&assignment.input);
@@ -277,7 +280,7 @@ fn written(jobs: &[RemoteJob], holds_for: Span) -> serde_json::Result<Vec<u8>> {
 }
 
 impl ClaimedJob {
-    fn of(assignment: &RemoteJob, holds_for: Span) -> serde_json::Result<Self> {
+    fn of(engine: &Engine, assignment: &RemoteJob, holds_for: Span) -> serde_json::Result<Self> {
         let job = &assignment.view.job;
         let spec = &job.spec;
         let since = job.lease().map_or(spec.created_at, |lease| lease.since);
@@ -297,6 +300,7 @@ impl ClaimedJob {
             created_at: spec.created_at,
             deadline_at: spec.deadline_at,
             timeout_s: spec.attempt_timeout.map(|limit| limit.as_secs()),
+            traceparent: engine.trace_of_attempt(spec, &assignment.held).map(|trace| trace.to_string()),
             metadata: match &spec.metadata {
                 Some(pairs) => serde_json::from_str(pairs)?,
                 None => Value::Object(serde_json::Map::new()),

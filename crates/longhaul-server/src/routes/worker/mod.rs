@@ -5,6 +5,7 @@
 //! and comes back can change nothing any more. Nothing is remembered here between two calls.
 
 pub(crate) mod attempt;
+pub(crate) mod children;
 pub(crate) mod claims;
 pub(crate) mod lease;
 pub(crate) mod many;

@@ -66,7 +66,7 @@ CREATE TABLE job (
   wait_prompt         text,
   progress_message    text,
   error               text,                        -- JSON
-  report              text                         -- JSON; null: as if nothing was reported
+  report              text                        -- JSON; null: as if nothing was reported
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 
 -- Finds a job by its id and lists a tenant's jobs by time: ids are UUIDv7.

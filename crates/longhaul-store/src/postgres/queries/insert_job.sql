@@ -1,7 +1,7 @@
 INSERT INTO job (
   no, id, tenant, kind, queue, priority, created_at, max_attempts, backoff_initial_ms, backoff_max_ms, retention, run_at,
   deadline_at, attempt_timeout, metadata, metadata_pairs, retry_of, parent, parent_no, child_index, depth, on_child_failure,
-  score, phase, timer_at, version, attempt, crashes, last_seq, queued_for, due_at, same_attempt, token, worker,
+  limit_key, trace, score, phase, timer_at, version, attempt, crashes, last_seq, queued_for, due_at, same_attempt, token, worker,
   in_process, node, stage, lease_since, lease_expires_at, started_at, finished_at, cancel_requested_at,
   progress_fraction, progress_message, error, ending, ambiguous, report,
   children, children_submitted, children_succeeded, children_failed, children_cancelled, answers, last_step_seq,
@@ -10,7 +10,7 @@ INSERT INTO job (
 SELECT
   no, id, tenant, kind, queue, priority, created_at, max_attempts, backoff_initial_ms, backoff_max_ms, retention, run_at,
   deadline_at, attempt_timeout, metadata, metadata_pairs::int8[], retry_of, parent, parent_no, child_index, depth, on_child_failure,
-  score, phase, timer_at, version, attempt, crashes, last_seq, queued_for, due_at, same_attempt, token, worker,
+  limit_key, trace, score, phase, timer_at, version, attempt, crashes, last_seq, queued_for, due_at, same_attempt, token, worker,
   in_process, node, stage, lease_since, lease_expires_at, started_at, finished_at, cancel_requested_at,
   progress_fraction, progress_message, error, ending, ambiguous, report,
   children, children_submitted, children_succeeded, children_failed, children_cancelled, answers, last_step_seq,
@@ -23,7 +23,7 @@ FROM unnest(
   $36::int8[], $37::int2[], $38::text[], $39::text[], $40::int8[], $41::bool[],
   $42::uuid[], $43::text[], $44::text[], $45::text[], $46::int2[], $47::int8[], $48::int8[], $49::int8[],
   $50::int8[], $51::int8[], $52::int8[], $53::int8[], $54::int8[], $55::text[], $56::text[], $57::uuid[],
-  $58::uuid[], $59::int8[], $60::int4[], $61::int2[], $62::int2[]
+  $58::uuid[], $59::int8[], $60::int4[], $61::int2[], $62::int2[], $63::int8[], $64::text[]
 ) AS new (
   no, score, phase, timer_at, version, attempt, crashes, last_seq, queued_for, due_at, same_attempt, token, worker,
   in_process, node, stage, lease_since, lease_expires_at, started_at, finished_at, cancel_requested_at,
@@ -31,5 +31,5 @@ FROM unnest(
   children, children_submitted, children_succeeded, children_failed, children_cancelled, answers, last_step_seq,
   last_delta_seq, last_reset_seq, wait, wait_step, wait_prompt, wait_since, trimmed,
   id, tenant, kind, queue, priority, created_at, max_attempts, backoff_initial_ms, backoff_max_ms, retention, run_at,
-  deadline_at, attempt_timeout, metadata, metadata_pairs, retry_of, parent, parent_no, child_index, depth, on_child_failure
+  deadline_at, attempt_timeout, metadata, metadata_pairs, retry_of, parent, parent_no, child_index, depth, on_child_failure, limit_key, trace
 )

@@ -5,4 +5,4 @@ job.worker, job.in_process, job.node, job.stage, job.lease_since, job.lease_expi
 job.cancel_requested_at, job.progress_fraction, job.progress_message, job.error, job.ending, job.ambiguous, job.report,
 job.parent, job.parent_no, job.child_index, job.depth, job.on_child_failure, job.children, job.children_submitted,
 job.children_succeeded, job.children_failed, job.children_cancelled, job.answers, job.last_step_seq, job.last_delta_seq,
-job.last_reset_seq, job.wait, job.wait_step, job.wait_prompt, job.wait_since, job.trimmed
+job.last_reset_seq, job.wait, job.wait_step, job.wait_prompt, job.wait_since, job.trimmed, job.limit_key, job.trace

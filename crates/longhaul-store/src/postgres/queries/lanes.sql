@@ -12,10 +12,10 @@ WITH RECURSIVE lane (queue, kind, tenant) AS (
     LIMIT 1
   ) AS next
 )
-SELECT lane.queue, lane.kind, lane.tenant, head.score, head.no
+SELECT lane.queue, lane.kind, lane.tenant, head.score, head.no, head.limit_key
 FROM lane
 CROSS JOIN LATERAL (
-  SELECT score, no
+  SELECT score, no, limit_key
   FROM job
   WHERE phase = 0 AND job.queue = lane.queue AND job.kind = lane.kind AND job.tenant = lane.tenant
   ORDER BY job.queue, job.kind, job.tenant, score, no

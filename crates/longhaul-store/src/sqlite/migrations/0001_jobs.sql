@@ -59,7 +59,7 @@ CREATE TABLE job (
   wait                INTEGER,                   -- 0 children, 1 input
   wait_step           TEXT,
   wait_prompt         TEXT,
-  trimmed             INTEGER                    -- how many deltas retention has removed
+  trimmed             INTEGER                   -- how many deltas retention has removed
 ) STRICT;
 
 -- Finds a job by its id and lists a tenant's jobs by time: ids are UUIDv7.

@@ -1,7 +1,7 @@
 -- Looks at no more than ?3 rows, whatever the filters leave of them.
 SELECT {columns}
 FROM (SELECT * FROM {window} AND tenant = ?1 AND id < ?2 AND id >= ?11 ORDER BY id DESC LIMIT ?3)
-WHERE (?4 IS NULL OR phase = ?4 OR (?4 = 0 AND phase = 1) OR (?4 = 2 AND phase = 3))
+WHERE (?4 IS NULL OR phase = ?4 OR (?4 = 0 AND phase IN (-1, 1)) OR (?4 = 2 AND phase = 3))
   AND (?5 IS NULL OR kind = ?5)
   AND (?6 IS NULL OR queue = ?6)
   AND created_at >= ?7

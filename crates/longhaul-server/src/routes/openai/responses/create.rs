@@ -27,6 +27,7 @@ use crate::{
     app::App,
     auth::Llm,
     facade::{EventStream, FacadeBody, Refusal, answer, call_options, event_stream, json, tell},
+    observe::trace_of,
     prefer,
     request_id::RequestId,
     routes::jobs::create::REPLAYED,
@@ -151,7 +152,8 @@ async fn in_background(
         (None, Claim::Repeated(job)) => (job, true),
         (idempotency, claim) => {
             let job = JobId::fresh(&**app.engine().ids(), now);
-            let request = JobRequest { id: Some(job), ..JobRequest::of(llm::RESPONSE, body) };
+            let trace = trace_of(headers);
+            let request = JobRequest { id: Some(job), trace, ..JobRequest::of(llm::RESPONSE, body) };
             let accepted = app.engine().submit(&caller.tenant, vec![request], idempotency).await?;
             let job = accepted.jobs.first().copied().unwrap_or(job);
             if let Claim::New(place) = claim {

@@ -1,5 +1,7 @@
 -- Live jobs that nothing will ever move: no lease, no time, no blocker, nothing to run with.
 SELECT id, CASE phase
+    WHEN -1 THEN CASE WHEN limit_key IS NULL THEN 'is held back, but by no limit'
+      ELSE 'is held back and cannot be leased: its reason or its input is missing' END
     WHEN 0 THEN 'waits for its turn, but cannot be leased: its reason, its place or its input is missing'
     WHEN 1 THEN 'is deferred, but until no time'
     WHEN 2 THEN 'runs, but under no lease'
@@ -10,7 +12,8 @@ SELECT id, CASE phase
     END
   END
 FROM job
-WHERE (phase = 0 AND (queued_for IS NULL OR same_attempt IS NULL
+WHERE (phase = -1 AND limit_key IS NULL)
+   OR (phase IN (-1, 0) AND (queued_for IS NULL OR same_attempt IS NULL
         OR NOT EXISTS (SELECT 1 FROM input WHERE input.no = job.no)))
    OR (phase = 1 AND (queued_for IS NULL OR same_attempt IS NULL OR due_at IS NULL))
    OR (phase = 2 AND (token IS NULL OR worker IS NULL OR lease_since IS NULL OR lease_expires_at IS NULL

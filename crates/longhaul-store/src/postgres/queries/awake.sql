@@ -1,0 +1,1 @@
+UPDATE pace SET wakes_at = NULL WHERE gate = ANY ($1)

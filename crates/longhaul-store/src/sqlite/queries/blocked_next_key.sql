@@ -1,0 +1,1 @@
+SELECT min(limit_key) FROM job INDEXED BY job_blocked WHERE phase = -1 AND limit_key > ?1

@@ -1,0 +1,174 @@
+//! Documents through the whole program: killed in the middle, beside hostile neighbours, without what reads pictures.
+
+mod vectors;
+
+use std::time::Duration;
+
+use longhaul_testkit::client::{Client, Part};
+use longhaul_testkit::fixture;
+use longhaul_testkit::server::Launch;
+use serde_json::{Value, json};
+
+use crate::stage::{Stage, ended, job_id, succeeded};
+use vectors::Ledger;
+
+/// Uploads a document with options, and gives the id of its job.
+async fn upload(client: &Client, name: &str, content: &[u8], options: &Value) -> String {
+    let options = options.to_string();
+    let options =
+        Part { name: "options", file_name: None, content_type: Some("application/json"), content: options.as_bytes() };
+    let parts = [options, Part::file(name, "application/octet-stream", content)];
+    let receipt = client.post("/v1/documents").multipart(&parts).send().await.unwrap();
+    assert_eq!(receipt.status, 202, "{receipt}");
+    job_id(&receipt)
+}
+
+/// The messages of a job's progress so far, those that begin so.
+async fn told(client: &Client, job: &str, prefix: &str) -> Vec<String> {
+    let (mut told, mut after) = (Vec::new(), 0);
+    loop {
+        let path = format!("/v1/jobs/{job}/events?after={after}&limit=1000");
+        let page = client.get(&path).send().await.unwrap().json();
+        for event in page["data"].as_array().into_iter().flatten() {
+            after = event["seq"].as_u64().unwrap();
+            let message = event["data"]["message"].as_str().or(event["message"].as_str()).unwrap_or_default();
+            if message.starts_with(prefix) {
+                told.push(message.to_owned());
+            }
+        }
+        if page["has_more"] != true {
+            return told;
+        }
+    }
+}
+
+async fn until_told(client: &Client, job: &str, prefix: &str, count: usize) {
+    for _ in 0..6_000 {
+        if told(client, job, prefix).await.len() >= count {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{job} has not told `{prefix}` {count} times: {:?}", told(client, job, prefix).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_of_two_hundred_pages_survives_kills_and_repeats_nothing_that_was_done() {
+    const PAGES: usize = 200;
+    /// Calls for vectors of one document at once: what a kill can cut off in mid-air.
+    const AT_ONCE: usize = 4;
+    let ledger = Ledger::start(Duration::from_millis(60)).await;
+    let config = format!(
+        "[providers.ledger]\nprotocol = \"openai\"\nbase_url = \"{}\"\n\
+         [models.vectors]\ntimeout = \"30s\"\n\
+         [[models.vectors.targets]]\nprovider = \"ledger\"\nmodel = \"vectors\"\nattempt_timeout = \"20s\"\n",
+        ledger.base_url()
+    );
+    let stage = Stage::with(|launch: Launch| launch.config(&config).unwrap()).await;
+    let pages: Vec<String> = (0..PAGES as u64).map(|seed| wrapped(&fixture::prose(seed, 300))).collect();
+    let file = fixture::pdf(&pages.iter().map(String::as_str).collect::<Vec<_>>());
+    let options = json!({"embed": {"model": "vectors"}, "summary": false, "chunk": {"tokens": 64, "overlap": 0}});
+    let job = upload(&stage.client(), "long.pdf", &file, &options).await;
+
+    until_told(&stage.client(), &job, "page ", 40).await;
+    let stage = stage.crash_and_restart().await;
+    let read_before = told(&stage.client(), &job, "page ").await.len();
+    assert!((40..PAGES).contains(&read_before), "killed among the pages: {read_before}");
+
+    until_told(&stage.client(), &job, "vectors ", 6).await;
+    let stage = stage.crash_and_restart().await;
+    let (calls_before, made_before) = (ledger.calls(), told(&stage.client(), &job, "vectors ").await.len());
+
+    let ended = succeeded(&stage.client(), &job).await;
+    let output = stage.client().get(&format!("/v1/jobs/{job}/result")).send().await.unwrap().json();
+    let read = output["pages"].as_array().unwrap();
+    assert_eq!(read.len(), PAGES);
+    assert!(read.iter().all(|page| page["error"].is_null() && page["chars"].as_u64() > Some(500)), "{ended}");
+    let chunks = output["chunks"].as_array().unwrap();
+    assert_eq!(output["embeddings"]["count"], chunks.len());
+    assert!(made_before < chunks.len().div_ceil(32), "killed among the vectors");
+
+    // A page whose step was stored is not read again, and so is told at most once, even by three attempts.
+    let told_pages = told(&stage.client(), &job, "page ").await;
+    let mut distinct = told_pages.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), told_pages.len(), "a page was done twice");
+    assert!(told_pages.len() <= PAGES && told_pages.len() + 2 * AT_ONCE >= PAGES, "{}", told_pages.len());
+
+    // Every piece has been asked for, and none that had its vector before the kill was asked for again.
+    let batches = chunks.len().div_ceil(32);
+    let calls_after = ledger.calls() - calls_before;
+    assert!(calls_after <= batches - made_before, "{calls_after} calls for {batches} batches, {made_before} made");
+    assert!(ledger.calls() <= batches + AT_ONCE, "{} calls for {batches} batches", ledger.calls());
+    for chunk in chunks {
+        assert!(ledger.times(chunk["text"].as_str().unwrap()) >= 1, "{chunk}");
+    }
+    let repeated = chunks.iter().filter(|chunk| ledger.times(chunk["text"].as_str().unwrap()) > 1).count();
+    assert!(repeated <= AT_ONCE * 32, "{repeated} pieces were asked for twice");
+}
+
+/// Lines that fit on a page.
+fn wrapped(prose: &str) -> String {
+    let words: Vec<&str> = prose.split_whitespace().collect();
+    words.chunks(11).map(|line| line.join(" ")).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_documents_fail_with_a_reason_and_hurt_no_neighbour() {
+    let stage = Stage::open().await;
+    let client = stage.client();
+    let plain = json!({"embed": false, "summary": false});
+    let pdf =
+        |objects: &str| format!("%PDF-1.7\n{objects}\ntrailer << /Root 1 0 R >>\nstartxref\n9\n%%EOF").into_bytes();
+    let nested = pdf(&format!("1 0 obj {}{} endobj", "<< /A ".repeat(200_000), ">>".repeat(200_000)));
+    let ring = pdf(
+        "1 0 obj << /Type /Catalog /Pages 2 0 R >> endobj 2 0 obj << /Type /Pages /Kids [2 0 R] /Count 9 >> endobj",
+    );
+    // Claims 60,000 × 60,000 pixels.
+    let picture =
+        [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xea\x60\0\0\xea\x60\x08\x02\0\0\0".as_slice(), &[0x0f, 0xb0, 0xe2, 0x15]]
+            .concat();
+    let hostile: [(&str, Vec<u8>); 6] = [
+        ("nested.pdf", nested),
+        ("ring.pdf", ring),
+        ("cut-off.pdf", fixture::pdf(&["a page"])[..120].to_vec()),
+        ("encrypted.pdf", fixture::encrypted_pdf().to_vec()),
+        ("huge.png", picture),
+        ("no.docx", b"PK\x03\x04[Content_Types].xml word/document.xml and nothing of it".to_vec()),
+    ];
+    let mut jobs = Vec::new();
+    for (name, content) in &hostile {
+        jobs.push((*name, upload(&client, name, content, &plain).await));
+        jobs.push(("good.pdf", upload(&client, "good.pdf", &fixture::pdf(&["A calm page."]), &plain).await));
+    }
+    for (name, job) in jobs {
+        let job = ended(&client, &job).await;
+        if name == "good.pdf" {
+            assert_eq!(job["status"], "succeeded", "{job}");
+            continue;
+        }
+        assert_eq!((&job["status"], &job["attempt"]), (&"failed".into(), &1.into()), "{name}: {job}");
+        let (code, message) = (job["error"]["code"].as_str().unwrap(), job["error"]["message"].as_str().unwrap());
+        assert!(code.starts_with("document_") || code.starts_with("page_"), "{name}: {job}");
+        assert!(message.len() > 20 && !message.contains("panicked") && !message.contains("Error("), "{name}: {job}");
+    }
+    assert_eq!(client.get("/readyz").send().await.unwrap().status, 200);
+}
+
+/// A grey PNG of sixteen by sixteen pixels, which has nothing to read.
+const PICTURE: &[u8] = &[
+    137, 80, 78, 71, 13, 10, 26, 10, 0, 0, 0, 13, 73, 72, 68, 82, 0, 0, 0, 16, 0, 0, 0, 16, 8, 0, 0, 0, 0, 58, 152,
+    160, 189, 0, 0, 0, 15, 73, 68, 65, 84, 120, 218, 99, 56, 128, 6, 24, 70, 182, 0, 0, 7, 10, 192, 1, 205, 101, 101,
+    251, 0, 0, 0, 0, 73, 69, 78, 68, 174, 66, 96, 130,
+];
+
+#[tokio::test]
+async fn without_tesseract_a_picture_says_what_is_missing_and_how_to_get_it() {
+    let stage = Stage::with(|launch| launch.env("PATH", "/nowhere")).await;
+    let job = upload(&stage.client(), "photo.png", PICTURE, &json!({"embed": false, "summary": false})).await;
+    let job = ended(&stage.client(), &job).await;
+    assert_eq!((&job["status"], &job["error"]["code"]), (&"failed".into(), &"ocr_unavailable".into()), "{job}");
+    let message = job["error"]["message"].as_str().unwrap();
+    assert!(message.contains("Tesseract is missing") && message.contains("apt-get install tesseract-ocr"), "{message}");
+}

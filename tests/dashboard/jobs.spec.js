@@ -1,0 +1,127 @@
+import { chat, expect, test } from "./server.js";
+
+test("a running job is cancelled and retried", async ({ page, server }) => {
+  const { job_id } = await server.post("/v1/jobs", { kind: "llm.chat", input: chat("slowest") });
+  await page.goto(`${server.url}/ui/jobs/${job_id}`);
+  await expect(page.locator(".stream")).toContainText("simulated");
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await expect(page.getByRole("heading", { level: 1 })).toContainText("cancelled");
+  await page.getByRole("button", { name: "Retry" }).click();
+  await expect(page.getByText("retry of")).toBeVisible();
+  await expect(page).not.toHaveURL(new RegExp(job_id));
+  await expect(page.getByRole("heading", { level: 1 })).toContainText("succeeded");
+});
+
+test("a job's life is drawn with its attempts and what the layers decided", async ({ page, server, upstream }) => {
+  await upstream.kill();
+  const { job_id } = await server.post("/v1/jobs", { kind: "llm.chat", input: chat("smart", "what a layer does") });
+  await server.get(`/v1/jobs/${job_id}?wait=30`);
+  await upstream.begin();
+  await page.goto(`${server.url}/ui/jobs/${job_id}`);
+  const life = page.locator(".fall");
+  for (const part of ["attempt 1", "the provider failed", "the first target failed", "another target answered"]) await expect(life).toContainText(part);
+  await expect(page.getByText("not by the first target").first()).toBeVisible();
+});
+
+test("a queue is paused and resumed, and what waits in it has an age", async ({ page, server }) => {
+  await server.post("/v1/jobs", { kind: "echo", input: 1, queue: "held" });
+  await page.goto(`${server.url}/ui/queues`);
+  await page.getByRole("button", { name: "Pause held" }).click();
+  await expect(page.getByRole("button", { name: "Resume held" })).toBeVisible();
+  const { job_id } = await server.post("/v1/jobs", { kind: "echo", input: 2, queue: "held" });
+  expect((await server.get(`/v1/jobs/${job_id}`)).status).toBe("queued");
+  const row = page.getByRole("row", { name: /^held/ });
+  await expect(row.getByRole("cell").nth(2)).toContainText(/\d (ms|s)/);
+  await page.getByRole("button", { name: "Resume held" }).click();
+  expect((await server.get(`/v1/jobs/${job_id}?wait=30`)).status).toBe("succeeded");
+  await expect(row.getByRole("cell").nth(2)).toContainText("–");
+});
+
+test("jobs are found by metadata, state and time, and the address tells the filter", async ({ page, server }) => {
+  const { job_id } = await server.post("/v1/jobs", { kind: "echo", input: 1, metadata: { team: "search", tier: "gold" } });
+  await server.post("/v1/jobs", { kind: "echo", input: 2, metadata: { team: "search" } });
+  await server.get(`/v1/jobs/${job_id}?wait=30`);
+  await page.goto(`${server.url}/ui/jobs`);
+  const rows = page.getByRole("list", { name: "Jobs, newest first" }).getByRole("listitem");
+  await page.getByLabel("Metadata").fill("team=search, tier=gold");
+  await page.getByLabel("Metadata").press("Enter");
+  await expect(rows).toHaveCount(1);
+  await expect(page).toHaveURL(/metadata=/);
+  await page.getByLabel("State").selectOption("failed");
+  await expect(page.getByText("No job is like that")).toBeVisible();
+  await page.getByLabel("State").selectOption("succeeded");
+  await page.getByLabel("Submitted").selectOption({ label: "in the last hour" });
+  await expect(rows).toHaveCount(1);
+  await page.getByLabel("Until").fill("2020-01-01T00:00");
+  await expect(page.getByText("No job is like that")).toBeVisible();
+  // The address alone makes the same page.
+  await page.reload();
+  await expect(page.getByText("No job is like that")).toBeVisible();
+  await expect(page.getByLabel("Metadata")).toHaveValue("team=search, tier=gold");
+  await page.getByRole("button", { name: "Show all" }).click();
+  await expect(rows.nth(1)).toBeVisible();
+  await page.getByLabel("Metadata").fill("no pair");
+  await page.getByLabel("Metadata").press("Enter");
+  await expect(page.getByRole("alert")).toContainText("no pair");
+});
+
+test("a job that waits for a person shows its question, and the answer reaches it", async ({ page, server }) => {
+  await server.call("PUT", "/v1/kinds/ask-somebody", { description: "asks" });
+  const { job_id } = await server.post("/v1/jobs", { kind: "ask-somebody", input: {}, queue: "people" });
+  const claim = { worker_id: "w1", kinds: ["ask-somebody"], max: 1, wait_s: 10, lease_s: 30 };
+  const [held] = (await server.call("POST", "/v1/worker/claims", claim)).body.jobs;
+  const lease = { "longhaul-lease": held.lease_token };
+  const waits = await server.call("POST", `/v1/worker/jobs/${job_id}/wait`, { for: "input", step: "refund", prompt: "Refund 40 EUR?" }, lease);
+  expect(waits.status).toBe(200);
+  await page.goto(`${server.url}/ui/jobs/${job_id}`);
+  const form = page.getByRole("form", { name: "It waits for you" });
+  await expect(form).toContainText("Refund 40 EUR?");
+  await form.getByLabel("Comment").fill("fine with me");
+  await form.getByRole("button", { name: "Approve" }).click();
+  await expect(form).toBeHidden();
+  const [again] = (await server.call("POST", "/v1/worker/claims", claim)).body.jobs;
+  expect(again.steps).toEqual([expect.objectContaining({ output: { approve: true, comment: "fine with me" } })]);
+  // Who holds it is told while it runs.
+  await page.getByRole("navigation").getByRole("link", { name: "Workers" }).click();
+  await expect(page.getByRole("region", { name: "w1" })).toContainText(job_id);
+  const done = await server.call("POST", `/v1/worker/jobs/${job_id}/complete`, { output: "refunded" }, { "longhaul-lease": again.lease_token });
+  expect(done.status).toBe(200);
+  await expect(page.getByRole("region", { name: "w1" })).toHaveCount(0);
+});
+
+test("the main actions are reached and done with the keyboard alone", async ({ page, server }) => {
+  const reach = async (locator) => {
+    for (let presses = 0; presses < 60; presses += 1) {
+      if (await locator.evaluate((element) => element === document.activeElement)) return;
+      await page.keyboard.press("Tab");
+    }
+    throw new Error(`not reached with Tab: ${locator}`);
+  };
+  await page.goto(server.url);
+  await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
+  await page.keyboard.press("Tab");
+  await expect(page.getByRole("link", { name: "Skip to the content" })).toBeFocused();
+  await reach(page.getByRole("link", { name: "Playground" }));
+  await page.keyboard.press("Enter");
+  await expect(page.getByRole("heading", { name: "Playground" })).toBeVisible();
+  await reach(page.getByRole("button", { name: "Send" }));
+  await page.keyboard.press("Enter");
+  const sent = page.getByRole("region", { name: "The job that was sent" });
+  await expect(sent).toContainText("succeeded");
+  await reach(sent.getByRole("link").first());
+  await page.keyboard.press("Enter");
+  await reach(page.getByRole("button", { name: "Retry" }));
+  await page.keyboard.press("Enter");
+  await expect(page.getByText("retry of")).toBeVisible();
+
+  // Through the list with the arrows.
+  await page.goto(`${server.url}/ui/jobs`);
+  const list = page.getByRole("list", { name: "Jobs, newest first" });
+  await reach(list);
+  await page.keyboard.press("ArrowDown");
+  await expect(list.getByRole("link").first()).toBeFocused();
+  await page.keyboard.press("ArrowDown");
+  await expect(list.getByRole("link").nth(1)).toBeFocused();
+  await page.keyboard.press("Enter");
+  await expect(page).toHaveURL(/\/ui\/jobs\/job_/);
+});

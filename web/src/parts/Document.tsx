@@ -1,0 +1,151 @@
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { Link } from "wouter";
+import { api, said, send, type Job, type JobEvent } from "../api/client";
+import { useJobEvents } from "../live/hooks";
+import { ago, count, Empty, Failure, Status } from "./show";
+
+export interface Taken {
+  job_id: string;
+  document_id: string;
+  name: string;
+}
+
+interface Passage {
+  chunk_id?: string;
+  page?: number;
+  section?: string | null;
+  text: string;
+  score: number;
+}
+
+interface Page {
+  page: number;
+  chars?: number;
+  source?: string;
+  error?: unknown;
+}
+
+const ENDS = ["job.succeeded", "job.failed", "job.cancelled"];
+
+/** One document: how far its reading is, its pages as they come, and what it says. */
+export function DocumentCard({ jobId, taken }: { jobId: string; taken?: Taken }) {
+  const { events } = useJobEvents(jobId);
+  const end = events.find((event) => ENDS.includes(event.type));
+  const status = end ? end.type.replace("job.", "") : events.some((event) => event.type === "job.running") ? "running" : "queued";
+  const job = useQuery({
+    queryKey: ["job", jobId, Boolean(end)],
+    queryFn: async () => said(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: jobId } } })) as unknown as Job,
+  });
+  const documentId = taken?.document_id ?? (job.data?.input as { document_id?: string } | undefined)?.document_id;
+  const document = useQuery({
+    queryKey: ["document", documentId],
+    enabled: !taken && documentId !== undefined,
+    staleTime: Number.POSITIVE_INFINITY,
+    retry: false,
+    queryFn: async () => said(await api.GET("/v1/documents/{document_id}", { params: { path: { document_id: documentId ?? "" } } })),
+  });
+  const progress = events.findLast((event) => event.type === "job.progress")?.data as { fraction?: number; message?: string } | undefined;
+  const name = taken?.name ?? document.data?.file_name ?? documentId ?? jobId;
+  // A document that was removed leaves its job behind.
+  if (document.error) return null;
+  return (
+    <section className="card" aria-label={name}>
+      <div className="head">
+        <h2>{name}</h2>
+        <Status status={status} />
+      </div>
+      <p>
+        {status === "running" && <progress value={progress?.fraction ?? undefined} max={1} aria-label="Progress" />}{" "}
+        {status === "running" && progress?.message && <span className="faint">{progress.message} · </span>}
+        {job.data && <span className="faint">{ago(job.data.created_at)} · </span>}
+        <Link href={`/ui/jobs/${jobId}`}>How it was read</Link>
+      </p>
+      {status === "failed" && <p className="bad">{(end?.data as { error?: { message?: string } } | undefined)?.error?.message}</p>}
+      <Pages events={events} output={job.data?.output} />
+      {status === "succeeded" && documentId && <Search documentId={documentId} />}
+    </section>
+  );
+}
+
+/** How many pages are shown one by one. */
+const PAGES_MOST = 400;
+
+/** The pages that are read, as they come; at the end with what each gave. */
+function Pages({ events, output }: { events: JobEvent[]; output: unknown }) {
+  const told = (output as { pages?: Page[] } | null | undefined)?.pages;
+  const steps = events.flatMap((event) => {
+    const name = event.type === "job.step" ? String((event.data as { step?: string }).step ?? "") : "";
+    return name.startsWith("page:") ? [{ page: Number(name.slice(5)) }] : [];
+  });
+  const pages: Page[] = told ?? [...steps].sort((a, b) => a.page - b.page);
+  if (pages.length === 0) return null;
+  const failed = pages.filter((page) => page.error).length;
+  return (
+    <>
+      <ul className="pages" aria-label="Pages">
+        {pages.slice(0, PAGES_MOST).map((page) => (
+          <li key={page.page} className={page.error ? "bad" : page.source === "ocr" ? "warn" : "good"} title={wordsOf(page)}>
+            {page.page}
+            <span className="unseen">: {wordsOf(page)}</span>
+          </li>
+        ))}
+      </ul>
+      {(pages.length > PAGES_MOST || failed > 0) && (
+        <p className="faint">
+          {count(pages.length)} pages{failed > 0 && `, ${count(failed)} of which could not be read`}
+        </p>
+      )}
+    </>
+  );
+}
+
+function wordsOf(page: Page): string {
+  if (page.error) return `not read: ${(page.error as { message?: string }).message ?? String(page.error)}`;
+  if (page.chars === undefined) return "read";
+  return `${count(page.chars)} characters${page.source === "ocr" ? ", by OCR" : ""}`;
+}
+
+function Search({ documentId }: { documentId: string }) {
+  const [asked, setAsked] = useState("");
+  const found = useQuery({
+    queryKey: ["search", documentId, asked],
+    enabled: asked !== "",
+    queryFn: async () => {
+      const answer = await send(`/v1/documents/${documentId}/search?q=${encodeURIComponent(asked)}`);
+      return ((await answer.json()) as { hits: Passage[] }).hits;
+    },
+  });
+  return (
+    <>
+      <form
+        className="row"
+        role="search"
+        onSubmit={(event) => {
+          event.preventDefault();
+          setAsked(String(new FormData(event.currentTarget).get("q") ?? "").trim());
+        }}
+      >
+        <label className="grow">
+          Search in it
+          <input name="q" placeholder="what you look for" />
+        </label>
+        <button>Search</button>
+      </form>
+      {found.error && <Failure error={found.error} />}
+      {found.isFetching && <p className="faint" role="status">Searching …</p>}
+      {found.data?.length === 0 && <Empty>Nothing in it answers that.</Empty>}
+      {found.data?.map((passage, index) => (
+        <blockquote key={passage.chunk_id ?? index}>
+          <p className="passage" tabIndex={0}>
+            {passage.text}
+          </p>
+          <p className="faint">
+            {passage.page !== undefined && `page ${passage.page} · `}
+            {passage.section && `${passage.section} · `}score {passage.score.toFixed(3)}
+          </p>
+        </blockquote>
+      ))}
+    </>
+  );
+}
