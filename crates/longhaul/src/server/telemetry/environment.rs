@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn the_process_is_known_by_its_service() {
         let named = on(&[("OTEL_SERVICE_NAME", "night-shift"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=x,team=ml")]);
-        let of = |key: &str| named.resource.iter().filter(|(known, _)| known == key).map(|(_, value)| value.as_str());
+        let of = |key: &'static str| named.resource.iter().filter(move |(known, _)| known == key).map(|(_, value)| value.as_str());
         assert_eq!(of("service.name").collect::<Vec<_>>(), ["night-shift"]);
         assert_eq!(of("team").collect::<Vec<_>>(), ["ml"]);
     }
