@@ -127,7 +127,7 @@ async fn what_is_no_document_is_refused_with_the_same_error_as_in_process() {
 
 #[tokio::test]
 async fn a_page_that_takes_too_long_fails_alone() {
-    let slow = heavy(400_000);
+    let slow = heavy(250_000);
     let mut options = options();
     options.max_cpu_s = 1;
     options.limits.max_page_chars = 100_000_000;
@@ -140,8 +140,19 @@ async fn a_page_that_takes_too_long_fails_alone() {
 }
 
 #[tokio::test]
+async fn a_page_that_nobody_waits_for_any_more_does_not_spoil_the_next() {
+    let slow = heavy(250_000);
+    let mut options = options();
+    options.limits.max_page_chars = 100_000_000;
+    let open = open_with(options, drawn(&[&slow, "BT /F1 11 Tf (last) Tj ET"])).await.unwrap();
+    let early = tokio::time::timeout(std::time::Duration::from_millis(20), open.page(1)).await;
+    assert!(early.is_err(), "given up in the middle of it");
+    assert_eq!(open.page(2).await.unwrap().unwrap().text, "last", "and not an answer to another question");
+}
+
+#[tokio::test]
 async fn a_page_that_takes_too_much_memory_fails_alone() {
-    let large = heavy(400_000);
+    let large = heavy(250_000);
     let file = drawn(&["BT /F1 11 Tf (first) Tj ET", &large, "BT /F1 11 Tf (last) Tj ET"]);
     let mut options = options();
     // Enough to hold the document three times, and not for what a page of so many pieces becomes.
@@ -156,10 +167,11 @@ async fn a_page_that_takes_too_much_memory_fails_alone() {
 
 #[tokio::test]
 async fn a_document_that_does_not_fit_into_memory_is_refused_with_that_reason() {
-    let file = text_pdf(&vec![prose(1, 300); 2_000]);
-    let mut options = options();
-    options.max_memory = Some(1 << 20);
-    let error = open_with(options, file).await.err().unwrap();
+    // Reading a text takes several times its size.
+    let bytes = Bytes::from(vec![b'a'; 30 << 20]);
+    let upload = Upload { bytes, content_type: None, file_name: "a.txt".to_owned() };
+    let options = IsolatedOptions { max_memory: Some(1 << 20), ..options() };
+    let error = Isolated::new(options, RealClock::start()).open(upload).await.err().unwrap();
     assert_eq!(error, DocumentError::OutOfMemory { max_mib: 1 });
 }
 
