@@ -82,6 +82,7 @@ impl Engine {
                 result = engine.attempt(leased) => result,
                 () = interrupt.cancelled() => Err(Failure::Interrupted),
             };
+            tracing::debug!(succeeded = result.is_ok(), "attempt ends");
             engine.end_attempt(&held, result).await;
             engine.inner.hub.running().remove(&held);
             drop(place);
