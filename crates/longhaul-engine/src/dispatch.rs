@@ -160,11 +160,11 @@ impl Engine {
             Err(StoreError::Refused(Refused::Cancelling)) => {
                 // It was cancelled while its result was on the way: giving the lease up makes it `cancelled`.
                 if let Err(error) = inner.store.finish(held.clone(), Outcome::Released).await {
-                    tracing::warn!(job = %held.job, %error, "a cancelled job could not be given up");
+                    tracing::warn!(job_id = %held.job, %error, "a cancelled job could not be given up");
                 }
             }
             // The lease runs out, and the job is tried again: its steps are not done twice.
-            Err(error) => tracing::error!(job = %held.job, %error, "the end of an attempt could not be written"),
+            Err(error) => tracing::error!(job_id = %held.job, %error, "the end of an attempt could not be written"),
         }
     }
 }
@@ -177,7 +177,7 @@ impl Engine {
         loop {
             match inner.store.finish(held.clone(), outcome.clone()).await {
                 Err(error @ (StoreError::StorageFull | StoreError::Overloaded)) => {
-                    tracing::warn!(job = %held.job, %error, "the end of an attempt is written again");
+                    tracing::warn!(job_id = %held.job, %error, "the end of an attempt is written again");
                     tokio::select! {
                         biased;
                         () = inner.clock.sleep(AFTER_ERROR) => {}
