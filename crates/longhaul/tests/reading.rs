@@ -1,16 +1,21 @@
 //! Documents read by the program itself in processes of their own: real parsers, real limits, real ends.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which say what they leave out")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use longhaul::bench::documents::paper::{Scan, prose, scanned_pdf, text_pdf};
+use longhaul::bench::documents::{
+    paper::{Scan, prose, scanned_pdf, text_pdf},
+    word_accuracy,
+};
 use longhaul::reading;
 use longhaul_core::{Clock, Span, Timestamp};
-use longhaul_documents::{DocumentError, Format, PageError};
-use longhaul_tasks::documents::{Extractor as _, Isolated, IsolatedOptions, OpenDocument, Upload};
+use longhaul_documents::{DocumentError, Format, PageError, Raster};
+use longhaul_tasks::documents::{
+    Extractor as _, Isolated, IsolatedOptions, Ocr as _, OcrError, OpenDocument, Tesseract, TesseractOptions, Upload,
+};
 
 /// The machine's own time: real processes are waited for.
 #[derive(Debug)]
@@ -198,4 +203,114 @@ async fn a_reader_that_never_answers_is_given_up_and_one_that_cannot_be_started_
     let missing = IsolatedOptions { program: "/nowhere/longhaul".into(), ..options() };
     let error = open_with(missing, text_pdf(&["words".to_owned()])).await.err().unwrap();
     assert!(error.is_transient() && error.to_string().contains("/nowhere/longhaul"), "{error}");
+}
+
+/// Tesseract, if it is on this machine.
+fn tesseract() -> Option<Tesseract> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join("tesseract").is_file());
+    if !found {
+        println!("NOT CHECKED: Tesseract is not on this machine");
+    }
+    found.then(|| Tesseract::new(TesseractOptions::default(), RealClock::start()))
+}
+
+#[tokio::test]
+async fn what_was_typed_and_scanned_is_read_again_upright_and_on_its_side() {
+    let Some(tesseract) = tesseract() else { return };
+    tesseract.ready("eng").await.unwrap();
+    let typed = prose(5, 300);
+    let open = open_with(options(), text_pdf(std::slice::from_ref(&typed))).await.unwrap();
+    let drawn = open.raster(1, 300).await.unwrap().unwrap();
+    let scan = Scan { width: drawn.width as usize, height: drawn.height as usize, pixels: drawn.pixels };
+    let scans = scanned_pdf(&[scan.noisy(2, 1), scan.on_its_side()]);
+    let open = open_with(options(), scans).await.unwrap();
+    for (number, least) in [(1, 0.95), (2, 0.95)] {
+        assert!(open.page(number).await.unwrap().unwrap().needs_ocr);
+        let picture = open.raster(number, 300).await.unwrap().unwrap();
+        let read = tesseract.read(&picture, "eng").await.unwrap();
+        let right = word_accuracy(&typed, &read);
+        assert!(right >= least, "page {number}: {right}\n{read}");
+    }
+}
+
+#[tokio::test]
+async fn a_language_that_is_not_there_is_named_with_those_that_are() {
+    let Some(tesseract) = tesseract() else { return };
+    let error = tesseract.ready("eng+kli").await.unwrap_err();
+    assert_eq!(error.code(), "ocr_language_unavailable");
+    let said = error.to_string();
+    assert!(said.contains("`eng+kli`") && said.contains("no data for kli; it has") && said.contains("eng"), "{said}");
+}
+
+#[tokio::test]
+async fn without_tesseract_it_says_how_to_get_it() {
+    let options = TesseractOptions { program: "/nowhere/tesseract".into(), ..TesseractOptions::default() };
+    let error = Tesseract::new(options, RealClock::start()).ready("eng").await.unwrap_err();
+    assert_eq!(error.code(), "ocr_unavailable");
+    assert!(error.to_string().contains("apt-get install tesseract-ocr"), "{error}");
+}
+
+/// Stands in for Tesseract and does as `script` says; `$$` is the process.
+fn in_place_of_tesseract(folder: &std::path::Path, script: &str, max_s: u64) -> Tesseract {
+    use std::os::unix::fs::PermissionsExt as _;
+    let program = folder.join("tesseract");
+    let list = "if [ \"$1\" = --list-langs ]; then echo List; echo eng; echo osd; exit; fi";
+    std::fs::write(&program, format!("#!/bin/sh\n{list}\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let options = TesseractOptions { program, max_s, at_once: 1 };
+    Tesseract::new(options, RealClock::start())
+}
+
+const DOT: Raster = Raster { width: 1, height: 1, dpi: None, pixels: Vec::new() };
+
+#[tokio::test]
+async fn a_picture_that_takes_too_long_is_given_up_and_its_process_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let tesseract = in_place_of_tesseract(folder.path(), &format!("echo $$ > {}; exec sleep 600", pid.display()), 1);
+    let error = tesseract.read(&DOT, "eng").await.unwrap_err();
+    assert_eq!(error, OcrError::OutOfTime { max_s: 1 });
+    gone(&pid).await;
+}
+
+#[tokio::test]
+async fn a_picture_that_nobody_wants_any_more_is_not_read_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let script = format!("echo $$ > {}.new; mv {}.new {}; exec sleep 600", pid.display(), pid.display(), pid.display());
+    let tesseract = in_place_of_tesseract(folder.path(), &script, 600);
+    let started = async {
+        while !pid.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = tesseract.read(&DOT, "eng") => panic!("it never answers"),
+        () = started => {}
+    }
+    gone(&pid).await;
+}
+
+/// Waits until the process whose number stands in the file is no more.
+async fn gone(pid: &std::path::Path) {
+    let pid = std::fs::read_to_string(pid).unwrap();
+    let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+    for _ in 0..1_000 {
+        // One that is dead and not yet buried is gone as well.
+        if !std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("{} lives on", pid.trim());
+}
+
+#[tokio::test]
+async fn what_tesseract_complains_of_is_passed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let tesseract = in_place_of_tesseract(folder.path(), "echo 'Error in pixRead' >&2; exit 1", 60);
+    let error = tesseract.read(&DOT, "eng").await.unwrap_err();
+    assert_eq!(error.code(), "ocr_failed");
+    assert!(error.to_string().contains("Error in pixRead"), "{error}");
 }

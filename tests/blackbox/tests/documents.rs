@@ -60,7 +60,7 @@ async fn a_document_of_two_hundred_pages_survives_kills_and_repeats_nothing_that
     let ledger = Ledger::start(Duration::from_millis(60)).await;
     let config = format!(
         "[providers.ledger]\nprotocol = \"openai\"\nbase_url = \"{}\"\n\
-         [models.vectors]\ntimeout = \"30s\"\n\
+         [models.vectors]\ntimeout = \"30s\"\nserves = \"embeddings\"\n\
          [[models.vectors.targets]]\nprovider = \"ledger\"\nmodel = \"vectors\"\nattempt_timeout = \"20s\"\n",
         ledger.base_url()
     );

@@ -9,9 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, HOST};
-use http::{HeaderValue, Request, Version};
-use http_body_util::Full;
 use longhaul_providers::exchange::HttpRequest;
 use longhaul_resilience::{Cx, Tick};
 use tokio::net::TcpStream;
@@ -23,6 +20,8 @@ use super::body::AnswerBody;
 use super::connection::{Failed, Wire};
 use super::endpoint::Endpoint;
 use super::error::HttpError;
+use super::framing::Framing;
+use super::message::Outgoing;
 use super::tls::Tls;
 
 /// An idle connection older than this is closed rather than used.
@@ -109,17 +108,18 @@ impl Pool {
     /// Sends a request and waits for the head of the answer. Waits for a place if all connections are in use.
     pub(crate) async fn send(self: &Arc<Self>, cx: &Cx<'_>, outgoing: HttpRequest) -> Result<Incoming, HttpError> {
         let place = self.place().await;
-        let mut request = self.request(outgoing)?;
+        let request = Outgoing::new(&self.endpoint, outgoing)?;
         for _ in 0..MAX_STALE {
             let Some(mut wire) = self.take_idle(cx.now()) else { break };
-            match wire.exchange(request).await {
+            match wire.exchange(&request).await {
                 Ok(answer) => return Ok(self.incoming(wire, place, answer)),
-                Err(Failed { unsent: Some(again), .. }) => request = again,
-                Err(Failed { error, unsent: None }) => return Err(error),
+                // It was closed while it lay idle; the request never left.
+                Err(Failed { unsent: true, .. }) => {}
+                Err(Failed { error, unsent: false }) => return Err(error),
             }
         }
         let mut wire = self.connect(cx).await?;
-        match wire.exchange(request).await {
+        match wire.exchange(&request).await {
             Ok(answer) => Ok(self.incoming(wire, place, answer)),
             Err(Failed { error, .. }) => Err(error),
         }
@@ -132,27 +132,13 @@ impl Pool {
         }
     }
 
-    fn request(&self, outgoing: HttpRequest) -> Result<Request<Full<Bytes>>, HttpError> {
-        let HttpRequest { method, path, headers, body } = outgoing;
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.version_mut() = Version::HTTP_11;
-        *request.uri_mut() = self.endpoint.target(&path).map_err(|error| HttpError::BadRequest(error.to_string()))?;
-        *request.headers_mut() = headers;
-        let headers = request.headers_mut();
-        headers.insert(HOST, self.endpoint.authority().clone());
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        Ok(request)
-    }
-
     fn incoming(
         self: &Arc<Self>,
         wire: Box<Wire>,
         place: OwnedSemaphorePermit,
-        answer: http::Response<hyper::body::Incoming>,
+        (head, framing): (http::response::Parts, Framing),
     ) -> Incoming {
-        let (head, body) = answer.into_parts();
-        Incoming { head, body: AnswerBody::new(Arc::clone(self), wire, place, body) }
+        Incoming { head, body: AnswerBody::new(Arc::clone(self), wire, place, framing) }
     }
 
     #[allow(clippy::vec_box, reason = "as the field")]
@@ -172,7 +158,7 @@ impl Pool {
 
     /// Takes a connection back whose answer has been read to its end.
     pub(super) fn give_back(&self, mut wire: Box<Wire>, now: Tick) {
-        if !wire.is_usable() {
+        if !wire.is_clean() {
             return;
         }
         wire.idle_since = now;
@@ -228,7 +214,7 @@ impl Pool {
                 None => Either::Left(stream),
                 Some(tls) => Either::Right(tls.connect(stream).await?),
             };
-            return Wire::open(stream).await;
+            return Ok(Wire::new(stream));
         }
         Err(last)
     }
