@@ -262,7 +262,7 @@ fn in_place_of_tesseract(folder: &std::path::Path, script: &str, max_s: u64) -> 
     Tesseract::new(options, RealClock::start())
 }
 
-const DOT: Raster = Raster { width: 1, height: 1, dpi: None, pixels: Vec::new() };
+static DOT: Raster = Raster { width: 1, height: 1, dpi: None, pixels: Vec::new() };
 
 #[tokio::test]
 async fn a_picture_that_takes_too_long_is_given_up_and_its_process_killed() {
