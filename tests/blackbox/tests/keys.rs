@@ -12,7 +12,12 @@ const BOOTSTRAP: &str = "lh_bootstrapkey0001_Zm9yLXRlc3RzLW9ubHktMzItYnl0ZXMtb2Y
 
 /// A server that was given its first key, and a client that holds it.
 async fn guarded() -> (Stage, Client) {
-    let stage = Stage::with(|launch| launch.env("LONGHAUL_BOOTSTRAP_KEY", BOOTSTRAP)).await;
+    guarded_at("127.0.0.1:0").await
+}
+
+/// The same at an address.
+pub(crate) async fn guarded_at(listen: &str) -> (Stage, Client) {
+    let stage = Stage::with(|launch| launch.listen(listen).env("LONGHAUL_BOOTSTRAP_KEY", BOOTSTRAP)).await;
     let admin = stage.client().with_key(BOOTSTRAP);
     (stage, admin)
 }
@@ -25,7 +30,7 @@ async fn create(admin: &Client, body: Value) -> Value {
 }
 
 /// A client with a fresh key of this tenant and these scopes.
-async fn client_for(admin: &Client, tenant: &str, scopes: &[&str]) -> Client {
+pub(crate) async fn client_for(admin: &Client, tenant: &str, scopes: &[&str]) -> Client {
     let key = create(admin, json!({"name": "test", "tenant": tenant, "scopes": scopes})).await;
     admin.with_key(secret(&key))
 }

@@ -495,7 +495,7 @@ pub(crate) async fn job_json(app: &App, view: &JobView) -> Result<Vec<u8>, Probl
     };
     let mut json = Vec::with_capacity(1_280 + input.len() + output.len());
     serde_json::to_writer(&mut json, &JobBody::of(job, standing)).map_err(|error| {
-        tracing::error!(%error, job = %job.spec.id, "a job could not be shown");
+        tracing::error!(%error, job_id = %job.spec.id, "a job could not be shown");
         Problem::new(crate::problem::Code::Internal, "The job could not be shown.")
     })?;
     json.pop();
