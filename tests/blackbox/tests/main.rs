@@ -14,6 +14,7 @@ mod documents;
 mod gateway;
 mod jobs;
 mod keys;
+mod limits;
 mod presets;
 mod shutdown;
 mod stage;
