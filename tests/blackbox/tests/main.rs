@@ -15,6 +15,7 @@ mod documents;
 mod gateway;
 mod jobs;
 mod keys;
+mod limits;
 mod metrics;
 mod presets;
 mod process;
