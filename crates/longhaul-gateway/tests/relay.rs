@@ -9,7 +9,9 @@ use longhaul_gateway::{CacheUse, CallOptions, ChatStream, Told};
 use longhaul_providers::ErrorCode;
 use longhaul_providers::chat::{Dialect, StreamEvent};
 use longhaul_providers::relay::RelayTo;
-use support::{Play, Provider, answer, ask, completion, error, gateway, json_reply, options, smart, stream, stream_begin};
+use support::{
+    Play, Provider, answer, ask, completion, error, gateway, json_reply, options, smart, stream, stream_begin,
+};
 
 fn to(dialect: Dialect) -> CallOptions {
     options().relay(RelayTo { dialect, id: "chatcmpl-ours".into(), include_usage: false })
@@ -40,7 +42,10 @@ async fn a_whole_answer_is_passed_on_kept_and_told_to_others_in_their_words() {
     for cache in [CacheUse::Miss, CacheUse::Hit] {
         let (told, record) = gateway.chat_relayed("smart", ask("hi"), &to(Dialect::OpenAi)).await.unwrap();
         let Told::Relayed(relayed) = told else { panic!("it was taken apart") };
-        assert_eq!(String::from_utf8(relayed.body("chatcmpl-ours")).unwrap(), body.replace("chatcmpl-1", "chatcmpl-ours"));
+        assert_eq!(
+            String::from_utf8(relayed.body("chatcmpl-ours")).unwrap(),
+            body.replace("chatcmpl-1", "chatcmpl-ours")
+        );
         assert_eq!((record.cache, record.usage.unwrap().total()), (cache, 15));
     }
     let plain = gateway.chat("smart", ask("hi"), &options()).await.unwrap();
