@@ -24,8 +24,6 @@ use super::framing::Framing;
 use super::message::Outgoing;
 use super::tls::Tls;
 
-/// An idle connection older than this is closed rather than used.
-const IDLE_FOR: Duration = Duration::from_secs(60);
 /// How many idle connections may turn out dead before a new one is opened: a server that restarts kills all of them.
 const MAX_STALE: usize = 8;
 
@@ -40,6 +38,9 @@ pub struct PoolSettings {
     pub max_connections: usize,
     /// How long connecting may take, TLS included.
     pub connect_timeout: Duration,
+    /// An idle connection older than this is closed rather than used: the other side closes them, too, and a request that
+    /// meets its closing is lost.
+    pub idle_timeout: Duration,
     /// The longest whole answer, in bytes.
     pub max_answer_bytes: usize,
     /// PEM certificates that are trusted beside the system's.
@@ -47,11 +48,12 @@ pub struct PoolSettings {
 }
 
 impl Default for PoolSettings {
-    /// 256 connections, 5 s to connect, 64 MiB.
+    /// 256 connections, 5 s to connect, a minute idle, 64 MiB.
     fn default() -> Self {
         Self {
             max_connections: 256,
             connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(60),
             max_answer_bytes: 64 << 20,
             extra_roots: None,
         }
@@ -150,7 +152,7 @@ impl Pool {
     fn take_idle(&self, now: Tick) -> Option<Box<Wire>> {
         loop {
             let mut wire = self.idle_wires().pop()?;
-            if now.since(wire.idle_since) < IDLE_FOR && wire.is_usable() {
+            if now.since(wire.idle_since) < self.settings.idle_timeout && wire.is_usable() {
                 return Some(wire);
             }
         }
@@ -164,7 +166,7 @@ impl Pool {
         wire.idle_since = now;
         let old: Vec<Box<Wire>> = {
             let mut idle = self.idle_wires();
-            let old = idle.iter().take_while(|wire| now.since(wire.idle_since) >= IDLE_FOR).count();
+            let old = idle.iter().take_while(|wire| now.since(wire.idle_since) >= self.settings.idle_timeout).count();
             let old = idle.drain(..old).collect();
             idle.push(wire);
             old
