@@ -302,6 +302,8 @@ fn turn(queue: &str, ahead: Option<u32>, queued: u64) -> String {
     match ahead {
         Some(0) => "It is the next of its kind: it starts when a worker is free.".to_owned(),
         Some(ahead) => format!("{ahead} jobs of its kind stand before it in the queue {queue}."),
+        // Its wait is over, and it has not been given its place yet.
+        None if queued < 1_000 => "Its wait has just ended; it is about to be given its turn.".to_owned(),
         None => format!("A thousand jobs or more stand before it in the queue {queue}, which holds {queued}."),
     }
 }
