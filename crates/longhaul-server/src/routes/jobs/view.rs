@@ -655,3 +655,15 @@ impl From<Attempt> for AttemptBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_whose_place_is_not_known_stands_behind_thousands_only_where_there_are_so_many() {
+        assert!(turn("q", None, 5_000).starts_with("A thousand jobs or more"));
+        assert_eq!(turn("q", None, 1), "Its wait has just ended; it is about to be given its turn.");
+        assert_eq!(turn("q", Some(3), 9), "3 jobs of its kind stand before it in the queue q.");
+    }
+}
