@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is a failed test")]
 #![allow(clippy::print_stdout, reason = "a run tells its seed and its figures")]
 
+mod agent;
 mod bad_input;
 mod contract;
 mod crash;
@@ -14,7 +15,11 @@ mod documents;
 mod gateway;
 mod jobs;
 mod keys;
+mod limits;
+mod metrics;
 mod presets;
+mod process;
 mod shutdown;
 mod stage;
 mod streams;
+mod traces;
