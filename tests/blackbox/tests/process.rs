@@ -110,7 +110,7 @@ async fn without_a_model_that_can_the_answer_says_how_to_get_one() {
         ),
     ] {
         let reply = client.post("/process").json(&body).send().await.unwrap();
-        let problem = problem(&reply, 422, "invalid_fields");
+        let problem = problem(&reply, 422, "invalid_request");
         let errors = field_errors(&problem);
         assert_eq!(errors.len(), 1, "{problem}");
         let (at, said) = &errors[0];
