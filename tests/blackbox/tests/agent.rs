@@ -182,7 +182,7 @@ async fn many_agents_under_kills_at_any_moment_pay_for_nothing_twice_that_was_ke
     const TURNS: usize = 4;
     // Which agent asks is in its question; it calls `echo` until it has had enough.
     let provider = Scripted::start(|asked, _| match told(asked) {
-        told if told + 1 < TURNS => Answer::call("echo", &json!({"round": told})),
+        told if told + 1 < TURNS => Answer::call("echo", &json!({"input": told})),
         _ => Answer::Late(Duration::from_millis(20), "enough".into()),
     })
     .await
