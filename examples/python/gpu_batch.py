@@ -22,7 +22,7 @@ batches: list[int] = []
 
 
 # As many at once as fit into a batch: all of them wait for the same computation.
-@worker.task("embed", concurrency=MOST, queue="gpu")
+@worker.task("embed", process_concurrency=MOST, queue="gpu")
 async def embed(text: str) -> list[float]:
     """The vector of a text."""
     answer: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()

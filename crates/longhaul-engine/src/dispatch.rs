@@ -3,9 +3,10 @@
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
-use longhaul_core::{Clock, JobError, Refused, RetryPlan, Span, Status};
+use longhaul_core::{Clock, JobError, Refused, RetryPlan, Span, Status, TraceContext};
 use longhaul_store::{Claim, Leased, Outcome, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument as _;
 
 use crate::{Completed, Engine, Executor, Failure, JobContext};
 
@@ -73,17 +74,34 @@ impl Engine {
     fn start_job(&self, leased: Leased, place: Option<OwnedSemaphorePermit>) {
         let engine = self.clone();
         let interrupt = self.inner.hub.running().add(leased.held.clone(), self.inner.clock.now());
-        self.inner.jobs.spawn(async move {
+        let log = self.log_span(&leased);
+        let running = async move {
             let held = leased.held.clone();
             let result = tokio::select! {
                 biased;
                 result = engine.attempt(leased) => result,
                 () = interrupt.cancelled() => Err(Failure::Interrupted),
             };
+            tracing::debug!(succeeded = result.is_ok(), "attempt ends");
             engine.end_attempt(&held, result).await;
             engine.inner.hub.running().remove(&held);
             drop(place);
-        });
+        };
+        self.inner.jobs.spawn(running.instrument(log));
+    }
+
+    /// The ids that every line of the log carries while the attempt runs.
+    fn log_span(&self, leased: &Leased) -> tracing::Span {
+        let job = leased.held.job;
+        match self.trace_of_attempt(&leased.view.job.spec, &leased.held) {
+            Some(TraceContext { trace_id, span_id, .. }) => tracing::error_span!(
+                "attempt",
+                job_id = %job,
+                trace_id = %format_args!("{trace_id:032x}"),
+                span_id = %format_args!("{span_id:016x}"),
+            ),
+            None => tracing::error_span!("attempt", job_id = %job),
+        }
     }
 
     async fn attempt(&self, leased: Leased) -> Result<Completed, Failure> {
@@ -142,24 +160,36 @@ impl Engine {
             Err(StoreError::Refused(Refused::Cancelling)) => {
                 // It was cancelled while its result was on the way: giving the lease up makes it `cancelled`.
                 if let Err(error) = inner.store.finish(held.clone(), Outcome::Released).await {
-                    tracing::warn!(job = %held.job, %error, "a cancelled job could not be given up");
+                    tracing::warn!(job_id = %held.job, %error, "a cancelled job could not be given up");
                 }
             }
             // The lease runs out, and the job is tried again: its steps are not done twice.
-            Err(error) => tracing::error!(job = %held.job, %error, "the end of an attempt could not be written"),
+            Err(error) => tracing::error!(job_id = %held.job, %error, "the end of an attempt could not be written"),
         }
     }
 }
 
 impl Engine {
     /// Writes the end of an attempt; what the store cannot take now is tried again, under a lease that goes on being
-    /// kept, so that finished work is not done twice because a disk was full.
+    /// kept, so that finished work is not done twice because a disk was full. A store that cannot be reached may have
+    /// written it: repeating it is safe, because it is fenced; it is given up when the lease would be over by itself.
     pub(crate) async fn finish(&self, held: &longhaul_store::Held, outcome: Outcome) -> Result<Status, StoreError> {
         let inner = &*self.inner;
+        let give_up_at = inner.clock.now() + inner.options.lease_for;
+        let mut may_be_written = false;
         loop {
             match inner.store.finish(held.clone(), outcome.clone()).await {
-                Err(error @ (StoreError::StorageFull | StoreError::Overloaded)) => {
-                    tracing::warn!(job = %held.job, %error, "the end of an attempt is written again");
+                // What was written before is refused when it comes again, unless it was a success.
+                Err(StoreError::Refused(Refused::LeaseLost | Refused::Terminal)) if may_be_written => {
+                    return inner.store.job(&held.tenant, held.job).await.map(|view| view.job.status());
+                }
+                Err(error @ (StoreError::StorageFull | StoreError::Overloaded | StoreError::Unavailable(_))) => {
+                    let is_away = matches!(error, StoreError::Unavailable(_));
+                    may_be_written |= is_away;
+                    if is_away && inner.clock.now() >= give_up_at {
+                        return Err(error);
+                    }
+                    tracing::warn!(job_id = %held.job, %error, "the end of an attempt is written again");
                     tokio::select! {
                         biased;
                         () = inner.clock.sleep(AFTER_ERROR) => {}

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from longhaul import Context, Fail, Worker
+from longhaul import ChildFailed, Context, Fail, Worker
 
 worker = Worker(lease=int(os.environ.get("TEST_LEASE", "30")), drain=float(os.environ.get("TEST_DRAIN", "25")))
 
@@ -74,6 +74,12 @@ async def stream(ctx: Context, pieces: list[str], pause_s: float) -> str:
 async def ask(ctx: Context, question: str) -> Any:
     await ctx.step("before", effect, f"before {ctx.attempt}")
     return await ctx.ask(question)
+
+
+@worker.task("test.call")
+async def call(ctx: Context, kind: str, inputs: list[Any]) -> list[Any]:
+    given = await ctx.gather(*((kind, input) for input in inputs), return_exceptions=True)
+    return [one.code if isinstance(one, ChildFailed) else one for one in given]
 
 
 @worker.task("test.wrong")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from longhaul import ConfigurationError, Context, Fail, SyncContext, Worker
+from longhaul import ConfigurationError, Context, Fail, Limit, SyncContext, Worker
 from longhaul.worker._limits import Cache, Rate
 
 worker = Worker("http://127.0.0.1:1")
@@ -47,6 +47,7 @@ def test_a_model_is_the_whole_input_and_describes_it() -> None:
     said = resize.registration()
     assert said["description"] == "Resizes an image."
     assert (said["max_attempts"], said["timeout_s"], said["queue"]) == (4, 60, "gpu")
+    assert said["limits"] == [{"concurrency": 8, "rate": {"count": 100, "per_s": 60}}]
     assert set(said["input_schema"]["properties"]) == {"path", "width"}
     assert set(said["output_schema"]["properties"]) == {"width", "height"}
     assert resize.arguments({"path": "a.png"}, context()) == {"image": Image(path="a.png")}
@@ -115,6 +116,13 @@ def test_an_error_of_an_http_library_says_whether_to_try_again() -> None:
         ({"timeout": 0}, "more than zero"),
         ({"retries": -1}, "at least 0"),
         ({"concurrency": 0}, "at least 1"),
+        ({"process_concurrency": 0}, "at least 1"),
+        ({"rate_limit": "5/2days"}, "no rate"),
+        ({"rate_limit": "5/48h"}, "at most a day"),
+        ({"limit_key": "customer"}, "limits nothing"),
+        ({"limit_key": "a..b", "concurrency": 1}, "names no field"),
+        ({"limits": [Limit(key="customer")]}, "limits nothing"),
+        ({"limits": [Limit(concurrency=1)], "concurrency": 2}, "says it all"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(options: dict[str, Any], why: str) -> None:
@@ -136,14 +144,17 @@ def test_functions_that_cannot_be_tasks_are_refused() -> None:
         worker.task("add")(lambda: None)
 
 
-def test_a_rate_slides() -> None:
-    rate = Rate.parse("2/s")
-    rate.take(1, now=10.0)
-    rate.take(1, now=10.9)
-    assert rate.free(10.95) == 0
-    assert rate.wait(10.95) == pytest.approx(0.05)
-    assert rate.free(11.01) == 1
-    assert (Rate.parse("10/30s").most, Rate.parse("10 / 30 s").seconds) == (10, 30.0)
+def test_limits_are_said_in_the_words_of_the_server() -> None:
+    assert (Rate.parse("10/30s").most, Rate.parse("10 / 30 s").seconds) == (10, 30)
+    one = worker.task("one", concurrency=2, rate_limit="5/s", limit_key="customer.region")(lambda: None)
+    expected = {"key": "/customer/region", "concurrency": 2, "rate": {"count": 5, "per_s": 1}}
+    assert one.registration()["limits"] == [expected]
+    both = worker.task("both", limits=[Limit(concurrency=100), Limit(key="/a~1b", rate="1000/hour")])(lambda: None)
+    assert both.registration()["limits"] == [
+        {"concurrency": 100},
+        {"key": "/a~1b", "rate": {"count": 1000, "per_s": 3600}},
+    ]
+    assert "limits" not in worker.task("none", process_concurrency=3)(lambda: None).registration()
 
 
 def test_a_cache_is_bounded_and_forgets() -> None:

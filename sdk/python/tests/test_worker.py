@@ -41,33 +41,66 @@ def serving(worker: Worker, lh: Longhaul) -> Iterator[None]:
         assert not thread.is_alive(), "the worker has not stopped"
 
 
-def test_concurrency_and_rate_hold_back_their_task_alone(server: Server, lh: Longhaul) -> None:
-    worker = Worker(server.url)
+def test_limits_hold_for_two_workers_together_and_hold_back_their_task_alone(server: Server, lh: Longhaul) -> None:
     running, most, starts = 0, 0, []
 
-    @worker.task("narrow", concurrency=2)
-    async def narrow() -> None:
+    def made() -> Worker:
+        worker = Worker(server.url)
+
+        @worker.task("narrow", concurrency=2)
+        async def narrow() -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.05)
+            running -= 1
+
+        @worker.task("paced", rate_limit="3/s")
+        async def paced() -> None:
+            starts.append(time.monotonic())
+
+        @worker.task("keyed", concurrency=1, limit_key="customer.id")
+        async def keyed(customer: dict[str, int]) -> None:
+            await asyncio.sleep(0.05 if customer["id"] else 30)
+
+        @worker.task("free")
+        def free() -> int:
+            return 1
+
+        return worker
+
+    one, other = made(), made()
+    with serving(one, lh), serving(other, lh):
+        stuck = lh.submit_many([{"kind": "keyed", "input": {"customer": {"id": 0}}}] * 20)
+        jobs = lh.submit_many([{"kind": "narrow"}] * 8 + [{"kind": "paced"}] * 5)
+        jobs += [lh.submit("keyed", {"customer": {"id": 7}}) for _ in range(3)]
+        assert lh.run("free", {}, timeout=5) == 1
+        for job in jobs:
+            job.wait(30)
+        assert [job.get().status for job in stuck].count("queued") == 19
+        for job in stuck:
+            job.cancel()
+    assert most == 2
+    starts.sort()
+    assert starts[3] - starts[0] >= 0.95, starts
+
+
+def test_a_bound_of_this_process_is_its_own(server: Server, lh: Longhaul) -> None:
+    worker = Worker(server.url)
+    running, most = 0, 0
+
+    @worker.task("own", process_concurrency=2)
+    async def own() -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
         await asyncio.sleep(0.05)
         running -= 1
 
-    @worker.task("paced", rate_limit="3/s")
-    async def paced() -> None:
-        starts.append(time.monotonic())
-
-    @worker.task("free")
-    def free() -> int:
-        return 1
-
     with serving(worker, lh):
-        jobs = lh.submit_many([{"kind": "narrow"}] * 8 + [{"kind": "paced"}] * 5)
-        assert lh.run("free", {}, timeout=5) == 1
-        for job in jobs:
+        for job in lh.submit_many([{"kind": "own"}] * 8):
             job.wait(30)
     assert most == 2
-    assert starts[3] - starts[0] >= 0.95, starts
 
 
 def test_a_kept_answer_is_given_again_without_running(server: Server, lh: Longhaul) -> None:

@@ -33,10 +33,14 @@ pub(crate) enum Bug {
     AppendsTwice,
     /// A pause is acknowledged and nothing comes of it.
     IgnoresPauses,
+    /// A store that opens does not know what has started under a rate.
+    ForgetsStarts,
+    /// A job that a limit has held back is never found again.
+    ForgetsBlocked,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Bug; 14] = [
+    pub(crate) const ALL: [Bug; 16] = [
         Bug::AcksBeforeCommit,
         Bug::ReusesSeq,
         Bug::ForgetsRetries,
@@ -51,6 +55,8 @@ impl Bug {
         Bug::IgnoresAnswers,
         Bug::AppendsTwice,
         Bug::IgnoresPauses,
+        Bug::ForgetsStarts,
+        Bug::ForgetsBlocked,
     ];
 
     /// The disk's part in it, when the bug is the disk's.
@@ -64,6 +70,8 @@ impl Bug {
             Bug::ForgetsSteps => Some(Defect::ForgetsSteps),
             Bug::ForgetsDeadlines => Some(Defect::ForgetsDeadlines),
             Bug::ForgetsChildren => Some(Defect::ForgetsChildren),
+            Bug::ForgetsStarts => Some(Defect::ForgetsStarts),
+            Bug::ForgetsBlocked => Some(Defect::ForgetsBlocked),
             Bug::DoesNotFence
             | Bug::DropsGrants
             | Bug::IgnoresCancels

@@ -8,6 +8,7 @@ use longhaul_store::StoreError;
 use crate::{
     client::{self, TENANTS, pause, tenant},
     family,
+    limits::Runs,
     looking::{self, Seen, census, look, marker},
     network::Asked,
     submitting,
@@ -126,11 +127,13 @@ async fn audit(world: &World) {
     }
     jobs.extend(world.book().known().iter().map(|(tenant, job)| (*job, tenant.clone())));
     world.book().counts.jobs = jobs.len();
+    let mut runs = Runs::default();
     for (job, owner) in jobs {
         match look(world, &owner, job).await {
             Some(seen) => {
                 markers.extend(marker(&seen.view.job));
                 judge_job(world, &seen);
+                runs.hear(&seen);
                 family::judge(world, &seen.view).await;
             }
             None => {
@@ -140,6 +143,7 @@ async fn audit(world: &World) {
             }
         }
     }
+    runs.judge(world);
     let bulks = world.book().bulks.clone();
     for bulk in bulks {
         let there = bulk.iter().filter(|marker| markers.contains(*marker)).count();

@@ -21,7 +21,7 @@ pub(crate) fn kind(name: &str) -> KindSpec {
         max_attempts: None,
         backoff: Some(Backoff { initial_ms: 300, max_ms: 4_000 }),
         timeout_s: (name == "work").then_some(7),
-        limits: Vec::new(),
+        limits: crate::limits::of_kind(name),
     }
 }
 

@@ -25,6 +25,7 @@ mod disk;
 mod drive;
 mod executors;
 mod family;
+mod limits;
 mod looking;
 mod network;
 mod observed;
@@ -110,7 +111,8 @@ fn storms(seeds: std::ops::Range<u64>) -> book::Counts {
 }
 
 /// What has to happen somewhere in so many storms: where nothing happens, nothing is proved.
-const LIVED: [&str; 17] = [
+const LIVED: [&str; 18] = [
+    "limit reached",
     "job succeeded",
     "job failed",
     "job cancelled",
@@ -188,6 +190,8 @@ fn accusations(bug: Bug) -> &'static [&'static str] {
         Bug::IgnoresAnswers => &["answer lost"],
         Bug::AppendsTwice => &["stream torn"],
         Bug::IgnoresPauses => &["pause ignored"],
+        Bug::ForgetsStarts => &["limit exceeded"],
+        Bug::ForgetsBlocked => &["unfinished"],
     }
 }
 

@@ -152,7 +152,7 @@ fn no_items(view: &JobView) -> Problem {
     match &view.job.error {
         Some(error) if error.code == ALL_ITEMS_FAILED => {
             let problem = Problem::new(Code::UpstreamFailed, format!("Nothing was answered: {}", error.message));
-            problem.with("job_id", serde_json::Value::String(view.job.spec.id.to_string()))
+            problem.with("job_id", serde_json::Value::from(view.job.spec.id.to_string()))
         }
         _ => no_result(view),
     }

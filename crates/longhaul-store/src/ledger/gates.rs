@@ -256,7 +256,9 @@ impl Gates {
             let rate = rule.limits.overall?.rate?;
             rule.pace.opens_at(rate, now)
         });
-        let by_key = Some(self.next_wake).filter(|at| *at < Timestamp::from_micros(i64::MAX));
+        // Before it was looked for the first time, nothing is known of it.
+        let known = Timestamp::from_micros(1)..Timestamp::from_micros(i64::MAX);
+        let by_key = Some(self.next_wake).filter(|at| known.contains(at));
         overall.chain(by_key).min()
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Needs {
     pub(super) keys: HashSet<KeyId>,
     /// What time has made due.
     pub(super) due: bool,
+    /// Leases that run out although nobody could hear their workers.
+    pub(super) unheard: bool,
     /// So many ended jobs whose retention is over.
     pub(super) expired: Option<usize>,
     /// How every queue stands.
@@ -78,6 +80,8 @@ pub(super) struct Found {
     pub(super) documents: HashSet<(Tenant, DocumentId)>,
     pub(super) keys: HashMap<KeyId, ApiKey>,
     pub(super) due: Due,
+    /// Jobs of workers elsewhere whose leases run out soon after a start.
+    pub(super) unheard: Vec<i64>,
     pub(super) expired: Vec<i64>,
     /// Those above the expired that live.
     pub(super) living: HashSet<i64>,

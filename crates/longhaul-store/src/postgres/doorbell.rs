@@ -15,9 +15,9 @@ use deadpool_postgres::Pool;
 use futures::{StreamExt as _, stream};
 use longhaul_core::{JobId, QueueName, Status, Tenant, Timestamp};
 use tokio::sync::Notify;
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::{AsyncMessage, Config};
 
-use super::session::Session;
+use super::{session::Session, tls::Tls};
 use crate::{Change, Observer, StoreError};
 
 /// At most so often is it rung.
@@ -161,6 +161,7 @@ fn change(line: &str) -> Option<Change> {
 /// Hears the other servers.
 pub(super) struct Listener {
     pub(super) config: Config,
+    pub(super) tls: Tls,
     pub(super) channel: String,
     pub(super) node: i64,
     pub(super) observer: Arc<dyn Observer>,
@@ -180,7 +181,7 @@ impl Listener {
     }
 
     async fn listen(&self, first: &Notify) -> Result<(), tokio_postgres::Error> {
-        let (client, mut connection) = self.config.connect(NoTls).await?;
+        let (client, mut connection) = self.config.connect(self.tls.clone()).await?;
         let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
         let sql = format!("LISTEN \"{}\"", self.channel);
         let mut listening = Box::pin(client.batch_execute(&sql));

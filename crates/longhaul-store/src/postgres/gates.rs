@@ -406,6 +406,11 @@ pub(super) async fn due(session: &Session, batch: &mut Batch, after: i64) -> Res
         batch.gates.to_open.insert(key);
         batch.gates.awake.push(key);
     }
+    let next = session.row(include_str!("queries/next_wake.sql"), &[&now]).await?;
+    if let Some(next) = next.map(|row| Cells::of(&row).time_or_none()).transpose()?.flatten() {
+        let due = &mut batch.found.due.next;
+        *due = Some(due.map_or(next, |at| at.min(next)));
+    }
     let mut last = i64::MIN;
     let found = session.rows(include_str!("queries/blocked_keys.sql"), &[&after, &REVIEWED_AT_ONCE]).await?;
     let is_full = i64::try_from(found.len()).unwrap_or_default() >= REVIEWED_AT_ONCE;

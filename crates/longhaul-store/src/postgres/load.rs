@@ -18,6 +18,9 @@ use crate::{
     ledger::{KeptKey, Phase},
 };
 
+/// How long the lease of a worker elsewhere holds at least after the first server has started.
+pub(super) const AFTER_START: Span = Span::from_secs(30);
+
 /// How much of one sort a sweep carries out at once; what is left waits for the next, which follows immediately.
 const SWEPT_AT_ONCE: i64 = 1_000;
 
@@ -66,6 +69,12 @@ pub(super) async fn fill(session: &Session, time: &TimeSource, needs: &Needs, ba
     if needs.due {
         due(session, batch).await?;
         batch.found.due.review_after = gates::due(session, batch, needs.review_after).await?;
+    }
+    if needs.unheard {
+        // Nobody could hear a sign of life while there was no server; whoever still lives gives one soon.
+        let (now, heard_by) = (batch.now.as_micros(), (batch.now + AFTER_START).as_micros());
+        let unheard = session.rows(include_str!("queries/unheard.sql"), &[&batch.node, &now, &heard_by]).await?;
+        batch.found.unheard = take_all(batch, &unheard)?;
     }
     if !needs.limited.is_empty() {
         let kinds: BTreeSet<&str> = needs.limited.iter().map(|(kind, ..)| kind.as_str()).collect();

@@ -31,11 +31,11 @@ mod rows;
 mod session;
 mod store;
 mod sweep;
+mod tls;
 mod write;
 mod writer;
 
 use std::{
-    str::FromStr as _,
     sync::{Arc, Mutex, atomic::AtomicI64},
     time::Duration,
 };
@@ -48,7 +48,7 @@ use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::JoinSet,
 };
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::Config;
 
 use self::{
     blobs::PgBlobs,
@@ -60,6 +60,7 @@ use self::{
     reads::Reads,
     session::Session,
     store::Store,
+    tls::Tls,
     writer::{MAILBOX, Tools, Writer},
 };
 use crate::{JobStore, Observer, StoreClock, StoreError, ledger::Retention};
@@ -79,7 +80,8 @@ const SETTINGS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET
 /// Where and how to keep jobs.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// `postgres://user:password@host:port/database`, with whatever libpq's URLs may carry.
+    /// `postgres://user:password@host:port/database`, with whatever libpq's URLs may carry. `sslmode=require` encrypts
+    /// and verifies, against the system's roots and those of the PEM file that `sslrootcert` names.
     pub url: String,
     /// What this server is called in the database, for people.
     pub name: String,
@@ -141,9 +143,9 @@ fn end(runtime: Runtime, error: PostgresOpenError) -> PostgresOpenError {
     error
 }
 
-fn pool(config: &Config) -> Result<Pool, PostgresOpenError> {
+fn pool(config: &Config, tls: &Tls) -> Result<Pool, PostgresOpenError> {
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = Manager::from_config(config.clone(), NoTls, recycling);
+    let manager = Manager::from_config(config.clone(), tls.clone(), recycling);
     let set_up = Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {
         Box::pin(async move { client.batch_execute(SETTINGS).await.map_err(deadpool_postgres::HookError::Backend) })
     });
@@ -163,12 +165,12 @@ async fn open(
     observer: Arc<dyn Observer>,
     runtime: tokio::runtime::Handle,
 ) -> Result<Store, PostgresOpenError> {
-    let mut config = Config::from_str(&options.url).map_err(|error| PostgresOpenError::Url(error.to_string()))?;
+    let (mut config, tls) = tls::configured(&options.url)?;
     config.connect_timeout(Duration::from_secs(5));
     if config.get_application_name().is_none() {
         config.application_name("longhaul");
     }
-    let pool = pool(&config)?;
+    let pool = pool(&config, &tls)?;
     let session = Session::new(pool.get().await.map_err(|error| PostgresOpenError::Unreachable(error.into()))?);
     let keys: Keys = migrate::migrate(&session).await?;
     let source = if options.own_time { TimeSource::Clock(time.clock.clone()) } else { TimeSource::Database };
@@ -198,7 +200,7 @@ async fn open(
         async move { doorbell.keep_ringing(&pool, &channel, node).await }
     });
     let listening = Arc::new(Notify::new());
-    let listener = Listener { config, channel: keys.channel(), node, observer, rung };
+    let listener = Listener { config, tls, channel: keys.channel(), node, observer, rung };
     beside.spawn({
         let listening = listening.clone();
         async move { listener.keep_listening(listening).await }
@@ -224,6 +226,8 @@ async fn open(
         beside: Mutex::new(beside),
         runtime: None,
     };
+    // Each time a bounded number, until none is left.
+    while store.extend_unheard().await? > 0 {}
     store.sweep().await?;
     Ok(store)
 }

@@ -84,6 +84,11 @@ impl Store {
         answer.await.map_err(|_| closed())?
     }
 
+    /// After a start: gives workers elsewhere the time for a sign of life. Says how many.
+    pub(super) async fn extend_unheard(&self) -> Result<usize, StoreError> {
+        self.run(|needs| needs.unheard = true, Batch::extend_unheard).await
+    }
+
     /// Reads in the store's own runtime.
     async fn read<T: Send + 'static, F: Future<Output = Result<T, StoreError>> + Send + 'static>(
         &self,

@@ -4,6 +4,7 @@ use longhaul_core::{CANCEL_GRACE, Job, Span, State, Step, Timestamp};
 
 use super::{
     batch::{Batch, Entry, NewTimer},
+    load::AFTER_START,
     rows,
 };
 use crate::{Pruned, StoreError, Swept, ledger::Forget};
@@ -59,6 +60,17 @@ impl Batch {
         let timer = |entry: &Entry| rows::timer(&entry.job, entry.phase?, entry.trimmed, self.deltas_for);
         let in_batch = live.filter_map(timer).filter(|at| *at > now);
         Ok(Swept { changed, next: in_batch.chain(next).min() })
+    }
+
+    /// After a start: gives workers elsewhere the time for a sign of life. Says how many.
+    pub(super) fn extend_unheard(&mut self) -> Result<usize, StoreError> {
+        let unheard = std::mem::take(&mut self.found.unheard);
+        for no in &unheard {
+            if let Some(token) = self.entry(*no)?.job.lease().map(|lease| lease.token) {
+                self.apply(*no, Step::Beat { token, lease_for: AFTER_START, progress: None })?;
+            }
+        }
+        Ok(unheard.len())
     }
 
     /// Ends the leases that were held in the process of a dead server: they died with it.

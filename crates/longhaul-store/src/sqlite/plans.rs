@@ -66,8 +66,8 @@ fn hot_queries_go_through_their_indexes_and_sort_nothing() {
         let bad = plan
             .iter()
             .find(|step| step.contains("TEMP B-TREE") || (step.starts_with("SCAN job") && !step.contains("USING")));
-        // Those that run are few, and are put in order when somebody asks for them.
-        assert!(bad.is_none() || ["list running", "waiting"].contains(&name), "{name}: {plan:#?}");
+        // Those that run are few, and are put in order when somebody asks for them; what is held back is counted at a start.
+        assert!(bad.is_none() || ["list running", "waiting", "count blocked"].contains(&name), "{name}: {plan:#?}");
     }
 }
 

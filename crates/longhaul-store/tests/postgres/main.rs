@@ -37,10 +37,6 @@ impl Harness for Postgres {
     fn is_durable(&self) -> bool {
         true
     }
-
-    fn grace_after_start(&self) -> longhaul_core::Span {
-        longhaul_core::Span::ZERO
-    }
 }
 
 longhaul_store::conformance!(Postgres::new().await);

@@ -10,11 +10,13 @@ use std::{
 };
 
 use futures::future::{join, join_all};
-use longhaul_core::{Ids, JobId, JobSpec, Payload, RetryPlan, Span, Status, testing::ManualClock};
+use longhaul_core::{
+    Ids, JobId, JobSpec, Limit, LimitKey, Payload, Rate, RetryPlan, Span, Status, testing::ManualClock,
+};
 use longhaul_store::{
     Change, Claim, Idempotency, JobStore, NewJob, Observer, Outcome, PostgresStore, StoreClock, StoreError, Submit,
     Submitted, Unobserved,
-    conformance::{World, claim, failed, flaky, poll_once, queue, succeeded, tenant},
+    conformance::{World, claim, failed, flaky, kind, poll_once, queue, succeeded, tenant},
 };
 use tokio::sync::Notify;
 
@@ -152,6 +154,96 @@ async fn a_queues_limit_holds_for_all_servers_together() {
     };
     join_all((0..12).map(worker)).await;
     assert!(most.into_inner() <= 3);
+}
+
+#[tokio::test]
+async fn limits_of_a_kind_hold_for_all_servers_together() {
+    const JOBS: i64 = 90;
+    let servers = Servers::new(3).await;
+    let w = &servers.world;
+    let by_key = Limit { key: Some("/key".into()), concurrency: Some(2), rate: None };
+    let limits = vec![Limit { key: None, concurrency: Some(4), rate: Some(Rate { count: 60, per_s: 3_600 }) }, by_key];
+    for store in &servers.stores {
+        store.limit_kind(kind("echo"), limits.clone()).await.unwrap();
+    }
+    let keyed = |number: i64| JobSpec { limit_key: Some(LimitKey(number % 3)), ..w.spec() };
+    for server in 0..3 {
+        servers.submit(server, (0..JOBS / 3).map(keyed).collect()).await.unwrap();
+    }
+    let (left, most) = (AtomicI64::new(60), AtomicI64::new(0));
+    let running: Mutex<Vec<i64>> = Mutex::default();
+    let worker = async |number: usize| {
+        while left.fetch_sub(1, Ordering::Relaxed) > 0 {
+            let store = &servers.stores[number % 3];
+            let leased = store.claim(claim(1)).await.unwrap().remove(0);
+            let key = leased.view.job.spec.limit_key.unwrap().0;
+            {
+                let mut running = running.lock().unwrap();
+                running.push(key);
+                most.fetch_max(running.len() as i64, Ordering::Relaxed);
+                assert!(running.iter().filter(|other| **other == key).count() <= 2);
+            }
+            store.heartbeat(vec![]).await.unwrap();
+            {
+                let mut running = running.lock().unwrap();
+                let at = running.iter().position(|other| *other == key).unwrap();
+                running.swap_remove(at);
+            }
+            store.finish(leased.held, succeeded("1")).await.unwrap();
+        }
+    };
+    // Time stands still but for those who wait for a second look.
+    let working = join_all((0..12).map(worker));
+    let ticking = async {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            w.clock.advance(Span::from_millis(100));
+            servers.stores[0].sweep().await.unwrap();
+        }
+    };
+    tokio::select! {
+        _ = working => {}
+        () = ticking => {}
+    }
+    assert!(most.into_inner() <= 4);
+    // Sixty have started in this hour: whoever asks, gets nothing.
+    w.sweep().await;
+    for store in &servers.stores {
+        let mut waiting = pin!(store.claim(claim(9)));
+        assert!(poll_once(waiting.as_mut()).is_pending());
+        store.queues().await.unwrap();
+        store.queues().await.unwrap();
+        assert!(poll_once(waiting.as_mut()).is_pending());
+    }
+    assert_eq!(servers.stores[1].queues().await.unwrap()[0].queued, 30);
+}
+
+#[tokio::test]
+async fn a_limit_that_one_server_registers_holds_on_all() {
+    let servers = Servers::new(2).await;
+    let w = &servers.world;
+    let spec = longhaul_core::KindSpec {
+        name: kind("echo"),
+        description: None,
+        input_schema: None,
+        output_schema: None,
+        queue: None,
+        max_attempts: None,
+        backoff: None,
+        timeout_s: None,
+        limits: vec![Limit { key: None, concurrency: Some(2), rate: None }],
+    };
+    servers.stores[0].put_kind(&tenant(), spec).await.unwrap();
+    servers.submit(0, (0..5).map(|_| w.spec()).collect()).await.unwrap();
+    let leased = servers.stores[1].claim(claim(9)).await.unwrap();
+    assert_eq!(leased.len(), 2);
+    assert!(w.take(claim(9)).await.is_empty());
+    let mut waiting = pin!(w.store.claim(claim(9)));
+    assert!(poll_once(waiting.as_mut()).is_pending());
+    w.store.queues().await.unwrap();
+    servers.stores[1].finish(leased[0].held.clone(), succeeded("1")).await.unwrap();
+    // Heard from the other server, without anybody looking.
+    assert_eq!(waiting.await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     let database = Database::new().await;
     open(&options(&database)).await.unwrap().close().await;
     database.run("INSERT INTO schema_version (version) VALUES (99)").await;
-    let Err(PostgresOpenError::Newer { found: 99, known: 1 }) = open(&options(&database)).await else {
+    let Err(PostgresOpenError::Newer { found: 99, known: 2 }) = open(&options(&database)).await else {
         panic!("not refused")
     };
 }
@@ -55,6 +55,7 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
 async fn what_cannot_be_opened_is_named() {
     let refused = async |url: &str| open(&PostgresOptions::at(url)).await.err().unwrap().to_string();
     assert!(refused("postgres://[").await.contains("URL"));
+    assert!(refused("postgres://h/d?sslrootcert=/nowhere.pem").await.contains("/nowhere.pem"));
     let nobody = TempDir::new().unwrap();
     let url = format!("postgres://longhaul@{}/nobody", nobody.path().display().to_string().replace('/', "%2F"));
     assert!(refused(&url).await.contains("cannot be reached"));

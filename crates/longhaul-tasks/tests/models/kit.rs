@@ -201,6 +201,7 @@ impl Stage {
     /// A kind that the test serves by hand.
     pub(crate) async fn register(&self, kind: &str, schema: Value) {
         let spec = KindSpec {
+            limits: Vec::new(),
             name: KindName::new(kind).unwrap(),
             description: Some(format!("What {kind} does.")),
             input_schema: Some(schema),

@@ -76,6 +76,8 @@ section! {
         /// The store. `sqlite:DIR` keeps everything in a directory of this machine, made when it is missing.
         /// `postgres://user@host:port/database` keeps it in a PostgreSQL database, 15 or later, which any number of
         /// servers may share; a URL with a password is named as a secret, `{ env = "DATABASE_URL" }`.
+        /// `sslmode=require` in it encrypts the connections, and verifies the certificate against the system's roots and
+        /// those of the PEM file that `sslrootcert` names.
         url("url"): StoreUrl = StoreUrl::Sqlite("longhaul-data".into());
         /// How long an ended job is kept with its input, output and events, unless the job asks otherwise.
         retention("retention"): Duration = Duration::from_secs(7 * 86_400);

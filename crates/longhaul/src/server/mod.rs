@@ -18,6 +18,7 @@ use longhaul_server::{
     auth::{self, KeyRing},
     listener::Listener,
     metrics::{Beside, Telemetry},
+    spans::SpanSink,
 };
 use longhaul_store::JobStore;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -65,7 +66,8 @@ async fn serve(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let ids: Arc<dyn IdSource> = Arc::new(Ids::from_system());
     let hub = Arc::new(Hub::default());
-    let telemetry = Arc::new(Telemetry::new(None));
+    let exporter = telemetry::traces();
+    let telemetry = Arc::new(Telemetry::new(exporter.clone().map(|exporter| exporter as Arc<dyn SpanSink>)));
     let observer = Arc::new(Beside { telemetry: telemetry.clone(), first: hub.clone() });
     let store = wiring::store(settings, &clock, &ids, observer).await?;
     let keys = open_keys(settings, &*store, &*clock).await?;
@@ -82,6 +84,11 @@ async fn serve(
     let listener = Listener::bind(settings.server.listen, listening)?;
     let address = listener.local_addr();
     telemetry.add(Arc::new(listener.stats()));
+    let exported = CancellationToken::new();
+    let exporting = exporter.map(|exporter| {
+        telemetry.add(exporter.clone());
+        tracker.spawn(exporter.run(exported.clone()))
+    });
     telemetry.add(Arc::new(process::Process::of(&settings.store.url)));
     let cors = wiring::cors(settings);
     let app = App::new(engine.clone(), gateway, keys, wiring::limits(settings), tasks, cors.origins.clone())
@@ -114,6 +121,11 @@ async fn serve(
         tracing::warn!(connections = drained.cut_connections, "connections were cut");
     }
     engine.close().await;
+    exported.cancel();
+    if let Some(exporting) = exporting {
+        // What went wrong on the way stands in the log.
+        let _ = exporting.await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

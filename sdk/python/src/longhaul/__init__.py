@@ -28,7 +28,18 @@ from .errors import (
 )
 from .models import Event, Job
 from .sync import DocumentHandle, JobHandle, Longhaul
-from .worker import Cancelled, Context, Fail, StepError, SyncContext, Task, TaskMetrics, Worker
+from .worker import (
+    Cancelled,
+    ChildFailed,
+    Context,
+    Fail,
+    Limit,
+    StepError,
+    SyncContext,
+    Task,
+    TaskMetrics,
+    Worker,
+)
 
 __all__ = [
     "APIError",
@@ -38,6 +49,7 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "Cancelled",
+    "ChildFailed",
     "ConfigurationError",
     "ConflictError",
     "ConnectionFailed",
@@ -53,6 +65,7 @@ __all__ = [
     "JobFailed",
     "JobHandle",
     "LeaseLostError",
+    "Limit",
     "Longhaul",
     "LonghaulError",
     "NotFoundError",

@@ -14,9 +14,10 @@ from collections.abc import Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._transport import encode
+from .._transport import Answer, encode
 from ..errors import APIError, LeaseLostError
 from ._context import Cancelled, StepError
+from ._fail import Fail
 
 if TYPE_CHECKING:
     from ._runner import Runner
@@ -32,6 +33,9 @@ FLUSH_BYTES = 4 * 1024
 
 UNSENT_BYTES = 256 * 1024
 """A task that streams faster than the server takes it waits above this."""
+
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+"""The states after which nothing comes."""
 
 PROGRESS_EVERY = 0.5
 """Seconds between two reports of progress."""
@@ -55,6 +59,8 @@ class Attempt:
         self.timeout: float | None = task.options.timeout or job.get("timeout_s")
         self.began = time.monotonic()
         self.renewed = self.began
+        # When a beat found nobody.
+        self.missed = self.began
         # Why it should stop, if it should.
         self.is_cancelled = False
         self.is_lost = False
@@ -111,6 +117,11 @@ class Attempt:
         """Gives the lease up until a person answers."""
         await self._over_there(self.wait_io(step, prompt))
 
+    async def children(self, step: str, jobs: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+        """What jobs that this one has called came to; none: they have not ended, and the lease is given up."""
+        self.begin_step(step)
+        return await self._over_there(self.children_io(step, jobs))
+
     async def _over_there(self, work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wrap_future(self._runner.io.start(work))
 
@@ -134,10 +145,10 @@ class Attempt:
         """Whether there is progress that was not told yet."""
         return self._progress is not None
 
-    async def call_io(self, verb: str, body: bytes) -> None:
-        """A write under the lease; tried until it is answered. A lease that is lost ends the attempt."""
+    async def call_io(self, verb: str, body: bytes, *, method: str = "POST") -> Answer:
+        """A call under the lease; tried until it is answered. A lease that is lost ends the attempt."""
         try:
-            await self._runner.deliver(self, verb, body)
+            return await self._runner.deliver(self, verb, body, method=method)
         except LeaseLostError:
             self._runner.lose(self)
             raise Cancelled from None
@@ -195,6 +206,45 @@ class Attempt:
             self._unsent_bytes = 0
         self._chunk += 1
         await self.call_io("output", encode({"chunk_seq": self._chunk, "data": data}))
+
+    async def children_io(self, step: str, jobs: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+        """Takes jobs in as children, once; gives them back when all have ended, else gives the lease up until then."""
+        await self.flush_io()
+        if step not in self.steps:
+            try:
+                answer = await self.call_io("children", encode({"step": step, "children": jobs}))
+            except APIError as error:
+                # No later attempt will make these jobs ones that can be run.
+                flaws = "; ".join(f"{flaw['pointer']} {flaw['message']}" for flaw in error.errors)
+                raise Fail("child_invalid", flaws or error.detail, retryable=False) from error
+            self.steps[step] = answer.json()["children"]
+        else:
+            found = await self._ended_io(self.steps[step])
+            if found is not None:
+                return found
+        await self.call_io("wait", encode({"for": "children"}))
+        self.is_suspended = True
+        return None
+
+    async def _ended_io(self, ids: list[str]) -> list[dict[str, Any]] | None:
+        """These children in their order, once all of them have ended."""
+        wanted = set(ids)
+        found: dict[str, dict[str, Any]] = {}
+        after = -1
+        while len(found) < len(wanted):
+            verb = "children" if after < 0 else f"children?after={after}"
+            page = (await self.call_io(verb, b"", method="GET")).json()
+            for child in page["children"]:
+                after = child["index"]
+                if child["job_id"] in wanted:
+                    if child["status"] not in ENDED:
+                        return None
+                    found[child["job_id"]] = child
+            if not page["has_more"]:
+                break
+        # What is not there any more was erased by somebody.
+        gone = {"kind": "a job", "status": "erased", "error": None}
+        return [found.get(id, gone | {"job_id": id}) for id in ids]
 
     async def wait_io(self, step: str, prompt: str) -> None:
         """Gives the lease up until a person answers."""

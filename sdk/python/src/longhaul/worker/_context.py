@@ -28,6 +28,21 @@ class Cancelled(Exception):
     """Somebody asked the job to stop. Let it through: the job is then cancelled."""
 
 
+class ChildFailed(Exception):
+    """A job that this one called did not succeed."""
+
+    def __init__(self, job_id: str, kind: str, status: str, error: dict[str, Any] | None) -> None:
+        said = error or {}
+        self.job_id = job_id
+        self.kind = kind
+        self.status = status
+        """``failed`` or ``cancelled``."""
+        self.code: str | None = said.get("code")
+        """Why it failed."""
+        self.message: str = said.get("message") or status
+        super().__init__(f"{kind} {job_id} {status}: {self.message}")
+
+
 class StepError(Exception):
     """A step was used in a way that a later attempt could not repeat."""
 
@@ -98,6 +113,37 @@ class _Base:
 class Context(_Base):
     """What an async task can say and ask."""
 
+    async def call(self, kind: str, input: Any = None, *, step: str | None = None, **options: Any) -> Any:
+        """Runs a job of another kind, and gives its output.
+
+        It is a durable child of this job: it runs once, whatever happens to this attempt, and no worker is held while
+        it does. When it has ended the function is run again from its beginning, and gets past the call with the output
+        at hand; so everything before it that must not happen twice is a `step`. Raises `ChildFailed`. ``step`` names
+        the call within the job, ``call:KIND`` unless it is said. ``options`` are those of a submit: ``queue``,
+        ``priority``, ``max_attempts``, ``deadline_s``, ``metadata``.
+        """
+        (output,) = await self.gather((kind, input), step=step or f"call:{kind}", **options)
+        return output
+
+    async def gather(
+        self,
+        *calls: tuple[str, Any],
+        step: str = "gather",
+        return_exceptions: bool = False,
+        **options: Any,
+    ) -> list[Any]:
+        """Runs many jobs at once, each a ``(kind, input)``, and gives their outputs in their order.
+
+        As `call`. The first that did not succeed raises; with ``return_exceptions`` its `ChildFailed` stands in its
+        place.
+        """
+        if not calls:
+            return []
+        children = await self._attempt.children(step, _children(calls, options))
+        if children is None:
+            raise Suspended
+        return _outputs(children, return_exceptions)
+
     @overload
     async def step(self, name: str, work: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R: ...
 
@@ -140,6 +186,27 @@ class Context(_Base):
 class SyncContext(_Base):
     """What a plain task can say and ask."""
 
+    def call(self, kind: str, input: Any = None, *, step: str | None = None, **options: Any) -> Any:
+        """As `Context.call`."""
+        (output,) = self.gather((kind, input), step=step or f"call:{kind}", **options)
+        return output
+
+    def gather(
+        self,
+        *calls: tuple[str, Any],
+        step: str = "gather",
+        return_exceptions: bool = False,
+        **options: Any,
+    ) -> list[Any]:
+        """As `Context.gather`."""
+        if not calls:
+            return []
+        self._attempt.begin_step(step)
+        children = self._attempt.in_io(self._attempt.children_io(step, _children(calls, options)))
+        if children is None:
+            raise Suspended
+        return _outputs(children, return_exceptions)
+
     def step(self, name: str, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """As `Context.step`."""
         adapter = _returns(work)
@@ -161,6 +228,23 @@ class SyncContext(_Base):
             return json.loads(json_text)
         self._attempt.in_io(self._attempt.wait_io(step, prompt))
         raise Suspended
+
+
+def _children(calls: tuple[tuple[str, Any], ...], options: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"kind": kind, "input": input} | options for kind, input in calls]
+
+
+def _outputs(children: list[dict[str, Any]], return_exceptions: bool) -> list[Any]:
+    given: list[Any] = []
+    for child in children:
+        if child["status"] == "succeeded":
+            given.append(child["output"])
+            continue
+        failed = ChildFailed(child["job_id"], child["kind"], child["status"], child.get("error"))
+        if not return_exceptions:
+            raise failed
+        given.append(failed)
+    return given
 
 
 def _returns(work: Callable[..., Any]) -> TypeAdapter[Any] | None:

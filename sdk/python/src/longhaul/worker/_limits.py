@@ -1,24 +1,31 @@
-"""What bounds how often a task runs in this process: a rate, and answers that are kept."""
+"""What bounds how often a task runs: limits that the server keeps for all workers, and answers that are kept here."""
 
 from __future__ import annotations
 
 import re
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
 
 from ..errors import ConfigurationError
 
-_UNITS = {"s": 1.0, "sec": 1.0, "second": 1.0, "min": 60.0, "m": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0}
+_UNITS = {"s": 1, "sec": 1, "second": 1, "min": 60, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86_400}
+
+DAY = 86_400
+"""The longest window of a rate, in seconds."""
+
+MOST = 1_000_000
+"""What allows more limits nothing."""
 
 
+@dataclass(frozen=True)
 class Rate:
     """At most so many starts in any window of that length: truly sliding, no burst at a border."""
 
-    def __init__(self, most: int, seconds: float) -> None:
-        self.most = most
-        self.seconds = seconds
-        self._starts: deque[float] = deque()
+    most: int
+    seconds: int
 
     @classmethod
     def parse(cls, text: str) -> Rate:
@@ -26,23 +33,49 @@ class Rate:
         found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d*)\s*([a-z]+)\s*", text)
         if found is None or found[3] not in _UNITS or int(found[1]) < 1 or found[2] == "0":
             raise ConfigurationError(f'rate_limit={text!r} is no rate; write "100/min", "5/s" or "10/30s"')
-        return cls(int(found[1]), float(found[2] or 1) * _UNITS[found[3]])
+        seconds = int(found[2] or 1) * _UNITS[found[3]]
+        if seconds > DAY or int(found[1]) > MOST:
+            raise ConfigurationError(f"rate_limit={text!r}: at most a million in at most a day")
+        return cls(int(found[1]), seconds)
 
-    def free(self, now: float | None = None) -> int:
-        """How many may start now."""
-        now = time.monotonic() if now is None else now
-        while self._starts and self._starts[0] <= now - self.seconds:
-            self._starts.popleft()
-        return self.most - len(self._starts)
 
-    def wait(self, now: float | None = None) -> float:
-        """Seconds until one may start."""
-        now = time.monotonic() if now is None else now
-        return 0.0 if self.free(now) > 0 else self._starts[0] + self.seconds - now
+@dataclass(frozen=True)
+class Limit:
+    """How many jobs of a kind run at once and start in a time, over all workers together.
 
-    def take(self, count: int, now: float | None = None) -> None:
-        """So many have started."""
-        self._starts.extend([time.monotonic() if now is None else now] * count)
+    With a ``key`` those are limited together that have the same value there in their input: ``"customer"``,
+    ``"customer.region"``, or a JSON Pointer such as ``"/customer/region"``.
+    """
+
+    key: str | None = None
+    concurrency: int | None = None
+    rate: str | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """As the server takes it."""
+        said: dict[str, Any] = {}
+        if self.key is not None:
+            said["key"] = pointer(self.key)
+        if self.concurrency is not None:
+            if not 1 <= self.concurrency <= MOST:
+                raise ConfigurationError(f"concurrency={self.concurrency}: it must be at least 1 and at most a million")
+            said["concurrency"] = self.concurrency
+        if self.rate is not None:
+            rate = Rate.parse(self.rate)
+            said["rate"] = {"count": rate.most, "per_s": rate.seconds}
+        if not said.keys() - {"key"}:
+            raise ConfigurationError(f"{self} limits nothing: give concurrency=, rate= or both")
+        return said
+
+
+def pointer(key: str) -> str:
+    """``customer.region`` as the JSON Pointer ``/customer/region``; a pointer stays as it is."""
+    if key.startswith("/"):
+        return key
+    parts = key.split(".")
+    if not all(parts):
+        raise ConfigurationError(f'limit_key={key!r} names no field of the input; write "customer" or "a.b"')
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 class Cache:

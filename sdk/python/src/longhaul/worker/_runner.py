@@ -25,7 +25,6 @@ from .._thread import LoopThread
 from .._transport import Answer, Transport, backoff, refusal
 from ..errors import APIError, AuthenticationError, ConfigurationError, ConnectionFailed, PermissionDeniedError
 from ._attempt import Attempt, failure_json
-from ._limits import Rate
 from ._task import Task
 
 LONGEST_PAUSE = 15.0
@@ -47,14 +46,12 @@ class Lane:
 
     tasks: dict[str, Task[Any, Any]]
     concurrency: int
-    rate: Rate | None = None
     running: int = 0
     freed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def free(self) -> int:
         """How many more may be claimed now."""
-        free = self.concurrency - self.running
-        return free if self.rate is None else min(free, self.rate.free())
+        return self.concurrency - self.running
 
 
 @dataclass(frozen=True)
@@ -204,11 +201,7 @@ class Runner:
 
     async def _until_free(self, lane: Lane) -> None:
         lane.freed.clear()
-        wait = lane.rate.wait() if lane.rate is not None and lane.running < lane.concurrency else None
-        if wait is None:
-            await lane.freed.wait()
-        else:
-            await asyncio.sleep(max(0.001, wait))
+        await lane.freed.wait()
 
     def _take(self, lane: Lane, answer: Answer) -> None:
         attempts = []
@@ -221,8 +214,6 @@ class Runner:
             self.held[attempt.job_id] = attempt
             attempts.append(attempt)
         lane.running += len(attempts)
-        if lane.rate is not None:
-            lane.rate.take(len(attempts))
         self._start(attempts)
 
     def freed(self, attempt: Attempt) -> None:
@@ -251,7 +242,7 @@ class Runner:
                 if attempt.is_lost or attempt.lease in beating:
                     continue
                 progress = attempt.take_progress(now)
-                if progress is None and now - attempt.renewed < every:
+                if progress is None and now - max(attempt.renewed, attempt.missed) < every:
                     if attempt.has_progress:
                         loop.call_later(0.25, self._beats_due.set)
                     continue
@@ -268,6 +259,8 @@ class Runner:
                 "POST", path, body=body, headers={"longhaul-lease": attempt.lease}, waits=0
             )
         except ConnectionFailed as error:
+            # Not again at once: with many jobs at hand that would be a storm against a server that starts.
+            attempt.missed = time.monotonic()
             self._away(error)
             return
         self._back()
@@ -395,10 +388,10 @@ class Runner:
         else:
             self.log.error("the end of %s was refused: %s", attempt.job_id, error)
 
-    async def deliver(self, attempt: Attempt, verb: str, body: bytes) -> Answer:
-        """A write under a lease, tried until it is answered. Raises what the server refuses."""
+    async def deliver(self, attempt: Attempt, verb: str, body: bytes, *, method: str = "POST") -> Answer:
+        """A call under a lease, tried until it is answered. Raises what the server refuses."""
         answer = await self._persist(
-            "POST",
+            method,
             f"/v1/worker/jobs/{attempt.job_id}/{verb}",
             body,
             lease=attempt.lease,

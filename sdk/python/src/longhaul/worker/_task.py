@@ -10,7 +10,6 @@ import typing
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from pydantic import (
@@ -28,7 +27,8 @@ from typing_extensions import ParamSpec, is_typeddict
 from .._transport import encode
 from ..errors import ConfigurationError
 from ._context import Context, SyncContext
-from ._limits import Cache, Rate
+from ._fail import Fail
+from ._limits import Cache, Limit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,28 +40,15 @@ SAMPLES = 1_000
 """So many durations the percentiles are made of."""
 
 
-class Fail(Exception):
-    """Raise it in a task to say how the attempt failed, and whether another one may succeed."""
-
-    def __init__(
-        self, code: str, message: str = "", *, retryable: bool = True, retry_after: float | timedelta | None = None
-    ) -> None:
-        super().__init__(message or code)
-        self.code = code
-        self.message = message or code
-        self.retryable = retryable
-        self.retry_after = retry_after.total_seconds() if isinstance(retry_after, timedelta) else retry_after
-
-
 @dataclass(frozen=True)
 class TaskOptions:
     """How a task's jobs are run."""
 
     retries: int | None = None
     timeout: float | None = None
-    rate_limit: Rate | None = None
+    limits: tuple[Limit, ...] = ()
     cache_ttl: float | None = None
-    concurrency: int | None = None
+    process_concurrency: int | None = None
     queue: str | None = None
     backoff: tuple[float, float] | None = None
     permanent: tuple[type[BaseException], ...] = ()
@@ -129,6 +116,8 @@ class Task(Generic[P, R]):
         if options.backoff is not None:
             first, longest = options.backoff
             said["backoff"] = {"initial_ms": int(first * 1000), "max_ms": int(longest * 1000)}
+        if options.limits:
+            said["limits"] = [limit.to_wire() for limit in options.limits]
         return {name: value for name, value in said.items() if value is not None}
 
     def arguments(self, value: Any, context: Context | SyncContext) -> dict[str, Any]:

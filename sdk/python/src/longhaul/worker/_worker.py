@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -31,10 +31,11 @@ from ..client import AsyncJob, AsyncLonghaul
 from ..errors import ConfigurationError
 from ._attempt import Attempt, failure_json
 from ._context import Cancelled, Context, Suspended, SyncContext
-from ._limits import Rate
+from ._fail import Fail
+from ._limits import Limit
 from ._pool import Pool
 from ._runner import Lane, Runner
-from ._task import Fail, Task, TaskMetrics, TaskOptions
+from ._task import Task, TaskMetrics, TaskOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,8 +92,11 @@ class Worker:
         retries: int | None = None,
         timeout: float | timedelta | None = None,
         rate_limit: str | None = None,
-        cache_ttl: float | timedelta | None = None,
         concurrency: int | None = None,
+        limit_key: str | None = None,
+        limits: Sequence[Limit] = (),
+        process_concurrency: int | None = None,
+        cache_ttl: float | timedelta | None = None,
         queue: str | None = None,
         backoff: tuple[float, float] | None = None,
         permanent: tuple[type[BaseException], ...] | type[BaseException] = (),
@@ -101,17 +105,31 @@ class Worker:
         """Makes a function, async or plain, the one that runs jobs of the kind ``name``.
 
         ``retries``: how often a failed attempt is made again (the server's default is 4). ``timeout``: how long an
-        attempt may take. ``rate_limit``: how many may start in a window, ``"100/min"``, in this process.
-        ``cache_ttl``: for how long the output for an input is given again without running, in this process.
-        ``concurrency``: how many run at once in this process. ``queue``: where its jobs wait. ``backoff``: the first
-        and the longest pause between attempts, in seconds. ``permanent``: exceptions that no further attempt can mend.
+        attempt may take. ``queue``: where its jobs wait. ``backoff``: the first and the longest pause between attempts,
+        in seconds. ``permanent``: exceptions that no further attempt can mend.
+
+        The server keeps, over all workers together: ``rate_limit``, how many may start in a window, ``"100/min"``, and
+        ``concurrency``, how many run at once; with ``limit_key``, ``"customer"`` or ``"customer.region"``, of those
+        jobs whose input has the same value there. ``limits`` says the same in full: one `Limit` over all jobs of the
+        kind, one by key.
+
+        This process keeps for itself: ``process_concurrency``, how many run at once here, and ``cache_ttl``, for how
+        long the output for an input is given again without running.
         """
+        if limits and (rate_limit is not None or concurrency is not None or limit_key is not None):
+            raise ConfigurationError("limits= says it all: give no rate_limit=, concurrency= or limit_key= beside it")
+        if limit_key is not None and rate_limit is None and concurrency is None:
+            raise ConfigurationError(f"limit_key={limit_key!r} limits nothing without rate_limit= or concurrency=")
+        if rate_limit is not None or concurrency is not None:
+            limits = [Limit(limit_key, _at_least("concurrency", concurrency, 1), rate_limit)]
+        for limit in limits:
+            limit.to_wire()
         options = TaskOptions(
             retries=_at_least("retries", retries, 0),
             timeout=_seconds("timeout", timeout),
-            rate_limit=None if rate_limit is None else Rate.parse(rate_limit),
+            limits=tuple(limits),
             cache_ttl=_seconds("cache_ttl", cache_ttl),
-            concurrency=_at_least("concurrency", concurrency, 1),
+            process_concurrency=_at_least("process_concurrency", process_concurrency, 1),
             queue=queue,
             backoff=backoff,
             permanent=permanent if isinstance(permanent, tuple) else (permanent,),
@@ -191,19 +209,18 @@ class Worker:
         failed.cancel()
 
     def _threads(self) -> int:
-        own = sum(task.options.concurrency or self._concurrency for task in self.tasks.values() if not task.is_async)
-        return max(own, self._concurrency)
+        plain = [task for task in self.tasks.values() if not task.is_async]
+        return sum(task.options.process_concurrency or 0 for task in plain) + self._concurrency
 
     def _lanes(self) -> list[Lane]:
-        """Tasks with bounds of their own are claimed for themselves, so that they hold nobody else back."""
+        """Tasks with a bound of their own here are claimed for themselves, so that they hold nobody else back."""
         shared = {}
         lanes = []
         for name, task in self.tasks.items():
-            options = task.options
-            if options.concurrency is None and options.rate_limit is None:
+            if task.options.process_concurrency is None:
                 shared[name] = task
             else:
-                lanes.append(Lane({name: task}, options.concurrency or self._concurrency, options.rate_limit))
+                lanes.append(Lane({name: task}, task.options.process_concurrency))
         return lanes + ([Lane(shared, self._concurrency)] if shared else [])
 
     # ── running ──

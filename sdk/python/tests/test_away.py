@@ -1,0 +1,187 @@
+"""A server that is away for ten minutes, in time that the test moves: no server, no sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import pytest
+
+from longhaul import Worker
+from longhaul._settings import Settings
+from longhaul._transport import Answer
+from longhaul.errors import ConnectionFailed
+from longhaul.worker import _runner
+from longhaul.worker._attempt import Attempt
+from longhaul.worker._runner import Lane, Runner
+
+AWAY = (100.0, 700.0)
+"""From when to when nobody listens: ten minutes."""
+
+DONE_AT = 150.0
+"""When the job is done, in the middle of it."""
+
+
+class Time:
+    """Seconds that pass when somebody waits for them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._sleepers: list[tuple[float, int, asyncio.Event]] = []
+        self._count = 0
+
+    async def sleep(self, seconds: float) -> None:
+        self._count += 1
+        woken = asyncio.Event()
+        self._sleepers.append((self.now + max(0.0, seconds), self._count, woken))
+        await woken.wait()
+
+    async def pass_until(self, end: float) -> None:
+        while True:
+            # Whoever can go on without waiting does so first.
+            for _ in range(20):
+                await REAL_SLEEP(0)
+            if not self._sleepers:
+                self.now = end
+                return
+            self._sleepers.sort(key=lambda sleeper: sleeper[:2])
+            at, _, woken = self._sleepers[0]
+            if at > end:
+                self.now = end
+                return
+            self._sleepers.pop(0)
+            self.now = max(self.now, at)
+            woken.set()
+
+
+REAL_SLEEP = asyncio.sleep
+
+
+class Network:
+    """A server that gives one job, and is away for a while."""
+
+    def __init__(self, time: Time) -> None:
+        self.time = time
+        self.tries: list[tuple[float, str, bool]] = []
+        self.given = False
+        self.completed: list[Any] = []
+
+    async def once(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        waits: float = 0.0,
+    ) -> Answer:
+        is_away = AWAY[0] <= self.time.now < AWAY[1]
+        self.tries.append((self.time.now, path, is_away))
+        if is_away:
+            raise ConnectionFailed(f"{method} {path}: nobody listens")
+        if path == "/v1/worker/claims":
+            if not self.given:
+                self.given = True
+                return Answer(200, {}, json.dumps({"jobs": [JOB]}).encode())
+            await self.time.sleep(30)
+            if AWAY[0] <= self.time.now < AWAY[1]:
+                raise ConnectionFailed("the connection was cut")
+            return Answer(204, {}, b"")
+        if path.endswith("/complete"):
+            self.completed.append(json.loads(body))
+        return Answer(200, {}, b'{"cancel_requested": false, "drain": false}')
+
+    async def close(self) -> None: ...
+
+
+JOB = {
+    "job_id": "job_1",
+    "kind": "slow",
+    "attempt": 1,
+    "max_attempts": 5,
+    "lease_token": "lease_1-30",
+    "metadata": {},
+    "input": {},
+    "steps": [],
+}
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["while it works", "from the start"])
+def test_a_server_that_is_away_for_ten_minutes_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_known: bool
+) -> None:
+    time = Time()
+    time.now = 0.0 if is_known else AWAY[0]
+    network = Network(time)
+    worker = Worker("http://127.0.0.1:1")
+
+    @worker.task("slow")
+    def slow() -> int:
+        return 7
+
+    started: list[Attempt] = []
+    ended: list[Attempt] = []
+
+    async def play() -> None:
+        runner = Runner(
+            Settings.resolve("http://127.0.0.1:1", None),
+            name="w",
+            lanes=[Lane(dict(worker.tasks), 4)],
+            queues=None,
+            lease=30,
+            start=started.extend,
+            stop=ended.append,
+            log=logging.getLogger("longhaul.worker"),
+        )
+        runner._transport = network  # type: ignore[assignment]
+        # Here the runner lives in this loop, whose time is moved by the test.
+        monkeypatch.setattr(runner.io, "loop", asyncio.get_running_loop())
+        monkeypatch.setattr(asyncio, "sleep", time.sleep)
+        monkeypatch.setattr(asyncio, "wait_for", waiting(time))
+        monkeypatch.setattr("time.monotonic", lambda: time.now)
+        beginning = asyncio.ensure_future(runner._begin())
+        if is_known:
+            await time.pass_until(DONE_AT)
+            runner.end(started[0], "complete", b"7")
+        await time.pass_until(AWAY[1] + 60)
+        await beginning
+        if not is_known:
+            runner.end(started[0], "complete", b"7")
+            await time.pass_until(AWAY[1] + 120)
+        for task in [*runner._claims, *runner._service, *runner._sending]:
+            task.cancel()
+
+    with caplog.at_level(logging.INFO, logger="longhaul.worker"):
+        asyncio.run(play())
+
+    assert network.completed == [{"output": 7}], "the result is handed in once it can be"
+    in_vain = [at for at, _, is_away in network.tries if is_away]
+    # Ever less often, and never more than fifteen seconds apart: it is back soon after the server.
+    assert 40 <= len(in_vain) <= 400, len(in_vain)
+    back = min(at for at, _, is_away in network.tries if at >= AWAY[1])
+    assert back <= AWAY[1] + _runner.LONGEST_PAUSE
+    said = [record.message for record in caplog.records]
+    assert sum("cannot be reached" in message for message in said) == 1, "said once, not six hundred times"
+    assert sum("is back" in message for message in said) == 1
+
+
+def waiting(time: Time) -> Callable[[Awaitable[Any], float | None], Awaitable[Any]]:
+    """As `asyncio.wait_for`, in the time of the test."""
+
+    async def wait_for(awaitable: Awaitable[Any], timeout: float | None) -> Any:
+        work = asyncio.ensure_future(awaitable)
+        if timeout is None:
+            return await work
+        alarm = asyncio.ensure_future(time.sleep(timeout))
+        await asyncio.wait({work, alarm}, return_when=asyncio.FIRST_COMPLETED)
+        alarm.cancel()
+        if work.done():
+            return work.result()
+        work.cancel()
+        raise asyncio.TimeoutError
+
+    return wait_for
