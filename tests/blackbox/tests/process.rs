@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub(crate) async fn open(provider: &Scripted, more: &str) -> Stage {
     let text = format!(
         "[telemetry]\nlevel = \"error\"\n[providers.scripted]\nprotocol = \"openai\"\nbase_url = \"{}\"\n\
-         max_connections = 12_000\n[models.smart]\n[[models.smart.targets]]\nprovider = \"scripted\"\nmodel = \"scripted\"\n\
+         max_connections = 8_000\n[models.smart]\n[[models.smart.targets]]\nprovider = \"scripted\"\nmodel = \"scripted\"\n\
          retry = {{ max_retries = 5, initial = \"10ms\", max = \"20ms\" }}\nlimit = {{ concurrency = 12_000 }}\n{more}",
         provider.base_url()
     );
@@ -110,7 +110,7 @@ async fn without_a_model_that_can_the_answer_says_how_to_get_one() {
         ),
     ] {
         let reply = client.post("/process").json(&body).send().await.unwrap();
-        let problem = problem(&reply, 422, "invalid_fields");
+        let problem = problem(&reply, 422, "invalid_request");
         let errors = field_errors(&problem);
         assert_eq!(errors.len(), 1, "{problem}");
         let (at, said) = &errors[0];
