@@ -188,7 +188,9 @@ mod tests {
 
     #[test]
     fn a_chunk_that_lies_about_itself_is_refused() {
-        for body in ["3\r\nabcd\r\n", "x\r\n", "\r\n", "+3\r\nabc", "-1\r\n", "3\nabc", "fffffffffffffffff\r\n", " \r\n"] {
+        for body in
+            ["3\r\nabcd\r\n", "x\r\n", "\r\n", "+3\r\nabc", "-1\r\n", "3\nabc", "fffffffffffffffff\r\n", " \r\n"]
+        {
             assert!(read(Framing::chunked(), &[body.as_bytes()]).is_err(), "{body:?}");
         }
         assert!(read(Framing::chunked(), &[&[b'1'; MAX_LINE_BYTES + 2]]).is_err());

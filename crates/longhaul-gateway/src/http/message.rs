@@ -167,7 +167,8 @@ fn parse(unread: &mut BytesMut) -> Result<Option<(Parts, u8)>, HttpError> {
     let mut answer = httparse::Response::new(&mut headers);
     let _ = answer.parse(&head);
     let mut response = http::Response::new(());
-    *response.status_mut() = StatusCode::from_u16(answer.code.unwrap_or(0)).map_err(|error| not_http(&error.to_string()))?;
+    *response.status_mut() =
+        StatusCode::from_u16(answer.code.unwrap_or(0)).map_err(|error| not_http(&error.to_string()))?;
     *response.version_mut() = if answer.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let map = response.headers_mut();
     map.reserve(answer.headers.len());
@@ -229,8 +230,9 @@ mod tests {
     #[test]
     fn a_head_is_taken_when_it_is_whole_and_hints_are_passed_by() {
         assert!(take("HTTP/1.1 200 OK\r\ncontent-le").unwrap().is_none());
-        let mut unread =
-            BytesMut::from("HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 429 Slow\r\nX-A: b\r\ncontent-length: 2\r\n\r\nhi");
+        let mut unread = BytesMut::from(
+            "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 429 Slow\r\nX-A: b\r\ncontent-length: 2\r\n\r\nhi",
+        );
         let head = AnswerHead::take(&mut unread, false).unwrap().unwrap();
         assert_eq!((head.parts.status.as_u16(), &head.parts.headers["x-a"]), (429, &HeaderValue::from_static("b")));
         assert_eq!(&unread[..], b"hi");
@@ -249,7 +251,8 @@ mod tests {
         assert!(Outgoing::new(&endpoint, request("/a b")).is_err());
         let fine = Outgoing::new(&endpoint, request("/a")).unwrap();
         let text = String::from_utf8(fine.rest(0).0.to_vec()).unwrap();
-        let expected = "POST /v1/a HTTP/1.1\r\nhost: 127.0.0.1\r\naccept-encoding: identity\r\ncontent-length: 2\r\n\r\n{}";
+        let expected =
+            "POST /v1/a HTTP/1.1\r\nhost: 127.0.0.1\r\naccept-encoding: identity\r\ncontent-length: 2\r\n\r\n{}";
         assert_eq!(text, expected);
         assert_eq!(fine.rest(text.len()), (&b""[..], &b""[..]));
     }

@@ -85,9 +85,7 @@ impl Exchange {
                 let notes = Arc::new(ReplyNotes { request_id: request_id(head), ignored });
                 Ok(Judged::Events { body: incoming.body, notes })
             }
-            StreamHead::Whole => {
-                self.read(cx, protocol, channel, ask, incoming, ignored).await.map(Judged::Whole)
-            }
+            StreamHead::Whole => self.read(cx, protocol, channel, ask, incoming, ignored).await.map(Judged::Whole),
             StreamHead::Error => Err(self.error(cx, protocol, incoming).await),
         }
     }

@@ -99,7 +99,10 @@ pub(super) fn answer(body: &Bytes, read: fn(&[u8]) -> crate::chat::ChatResponse)
         && choice.finish_reason.as_deref().is_some_and(|end| ENDS.contains(&end))
         && message.content.is_none_or(is_text)
         && calls.iter().all(|call| {
-            !call.id.is_empty() && call.kind == "function" && !call.function.name.is_empty() && is_text(call.function.arguments)
+            !call.id.is_empty()
+                && call.kind == "function"
+                && !call.function.name.is_empty()
+                && is_text(call.function.arguments)
         });
     if !is_plain {
         return None;

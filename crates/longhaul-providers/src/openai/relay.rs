@@ -288,13 +288,19 @@ mod tests {
         assert_eq!((answer.usage.unwrap().output_tokens, answer.finish.reason), (4, FinishReason::Stop));
         assert!(matches!(&events[0], StreamEvent::Started { id: Some(id), created: Some(7), .. } if id == "theirs"));
         let (frames, _) = told(relay(false), &[body.as_bytes()]);
-        assert_eq!(frames, expected.replace(&USAGE.replace("theirs", "chatcmpl-ours"), ""), "the usage was not asked for");
+        assert_eq!(
+            frames,
+            expected.replace(&USAGE.replace("theirs", "chatcmpl-ours"), ""),
+            "the usage was not asked for"
+        );
     }
 
     #[test]
     fn what_is_not_plain_takes_the_long_way() {
-        let calls = r#"{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]}"#;
-        let body = frame(r#"{"content":"a"}"#, "null") + &frame(calls, "null") + &frame("{}", "\"stop\"") + "data: [DONE]\n\n";
+        let calls =
+            r#"{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]}"#;
+        let body =
+            frame(r#"{"content":"a"}"#, "null") + &frame(calls, "null") + &frame("{}", "\"stop\"") + "data: [DONE]\n\n";
         let (frames, events) = told(relay(false), &[body.as_bytes()]);
         assert_eq!(frames.matches("data: ").count(), 1, "{frames}");
         assert_eq!(answer(&events).finish.reason, FinishReason::ToolCalls);
