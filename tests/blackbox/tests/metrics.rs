@@ -184,7 +184,9 @@ async fn away_from_loopback_the_page_needs_a_key_that_may_read_the_installation(
 
 /// Names of metrics in an expression. Labels that begin like one would be found, too; there is none.
 fn named(expression: &str) -> BTreeSet<String> {
-    let words = expression.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+    let code = expression.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let code = code.collect::<Vec<_>>().join("\n");
+    let words = code.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
     let beginnings = ["longhaul_", "gen_ai_client_", "gen_ai_server_", "http_server_", "process_"];
     let is_metric = |word: &&str| beginnings.iter().any(|beginning| word.starts_with(beginning));
     words.filter(is_metric).map(str::to_owned).collect()

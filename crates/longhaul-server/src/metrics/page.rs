@@ -195,7 +195,11 @@ fn tell_layers<'a, I: Iterator<Item = (&'a str, &'a TargetView)>>(page: &mut Pag
     let mut family = page.family(Kind::Counter, "longhaul_layer_calls_total", help);
     for (model, target) in targets() {
         for (mode, layers) in [("whole", &target.layers), ("stream", &target.stream_layers)] {
-            for layer in layers {
+            for (place, layer) in layers.iter().enumerate() {
+                // A stream goes through two stacks, one around the other; of layers with the same name the outer one is told.
+                if layers[..place].iter().any(|outer| outer.layer == layer.layer) {
+                    continue;
+                }
                 let LayerView { calls, failed, rejected, timed_out, cancelled, .. } = *layer;
                 let answered = calls.saturating_sub(failed + rejected + timed_out + cancelled);
                 let outcomes = [
