@@ -1,7 +1,7 @@
 import { chat, expect, test } from "./server.js";
 
 test("a running job is cancelled and retried", async ({ page, server }) => {
-  const { job_id } = await server.post("/v1/jobs", { kind: "llm.chat", input: chat("slowest") });
+  const { job_id } = await server.post("/v1/jobs", { kind: "llm.chat", input: chat("endless") });
   await page.goto(`${server.url}/ui/jobs/${job_id}`);
   await expect(page.locator(".stream")).toContainText("simulated");
   await page.getByRole("button", { name: "Cancel" }).click();
@@ -9,7 +9,10 @@ test("a running job is cancelled and retried", async ({ page, server }) => {
   await page.getByRole("button", { name: "Retry" }).click();
   await expect(page.getByText("retry of")).toBeVisible();
   await expect(page).not.toHaveURL(new RegExp(job_id));
-  await expect(page.getByRole("heading", { level: 1 })).toContainText("succeeded");
+  await expect(page.getByRole("heading", { level: 1 })).toContainText("running");
+  await expect(page.locator(".stream")).toContainText("simulated");
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await expect(page.getByRole("heading", { level: 1 })).toContainText("cancelled");
 });
 
 test("a job's life is drawn with its attempts and what the layers decided", async ({ page, server, upstream }) => {

@@ -112,6 +112,14 @@ sim = { first_token = { ms = 50 }, tokens_per_second = 20, min_tokens = 40, max_
 protocol = "sim"
 sim = { first_token = { ms = 50 }, tokens_per_second = 8, min_tokens = 40, max_tokens = 48 }
 
+[providers.endless]
+protocol = "sim"
+sim = { first_token = { ms = 50 }, tokens_per_second = 4, min_tokens = 2000, max_tokens = 2000 }
+[models.endless]
+[[models.endless.targets]]
+provider = "endless"
+model = "sim-small"
+
 [models.smart]
 [[models.smart.targets]]
 name = "first"

@@ -28,13 +28,14 @@ export function steady(server, perSecond) {
   };
 }
 
-/** Submits as fast as answers come, for so long, and waits until all are done: jobs a second, and the CPU they took. */
-export async function flat(server, seconds) {
+/** Submits so many jobs as fast as answers come and waits until all are done: jobs a second, and the CPU they took. */
+export async function flat(server, count) {
   const body = { jobs: jobs(100) };
   const [begun, cpu] = [performance.now(), cpuMs(server)];
-  let accepted = 0;
+  let [accepted, left] = [0, count / body.jobs.length];
   const submit = async () => {
-    while (performance.now() - begun < seconds * 1_000) {
+    while (left > 0) {
+      left -= 1;
       await server.post("/v1/jobs/bulk", body);
       accepted += body.jobs.length;
     }

@@ -3,6 +3,8 @@ import { cpuMs, flat, loudness, median, steady, Watcher } from "./load.js";
 
 const WATCHERS = 10;
 const PER_SECOND = 1_000;
+/** How many jobs a round of the comparison takes. */
+const ROUND = Number(process.env.LONGHAUL_LOAD_ROUND ?? 20_000);
 const KEEP_A_MINUTE = { LONGHAUL__STORE__RETENTION: "1m" };
 
 test("ten watchers at 1,000 jobs a second get little, and cost nothing that can be measured", async ({ own }) => {
@@ -25,11 +27,11 @@ test("ten watchers at 1,000 jobs a second get little, and cost nothing that can 
 
   // As fast as it goes, with and without them in turn, so that what else this machine does strikes both.
   const [without, with_] = [[], []];
-  await flat(server, 2);
+  await flat(server, ROUND);
   for (let round = 0; round < 6; round += 1) {
-    without.push(await flat(server, 4));
+    without.push(await flat(server, ROUND));
     const open = await Promise.all(Array.from({ length: WATCHERS }, () => Watcher.open(server)));
-    with_.push(await flat(server, 4));
+    with_.push(await flat(server, ROUND));
     open.forEach((watcher) => watcher.close());
   }
   const of = (rounds, name) => rounds.map((round) => round[name]);
