@@ -156,7 +156,7 @@ fn read_sections(reader: &mut Reader<'_>, schema: &[SectionInfo]) -> Settings {
             })
             .collect()
     }
-    debug_assert_eq!(schema.len(), 9, "a new section must be read here too");
+    debug_assert_eq!(schema.len(), 10, "a new section must be read here too");
     let providers: std::collections::BTreeMap<String, ProviderSection> = many(reader, "providers", &[]);
     let models: std::collections::BTreeMap<String, ModelSection> = many(reader, "models", &[]);
     let models = models.into_iter().map(|(name, model)| {
