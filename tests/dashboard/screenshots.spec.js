@@ -91,7 +91,7 @@ async function worker(server) {
   }
 }
 
-test("every page, in light and dark", async ({ browser, own }) => {
+test("every page, in light and dark", async ({ page, own }) => {
   test.setTimeout(300_000);
   const server = await own(CONFIGURATION);
   const stop = traffic(server);
@@ -103,11 +103,9 @@ test("every page, in light and dark", async ({ browser, own }) => {
   const told = await server.post("/v1/jobs", { kind: "llm.chat", input: chat("fragile", "When does the night train leave?"), metadata: { team: "support" } });
   await server.get(`/v1/jobs/${told.job_id}?wait=30`);
 
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce" });
-  const page = await context.newPage();
   const shoot = async (name) => {
     for (const colorScheme of ["light", "dark"]) {
-      await page.emulateMedia({ colorScheme });
+      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
       // Plots are drawn anew in their colours.
       await page.evaluate(() => new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(resume))));
       await page.screenshot({ path: `${WHERE}/${name}-${colorScheme}.png` });
@@ -164,5 +162,4 @@ test("every page, in light and dark", async ({ browser, own }) => {
   await shoot("job");
   await shootPhone("job");
   await stop();
-  await context.close();
 });

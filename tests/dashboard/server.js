@@ -55,6 +55,10 @@ export class Server {
       .toBe(200);
   }
 
+  get pid() {
+    return this.#child.pid;
+  }
+
   /** kill -9: no goodbye to anybody. */
   async kill() {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;

@@ -5,6 +5,14 @@ test("the page tells that the server is gone, comes back with it, and has lost n
   const before = [];
   for (let index = 0; index < 20; index += 1) before.push((await server.post("/v1/jobs", { kind: "echo", input: index })).job_id);
   const slow = await server.post("/v1/jobs", { kind: "llm.chat", input: chat("slowest") });
+  // What comes over the wire, whichever connection carries it.
+  const told = [];
+  page.on("websocket", (socket) =>
+    socket.on("framereceived", ({ payload }) => {
+      const message = JSON.parse(String(payload));
+      if (message.job_id === slow.job_id && typeof message.seq === "number") told.push(message.seq);
+    }),
+  );
   await page.goto(`${server.url}/ui/jobs/${slow.job_id}`);
   await expect(page.locator(".stream")).toContainText("simulated");
 
@@ -19,6 +27,7 @@ test("the page tells that the server is gone, comes back with it, and has lost n
 
   // What the page shows is what the server stored: every event once, the text of the last attempt alone.
   const { data } = await server.get(`/v1/jobs/${slow.job_id}/events?limit=1000`);
+  expect(told).toEqual(data.map((event) => event.seq));
   const stored = data.filter((event) => event.type !== "job.output.delta").map((event) => event.seq);
   await expect.poll(async () => (await page.locator(".events .one > :first-child").allTextContents()).map(Number)).toEqual(stored);
   const { output } = await server.get(`/v1/jobs/${slow.job_id}`);

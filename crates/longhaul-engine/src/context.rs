@@ -122,7 +122,7 @@ impl JobContext {
     pub async fn layer(&self, data: &impl Serialize) -> Result<(), Failure> {
         let json = serde_json::to_string(data).unwrap_or_default();
         if !json.starts_with('{') || json.len() > LAYER_MOST {
-            tracing::warn!(job = %self.id(), bytes = json.len(), "what a layer told is no object or too large");
+            tracing::warn!(job_id = %self.id(), bytes = json.len(), "what a layer told is no object or too large");
             return Ok(());
         }
         self.tell(EventKind::Layer { data: json.into_boxed_str() }).await

@@ -82,6 +82,7 @@ impl Engine {
                 result = engine.attempt(leased) => result,
                 () = interrupt.cancelled() => Err(Failure::Interrupted),
             };
+            tracing::debug!(succeeded = result.is_ok(), "attempt ends");
             engine.end_attempt(&held, result).await;
             engine.inner.hub.running().remove(&held);
             drop(place);
@@ -159,11 +160,11 @@ impl Engine {
             Err(StoreError::Refused(Refused::Cancelling)) => {
                 // It was cancelled while its result was on the way: giving the lease up makes it `cancelled`.
                 if let Err(error) = inner.store.finish(held.clone(), Outcome::Released).await {
-                    tracing::warn!(job = %held.job, %error, "a cancelled job could not be given up");
+                    tracing::warn!(job_id = %held.job, %error, "a cancelled job could not be given up");
                 }
             }
             // The lease runs out, and the job is tried again: its steps are not done twice.
-            Err(error) => tracing::error!(job = %held.job, %error, "the end of an attempt could not be written"),
+            Err(error) => tracing::error!(job_id = %held.job, %error, "the end of an attempt could not be written"),
         }
     }
 }
@@ -188,7 +189,7 @@ impl Engine {
                     if is_away && inner.clock.now() >= give_up_at {
                         return Err(error);
                     }
-                    tracing::warn!(job = %held.job, %error, "the end of an attempt is written again");
+                    tracing::warn!(job_id = %held.job, %error, "the end of an attempt is written again");
                     tokio::select! {
                         biased;
                         () = inner.clock.sleep(AFTER_ERROR) => {}

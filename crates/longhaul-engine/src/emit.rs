@@ -163,7 +163,7 @@ impl Emitter {
                     return Ok(self.clock.now().since(begun));
                 }
                 Err(error @ (StoreError::StorageFull | StoreError::Overloaded)) => {
-                    tracing::warn!(job = %self.held.job, %error, "a piece of output is written again");
+                    tracing::warn!(job_id = %self.held.job, %error, "a piece of output is written again");
                     self.clock.sleep(AFTER_ERROR).await;
                 }
                 Err(error) => return Err(error.into()),

@@ -109,7 +109,7 @@ impl Engine {
                 }
                 Err(failure) => {
                     // What cannot be read for this one must not keep the others.
-                    tracing::error!(job = %held.job, "a leased job could not be handed out");
+                    tracing::error!(job_id = %held.job, "a leased job could not be handed out");
                     untold.held.retain(|other| other.job != held.job);
                     self.give_up(held, failure).await;
                 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use longhaul_providers::chat::{ChatRequest, ChatResponse, Content, Message, Role, Usage};
+use longhaul_providers::chat::{ChatRequest, ChatResponse, Content, Message, Role, StreamEvent, Usage};
 use longhaul_providers::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
+use longhaul_providers::relay::{RelayTo, RelayedAnswer};
 use longhaul_providers::tokens::{estimate_embeddings, estimate_request};
 use longhaul_resilience::cache::normalised;
 use longhaul_resilience::{Clock, CorrelationId, Cx, Tick};
@@ -32,6 +33,7 @@ pub struct CallOptions {
     pub(crate) skip_cache: bool,
     pub(crate) trace: Option<CallTrace>,
     pub(crate) max_retries: Option<u32>,
+    pub(crate) relay: Option<RelayTo>,
 }
 
 impl Default for CallOptions {
@@ -51,6 +53,7 @@ impl CallOptions {
             skip_cache: false,
             max_retries: None,
             trace: None,
+            relay: None,
         }
     }
 
@@ -72,6 +75,12 @@ impl CallOptions {
     /// The call belongs to a trace, which its providers are told of.
     pub fn trace(self, trace: Option<CallTrace>) -> Self {
         Self { trace, ..self }
+    }
+
+    /// An answer is passed on as the provider wrote it, where the provider speaks what `to` speaks. Who asks so must be
+    /// able to read [`StreamEvent::Relayed`](longhaul_providers::chat::StreamEvent::Relayed).
+    pub fn relay(self, to: RelayTo) -> Self {
+        Self { relay: Some(to), ..self }
     }
 
     /// A target is tried again so often at most, and less often if its own settings say so.
@@ -114,6 +123,8 @@ pub(crate) struct Ask {
     pub(crate) tokens: u64,
     /// How often a provider was asked.
     attempts: AtomicU32,
+    /// Who wants the answer as the provider wrote it.
+    pub(crate) relay: Option<RelayTo>,
     pub(crate) asked: Arc<Asked>,
 }
 
@@ -124,7 +135,12 @@ impl Ask {
     pub(crate) fn new(question: Question, cached: Option<KeyOf>, tenant: &str, counted: bool) -> Self {
         let key = cached.map_or([0; 32], |of| question.key(of, tenant));
         let tokens = if counted { question.tokens() } else { 0 };
-        Self { question, key, tokens, attempts: AtomicU32::new(0), asked: Arc::default() }
+        Self { question, key, tokens, attempts: AtomicU32::new(0), relay: None, asked: Arc::default() }
+    }
+
+    /// The same, for who wants the answer as the provider writes it.
+    pub(crate) fn relayed(self, relay: Option<RelayTo>) -> Self {
+        Self { relay, ..self }
     }
 
     /// The same, in a trace.
@@ -248,7 +264,25 @@ impl Write for Hashing {
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
     Chat(Arc<ChatResponse>),
+    /// As the provider wrote it.
+    Relayed(RelayedAnswer),
     Embeddings(Arc<EmbeddingsResponse>),
+}
+
+impl Reply {
+    /// The answer to a conversation, in nobody's JSON.
+    pub(crate) fn chat(&self) -> Option<Arc<ChatResponse>> {
+        match self {
+            Self::Chat(response) => Some(Arc::clone(response)),
+            Self::Relayed(relayed) => Some(relayed.response()),
+            Self::Embeddings(_) => None,
+        }
+    }
+
+    /// The pieces of an answer to a conversation.
+    pub(crate) fn to_events(&self) -> Vec<StreamEvent> {
+        self.chat().map(|response| response.to_events()).unwrap_or_default()
+    }
 }
 
 /// An answer with where it came from. Cheap to clone: caches and those who wait together get the same one.

@@ -56,7 +56,7 @@ pub use exchanges::{CallTrace, ProviderCall};
 pub use gateway::{
     BadGateway, BreakerHand, BreakerView, CacheView, ChatAnswer, EmbeddingsAnswer, Gateway, GatewayOptions, LayerView,
     LimitView, ModelFigures, ModelView, ModelsWindow, Observer, PlacesView, Reloaded, RetryView, StackView,
-    TargetCheck, TargetView, UnknownTarget,
+    TargetCheck, TargetView, Told, UnknownTarget,
 };
 pub use http::{BadBaseUrl, Endpoint, HttpAnswer, HttpCaller, HttpFailure, PoolSettings};
 pub use local::{LOCAL_MODEL, LocalModel};

@@ -4,7 +4,7 @@
 //! [`Protocol`] turns it into one vendor's HTTP and back: [`openai`] (and all that speak it), [`responses`],
 //! [`anthropic`], [`gemini`]. The same modules hold the other side, the *façades*: they read a request that a client
 //! wrote for that vendor's API and write the answer as its SDKs expect it ([`facade`] has what they share).
-//! [`sim`] answers without a network, says so, and fails as it is told. [`local`] is the built-in provider: classical
+//! Where both sides speak the same, [`relay`] passes answers on as they came. [`sim`] answers without a network, says so, and fails as it is told. [`local`] is the built-in provider: classical
 //! text algorithms that run offline on the CPU; [`analysis`] holds the shapes of its answers.
 //!
 //! Invariants:
@@ -30,6 +30,7 @@ pub mod local;
 pub mod openai;
 mod operation;
 pub mod protocol;
+pub mod relay;
 pub mod responses;
 pub mod sim;
 pub mod sse;

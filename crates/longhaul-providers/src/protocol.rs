@@ -10,10 +10,13 @@ pub(crate) use gaps::Gaps;
 
 use std::fmt::Debug;
 
+use bytes::Bytes;
+
 use crate::chat::{ChatRequest, ChatResponse, StreamEvent};
 use crate::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
 use crate::error::{ProviderError, RateLimits};
 use crate::exchange::{Head, HttpRequest, Reply};
+use crate::relay::{RelayTo, RelayedAnswer};
 
 /// Whole or in pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,6 +95,21 @@ pub trait Protocol: Debug + Send + Sync {
     /// [`decode_error`](Self::decode_error); a reply may also be whole where a stream was asked for.
     fn check_stream(&self, head: Head<'_>) -> StreamHead {
         crate::protocol::judge_stream_head(head)
+    }
+
+    /// A whole reply of a good status as it can be passed on to a client that speaks the same; `None`: it is to be
+    /// [decoded](Self::decode_chat).
+    fn relay_chat(&self, to: &RelayTo, body: &Bytes) -> Option<RelayedAnswer> {
+        let _ = (to, body);
+        None
+    }
+
+    /// A decoder that passes a streamed reply on to a client that speaks the same, as
+    /// [`Relayed`](StreamEvent::Relayed), as far as it can; `None`: such streams are always
+    /// [decoded](Self::stream_decoder).
+    fn relay_stream(&self, to: &RelayTo) -> Option<Box<dyn StreamDecoder>> {
+        let _ = to;
+        None
     }
 
     /// The HTTP request for vectors. Protocols without them refuse.

@@ -182,8 +182,8 @@ where
         let this = self.project();
         let entered = this.log.enter();
         let Ok(response) = ready!(this.inner.poll(cx));
-        drop(entered);
         this.seen.ended(&response);
+        drop(entered);
         Poll::Ready(Ok(response))
     }
 }
@@ -193,7 +193,9 @@ impl Seen {
         self.is_over = true;
         let (now, status) = (self.clock.now(), response.status());
         let route = self.route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
-        self.telemetry.request_ended(route, &self.method, status, now.since(self.began));
+        let took = now.since(self.began);
+        self.telemetry.request_ended(route, &self.method, status, took);
+        tracing::debug!(method = %self.method, route, status = status.as_u16(), took_us = took.as_micros(), "request answered");
         let Some((context, parent)) = self.traced.filter(|(context, _)| context.is_sampled()) else { return };
         let Some(sink) = self.telemetry.spans() else { return };
         let name = format!("{} {route}", self.method);

@@ -11,10 +11,12 @@
 //! * [`storm`]: that load, and the killer.
 //! * [`upstream`]: a provider that is broken in every way that providers are.
 //! * [`script`]: a provider that answers by a script, and counts.
+//! * [`collector`]: what takes traces, and a provider that keeps what it is told of them.
 //! * [`files`]: as many open files as a test needs.
 //! * [`fixture`]: documents, good and broken, made on the spot.
 
 pub mod client;
+pub mod collector;
 pub mod files;
 pub mod fixture;
 pub mod history;

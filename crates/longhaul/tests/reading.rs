@@ -1,16 +1,21 @@
 //! Documents read by the program itself in processes of their own: real parsers, real limits, real ends.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which say what they leave out")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use longhaul::bench::documents::paper::{Scan, prose, scanned_pdf, text_pdf};
+use longhaul::bench::documents::{
+    paper::{Scan, prose, scanned_pdf, text_pdf},
+    word_accuracy,
+};
 use longhaul::reading;
 use longhaul_core::{Clock, Span, Timestamp};
-use longhaul_documents::{DocumentError, Format, PageError};
-use longhaul_tasks::documents::{Extractor as _, Isolated, IsolatedOptions, OpenDocument, Upload};
+use longhaul_documents::{DocumentError, Format, PageError, Raster};
+use longhaul_tasks::documents::{
+    Extractor as _, Isolated, IsolatedOptions, Ocr as _, OcrError, OpenDocument, Tesseract, TesseractOptions, Upload,
+};
 
 /// The machine's own time: real processes are waited for.
 #[derive(Debug)]
@@ -122,7 +127,7 @@ async fn what_is_no_document_is_refused_with_the_same_error_as_in_process() {
 
 #[tokio::test]
 async fn a_page_that_takes_too_long_fails_alone() {
-    let slow = heavy(400_000);
+    let slow = heavy(250_000);
     let mut options = options();
     options.max_cpu_s = 1;
     options.limits.max_page_chars = 100_000_000;
@@ -135,8 +140,19 @@ async fn a_page_that_takes_too_long_fails_alone() {
 }
 
 #[tokio::test]
+async fn a_page_that_nobody_waits_for_any_more_does_not_spoil_the_next() {
+    let slow = heavy(250_000);
+    let mut options = options();
+    options.limits.max_page_chars = 100_000_000;
+    let open = open_with(options, drawn(&[&slow, "BT /F1 11 Tf (last) Tj ET"])).await.unwrap();
+    let early = tokio::time::timeout(std::time::Duration::from_millis(20), open.page(1)).await;
+    assert!(early.is_err(), "given up in the middle of it");
+    assert_eq!(open.page(2).await.unwrap().unwrap().text, "last", "and not an answer to another question");
+}
+
+#[tokio::test]
 async fn a_page_that_takes_too_much_memory_fails_alone() {
-    let large = heavy(400_000);
+    let large = heavy(250_000);
     let file = drawn(&["BT /F1 11 Tf (first) Tj ET", &large, "BT /F1 11 Tf (last) Tj ET"]);
     let mut options = options();
     // Enough to hold the document three times, and not for what a page of so many pieces becomes.
@@ -151,10 +167,11 @@ async fn a_page_that_takes_too_much_memory_fails_alone() {
 
 #[tokio::test]
 async fn a_document_that_does_not_fit_into_memory_is_refused_with_that_reason() {
-    let file = text_pdf(&vec![prose(1, 300); 2_000]);
-    let mut options = options();
-    options.max_memory = Some(1 << 20);
-    let error = open_with(options, file).await.err().unwrap();
+    // Reading a text takes several times its size.
+    let bytes = Bytes::from(vec![b'a'; 30 << 20]);
+    let upload = Upload { bytes, content_type: None, file_name: "a.txt".to_owned() };
+    let options = IsolatedOptions { max_memory: Some(1 << 20), ..options() };
+    let error = Isolated::new(options, RealClock::start()).open(upload).await.err().unwrap();
     assert_eq!(error, DocumentError::OutOfMemory { max_mib: 1 });
 }
 
@@ -198,4 +215,114 @@ async fn a_reader_that_never_answers_is_given_up_and_one_that_cannot_be_started_
     let missing = IsolatedOptions { program: "/nowhere/longhaul".into(), ..options() };
     let error = open_with(missing, text_pdf(&["words".to_owned()])).await.err().unwrap();
     assert!(error.is_transient() && error.to_string().contains("/nowhere/longhaul"), "{error}");
+}
+
+/// Tesseract, if it is on this machine.
+fn tesseract() -> Option<Tesseract> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join("tesseract").is_file());
+    if !found {
+        println!("NOT CHECKED: Tesseract is not on this machine");
+    }
+    found.then(|| Tesseract::new(TesseractOptions::default(), RealClock::start()))
+}
+
+#[tokio::test]
+async fn what_was_typed_and_scanned_is_read_again_upright_and_on_its_side() {
+    let Some(tesseract) = tesseract() else { return };
+    tesseract.ready("eng").await.unwrap();
+    let typed = prose(5, 300);
+    let open = open_with(options(), text_pdf(std::slice::from_ref(&typed))).await.unwrap();
+    let drawn = open.raster(1, 300).await.unwrap().unwrap();
+    let scan = Scan { width: drawn.width as usize, height: drawn.height as usize, pixels: drawn.pixels };
+    let scans = scanned_pdf(&[scan.noisy(2, 1), scan.on_its_side()]);
+    let open = open_with(options(), scans).await.unwrap();
+    for (number, least) in [(1, 0.95), (2, 0.95)] {
+        assert!(open.page(number).await.unwrap().unwrap().needs_ocr);
+        let picture = open.raster(number, 300).await.unwrap().unwrap();
+        let read = tesseract.read(&picture, "eng").await.unwrap();
+        let right = word_accuracy(&typed, &read);
+        assert!(right >= least, "page {number}: {right}\n{read}");
+    }
+}
+
+#[tokio::test]
+async fn a_language_that_is_not_there_is_named_with_those_that_are() {
+    let Some(tesseract) = tesseract() else { return };
+    let error = tesseract.ready("eng+kli").await.unwrap_err();
+    assert_eq!(error.code(), "ocr_language_unavailable");
+    let said = error.to_string();
+    assert!(said.contains("`eng+kli`") && said.contains("no data for kli; it has") && said.contains("eng"), "{said}");
+}
+
+#[tokio::test]
+async fn without_tesseract_it_says_how_to_get_it() {
+    let options = TesseractOptions { program: "/nowhere/tesseract".into(), ..TesseractOptions::default() };
+    let error = Tesseract::new(options, RealClock::start()).ready("eng").await.unwrap_err();
+    assert_eq!(error.code(), "ocr_unavailable");
+    assert!(error.to_string().contains("apt-get install tesseract-ocr"), "{error}");
+}
+
+/// Stands in for Tesseract and does as `script` says; `$$` is the process.
+fn in_place_of_tesseract(folder: &std::path::Path, script: &str, max_s: u64) -> Tesseract {
+    use std::os::unix::fs::PermissionsExt as _;
+    let program = folder.join("tesseract");
+    let list = "if [ \"$1\" = --list-langs ]; then echo List; echo eng; echo osd; exit; fi";
+    std::fs::write(&program, format!("#!/bin/sh\n{list}\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let options = TesseractOptions { program, max_s, at_once: 1 };
+    Tesseract::new(options, RealClock::start())
+}
+
+static DOT: Raster = Raster { width: 1, height: 1, dpi: None, pixels: Vec::new() };
+
+#[tokio::test]
+async fn a_picture_that_takes_too_long_is_given_up_and_its_process_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let tesseract = in_place_of_tesseract(folder.path(), &format!("echo $$ > {}; exec sleep 600", pid.display()), 1);
+    let error = tesseract.read(&DOT, "eng").await.unwrap_err();
+    assert_eq!(error, OcrError::OutOfTime { max_s: 1 });
+    gone(&pid).await;
+}
+
+#[tokio::test]
+async fn a_picture_that_nobody_wants_any_more_is_not_read_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let script = format!("echo $$ > {}.new; mv {}.new {}; exec sleep 600", pid.display(), pid.display(), pid.display());
+    let tesseract = in_place_of_tesseract(folder.path(), &script, 600);
+    let started = async {
+        while !pid.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = tesseract.read(&DOT, "eng") => panic!("it never answers"),
+        () = started => {}
+    }
+    gone(&pid).await;
+}
+
+/// Waits until the process whose number stands in the file is no more.
+async fn gone(pid: &std::path::Path) {
+    let pid = std::fs::read_to_string(pid).unwrap();
+    let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+    for _ in 0..1_000 {
+        // One that is dead and not yet buried is gone as well.
+        if !std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("{} lives on", pid.trim());
+}
+
+#[tokio::test]
+async fn what_tesseract_complains_of_is_passed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let tesseract = in_place_of_tesseract(folder.path(), "echo 'Error in pixRead' >&2; exit 1", 60);
+    let error = tesseract.read(&DOT, "eng").await.unwrap_err();
+    assert_eq!(error.code(), "ocr_failed");
+    assert!(error.to_string().contains("Error in pixRead"), "{error}");
 }

@@ -101,3 +101,39 @@ async fn a_full_disk_refuses_work_loses_none_and_recovers_by_itself() {
     println!("{} accepted before the disk was full; {verdict}", accepted.len() - 1);
     assert!(verdict.is_clean(), "{verdict}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_on_the_full_disk_ends_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let disk = match SmallDisk::mount(&home.path().join("disk")) {
+        Ok(disk) => disk,
+        Err(reason) => {
+            println!("SKIPPED, nothing was shown: a small disk cannot be mounted here ({reason}); run as root");
+            return;
+        }
+    };
+    // Data and log lie side by side, as they do where nobody has thought of it.
+    let server = Launch::new(&disk.0).unwrap().start().await.unwrap();
+    let client = server.client();
+    let ballast = disk.0.join("ballast");
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    while std::io::Write::write_all(&mut file, &[7; 4_096]).is_ok() {}
+    // A file that is open keeps its room.
+    drop(file);
+    let job = json!({"kind": "echo", "input": "x".repeat(30_000)});
+    for _ in 0..3 {
+        let reply = client.post("/v1/jobs").json(&job).send().await.unwrap();
+        problem(&reply, 507, "storage_full");
+    }
+    std::fs::remove_file(&ballast).unwrap();
+    for _ in 0..100 {
+        let reply = client.post("/v1/jobs").json(&job).send().await.unwrap();
+        if reply.status == 202 {
+            crate::stage::succeeded(&client, &crate::stage::job_id(&reply)).await;
+            return;
+        }
+        problem(&reply, 507, "storage_full");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("no job was accepted within ten seconds after room was made\n{}", server.log_tail());
+}

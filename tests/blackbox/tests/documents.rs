@@ -23,33 +23,33 @@ async fn upload(client: &Client, name: &str, content: &[u8], options: &Value) ->
     job_id(&receipt)
 }
 
-/// The messages of a job's progress so far, those that begin so.
-async fn told(client: &Client, job: &str, prefix: &str) -> Vec<String> {
-    let (mut told, mut after) = (Vec::new(), 0);
+/// The steps of a job that are stored, in their order, by the job's history: those whose name begins so.
+async fn steps(client: &Client, job: &str, prefix: &str) -> Vec<String> {
+    let (mut steps, mut after) = (Vec::new(), 0);
     loop {
         let path = format!("/v1/jobs/{job}/events?after={after}&limit=1000");
         let page = client.get(&path).send().await.unwrap().json();
         for event in page["data"].as_array().into_iter().flatten() {
             after = event["seq"].as_u64().unwrap();
-            let message = event["data"]["message"].as_str().or(event["message"].as_str()).unwrap_or_default();
-            if message.starts_with(prefix) {
-                told.push(message.to_owned());
+            let name = event["data"]["step"].as_str().unwrap_or_default();
+            if event["type"] == "job.step" && name.starts_with(prefix) {
+                steps.push(name.to_owned());
             }
         }
         if page["has_more"] != true {
-            return told;
+            return steps;
         }
     }
 }
 
-async fn until_told(client: &Client, job: &str, prefix: &str, count: usize) {
+async fn until_stored(client: &Client, job: &str, prefix: &str, count: usize) {
     for _ in 0..6_000 {
-        if told(client, job, prefix).await.len() >= count {
+        if steps(client, job, prefix).await.len() >= count {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("{job} has not told `{prefix}` {count} times: {:?}", told(client, job, prefix).await);
+    panic!("{job} has not stored {count} steps `{prefix}`: {:?}", steps(client, job, prefix).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,10 +57,12 @@ async fn a_document_of_two_hundred_pages_survives_kills_and_repeats_nothing_that
     const PAGES: usize = 200;
     /// Calls for vectors of one document at once: what a kill can cut off in mid-air.
     const AT_ONCE: usize = 4;
+    /// Pieces that go into a call.
+    const BATCH: usize = 32;
     let ledger = Ledger::start(Duration::from_millis(60)).await;
     let config = format!(
         "[providers.ledger]\nprotocol = \"openai\"\nbase_url = \"{}\"\n\
-         [models.vectors]\ntimeout = \"30s\"\n\
+         [models.vectors]\ntimeout = \"30s\"\nserves = \"embeddings\"\n\
          [[models.vectors.targets]]\nprovider = \"ledger\"\nmodel = \"vectors\"\nattempt_timeout = \"20s\"\n",
         ledger.base_url()
     );
@@ -70,42 +72,44 @@ async fn a_document_of_two_hundred_pages_survives_kills_and_repeats_nothing_that
     let options = json!({"embed": {"model": "vectors"}, "summary": false, "chunk": {"tokens": 64, "overlap": 0}});
     let job = upload(&stage.client(), "long.pdf", &file, &options).await;
 
-    until_told(&stage.client(), &job, "page ", 40).await;
+    until_stored(&stage.client(), &job, "page:", 40).await;
     let stage = stage.crash_and_restart().await;
-    let read_before = told(&stage.client(), &job, "page ").await.len();
+    let read_before = steps(&stage.client(), &job, "page:").await.len();
     assert!((40..PAGES).contains(&read_before), "killed among the pages: {read_before}");
 
-    until_told(&stage.client(), &job, "vectors ", 6).await;
+    until_stored(&stage.client(), &job, "embed:", 6).await;
     let stage = stage.crash_and_restart().await;
-    let (calls_before, made_before) = (ledger.calls(), told(&stage.client(), &job, "vectors ").await.len());
+    let made_before = steps(&stage.client(), &job, "embed:").await;
 
-    let ended = succeeded(&stage.client(), &job).await;
+    succeeded(&stage.client(), &job).await;
     let output = stage.client().get(&format!("/v1/jobs/{job}/result")).send().await.unwrap().json();
     let read = output["pages"].as_array().unwrap();
     assert_eq!(read.len(), PAGES);
-    assert!(read.iter().all(|page| page["error"].is_null() && page["chars"].as_u64() > Some(500)), "{ended}");
-    let chunks = output["chunks"].as_array().unwrap();
+    assert!(read.iter().all(|page| page["error"].is_null() && page["chars"].as_u64() > Some(500)), "{read:?}");
+    let chunks: Vec<&str> =
+        output["chunks"].as_array().unwrap().iter().map(|chunk| chunk["text"].as_str().unwrap()).collect();
     assert_eq!(output["embeddings"]["count"], chunks.len());
-    assert!(made_before < chunks.len().div_ceil(32), "killed among the vectors");
+    let batches: Vec<&[&str]> = chunks.chunks(BATCH).collect();
+    assert!((6..batches.len()).contains(&made_before.len()), "killed among the vectors: {made_before:?}");
 
-    // A page whose step was stored is not read again, and so is told at most once, even by three attempts.
-    let told_pages = told(&stage.client(), &job, "page ").await;
-    let mut distinct = told_pages.clone();
-    distinct.sort();
-    distinct.dedup();
-    assert_eq!(distinct.len(), told_pages.len(), "a page was done twice");
-    assert!(told_pages.len() <= PAGES && told_pages.len() + 2 * AT_ONCE >= PAGES, "{}", told_pages.len());
+    // Every step is stored once, though three attempts came by.
+    let mut stored = steps(&stage.client(), &job, "").await;
+    let count = stored.len();
+    stored.sort();
+    stored.dedup();
+    assert_eq!((count, stored.len()), (2 + PAGES + batches.len(), count), "extract, pages, chunk, batches");
 
-    // Every piece has been asked for, and none that had its vector before the kill was asked for again.
-    let batches = chunks.len().div_ceil(32);
-    let calls_after = ledger.calls() - calls_before;
-    assert!(calls_after <= batches - made_before, "{calls_after} calls for {batches} batches, {made_before} made");
-    assert!(ledger.calls() <= batches + AT_ONCE, "{} calls for {batches} batches", ledger.calls());
-    for chunk in chunks {
-        assert!(ledger.times(chunk["text"].as_str().unwrap()) >= 1, "{chunk}");
+    // What was paid for and stored before the kill was asked for exactly once.
+    for name in &made_before {
+        let number: usize = name.trim_start_matches("embed:").parse().unwrap();
+        for text in batches[number - 1] {
+            assert_eq!(ledger.times(text), 1, "{name} was stored before the kill: {text}");
+        }
     }
-    let repeated = chunks.iter().filter(|chunk| ledger.times(chunk["text"].as_str().unwrap()) > 1).count();
-    assert!(repeated <= AT_ONCE * 32, "{repeated} pieces were asked for twice");
+    // The rest was asked for, and again only what was cut off in mid-air.
+    assert!(chunks.iter().all(|text| ledger.times(text) >= 1));
+    let again = ledger.calls() - batches.len();
+    assert!(again <= AT_ONCE, "{again} calls were made again; {AT_ONCE} can have been in mid-air");
 }
 
 /// Lines that fit on a page.

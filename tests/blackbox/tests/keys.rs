@@ -15,6 +15,11 @@ async fn guarded() -> (Stage, Client) {
     guarded_with(|launch| launch).await
 }
 
+/// The same at an address.
+pub(crate) async fn guarded_at(listen: &str) -> (Stage, Client) {
+    guarded_with(|launch| launch.listen(listen)).await
+}
+
 /// The same, started as `arrange` says.
 pub(crate) async fn guarded_with(arrange: impl FnOnce(Launch) -> Launch) -> (Stage, Client) {
     let stage = Stage::with(|launch| arrange(launch).env("LONGHAUL_BOOTSTRAP_KEY", BOOTSTRAP)).await;
@@ -30,7 +35,7 @@ pub(crate) async fn create(admin: &Client, body: Value) -> Value {
 }
 
 /// A client with a fresh key of this tenant and these scopes.
-async fn client_for(admin: &Client, tenant: &str, scopes: &[&str]) -> Client {
+pub(crate) async fn client_for(admin: &Client, tenant: &str, scopes: &[&str]) -> Client {
     let key = create(admin, json!({"name": "test", "tenant": tenant, "scopes": scopes})).await;
     admin.with_key(secret(&key))
 }

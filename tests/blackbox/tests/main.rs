@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is a failed test")]
 #![allow(clippy::print_stdout, reason = "a run tells its seed and its figures")]
 
+mod agent;
 mod bad_input;
 mod contract;
 mod crash;
@@ -15,7 +16,10 @@ mod gateway;
 mod jobs;
 mod keys;
 mod limits;
+mod metrics;
 mod presets;
+mod process;
 mod shutdown;
 mod stage;
 mod streams;
+mod traces;

@@ -9,7 +9,7 @@ export type Connection = "connecting" | "open" | "closed";
 
 export type StreamWord =
   | { type: "stream.end"; job_id: string }
-  | { type: "stream.lagged"; job_id?: string; queue?: string }
+  | { type: "stream.lagged"; job_id: string }
   | { type: "stream.trimmed"; job_id: string; from: number; to: number };
 
 type JobListener = { event: (event: JobEvent) => void; end: () => void; fail: (message: string) => void };
@@ -23,15 +23,31 @@ interface Followed {
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
 
+/** Figures come once a second: so long without any, and the connection is dead, whatever the browser thinks of it. */
+const SILENCE_MS = 10_000;
+
 class Live {
   #socket: WebSocket | null = null;
   #state: Connection = "connecting";
   #failures = 0;
   #timer: number | undefined;
+  #heardAt = 0;
   #jobs = new Map<string, Followed>();
-  #queues = new Map<string, Set<(event: JobEvent) => void>>();
   #stats = new Set<(stats: Stats) => void>();
   #watchers = new Set<() => void>();
+
+  constructor() {
+    window.setInterval(() => {
+      const isSilent = this.#stats.size > 0 && this.#state === "open" && Date.now() - this.#heardAt > SILENCE_MS;
+      if (isSilent) this.again();
+    }, SILENCE_MS / 2);
+    // Whoever comes back to the page, or to the network, does not wait out the pause.
+    const soon = () => {
+      if (this.#state === "closed" && document.visibilityState === "visible") this.#connect();
+    };
+    window.addEventListener("online", soon);
+    document.addEventListener("visibilitychange", soon);
+  }
 
   /** For `useSyncExternalStore`. */
   readonly watch = (listener: () => void): (() => void) => {
@@ -60,25 +76,11 @@ class Live {
     };
   }
 
-  queue(name: string, listener: (event: JobEvent) => void): () => void {
-    let listeners = this.#queues.get(name);
-    if (!listeners) {
-      listeners = new Set();
-      this.#queues.set(name, listeners);
-      this.#say({ op: "subscribe", queue: name });
-    }
-    listeners.add(listener);
-    return () => {
-      listeners.delete(listener);
-      if (listeners.size === 0) {
-        this.#queues.delete(name);
-        this.#say({ op: "unsubscribe", queue: name });
-      }
-    };
-  }
-
   stats(listener: (stats: Stats) => void): () => void {
-    if (this.#stats.size === 0) this.#say({ op: "subscribe", topic: "stats" });
+    if (this.#stats.size === 0) {
+      this.#heardAt = Date.now();
+      this.#say({ op: "subscribe", topic: "stats" });
+    }
     this.#stats.add(listener);
     return () => {
       this.#stats.delete(listener);
@@ -89,12 +91,9 @@ class Live {
   /** Connects anew, as whoever one is now. */
   again(): void {
     this.#failures = 0;
-    this.#socket?.close();
+    const before = this.#socket;
     this.#connect();
-  }
-
-  cancel(id: string): void {
-    this.#say({ op: "cancel", job_id: id });
+    before?.close();
   }
 
   #become(state: Connection): void {
@@ -113,15 +112,20 @@ class Live {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const socket = new WebSocket(`${scheme}://${location.host}/v1/events/ws`, ["longhaul.v1"]);
     this.#socket = socket;
-    this.#become("connecting");
+    // While the server is away every try is still away: what says so does not come and go.
+    if (this.#state !== "closed") this.#become("connecting");
     socket.onopen = () => {
       this.#failures = 0;
+      this.#heardAt = Date.now();
       this.#become("open");
       for (const [job_id, { after, ended }] of this.#jobs) if (!ended) this.#say({ op: "subscribe", job_id, after });
-      for (const queue of this.#queues.keys()) this.#say({ op: "subscribe", queue });
       if (this.#stats.size > 0) this.#say({ op: "subscribe", topic: "stats" });
     };
-    socket.onmessage = (message) => this.#hear(JSON.parse(String(message.data)) as Record<string, unknown>);
+    socket.onmessage = (message) => {
+      if (this.#socket !== socket) return;
+      this.#heardAt = Date.now();
+      this.#hear(JSON.parse(String(message.data)) as Record<string, unknown>);
+    };
     socket.onclose = () => {
       if (this.#socket !== socket) return;
       this.#become("closed");
@@ -163,7 +167,6 @@ class Live {
       job.after = event.seq;
       job.listeners.forEach((listener) => listener.event(event));
     }
-    this.#queues.forEach((listeners) => listeners.forEach((listener) => listener(event)));
   }
 }
 

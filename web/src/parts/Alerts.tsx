@@ -7,7 +7,7 @@ type Alert = Stats["alerts"][number];
 /** What each condition is called, which way its bound goes, and where its cause can be found. */
 const CONDITIONS: Record<Alert["name"], { title: string; bound: (bound: string) => string; href: string }> = {
   error_rate: { title: "Errors", bound: (bound) => `at most ${bound}`, href: "/ui/jobs?status=failed" },
-  p95: { title: "P95", bound: (bound) => `at most ${bound}`, href: "/ui/models" },
+  p95: { title: "P95 of calls", bound: (bound) => `at most ${bound}`, href: "/ui/models" },
   fallback_rate: { title: "Fallbacks", bound: (bound) => `at most ${bound}`, href: "/ui/models" },
   hit_rate: { title: "Cache hits", bound: (bound) => `at least ${bound}`, href: "/ui/models" },
   breaker_open: { title: "Breaker open", bound: (bound) => `at most ${bound}`, href: "/ui/models" },

@@ -46,7 +46,7 @@ export default function Plot({ label, times, lines, unit }: { label: string; tim
           cursor: { drag: { x: false, y: false } },
           legend: { live: false },
           scales: { x: { range: (_, min, max) => [Math.max(max - SPAN_S, Math.min(min, max - LEAST_S)), max] }, y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
-          axes: [{ ...axis, space: 72, values: (_, marks) => marks.map(clock) }, { ...axis, size: 56, values: (_, marks) => marks.map((mark) => (unit === "duration" ? duration(mark).replace(/\.0(?= )/, "") : String(mark))) }],
+          axes: [{ ...axis, space: 72, values: (_, marks) => marks.map(clock) }, { ...axis, size: 56, values: (_, marks) => marks.map((mark) => (unit === "duration" ? duration(mark) : String(mark))) }],
           series: [{}, ...lines.map((line) => ({ label: line.name, stroke: color(line.color), width: 2, points: { show: false } }))],
         },
         [times, ...lines.map((line) => line.values)],

@@ -62,9 +62,17 @@ export function duration(ms: number | null | undefined): string {
   if (ms === 0) return "0 ms";
   if (ms < 1) return `${ms.toFixed(2)} ms`;
   if (ms < 1_000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s`;
-  if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1_000)} s`;
-  return `${(ms / 3_600_000).toFixed(1)} h`;
+  if (ms < 60_000) return `${plain(ms / 1_000, ms < 10_000 ? 1 : 0)} s`;
+  if (ms < 3_600_000) {
+    const seconds = Math.floor((ms % 60_000) / 1_000);
+    return `${Math.floor(ms / 60_000)} min${seconds === 0 ? "" : ` ${seconds} s`}`;
+  }
+  return `${plain(ms / 3_600_000, 1)} h`;
+}
+
+/** With so many decimals, unless they are naught. */
+function plain(number: number, decimals: number): string {
+  return number.toFixed(decimals).replace(/\.0+$/, "");
 }
 
 export function between(from: string | null | undefined, to: string | null | undefined): number | null {
@@ -74,11 +82,11 @@ export function between(from: string | null | undefined, to: string | null | und
 
 export function ago(time: string): string {
   const ms = Date.now() - Date.parse(time);
-  return ms < 1_000 ? "now" : `${duration(ms < 10_000 ? Math.floor(ms / 1_000) * 1_000 : ms).replace(".0 ", " ")} ago`;
+  return ms < 1_000 ? "now" : `${duration(ms < 10_000 ? Math.floor(ms / 1_000) * 1_000 : ms)} ago`;
 }
 
 export function percent(part: number | null | undefined): string {
-  return part === null || part === undefined ? "–" : `${(part * 100).toFixed(part > 0 && part < 0.1 ? 1 : 0)} %`;
+  return part === null || part === undefined ? "–" : `${plain(part * 100, part > 0 && part < 0.1 ? 1 : 0)} %`;
 }
 
 export function count(number: number | null | undefined): string {

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use super::confine::Confinement;
 use super::wire::{self, Answer, Ask, HEAD};
-use crate::error::DocumentError;
 use crate::format::sniff;
 use crate::pages::Pages;
 use crate::raster::Raster;
@@ -91,15 +90,10 @@ pub fn exit_code() -> ExitCode {
     }
 }
 
-impl From<io::Error> for DocumentError {
-    fn from(error: io::Error) -> Self {
-        Self::ReaderUnavailable { detail: error.to_string() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::DocumentError;
     use crate::format::Format;
     use crate::limits::Limits;
 

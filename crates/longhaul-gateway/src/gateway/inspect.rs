@@ -423,6 +423,7 @@ async fn check(gateway: &Gateway, model: &ConfiguredModel, target: &Target, ques
         Some(Ok(answered)) => {
             let said = match &answered.reply {
                 Reply::Chat(response) => response.text().trim().chars().take(MAX_SAID).collect(),
+                Reply::Relayed(relayed) => relayed.response().text().trim().chars().take(MAX_SAID).collect(),
                 Reply::Embeddings(response) => {
                     format!("a vector of {} numbers", response.vectors.first().map_or(0, Vec::len))
                 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use longhaul_providers::chat::{ChatRequest, ChatResponse};
 use longhaul_providers::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
+use longhaul_providers::relay::RelayedAnswer;
 use longhaul_resilience::{Clock, Cx, Decision, Dice, Label, SystemClock, Tick};
 use tokio_util::task::TaskTracker;
 
@@ -30,7 +31,7 @@ use crate::exchanges::Asked;
 use crate::model::{ConfiguredModel, Streamed};
 use crate::models::UnknownModel;
 use crate::record::{CacheUse, CallRecord, RecordedError};
-use crate::settings::{GatewaySettings, Serves};
+use crate::settings::{GatewaySettings, OnCut, Serves};
 use crate::stats::ModelMeter;
 use crate::stream::{ChatStream, Live, Session};
 use crate::target::CallFail;
@@ -90,6 +91,15 @@ pub struct ChatAnswer {
     pub record: CallRecord,
 }
 
+/// A whole answer to a conversation, by [`Gateway::chat_relayed`].
+#[derive(Debug, Clone)]
+pub enum Told {
+    /// As the provider wrote it.
+    Relayed(RelayedAnswer),
+    /// In nobody's JSON.
+    Response(Arc<ChatResponse>),
+}
+
 /// Vectors.
 #[derive(Debug, Clone)]
 pub struct EmbeddingsAnswer {
@@ -136,6 +146,29 @@ impl Gateway {
     ) -> Result<ChatAnswer, GatewayError> {
         match self.whole(model, Question::Chat(request), options).await? {
             (Reply::Chat(response), record) => Ok(ChatAnswer { response, record }),
+            (Reply::Relayed(relayed), record) => Ok(ChatAnswer { response: relayed.response(), record }),
+            (Reply::Embeddings(_), _) => unreachable!("a conversation is answered with words"),
+        }
+    }
+
+    /// As [`chat`](Self::chat), for who can pass an answer on as its provider wrote it: see
+    /// [`CallOptions::relay`]. What is not plain enough for that, or from another vendor, comes in nobody's JSON.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub async fn chat_relayed(
+        &self,
+        model: &str,
+        request: Arc<ChatRequest>,
+        options: &CallOptions,
+    ) -> Result<(Told, CallRecord), GatewayError> {
+        let wanted = options.relay.as_ref().map(|to| to.dialect);
+        match self.whole(model, Question::Chat(request), options).await? {
+            (Reply::Relayed(relayed), record) if wanted == Some(relayed.dialect()) => {
+                Ok((Told::Relayed(relayed), record))
+            }
+            (Reply::Relayed(relayed), record) => Ok((Told::Response(relayed.response()), record)),
+            (Reply::Chat(response), record) => Ok((Told::Response(response), record)),
             (Reply::Embeddings(_), _) => unreachable!("a conversation is answered with words"),
         }
     }
@@ -152,7 +185,7 @@ impl Gateway {
     ) -> Result<EmbeddingsAnswer, GatewayError> {
         match self.whole(model, Question::Embeddings(request), options).await? {
             (Reply::Embeddings(response), record) => Ok(EmbeddingsAnswer { response, record }),
-            (Reply::Chat(_), _) => unreachable!("texts are answered with vectors"),
+            (Reply::Chat(_) | Reply::Relayed(_), _) => unreachable!("texts are answered with vectors"),
         }
     }
 
@@ -219,11 +252,7 @@ impl Gateway {
         record.streamed = true;
         record.degraded |= degraded;
         model.observe(&record);
-        let events = match &answered.reply {
-            Reply::Chat(response) => response.to_events(),
-            Reply::Embeddings(_) => Vec::new(),
-        };
-        ChatStream::replay(events, record)
+        ChatStream::replay(answered.reply.to_events(), record)
     }
 
     async fn whole(
@@ -262,7 +291,9 @@ impl Gateway {
 
     fn ask(&self, model: &ConfiguredModel, question: Question, options: &CallOptions) -> Arc<Ask> {
         let key = model.settings.cache.map(|cache| cache.key);
-        let ask = Ask::new(question, key, &options.tenant, model.counts_tokens());
+        // What another target is to go on from must be known piece by piece.
+        let relay = options.relay.clone().filter(|_| model.settings.stream.on_cut != OnCut::Continue);
+        let ask = Ask::new(question, key, &options.tenant, model.counts_tokens()).relayed(relay);
         if options.trace.is_none() {
             return Arc::new(ask);
         }

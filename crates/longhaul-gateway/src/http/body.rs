@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use hyper::body::{Body as _, Incoming};
 use longhaul_resilience::Cx;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::Wire;
 use super::error::HttpError;
+use super::framing::Framing;
 use super::pool::Pool;
 use crate::simulated::PlanBody;
 
@@ -22,7 +22,7 @@ pub(crate) struct AnswerBody {
 }
 
 enum From {
-    Wire { body: Incoming, held: Option<Held> },
+    Wire { framing: Framing, held: Option<Held> },
     Plan(PlanBody),
 }
 
@@ -33,8 +33,8 @@ struct Held {
 }
 
 impl AnswerBody {
-    pub(super) fn new(pool: Arc<Pool>, wire: Box<Wire>, place: OwnedSemaphorePermit, body: Incoming) -> Self {
-        Self { from: From::Wire { body, held: Some(Held { wire, pool, _place: place }) } }
+    pub(super) fn new(pool: Arc<Pool>, wire: Box<Wire>, place: OwnedSemaphorePermit, framing: Framing) -> Self {
+        Self { from: From::Wire { framing, held: Some(Held { wire, pool, _place: place }) } }
     }
 
     /// A body that nobody sent.
@@ -44,34 +44,23 @@ impl AnswerBody {
 
     /// The next part; `None` at the end.
     pub(crate) fn poll_part(&mut self, cx: &Cx<'_>, task: &mut Context<'_>) -> Poll<Option<Result<Bytes, HttpError>>> {
-        let (body, held) = match &mut self.from {
+        let (framing, held) = match &mut self.from {
             From::Plan(plan) => return plan.poll_part(task),
-            From::Wire { body, held } => (body, held),
+            From::Wire { framing, held } => (framing, held),
         };
-        loop {
-            let Some(using) = held else { return Poll::Ready(None) };
-            let frame = match using.wire.poll_body(body, task) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(frame) => frame,
-            };
-            match frame {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(part) if part.is_empty() => {}
-                    Ok(part) => return Poll::Ready(Some(Ok(part))),
-                    // Trailers say nothing that a provider's protocol needs.
-                    Err(_) => {}
-                },
-                Some(Err(error)) => {
-                    *held = None;
-                    return Poll::Ready(Some(Err(error)));
+        let Some(using) = held else { return Poll::Ready(None) };
+        match using.wire.poll_body(framing, task) {
+            Poll::Ready(None) => {
+                if let Some(Held { wire, pool, .. }) = held.take() {
+                    pool.give_back(wire, cx.now());
                 }
-                None => {
-                    if let Some(Held { wire, pool, .. }) = held.take() {
-                        pool.give_back(wire, cx.now());
-                    }
-                    return Poll::Ready(None);
-                }
+                Poll::Ready(None)
             }
+            Poll::Ready(Some(Err(error))) => {
+                *held = None;
+                Poll::Ready(Some(Err(error)))
+            }
+            other => other,
         }
     }
 
@@ -105,7 +94,7 @@ impl AnswerBody {
     pub(crate) async fn whole(mut self, cx: &Cx<'_>, limit_bytes: usize) -> Result<Bytes, HttpError> {
         let too_large = HttpError::TooLarge { limit_bytes };
         let announced = match &self.from {
-            From::Wire { body, .. } => body.size_hint().exact(),
+            From::Wire { framing, .. } => framing.announced(),
             From::Plan(_) => None,
         };
         let announced = announced.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));

@@ -98,9 +98,9 @@ impl Endpoint {
         &self.authority
     }
 
-    /// The target of a request for `path`, which begins with a slash.
-    pub(crate) fn target(&self, path: &str) -> Result<Uri, http::Error> {
-        Uri::builder().path_and_query(format!("{}{path}", self.prefix)).build()
+    /// What stands before every path; empty for the root.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
     }
 }
 
@@ -125,10 +125,10 @@ mod tests {
     fn a_base_url_is_taken_apart() {
         let plain = Endpoint::parse("http://LOCALHOST/v1").unwrap();
         assert_eq!((plain.host(), plain.port(), plain.is_secure()), ("LOCALHOST", 80, false));
-        assert_eq!(plain.target("/models").unwrap(), "/v1/models");
+        assert_eq!(plain.prefix(), "/v1");
         let six = Endpoint::parse("https://[::1]:8443").unwrap();
         assert_eq!((six.host(), six.port(), six.authority().to_str().unwrap()), ("::1", 8443, "[::1]:8443"));
-        assert_eq!(six.target("/x?y=1").unwrap(), "/x?y=1");
+        assert_eq!(six.prefix(), "");
     }
 
     #[test]

@@ -32,16 +32,6 @@ impl HttpError {
             Self::Cut { .. } | Self::NotHttp(_) | Self::TooLarge { .. } => true,
         }
     }
-
-    /// What hyper says, sorted.
-    pub(super) fn of_hyper(error: &hyper::Error, answered: bool) -> Self {
-        // The cause is where "connection reset by peer" stands; hyper's own text only says in which phase.
-        let mut message = error.to_string();
-        if let Some(cause) = std::error::Error::source(error) {
-            message = format!("{message}: {cause}");
-        }
-        if error.is_parse() { Self::NotHttp(message) } else { Self::Cut { answered, message } }
-    }
 }
 
 impl fmt::Display for HttpError {

@@ -16,6 +16,8 @@ mod caller;
 mod connection;
 mod endpoint;
 mod error;
+mod framing;
+mod message;
 mod pool;
 mod tls;
 

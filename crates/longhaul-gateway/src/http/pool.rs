@@ -9,9 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, HOST};
-use http::{HeaderValue, Request, Version};
-use http_body_util::Full;
 use longhaul_providers::exchange::HttpRequest;
 use longhaul_resilience::{Cx, Tick};
 use tokio::net::TcpStream;
@@ -23,10 +20,10 @@ use super::body::AnswerBody;
 use super::connection::{Failed, Wire};
 use super::endpoint::Endpoint;
 use super::error::HttpError;
+use super::framing::Framing;
+use super::message::Outgoing;
 use super::tls::Tls;
 
-/// An idle connection older than this is closed rather than used.
-const IDLE_FOR: Duration = Duration::from_secs(60);
 /// How many idle connections may turn out dead before a new one is opened: a server that restarts kills all of them.
 const MAX_STALE: usize = 8;
 
@@ -41,6 +38,9 @@ pub struct PoolSettings {
     pub max_connections: usize,
     /// How long connecting may take, TLS included.
     pub connect_timeout: Duration,
+    /// An idle connection older than this is closed rather than used: the other side closes them, too, and a request that
+    /// meets its closing is lost.
+    pub idle_timeout: Duration,
     /// The longest whole answer, in bytes.
     pub max_answer_bytes: usize,
     /// PEM certificates that are trusted beside the system's.
@@ -48,11 +48,12 @@ pub struct PoolSettings {
 }
 
 impl Default for PoolSettings {
-    /// 256 connections, 5 s to connect, 64 MiB.
+    /// 256 connections, 5 s to connect, a minute idle, 64 MiB.
     fn default() -> Self {
         Self {
             max_connections: 256,
             connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(60),
             max_answer_bytes: 64 << 20,
             extra_roots: None,
         }
@@ -109,17 +110,18 @@ impl Pool {
     /// Sends a request and waits for the head of the answer. Waits for a place if all connections are in use.
     pub(crate) async fn send(self: &Arc<Self>, cx: &Cx<'_>, outgoing: HttpRequest) -> Result<Incoming, HttpError> {
         let place = self.place().await;
-        let mut request = self.request(outgoing)?;
+        let request = Outgoing::new(&self.endpoint, outgoing)?;
         for _ in 0..MAX_STALE {
             let Some(mut wire) = self.take_idle(cx.now()) else { break };
-            match wire.exchange(request).await {
+            match wire.exchange(&request).await {
                 Ok(answer) => return Ok(self.incoming(wire, place, answer)),
-                Err(Failed { unsent: Some(again), .. }) => request = again,
-                Err(Failed { error, unsent: None }) => return Err(error),
+                // It was closed while it lay idle; the request never left.
+                Err(Failed { unsent: true, .. }) => {}
+                Err(Failed { error, unsent: false }) => return Err(error),
             }
         }
         let mut wire = self.connect(cx).await?;
-        match wire.exchange(request).await {
+        match wire.exchange(&request).await {
             Ok(answer) => Ok(self.incoming(wire, place, answer)),
             Err(Failed { error, .. }) => Err(error),
         }
@@ -132,27 +134,13 @@ impl Pool {
         }
     }
 
-    fn request(&self, outgoing: HttpRequest) -> Result<Request<Full<Bytes>>, HttpError> {
-        let HttpRequest { method, path, headers, body } = outgoing;
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.version_mut() = Version::HTTP_11;
-        *request.uri_mut() = self.endpoint.target(&path).map_err(|error| HttpError::BadRequest(error.to_string()))?;
-        *request.headers_mut() = headers;
-        let headers = request.headers_mut();
-        headers.insert(HOST, self.endpoint.authority().clone());
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        Ok(request)
-    }
-
     fn incoming(
         self: &Arc<Self>,
         wire: Box<Wire>,
         place: OwnedSemaphorePermit,
-        answer: http::Response<hyper::body::Incoming>,
+        (head, framing): (http::response::Parts, Framing),
     ) -> Incoming {
-        let (head, body) = answer.into_parts();
-        Incoming { head, body: AnswerBody::new(Arc::clone(self), wire, place, body) }
+        Incoming { head, body: AnswerBody::new(Arc::clone(self), wire, place, framing) }
     }
 
     #[allow(clippy::vec_box, reason = "as the field")]
@@ -164,7 +152,7 @@ impl Pool {
     fn take_idle(&self, now: Tick) -> Option<Box<Wire>> {
         loop {
             let mut wire = self.idle_wires().pop()?;
-            if now.since(wire.idle_since) < IDLE_FOR && wire.is_usable() {
+            if now.since(wire.idle_since) < self.settings.idle_timeout && wire.is_usable() {
                 return Some(wire);
             }
         }
@@ -172,13 +160,13 @@ impl Pool {
 
     /// Takes a connection back whose answer has been read to its end.
     pub(super) fn give_back(&self, mut wire: Box<Wire>, now: Tick) {
-        if !wire.is_usable() {
+        if !wire.is_clean() {
             return;
         }
         wire.idle_since = now;
         let old: Vec<Box<Wire>> = {
             let mut idle = self.idle_wires();
-            let old = idle.iter().take_while(|wire| now.since(wire.idle_since) >= IDLE_FOR).count();
+            let old = idle.iter().take_while(|wire| now.since(wire.idle_since) >= self.settings.idle_timeout).count();
             let old = idle.drain(..old).collect();
             idle.push(wire);
             old
@@ -228,7 +216,7 @@ impl Pool {
                 None => Either::Left(stream),
                 Some(tls) => Either::Right(tls.connect(stream).await?),
             };
-            return Wire::open(stream).await;
+            return Ok(Wire::new(stream));
         }
         Err(last)
     }

@@ -18,7 +18,7 @@ use longhaul_resilience::{BoxStep, Cache, Cx, Label, Stack, Step};
 pub(crate) use cached::{FreshSpot, ModelCache};
 pub(crate) use targets::{Targets, Way};
 
-use crate::call::{Answered, Ask, Reply};
+use crate::call::{Answered, Ask};
 use crate::error::CallError;
 use crate::gateway::Observer;
 use crate::record::CallRecord;
@@ -177,8 +177,7 @@ impl Way for Streaming {
     }
 
     fn canned(answered: Answered) -> Option<Streamed> {
-        let Reply::Chat(response) = &answered.reply else { return None };
-        Some(Streamed::Canned { events: response.to_events(), answered })
+        Some(Streamed::Canned { events: answered.reply.to_events(), answered })
     }
 }
 

@@ -11,7 +11,7 @@ use longhaul_resilience::{Cx, Fail, Label, Step, Why};
 
 use super::pace::{Late, Pace};
 use super::{Pipe, StreamAsk};
-use crate::call::{Reply, ReplyNotes};
+use crate::call::ReplyNotes;
 use crate::error::CallError;
 use crate::http::AnswerBody;
 use crate::provider::Link;
@@ -80,20 +80,18 @@ impl StreamStep {
             Err(late) => Err(self.late(late)),
             Ok(Err(error)) => Err(Fail::inner(error)),
             Ok(Ok(Judged::Whole(answered))) => {
-                let mut events = match &answered.reply {
-                    Reply::Chat(response) => response.to_events(),
-                    Reply::Embeddings(_) => Vec::new(),
-                };
+                let mut events = answered.reply.to_events();
                 stream.pipe.open(by, &answered.notes);
                 stream.pipe.put(&mut events);
                 Ok(StreamEnd { usage: answered.usage })
             }
             Ok(Ok(Judged::Events { body, notes })) => {
+                let relay = stream.ask.relay.as_ref().and_then(|to| protocol.relay_stream(to));
                 let reading = Reading {
                     step: self,
                     pipe: &stream.pipe,
                     notes,
-                    decoder: protocol.stream_decoder(),
+                    decoder: relay.unwrap_or_else(|| protocol.stream_decoder()),
                     held_back: Vec::new(),
                     usage: None,
                 };

@@ -16,6 +16,7 @@ use crate::error::CallError;
 use crate::http::{AnswerBody, Incoming};
 use crate::provider::{Channel, Link, Provider};
 use crate::served::Served;
+use crate::settings::Serves;
 
 /// Of an answer that is an error, so much is read: enough for every vendor's words.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -59,7 +60,7 @@ impl Exchange {
         };
         let Encoded { http, ignored } = encoded.map_err(|error| CallError::unfit(error, &self.served))?;
         let incoming = self.send(cx, channel, ask, http, Delivery::Whole).await?;
-        self.read(cx, protocol, channel, &ask.question, incoming, ignored).await
+        self.read(cx, protocol, channel, ask, incoming, ignored).await
     }
 
     /// Asks for a streamed answer and judges its head.
@@ -84,9 +85,7 @@ impl Exchange {
                 let notes = Arc::new(ReplyNotes { request_id: request_id(head), ignored });
                 Ok(Judged::Events { body: incoming.body, notes })
             }
-            StreamHead::Whole => {
-                self.read(cx, protocol, channel, &ask.question, incoming, ignored).await.map(Judged::Whole)
-            }
+            StreamHead::Whole => self.read(cx, protocol, channel, ask, incoming, ignored).await.map(Judged::Whole),
             StreamHead::Error => Err(self.error(cx, protocol, incoming).await),
         }
     }
@@ -110,7 +109,7 @@ impl Exchange {
         cx: &Cx<'_>,
         protocol: &dyn Protocol,
         channel: &Channel,
-        question: &Question,
+        ask: &Ask,
         incoming: Incoming,
         ignored: Vec<String>,
     ) -> Result<Answered, CallError> {
@@ -127,7 +126,12 @@ impl Exchange {
         let body: Bytes = body.map_err(|error| CallError::lost(error, &self.served))?;
         let reply = HttpReply { head: head(cx, &parts), body: &body };
         let notes = Arc::new(ReplyNotes { request_id: request_id(reply.head), ignored });
-        let (reply, usage) = match question {
+        let relay = ask.relay.as_ref().filter(|_| ask.question.serves() == Serves::Chat);
+        if let Some(relayed) = relay.and_then(|to| protocol.relay_chat(to, &body)) {
+            let usage = relayed.usage();
+            return Ok(Answered { reply: Reply::Relayed(relayed), by: Arc::clone(&self.served), usage, notes });
+        }
+        let (reply, usage) = match &ask.question {
             Question::Chat(_) => {
                 let response = protocol.decode_chat(reply).map_err(|error| self.answered(error))?;
                 let usage = response.usage;

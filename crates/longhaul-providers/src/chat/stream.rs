@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{ChatResponse, Content, Dialect, Finish, FinishReason, Part, ReasoningContent, ToolCall, Usage};
 use crate::error::ProviderError;
 use crate::json::{Extra, Json};
+use crate::relay::Relayed;
 
 /// One piece of a streamed answer.
 ///
@@ -31,6 +32,9 @@ pub enum StreamEvent {
         /// The text.
         text: String,
     },
+    /// More text, in the frames of the protocol that both sides speak. Only who asked for it is told so.
+    #[serde(skip)]
+    Relayed(Relayed),
     /// More of what the model declines with.
     RefusalDelta {
         /// The text.
@@ -99,6 +103,7 @@ impl StreamEvent {
             | Self::ToolCallStarted { .. }
             | Self::ToolCallArguments { .. }
             | Self::Native { .. } => true,
+            Self::Relayed(relayed) => !relayed.text.is_empty(),
             Self::Started { .. } | Self::Logprobs { .. } | Self::Usage(_) | Self::Finished(_) | Self::Error(_) => false,
         }
     }
@@ -152,6 +157,11 @@ impl Accumulator {
                 self.extra = extra.clone();
             }
             StreamEvent::TextDelta { text } => match self.last_mut() {
+                Some(Content::Text(whole)) => whole.push_str(text),
+                _ => self.part(Content::Text(text.clone())),
+            },
+            StreamEvent::Relayed(Relayed { text, .. }) if text.is_empty() => {}
+            StreamEvent::Relayed(Relayed { text, .. }) => match self.last_mut() {
                 Some(Content::Text(whole)) => whole.push_str(text),
                 _ => self.part(Content::Text(text.clone())),
             },

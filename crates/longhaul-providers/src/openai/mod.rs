@@ -6,19 +6,23 @@
 mod embeddings;
 mod errors;
 pub mod facade;
+mod plain;
+mod relay;
 mod request;
 mod response;
 mod stream;
 mod wire;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
 
-use crate::chat::{ChatRequest, ChatResponse};
+use crate::chat::{ChatRequest, ChatResponse, Dialect};
 use crate::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
 use crate::error::{ProviderError, RateLimits};
 use crate::exchange::{Access, Head, HttpRequest, Reply, path_segment, read_json};
 use crate::protocol::{Delivery, EncodeError, Encoded, Protocol, SettingsError, StreamDecoder};
+use crate::relay::{RelayTo, RelayedAnswer};
 use crate::sse::SseStream;
 
 pub(crate) use embeddings::same_shape;
@@ -220,6 +224,16 @@ impl Protocol for OpenAi {
 
     fn stream_decoder(&self) -> Box<dyn StreamDecoder> {
         Box::new(SseStream::new(stream::Chunks::default()))
+    }
+
+    fn relay_chat(&self, to: &RelayTo, body: &Bytes) -> Option<RelayedAnswer> {
+        (to.dialect == Dialect::OpenAi).then(|| plain::answer(body, response::decode_plain))?
+    }
+
+    fn relay_stream(&self, to: &RelayTo) -> Option<Box<dyn StreamDecoder>> {
+        // Who is not asked for the usage tells it in places of its own.
+        let is_ours = to.dialect == Dialect::OpenAi && self.settings.quirks.stream_usage;
+        is_ours.then(|| Box::new(relay::Relay::new(to.clone())) as _)
     }
 
     fn encode_embeddings(&self, model: &str, request: &EmbeddingsRequest) -> Result<Encoded, EncodeError> {

@@ -19,6 +19,13 @@ pub(super) fn decode(reply: Reply<'_>) -> Result<ChatResponse, ProviderError> {
     })
 }
 
+/// Reads a body that is known to be a good answer.
+pub(super) fn decode_plain(body: &[u8]) -> ChatResponse {
+    let read = serde_json::from_slice::<Completion>(body).ok().and_then(|completion| read(completion, body).ok());
+    debug_assert!(read.is_some(), "what is plain can be read");
+    read.unwrap_or_else(|| crate::chat::Accumulator::new().into_response())
+}
+
 fn read(completion: Completion, body: &[u8]) -> Result<ChatResponse, ProviderError> {
     if let Some(error) = &completion.error {
         return Err(stream_error(error));

@@ -73,6 +73,24 @@ impl Interpret for Chunks {
 }
 
 impl Chunks {
+    /// Whether it has been told who answers.
+    pub(super) fn has_started(&self) -> bool {
+        self.started
+    }
+
+    /// Whether a tool was called.
+    pub(super) fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// Takes note of what a chunk said that was passed on.
+    pub(super) fn note(&mut self, usage: Option<Usage>, finish: Option<&str>) {
+        self.usage = usage.or(self.usage);
+        if let Some(finish) = finish {
+            self.finish = Some(finish.to_owned());
+        }
+    }
+
     fn chunk(&mut self, mut chunk: Completion, out: &mut Vec<StreamEvent>) -> Result<(), ProviderError> {
         let choices = chunk.choices.take().unwrap_or_default();
         // Azure opens with a chunk about its filters: no choice, no id.

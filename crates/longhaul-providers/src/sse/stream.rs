@@ -28,6 +28,19 @@ impl<P: Interpret> SseStream<P> {
     pub(crate) fn new(interpret: P) -> Self {
         Self { decoder: Decoder::new(MAX_EVENT_BYTES), interpret, ended: false }
     }
+
+    /// Takes an event that somebody else has taken apart; there must be no half of another within.
+    pub(crate) fn event(&mut self, data: &str, out: &mut Vec<StreamEvent>) {
+        take(&mut self.interpret, &mut self.ended, super::Event { name: None, data, id: None }, out);
+    }
+
+    pub(crate) fn interpret(&mut self) -> &mut P {
+        &mut self.interpret
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
 }
 
 fn take<P: Interpret>(interpret: &mut P, ended: &mut bool, event: super::Event<'_>, out: &mut Vec<StreamEvent>) {

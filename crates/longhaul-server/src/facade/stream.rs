@@ -16,6 +16,7 @@ use longhaul_gateway::{CallRecord, ChatStream};
 use longhaul_providers::{
     chat::StreamEvent,
     facade::{Frame, StreamEncoder},
+    relay::Relayed,
     responses::facade::ResponseStreamEncoder,
 };
 
@@ -48,9 +49,19 @@ pub(crate) trait Encoder: StreamEncoder + Unpin + 'static {
     fn whole(&self) -> Vec<u8> {
         Vec::new()
     }
+
+    /// Takes note of frames that are sent on as they are. False: they have to be written anew.
+    fn passed(&mut self, _relayed: &Relayed) -> bool {
+        false
+    }
 }
 
-impl Encoder for longhaul_providers::openai::facade::ChatStreamEncoder {}
+impl Encoder for longhaul_providers::openai::facade::ChatStreamEncoder {
+    fn passed(&mut self, relayed: &Relayed) -> bool {
+        self.passed(relayed);
+        true
+    }
+}
 impl Encoder for longhaul_providers::anthropic::facade::MessageStreamEncoder {}
 impl Encoder for ResponseStreamEncoder {
     fn completes_at(&mut self, second: i64) {
@@ -124,6 +135,12 @@ impl<E: Encoder> http_body::Body for EventStream<E> {
                 Poll::Pending if out.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
                 Poll::Ready(None) => this.ended = true,
+                Poll::Ready(Some(StreamEvent::Relayed(relayed))) if this.encoder.passed(&relayed) => {
+                    if out.is_empty() {
+                        return Poll::Ready(Some(Ok(BodyFrame::data(relayed.frames))));
+                    }
+                    out.extend_from_slice(&relayed.frames);
+                }
                 Poll::Ready(Some(event)) => this.tell(&event, &mut out),
             }
         }

@@ -63,7 +63,7 @@ impl Tally {
             states: [state.queued, state.running, state.waiting],
             paused: state.paused,
             concurrency: state.concurrency,
-            first_ready_at: first_ready_at(state),
+            first_ready_at: state.first_ready_at,
         }
     }
 
@@ -71,11 +71,6 @@ impl Tally {
         self.states.iter_mut().zip(other.states).for_each(|(sum, more)| *sum += more);
         self.first_ready_at = [self.first_ready_at, other.first_ready_at].into_iter().flatten().min();
     }
-}
-
-fn first_ready_at(state: &QueueState) -> Option<Timestamp> {
-    let _ = state;
-    None
 }
 
 /// Queues with names of their own, and the rest together. Those that are configured or paused keep their names.
@@ -158,10 +153,11 @@ fn tell_models(page: &mut Page, gateway: &Gateway) {
             );
         }
     }
-    let help = "How long a target's breaker has not been closed; 0 while it is.";
+    let help = "How long a target's breaker has not been closed, its probes included; 0 while it is.";
     let mut family = page.family(Kind::Gauge, "longhaul_breaker_open_seconds", help);
     for (model, target) in targets() {
-        family.value(&[("model", model), ("target", &target.name)], open_seconds(target));
+        let since_ms = target.breaker_for_ms.filter(|_| target.breaker != "closed").unwrap_or(0);
+        family.value(&[("model", model), ("target", &target.name)], since_ms as f64 / 1e3);
     }
     let help = "1 while a person's hand, and not the results, decides how a breaker stands.";
     let mut family = page.family(Kind::Gauge, "longhaul_breaker_forced", help);
@@ -170,11 +166,6 @@ fn tell_models(page: &mut Page, gateway: &Gateway) {
     }
     tell_targets(page, targets);
     tell_layers(page, targets);
-}
-
-fn open_seconds(target: &TargetView) -> f64 {
-    let _ = target;
-    0.0
 }
 
 fn tell_targets<'a, I: Iterator<Item = (&'a str, &'a TargetView)>>(page: &mut Page, targets: impl Fn() -> I) {

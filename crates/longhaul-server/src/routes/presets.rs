@@ -7,8 +7,11 @@ use axum::{
 };
 use bytes::Bytes;
 use longhaul_core::{Job, JobId, Span, Status};
-use longhaul_engine::{Flaw, JobRequest, Rejected, Waited};
-use longhaul_tasks::{ProcessOutput, process::Served};
+use longhaul_engine::{Flaw, JobRequest, Rejected, Waited, store::JobView};
+use longhaul_tasks::{
+    ProcessOutput,
+    process::{ALL_ITEMS_FAILED, Served},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use utoipa::ToSchema;
@@ -140,7 +143,18 @@ async fn run_process(
             let Some(output) = &view.output else { return Err(Problem::new(Code::Internal, "No output.")) };
             processed(engine.payload(output).await?)
         }
-        Status::Failed | Status::Cancelled => Err(no_result(&view)),
+        Status::Failed | Status::Cancelled => Err(no_items(&view)),
+    }
+}
+
+/// Why there are no items. That every one of them failed is the providers' doing, and not the request's.
+fn no_items(view: &JobView) -> Problem {
+    match &view.job.error {
+        Some(error) if error.code == ALL_ITEMS_FAILED => {
+            let problem = Problem::new(Code::UpstreamFailed, format!("Nothing was answered: {}", error.message));
+            problem.with("job_id", serde_json::Value::from(view.job.spec.id.to_string()))
+        }
+        _ => no_result(view),
     }
 }
 
@@ -338,7 +352,7 @@ async fn analysis(
     caller: &longhaul_core::Caller,
     path: &JobPath,
     wait: Option<Span>,
-) -> Result<std::sync::Arc<longhaul_engine::store::JobView>, Problem> {
+) -> Result<std::sync::Arc<JobView>, Problem> {
     let view = ended_or_now(app, caller, path, path.id()?, wait).await?;
     match view.job.spec.kind.as_str() {
         "analysis" => Ok(view),

@@ -7,3 +7,4 @@ mod chat;
 mod kit;
 mod models;
 mod responses;
+mod stats;

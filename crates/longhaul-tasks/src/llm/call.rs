@@ -8,12 +8,16 @@ use longhaul_providers::facade::Stamp;
 /// The call is the tenant's, known by the job's id, and over when the job has to be.
 pub(crate) fn options(job: &JobContext) -> CallOptions {
     let options = CallOptions::for_tenant(job.tenant().as_str()).correlation(job.id().to_string().as_str());
-    let trace = job.trace().map(|TraceContext { trace_id, span_id, flags }| CallTrace { trace_id, span_id, flags });
-    let options = options.trace(trace);
+    let options = options.trace(trace(job));
     match job.deadline_at() {
         Some(deadline) => options.timeout(deadline.since(job.clock().now()).into()),
         None => options,
     }
+}
+
+/// The trace that a call of the job belongs to.
+pub(crate) fn trace(job: &JobContext) -> Option<CallTrace> {
+    job.trace().map(|TraceContext { trace_id, span_id, flags }| CallTrace { trace_id, span_id, flags })
 }
 
 /// What an answer is marked with: made of the job's id alone, so that every attempt makes the same.

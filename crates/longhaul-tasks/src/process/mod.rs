@@ -197,7 +197,7 @@ impl Process {
         let (asking, model, task) = (self.asking.clone(), model.clone(), item.task.clone());
         let options = CallOptions::for_tenant(job.tenant().as_str()).correlation(job.id().to_string().as_str());
         // Answers are kept here; what is not to be from a cache is not to be from the model's either.
-        let options = options.max_retries(TRIES - 1).skip_cache(!use_cache);
+        let options = options.max_retries(TRIES - 1).skip_cache(!use_cache).trace(call::trace(job));
         let run = |own: SharedCx| async move {
             let answer = asking.ask(&model, task, &options).await?;
             if answer.degraded {

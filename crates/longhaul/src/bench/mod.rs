@@ -13,6 +13,7 @@ mod files;
 pub(crate) mod gateway;
 mod load;
 mod process;
+mod questions;
 mod report;
 mod streams;
 mod target;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use documents::{DocumentsPlan, DocumentsReport};
 pub use gateway::{GatewayPlan, GatewayReport, gateway};
+pub use questions::{QuestionsFigure, QuestionsPlan, QuestionsReport};
 pub use report::{Depth, Latency, Report};
 pub use streams::{StreamsFigure, StreamsPlan, StreamsReport};
 pub use workers::{Workers, WorkersPlan};
@@ -114,6 +116,14 @@ pub fn streams(plan: &StreamsPlan, screen: &mut Screen) -> anyhow::Result<Stream
 /// As [`jobs`]; and when a document is not read.
 pub fn documents(plan: &DocumentsPlan, screen: &mut Screen) -> anyhow::Result<DocumentsReport> {
     runtime()?.block_on(unless_interrupted(documents::run(plan, screen)))
+}
+
+/// Measures how fast `POST /process` answers what is in its cache.
+///
+/// # Errors
+/// As [`jobs`]; and when an answer did not come from the cache.
+pub fn questions(plan: &QuestionsPlan, screen: &mut Screen) -> anyhow::Result<QuestionsReport> {
+    runtime()?.block_on(unless_interrupted(questions::run(plan, screen)))
 }
 
 /// Ends with an error at Ctrl-C or SIGTERM, so that the server and its directory are cleared away.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::bench::{self, DocumentsPlan, GatewayPlan, Plan, StreamsPlan, Target, Until, WorkersPlan};
+use crate::bench::{self, DocumentsPlan, GatewayPlan, Plan, QuestionsPlan, StreamsPlan, Target, Until, WorkersPlan};
 use crate::config::{Environment, parse_duration};
 use crate::exit::{Exit, UsageError};
 use crate::screen::{Screen, Table};
@@ -26,6 +26,8 @@ enum BenchCommand {
     Workers(Box<WorkersArguments>),
     #[command(about = "Measure how fast what jobs stream reaches those who follow them")]
     Streams(StreamsArguments),
+    #[command(about = "Measure how fast POST /process answers what is in its cache")]
+    Process(ProcessArguments),
     #[command(about = "Measure what the gateway adds to a call: directly, through nginx, through Longhaul")]
     Gateway(GatewayArguments),
     #[command(about = "Measure how fast documents are read, with what memory, and how many words come out right")]
@@ -131,6 +133,42 @@ struct JobsArguments {
     /// No line of progress each second
     #[arg(long)]
     quiet: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(long_about = "\
+Measure how fast POST /process answers what is in its cache.
+
+A server is started in a temporary directory and its cache filled with 64 questions. Then as many clients as asked for, each \
+on a connection of its own, ask at a steady rate over all of them; a latency counts from the moment at which the question was \
+due, so what a stall holds back is in the figures. Afterwards all of them ask as fast as they can. Every answer must have come \
+from the cache.
+
+Examples:
+  longhaul bench process
+  longhaul bench process --clients 1000 --rate 5000 --items 10 --turn 30s --json")]
+struct ProcessArguments {
+    /// How many clients, each with a connection of its own
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    clients: u16,
+    /// Questions a second, over all clients
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: u32,
+    /// Items of each question
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    items: u16,
+    /// How long each of the two parts takes
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    turn: Duration,
+    /// What to measure: longhaul, or the http:// address of a server that runs already
+    #[arg(long, default_value = "longhaul", value_name = "TARGET")]
+    target: String,
+    /// Where the server's temporary directory is made [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -276,11 +314,29 @@ fn streams(arguments: StreamsArguments, screen: &mut Screen) -> anyhow::Result<E
     Ok(Exit::Ok)
 }
 
+fn process(arguments: ProcessArguments, screen: &mut Screen) -> anyhow::Result<Exit> {
+    let plan = QuestionsPlan {
+        clients: usize::from(arguments.clients),
+        rate: arguments.rate,
+        items: usize::from(arguments.items),
+        turn: arguments.turn,
+        target: match arguments.target.as_str() {
+            "longhaul" => Target::Longhaul { retention: None, concurrency: None },
+            url => Target::Url(url.to_owned()),
+        },
+        directory: arguments.directory.unwrap_or_else(std::env::temp_dir),
+    };
+    let report = bench::questions(&plan, screen)?;
+    print(&report, &report.tables(), arguments.json, screen)?;
+    Ok(Exit::Ok)
+}
+
 pub(crate) fn run(arguments: BenchArguments, _: &Environment, screen: &mut Screen) -> anyhow::Result<Exit> {
     let arguments = match arguments.command {
         BenchCommand::Jobs(arguments) => arguments,
         BenchCommand::Workers(arguments) => return workers(*arguments, screen),
         BenchCommand::Streams(arguments) => return streams(arguments, screen),
+        BenchCommand::Process(arguments) => return process(arguments, screen),
         BenchCommand::Gateway(arguments) => return gateway(arguments, screen),
         BenchCommand::Documents(arguments) => return documents(arguments, screen),
         BenchCommand::GatewayUpstream => {

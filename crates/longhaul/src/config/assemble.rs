@@ -106,6 +106,7 @@ fn provider(name: &str, section: &ProviderSection) -> Result<ProviderSettings, S
         pool: PoolSettings {
             max_connections: section.max_connections.get() as usize,
             connect_timeout: section.connect_timeout,
+            idle_timeout: section.idle_timeout,
             max_answer_bytes: usize::try_from(section.max_answer.bytes()).unwrap_or(usize::MAX),
             extra_roots,
         },

@@ -44,6 +44,8 @@ section! {
         max_connections("max_connections"): NonZeroU32 = nonzero(256);
         /// How long connecting may take.
         connect_timeout("connect_timeout"): Duration = Duration::from_secs(5);
+        /// How long a connection may lie idle and still be used. Below what the provider grants.
+        idle_timeout("idle_timeout"): Duration = Duration::from_secs(60);
         /// The longest whole answer.
         max_answer("max_answer"): ByteSize = ByteSize::mib(64);
         /// PEM file with certificates that are trusted beside the system's.

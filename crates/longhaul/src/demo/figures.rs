@@ -188,7 +188,7 @@ impl DocumentFigures {
         let done = self.documents.iter().filter(|row| row.status == "succeeded").count();
         format!(
             "{done} of {} documents done: {} steps before the kill, {} after, {} twice. The provider's ledger: {} calls \
-             before, of which {} were cut off in mid-air; {} after, of which {} for what had been cut off.",
+             before, {} of them not stored when it died; {} after, {} of them for the same.",
             self.documents.len(),
             self.steps_before,
             self.steps_after,

@@ -86,7 +86,7 @@ impl Scale {
                 patience: Duration::from_millis(1_000),
                 questions: 150,
                 apart: Duration::from_millis(10),
-                question_patience: Duration::from_secs(3),
+                question_patience: Duration::from_secs(4),
                 batch: Duration::from_millis(300),
             }
         } else {
@@ -125,6 +125,10 @@ async fn perform(plan: &Plan, screen: &mut Screen) -> anyhow::Result<Report> {
         played = play(plan, &scale, &provider, &mut stage, &mut teller) => played,
         signal = signals.next() => Err(anyhow::anyhow!("{signal}: the server was ended and its data removed")),
     };
+    let played = match played {
+        Err(error) => Err(stage.explain(error).await),
+        played => played,
+    };
     let stayed = match &played {
         Ok(_) if plan.stay => stay(&mut stage, &mut signals, &mut teller).await,
         _ => Ok(()),
@@ -143,8 +147,8 @@ async fn play(
     teller: &mut Teller<'_>,
 ) -> anyhow::Result<Report> {
     let clock = Stopwatch::start();
-    teller.opening(plan)?;
     stage.start().await?;
+    teller.opening(plan)?;
     let naive = uploads::run(scale, provider, stage, teller).await?;
     let ladder = ladder::run(plan.seed, scale, provider, stage, teller).await?;
     let documents = recovery::run(provider, stage, teller).await?;

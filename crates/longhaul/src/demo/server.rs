@@ -23,8 +23,14 @@ use crate::config::Environment;
 /// How long it may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long a process may take to be gone after its connections are.
+const DYING: Duration = Duration::from_millis(500);
+
 /// The line that it prints when it is.
 const READY: &str = "listening on http://";
+
+/// Room that its directory must have, in bytes. What it writes is less than a tenth of that.
+const ROOM: u64 = 128 << 20;
 
 /// The model that makes vectors while a naive API does.
 pub(super) const VECTORS: &str = "vectors";
@@ -49,6 +55,7 @@ impl Stage {
             .prefix("longhaul-demo-")
             .tempdir_in(&plan.directory)
             .with_context(|| format!("cannot make a directory in {}", plan.directory.display()))?;
+        enough_room_in(directory.path())?;
         let config = directory.path().join("longhaul.toml");
         std::fs::write(&config, configuration(provider, scale))
             .with_context(|| format!("cannot write {}", config.display()))?;
@@ -85,6 +92,9 @@ impl Stage {
             (read, _) => {
                 let why = if read.is_err() { "was not ready in 30 s" } else { "did not start" };
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
+                if let Some(mut child) = self.child.take() {
+                    let _ = child.kill().await;
+                }
                 bail!("the server {why}; it said:\n{}", said.trim_end())
             }
         }
@@ -99,6 +109,15 @@ impl Stage {
         let process = child.id().context("the server ended by itself")?;
         child.kill().await.context("cannot kill the server")?;
         Ok(process)
+    }
+
+    /// Adds to an error what the server said last, if it is gone.
+    pub(super) async fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
+        let Some(child) = &mut self.child else { return error };
+        // Its connections are gone a moment before it is.
+        let Ok(Ok(status)) = tokio::time::timeout(DYING, child.wait()).await else { return error };
+        let said = std::fs::read_to_string(self.path().join("server.log")).unwrap_or_default();
+        error.context(format!("the server ended by itself ({status}); it said:\n{}", said.trim_end()))
     }
 
     /// Waits for it to end, which it should not.
@@ -140,6 +159,17 @@ impl Stage {
     pub(super) fn client(&self) -> anyhow::Result<Client> {
         client(&self.url())
     }
+}
+
+/// A full disk in the middle would look like a fault of what is shown.
+fn enough_room_in(directory: &Path) -> anyhow::Result<()> {
+    let disk = rustix::fs::statvfs(directory).with_context(|| format!("cannot look at {}", directory.display()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free < ROOM {
+        let (free, room, place) = (free >> 20, ROOM >> 20, directory.parent().unwrap_or(directory).display());
+        bail!("{place} has room for {free} MiB, and {room} MiB are wanted; name another place with --directory");
+    }
+    Ok(())
 }
 
 /// A client that tries no request twice.

@@ -156,6 +156,7 @@ impl StreamEncoder for MessageStreamEncoder {
         }
         match event {
             StreamEvent::TextDelta { text } | StreamEvent::RefusalDelta { text } => self.text(frames, text),
+            StreamEvent::Relayed(relayed) => self.text(frames, &relayed.text),
             StreamEvent::ReasoningDelta { text } => {
                 self.begin_thinking(frames);
                 self.delta(frames, |delta| {

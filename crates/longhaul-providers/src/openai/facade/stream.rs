@@ -6,6 +6,7 @@ use crate::chat::{Dialect, StreamEvent, Usage};
 use crate::facade::{Failure, Frame, Stamp, StreamEncoder};
 use crate::json::{Extra, Json, Object, object};
 use crate::openai::write_signature;
+use crate::relay::Relayed;
 
 /// Tells a streamed answer as chunks.
 ///
@@ -23,6 +24,10 @@ pub struct ChatStreamEncoder {
     usage: Option<Usage>,
     /// Log probabilities, which belong to the chunk of the text that they are of.
     logprobs: Option<Json>,
+    /// Frames were passed on: what they said is not said again.
+    relayed: bool,
+    relayed_finish: bool,
+    relayed_usage: bool,
     ended: bool,
 }
 
@@ -37,14 +42,41 @@ impl ChatStreamEncoder {
             prefix: Vec::new(),
             usage: None,
             logprobs: None,
+            relayed: false,
+            relayed_finish: false,
+            relayed_usage: false,
             ended: false,
         }
+    }
+
+    /// As [`new`](Self::new), for a stream whose frames may be passed on as they came: what is written in between says
+    /// the same model and time.
+    pub fn relaying(stamp: Stamp, include_usage: bool) -> Self {
+        Self { relayed: true, ..Self::new(stamp, include_usage) }
+    }
+
+    /// Takes note of frames that whoever writes the stream sends on as they are.
+    pub fn passed(&mut self, relayed: &Relayed) {
+        // They named the role themselves.
+        if !self.opened {
+            self.begin();
+        }
+        self.relayed_finish |= relayed.has_finish;
+        self.relayed_usage |= relayed.has_usage;
     }
 
     fn open(&mut self, frames: &mut Vec<Frame>) {
         if self.opened {
             return;
         }
+        self.begin();
+        self.delta(frames, None, |delta| {
+            delta.field("role", "assistant").field("content", "").field("refusal", &());
+        });
+    }
+
+    /// Settles what all chunks begin with.
+    fn begin(&mut self) {
         self.opened = true;
         let (stamp, extra) = (&self.stamp, &self.extra);
         self.prefix = crate::json::to_bytes(|chunk| {
@@ -56,9 +88,6 @@ impl ChatStreamEncoder {
         });
         self.prefix.pop();
         self.prefix.extend_from_slice(b",\"choices\":[");
-        self.delta(frames, None, |delta| {
-            delta.field("role", "assistant").field("content", "").field("refusal", &());
-        });
     }
 
     fn delta(&mut self, frames: &mut Vec<Frame>, finish: Option<&str>, fill: impl FnOnce(&mut Object<'_>)) {
@@ -87,7 +116,7 @@ impl ChatStreamEncoder {
     }
 
     fn end(&mut self, frames: &mut Vec<Frame>) {
-        if self.include_usage {
+        if self.include_usage && !self.relayed_usage {
             // A client that asked for it waits for it: an upstream that keeps it to itself counts as none.
             self.chunk(frames, Some(self.usage.unwrap_or_default()), |_| {});
         }
@@ -101,9 +130,20 @@ impl StreamEncoder for ChatStreamEncoder {
             return;
         }
         match event {
-            StreamEvent::Started { dialect, extra, .. } => {
+            StreamEvent::Started { model, created, dialect, extra, .. } => {
                 if !self.opened && *dialect == Dialect::OpenAi {
                     self.extra = extra.clone();
+                    if self.relayed {
+                        self.stamp.model = model.clone().unwrap_or_else(|| std::mem::take(&mut self.stamp.model));
+                        self.stamp.created = created.unwrap_or(self.stamp.created);
+                    }
+                }
+                return;
+            }
+            StreamEvent::Relayed(relayed) => {
+                self.passed(relayed);
+                for frame in relayed.data() {
+                    frames.push(Frame::data(frame.to_vec()));
                 }
                 return;
             }
@@ -166,13 +206,16 @@ impl StreamEncoder for ChatStreamEncoder {
             }
             StreamEvent::Finished(finish) => {
                 self.ended = true;
-                self.delta(frames, Some(finish_word(finish)), |_| {});
+                if !self.relayed_finish {
+                    self.delta(frames, Some(finish_word(finish)), |_| {});
+                }
                 self.end(frames);
             }
             // Seals of thoughts and natives of other protocols have no place here; the rest is told above.
             StreamEvent::ReasoningEnded { .. }
             | StreamEvent::Native { .. }
             | StreamEvent::Started { .. }
+            | StreamEvent::Relayed(_)
             | StreamEvent::Usage(_)
             | StreamEvent::Error(_) => {}
         }

@@ -383,6 +383,7 @@ impl StreamEncoder for ResponseStreamEncoder {
         match event {
             StreamEvent::TextDelta { text } => self.say(frames, text, false),
             StreamEvent::RefusalDelta { text } => self.say(frames, text, true),
+            StreamEvent::Relayed(relayed) => self.say(frames, &relayed.text, false),
             StreamEvent::ReasoningDelta { text } => self.think(frames, text),
             StreamEvent::ReasoningEnded { encrypted, .. } => self.end_thought(frames, encrypted.as_deref()),
             StreamEvent::ToolCallStarted { index, id, name, .. } => {

@@ -302,6 +302,8 @@ fn turn(queue: &str, ahead: Option<u32>, queued: u64) -> String {
     match ahead {
         Some(0) => "It is the next of its kind: it starts when a worker is free.".to_owned(),
         Some(ahead) => format!("{ahead} jobs of its kind stand before it in the queue {queue}."),
+        // Its wait is over, and it has not been given its place yet.
+        None if queued < 1_000 => "Its wait has just ended; it is about to be given its turn.".to_owned(),
         None => format!("A thousand jobs or more stand before it in the queue {queue}, which holds {queued}."),
     }
 }
@@ -495,7 +497,7 @@ pub(crate) async fn job_json(app: &App, view: &JobView) -> Result<Vec<u8>, Probl
     };
     let mut json = Vec::with_capacity(1_280 + input.len() + output.len());
     serde_json::to_writer(&mut json, &JobBody::of(job, standing)).map_err(|error| {
-        tracing::error!(%error, job = %job.spec.id, "a job could not be shown");
+        tracing::error!(%error, job_id = %job.spec.id, "a job could not be shown");
         Problem::new(crate::problem::Code::Internal, "The job could not be shown.")
     })?;
     json.pop();
@@ -651,5 +653,17 @@ impl From<Attempt> for AttemptBody {
             error: attempt.error,
             ambiguous: attempt.ambiguous,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_whose_place_is_not_known_stands_behind_thousands_only_where_there_are_so_many() {
+        assert!(turn("q", None, 5_000).starts_with("A thousand jobs or more"));
+        assert_eq!(turn("q", None, 1), "Its wait has just ended; it is about to be given its turn.");
+        assert_eq!(turn("q", Some(3), 9), "3 jobs of its kind stand before it in the queue q.");
     }
 }

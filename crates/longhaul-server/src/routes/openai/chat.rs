@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use axum::{extract::State, http::HeaderMap, response::Response};
+use longhaul_gateway::Told;
 use longhaul_providers::{
+    chat::Dialect,
     facade::{ChatCall, Stamp},
     openai::facade::{ChatStreamEncoder, decode_request, encode_response},
     protocol::Delivery,
+    relay::RelayTo,
 };
 
 use super::as_job;
@@ -49,21 +52,28 @@ pub(crate) async fn create(
         return as_job(&app, &caller, &headers, ("/v1/chat/completions", "llm.chat"), body).await;
     }
     let ChatCall { model, delivery, include_usage, request } = call;
-    let options = call_options(&caller, &id, &headers);
     let request = Arc::new(request);
-    let (id, created) = stamp_id(&app, "chatcmpl-");
+    let (answer_id, created) = stamp_id(&app, "chatcmpl-");
+    let relay = RelayTo { dialect: Dialect::OpenAi, id: answer_id.as_str().into(), include_usage };
+    let options = call_options(&caller, &id, &headers).relay(relay);
+    let id = answer_id;
     match delivery {
         Delivery::Whole => {
-            let answered = app.gateway().chat(&model, request, &options).await?;
-            let model = answered.response.model.clone().unwrap_or(model);
-            let body = encode_response(&answered.response, &Stamp { id, created, model });
-            Ok(answer(body, &answered.record))
+            let (told, record) = app.gateway().chat_relayed(&model, request, &options).await?;
+            let body = match told {
+                Told::Relayed(relayed) => relayed.body(&id),
+                Told::Response(response) => {
+                    let model = response.model.clone().unwrap_or(model);
+                    encode_response(&response, &Stamp { id, created, model })
+                }
+            };
+            Ok(answer(body, &record))
         }
         Delivery::Streamed => {
             let stream = app.gateway().chat_stream(&model, request, &options).await?;
             let record = stream.opening_record();
             let model = record.upstream_model.as_deref().map_or(model, str::to_owned);
-            let encoder = ChatStreamEncoder::new(Stamp { id, created, model }, include_usage);
+            let encoder = ChatStreamEncoder::relaying(Stamp { id, created, model }, include_usage);
             let mut response = event_stream(EventStream::new(stream, encoder));
             tell(&mut response, &record);
             Ok(response)

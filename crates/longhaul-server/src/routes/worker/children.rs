@@ -169,7 +169,7 @@ pub(crate) async fn read(
             break;
         }
         let output = output.map(|output| serde_json::from_slice(&output)).transpose().map_err(|error| {
-            tracing::error!(%error, job = %child.job, "a stored output is no JSON");
+            tracing::error!(%error, job_id = %child.job, "a stored output is no JSON");
             Problem::new(Code::Internal, "The output of a child could not be read.")
         })?;
         children.push(FinishedChild {

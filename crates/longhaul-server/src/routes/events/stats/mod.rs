@@ -173,7 +173,7 @@ async fn taken(app: &App, span: Span) -> Result<StatsBody, StoreError> {
     let of_models = app.gateway().window(std::time::Duration::from_micros(span.as_micros()));
     let models_s = of_models.span.as_secs_f64();
     let models: Vec<ModelBody> = of_models.models.into_iter().map(|figures| ModelBody::of(figures, models_s)).collect();
-    let alerts = alerts::judged(&jobs, &latency_ms, &models, &queues);
+    let alerts = alerts::judged(&jobs, &models, &queues);
     let time = app.engine().clock().now();
     let (queues_left_out, models_left_out) = (0, 0);
     Ok(StatsBody {

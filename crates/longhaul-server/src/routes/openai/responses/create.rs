@@ -129,7 +129,7 @@ impl AtOnce {
         match self.app.engine().submit(&self.caller.tenant, vec![request], None).await {
             Ok(_) => true,
             Err(error) => {
-                tracing::warn!(%error, job = %self.job, "an answer could not be kept");
+                tracing::warn!(%error, job_id = %self.job, "an answer could not be kept");
                 false
             }
         }

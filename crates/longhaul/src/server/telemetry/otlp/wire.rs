@@ -141,7 +141,7 @@ mod tests {
     const BY_THE_OFFICIAL_LIBRARY: &str = include_str!("request.hex");
 
     fn span() -> Span {
-        let at = |micros| Timestamp::from_micros(1_767_225_600_000_000 + micros);
+        let at = |micros: i64| Timestamp::from_micros(1_767_225_600_000_000 + micros);
         Span {
             context: TraceContext { trace_id: 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, span_id: 7, flags: 1 },
             parent: Some(0xb7ad_6b71_6920_3331),
