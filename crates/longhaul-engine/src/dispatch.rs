@@ -186,7 +186,8 @@ impl Engine {
                 Err(error @ (StoreError::StorageFull | StoreError::Overloaded | StoreError::Unavailable(_))) => {
                     let is_away = matches!(error, StoreError::Unavailable(_));
                     may_be_written |= is_away;
-                    if is_away && inner.clock.now() >= give_up_at {
+                    // Who stops does not wait for a store that may never come back: the lease sees to the job.
+                    if is_away && (self.is_stopping() || inner.clock.now() >= give_up_at) {
                         return Err(error);
                     }
                     tracing::warn!(job_id = %held.job, %error, "the end of an attempt is written again");

@@ -69,6 +69,11 @@ pub trait DiskRule: Send + Sync + 'static {
         true
     }
 
+    /// So many rows were read or written. For whoever counts what work costs.
+    fn moved(&self, rows: usize) {
+        let _ = rows;
+    }
+
     /// The promise that is broken; none in a simulation that is to pass.
     fn defect(&self) -> Option<Defect> {
         None
@@ -151,6 +156,14 @@ impl RuledBacking {
     fn inner(&mut self) -> &mut MemoryBacking {
         &mut self.disk.backing
     }
+
+    /// What was read, counted.
+    fn counted<T>(&self, rows: Result<Vec<T>, StoreError>) -> Result<Vec<T>, StoreError> {
+        if let Ok(rows) = &rows {
+            self.disk.rule.moved(rows.len());
+        }
+        rows
+    }
 }
 
 impl Backing for RuledBacking {
@@ -181,10 +194,12 @@ impl Backing for RuledBacking {
     }
 
     fn load_no(&mut self, no: i64) -> Result<Option<Stored>, StoreError> {
+        self.disk.rule.moved(1);
         self.inner().load_no(no)
     }
 
     fn input(&mut self, no: i64) -> Result<longhaul_core::Payload, StoreError> {
+        self.disk.rule.moved(1);
         self.inner().input(no)
     }
 
@@ -211,7 +226,8 @@ impl Backing for RuledBacking {
     }
 
     fn ready(&mut self, lane: &LaneKey, after: Option<Head>, limit: usize) -> Result<Vec<Head>, StoreError> {
-        self.inner().ready(lane, after, limit)
+        let found = self.inner().ready(lane, after, limit);
+        self.counted(found)
     }
 
     fn due(&mut self, now: Timestamp, limit: usize) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError> {
@@ -260,7 +276,8 @@ impl Backing for RuledBacking {
     }
 
     fn blocked_keys(&mut self, after: i64, limit: usize) -> Result<Vec<i64>, StoreError> {
-        self.inner().blocked_keys(after, limit)
+        let found = self.inner().blocked_keys(after, limit);
+        self.counted(found)
     }
 
     fn blocked_queues(&mut self, key: i64) -> Result<Vec<QueueName>, StoreError> {
@@ -277,10 +294,12 @@ impl Backing for RuledBacking {
         after: Option<Head>,
         limit: usize,
     ) -> Result<Vec<Head>, StoreError> {
-        self.inner().blocked(key, queue, after, limit)
+        let found = self.inner().blocked(key, queue, after, limit);
+        self.counted(found)
     }
 
     fn write(&mut self, touched: &NumberMap<i64, Touched>, writes: &WriteSet) -> Result<(), StoreError> {
+        self.disk.rule.moved(touched.values().filter(|entry| entry.changed).count());
         match self.disk.rule.batch() {
             Fate::Kept => self.disk.keep(touched, writes),
             Fate::Refused(error) => Err(error),

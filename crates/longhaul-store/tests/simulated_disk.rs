@@ -4,21 +4,24 @@
 
 use std::{
     pin::pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use async_trait::async_trait;
-use longhaul_core::{Ending, Span, Status};
+use longhaul_core::{Ending, JobSpec, Limit, LimitKey, Span, Status};
 use longhaul_store::{
     JobStore, Observer, StoreClock, StoreError,
-    conformance::{Harness, World, claim, poll_once, tenant},
+    conformance::{Harness, World, claim, kind, poll_once, succeeded, tenant},
     simulation::{DiskRule, Fate, SimulatedDisk},
 };
 use tokio::runtime::Handle;
 
 /// Lets every batch fare as it was last told.
 #[derive(Clone)]
-struct Told(Arc<Mutex<Fate>>);
+struct Told(Arc<Mutex<Fate>>, Arc<AtomicUsize>);
 
 impl Told {
     fn let_batches_fare(&self, fate: Fate) {
@@ -30,12 +33,16 @@ impl DiskRule for Told {
     fn batch(&self) -> Fate {
         self.0.lock().unwrap().clone()
     }
+
+    fn moved(&self, rows: usize) {
+        self.1.fetch_add(rows, Ordering::Relaxed);
+    }
 }
 
 struct Simulated(SimulatedDisk);
 
 fn disk() -> (Simulated, Told) {
-    let told = Told(Arc::new(Mutex::new(Fate::Kept)));
+    let told = Told(Arc::new(Mutex::new(Fate::Kept)), Arc::default());
     (Simulated(SimulatedDisk::new(Arc::new(told.clone()))), told)
 }
 
@@ -90,4 +97,58 @@ async fn a_batch_in_doubt_is_there_when_the_disk_is_opened_again() {
     assert!(matches!(w.submit_all(vec![w.spec()], None).await, Err(StoreError::Unavailable(_))));
     w.reopen().await;
     assert_eq!(w.store.job(&tenant(), id).await.unwrap().job.status(), Status::Queued);
+}
+
+/// Rows that it takes to submit, claim and finish a hundred jobs of keys of their own, one after the other, behind so many
+/// jobs of one key that is full.
+async fn rows_behind(blocked: usize) -> usize {
+    let (disk, told) = disk();
+    let w = World::with(disk).await;
+    let limit = Limit { key: Some("/key".into()), concurrency: Some(1), rate: None };
+    w.store.limit_kind(kind("echo"), vec![limit]).await.unwrap();
+    let keyed = |key: i64| JobSpec { limit_key: Some(LimitKey(key)), ..w.spec() };
+    w.submit_all(vec![keyed(0)], None).await.unwrap();
+    w.claim_one().await;
+    for _ in 0..blocked / 1_000 {
+        w.submit_all((0..1_000).map(|_| keyed(0)).collect(), None).await.unwrap();
+    }
+    told.1.store(0, Ordering::Relaxed);
+    for key in 1..=100 {
+        let id = w.submit(keyed(key)).await;
+        let leased = w.claim_one().await;
+        assert_eq!(leased.held.job, id);
+        w.finish(&leased.held, succeeded("1")).await.unwrap();
+        w.store.sweep().await.unwrap();
+    }
+    told.1.load(Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn what_a_job_costs_does_not_depend_on_how_many_another_key_holds_back() {
+    let (alone, behind) = (rows_behind(0).await, rows_behind(10_000).await);
+    println!("{alone} rows behind none, {behind} behind ten thousand");
+    assert!(behind <= alone + 100, "{behind} rows, and {alone} where nothing is held back");
+}
+
+#[tokio::test]
+async fn each_of_a_thousand_jobs_of_a_full_key_is_moved_a_few_times_only() {
+    let (disk, told) = disk();
+    let w = World::with(disk).await;
+    let limit = Limit { key: Some("/key".into()), concurrency: Some(50), rate: None };
+    w.store.limit_kind(kind("echo"), vec![limit]).await.unwrap();
+    let keyed = || JobSpec { limit_key: Some(LimitKey(7)), ..w.spec() };
+    w.submit_all((0..1_000).map(|_| keyed()).collect(), None).await.unwrap();
+    let mut done = 0;
+    while done < 1_000 {
+        let leased = w.take(claim(64)).await;
+        assert!(!leased.is_empty() && leased.len() <= 50, "{}", leased.len());
+        for leased in leased {
+            w.finish(&leased.held, succeeded("1")).await.unwrap();
+            done += 1;
+        }
+    }
+    let rows = told.1.load(Ordering::Relaxed);
+    println!("{rows} rows for a thousand jobs");
+    // Written at the submit, when ready, when leased and at the end; read twice; and what lies ahead is looked at.
+    assert!(rows < 1_000 * 40, "{rows}");
 }

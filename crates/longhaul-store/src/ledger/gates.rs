@@ -30,7 +30,7 @@ const MOVED_AT_ONCE: usize = 512;
 const REVIEWED_AT_ONCE: usize = 256;
 
 /// How many blocked jobs of a queue are looked at, at a time.
-const LOOKED_AT_ONCE: usize = 64;
+const LOOKED_AT_ONCE: usize = 16;
 
 /// The limits of a kind: a tenant's, or everybody's.
 #[derive(Debug)]
@@ -426,34 +426,31 @@ impl<B: Backing> Ledger<B> {
         queues.extend(here.iter().map(|(queue, _)| queue.clone()));
         let mut has_blocked = false;
         for queue in queues {
-            let mut heads: Vec<Head> = Vec::new();
-            let mut after = None;
-            let mut is_all = false;
-            // A batch can have moved more jobs than are looked at, at a time.
-            while heads.is_empty() && !is_all {
+            let (mut after, mut is_all) = (None, false);
+            // Page by page, as long as there is room for all of a page.
+            'pages: while !is_all {
                 let stored = self.backing.blocked(key, &queue, after, LOOKED_AT_ONCE)?;
                 is_all = stored.len() < LOOKED_AT_ONCE;
-                after = stored.last().copied();
-                heads.extend(stored.into_iter().filter(|head| !self.touched.contains_key(&head.no)));
-            }
-            let end = if is_all { None } else { heads.last().copied() };
-            let own = here.iter().filter(|(name, _)| *name == queue).map(|(_, head)| *head);
-            heads.extend(own.filter(|head| end.is_none_or(|end| *head < end)));
-            heads.sort_unstable();
-            has_blocked |= !heads.is_empty();
-            for head in heads.iter().copied() {
-                if self.gates.is_worn_out() {
-                    self.gates.to_open.insert(key);
-                    return Ok(());
-                }
-                self.touch_ready(head.no)?;
-                let Some(spec) = self.touched.get(&head.no).map(|entry| entry.job.spec.clone()) else { continue };
-                if !self.gates.admits(&mut self.backing, &spec, self.now) {
-                    break;
-                }
-                self.block(head.no, false);
-                if Some(head) == heads.last().copied() && !is_all {
-                    self.gates.to_open.insert(key);
+                let (since, end) = (after, stored.last().copied());
+                after = end;
+                let own = here.iter().filter(|(name, _)| *name == queue).map(|(_, head)| *head);
+                let own = own.filter(|head| since.is_none_or(|since| *head > since));
+                let own = own.filter(|head| is_all || end.is_some_and(|end| *head <= end));
+                let stored = stored.into_iter().filter(|head| !self.touched.contains_key(&head.no));
+                let mut heads: Vec<Head> = stored.chain(own).collect();
+                heads.sort_unstable();
+                has_blocked |= !heads.is_empty();
+                for head in heads {
+                    if self.gates.is_worn_out() {
+                        self.gates.to_open.insert(key);
+                        return Ok(());
+                    }
+                    self.touch_ready(head.no)?;
+                    let Some(spec) = self.touched.get(&head.no).map(|entry| entry.job.spec.clone()) else { continue };
+                    if !self.gates.admits(&mut self.backing, &spec, self.now) {
+                        break 'pages;
+                    }
+                    self.block(head.no, false);
                 }
             }
         }
