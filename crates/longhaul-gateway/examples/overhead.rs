@@ -6,7 +6,7 @@
 //!
 //! A provider on loopback, on a thread of its own, answers at once with prepared bytes. Bare: write the request, read
 //! the answer. Through the gateway: cache lookup (always a miss), deadline, fallback, retry, breaker, limits, attempt
-//! timeout, encoding, decoding, record. One caller, then 64; 1 KB and 16 KB answers, whole and streamed.
+//! timeout, encoding, the answer read or passed on, record. One caller, then 64; 1 KB and 16 KB answers, whole and streamed.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement of real time")]
 
@@ -17,10 +17,11 @@ use longhaul_gateway::settings::{
     CacheSettings, Flavor, LimitSettings, ModelSettings, Preset, ProviderSettings, Scenario, TargetSettings, Wire,
 };
 use longhaul_gateway::{CallOptions, Endpoint, Gateway, GatewayOptions, GatewaySettings};
-use longhaul_providers::chat::{ChatRequest, Message, Role};
+use longhaul_providers::chat::{ChatRequest, Dialect, Message, Role};
 use longhaul_providers::exchange::{Access, Head, Reply};
 use longhaul_providers::openai::{self, OpenAi};
 use longhaul_providers::protocol::{Delivery, Protocol as _};
+use longhaul_providers::relay::RelayTo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -36,22 +37,26 @@ fn main() {
         let address = server.block_on(serve(whole.clone()));
         client.block_on(async {
             let bare = bare(address, whole.len()).await;
-            let through = through(address, CALLS, false).await;
+            for (way, relay) in [("read", false), ("passed on", true)] {
+                let through = through(address, CALLS, false, relay).await;
+                report(&format!("{name} {way}"), &bare, &through);
+            }
             let at_64 = saturated(address).await;
-            report(name, &bare, &through);
             println!(
                 "       {CALLERS} callers: {at_64:.0} calls/s on one thread; JSON alone {:?} a call",
                 json(&whole)
             );
         });
     }
-    let pieces = 200;
-    let address = server.block_on(serve(streamed(pieces)));
+    let pieces = 200_u32;
+    let address = server.block_on(serve(streamed(pieces as usize)));
     client.block_on(async {
-        let through = through(address, 200, true).await;
-        let median = through[through.len() / 2];
-        let each = median.as_secs_f64() * 1e6 / pieces as f64;
-        println!("streamed  {pieces} pieces in one go: {median:?} a stream, {each:.2} µs a piece");
+        for (way, relay) in [("read", false), ("passed on", true)] {
+            let through = through(address, 500, true, relay).await;
+            let median = through[through.len() / 2];
+            let each = median.as_secs_f64() * 1e6 / f64::from(pieces);
+            println!("streamed, {way}: {pieces} pieces in one go: {median:?} a stream, {each:.2} µs a piece");
+        }
     });
 }
 
@@ -186,9 +191,16 @@ fn question(number: usize) -> Arc<ChatRequest> {
     Arc::new(ChatRequest { messages: vec![Message::text(Role::User, text)], ..ChatRequest::default() })
 }
 
-async fn through(address: std::net::SocketAddr, calls: usize, stream: bool) -> Vec<Duration> {
-    let gateway = gateway(address);
+/// With `relay` answers are passed on as they come, else they are put into the neutral model.
+fn options(relay: bool) -> CallOptions {
     let options = CallOptions::for_tenant("t");
+    let to = || RelayTo { dialect: Dialect::OpenAi, id: "chatcmpl-0".into(), include_usage: false };
+    if relay { options.relay(to()) } else { options }
+}
+
+async fn through(address: std::net::SocketAddr, calls: usize, stream: bool, relay: bool) -> Vec<Duration> {
+    let gateway = gateway(address);
+    let options = options(relay);
     let mut took = Vec::with_capacity(calls);
     for number in 0..calls {
         let started = Instant::now();
@@ -196,7 +208,7 @@ async fn through(address: std::net::SocketAddr, calls: usize, stream: bool) -> V
             let mut stream = gateway.chat_stream("smart", question(number), &options).await.unwrap();
             while stream.next().await.is_some() {}
         } else {
-            gateway.chat("smart", question(number), &options).await.unwrap();
+            gateway.chat_relayed("smart", question(number), &options).await.unwrap();
         }
         took.push(started.elapsed());
     }
@@ -211,9 +223,9 @@ async fn saturated(address: std::net::SocketAddr) -> f64 {
         .map(|caller| {
             let gateway = gateway.clone();
             tokio::spawn(async move {
-                let options = CallOptions::for_tenant("t");
+                let options = options(true);
                 for number in 0..CALLS / CALLERS {
-                    gateway.chat("smart", question(caller * 1_000_000 + number), &options).await.unwrap();
+                    gateway.chat_relayed("smart", question(caller * 1_000_000 + number), &options).await.unwrap();
                 }
             })
         })

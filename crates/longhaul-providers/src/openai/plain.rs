@@ -74,6 +74,7 @@ struct Function<'a> {
 
 #[derive(Deserialize)]
 struct Delta<'a> {
+    role: Option<IgnoredAny>,
     #[serde(borrow)]
     content: Option<&'a RawValue>,
     refusal: Option<IgnoredAny>,
@@ -118,6 +119,8 @@ pub(super) struct Chunk<'a> {
     pub(super) id: Range<usize>,
     /// The text, and where it stands.
     pub(super) content: Option<(Cow<'a, str>, Range<usize>)>,
+    /// It names the role, as the first does.
+    pub(super) has_role: bool,
     pub(super) finish: Option<Cow<'a, str>>,
     pub(super) usage: Option<Usage>,
     /// The chunk is about the usage alone.
@@ -137,7 +140,7 @@ pub(super) fn chunk(line: &str) -> Option<Chunk<'_>> {
         // Azure's chunks about its filters have neither.
         Err(choices) => {
             let is_usage = choices.is_empty() && usage.is_some();
-            return is_usage.then_some(Chunk { id, content: None, finish: None, usage, is_usage });
+            return is_usage.then_some(Chunk { id, content: None, has_role: false, finish: None, usage, is_usage });
         }
     };
     let delta = choice.delta?;
@@ -157,7 +160,8 @@ pub(super) fn chunk(line: &str) -> Option<Chunk<'_>> {
         None => None,
         Some(raw) => Some((serde_json::from_str::<Text<'_>>(raw.get()).ok()?.0, within_quotes(line, raw)?)),
     };
-    Some(Chunk { id, content, finish: choice.finish_reason, usage, is_usage: false })
+    let has_role = delta.role.is_some();
+    Some(Chunk { id, content, has_role, finish: choice.finish_reason, usage, is_usage: false })
 }
 
 #[derive(Deserialize)]

@@ -130,7 +130,11 @@ impl Relay {
         };
         let chunk = if text.trim() == DONE { None } else { plain::chunk(text) };
         // Behind a tool call everything is told the long way: it may change what the end is called.
-        let Some(chunk) = chunk.filter(|_| !self.neutral.interpret().has_calls()) else {
+        let is_early =
+            |chunk: &plain::Chunk<'_>, known: &Chunks| !chunk.is_usage && !chunk.has_role && !known.has_started();
+        // SDKs insist on a role, which some servers never name: then the first frame is ours.
+        let is_fit = |chunk: &plain::Chunk<'_>, known: &Chunks| !known.has_calls() && !is_early(chunk, known);
+        let Some(chunk) = chunk.filter(|chunk| is_fit(chunk, self.neutral.interpret())) else {
             self.pass_on(events);
             return self.neutral.event(text, events);
         };
@@ -299,16 +303,27 @@ mod tests {
     fn what_is_not_plain_takes_the_long_way() {
         let calls =
             r#"{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]}"#;
-        let body =
-            frame(r#"{"content":"a"}"#, "null") + &frame(calls, "null") + &frame("{}", "\"stop\"") + "data: [DONE]\n\n";
+        let body = frame(r#"{"role":"assistant","content":"a"}"#, "null")
+            + &frame(calls, "null")
+            + &frame("{}", "\"stop\"")
+            + "data: [DONE]\n\n";
         let (frames, events) = told(relay(false), &[body.as_bytes()]);
         assert_eq!(frames.matches("data: ").count(), 1, "{frames}");
         assert_eq!(answer(&events).finish.reason, FinishReason::ToolCalls);
         assert_eq!(answer(&events).tool_calls().count(), 1);
         for strange in ["data: {\"error\":{\"message\":\"no\"}}\n\n", "event: error\ndata: {}\n\n", "data: {\n\n"] {
-            let (_, events) = told(relay(false), &[(frame(r#"{"content":"a"}"#, "null") + strange).as_bytes()]);
+            let (_, events) =
+                told(relay(false), &[(frame(r#"{"role":"assistant","content":"a"}"#, "null") + strange).as_bytes()]);
             assert!(matches!(events.last(), Some(StreamEvent::Error(_))), "{strange}: {events:?}");
         }
+    }
+
+    #[test]
+    fn a_stream_that_names_no_role_begins_the_long_way() {
+        let body = frame(r#"{"content":"a"}"#, "null") + &frame(r#"{"content":"b"}"#, "null") + "data: [DONE]\n\n";
+        let (frames, events) = told(relay(false), &[body.as_bytes()]);
+        assert_eq!(frames, frame(r#"{"content":"b"}"#, "null").replace("theirs", "chatcmpl-ours"));
+        assert!(matches!(&events[1], StreamEvent::TextDelta { text } if text == "a"), "{events:?}");
     }
 
     #[test]
@@ -322,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_ends_early_says_so() {
-        let body = frame(r#"{"content":"a"}"#, "null") + "data: {\"id\":";
+        let body = frame(r#"{"role":"assistant","content":"a"}"#, "null") + "data: {\"id\":";
         let (frames, events) = told(relay(false), &[body.as_bytes()]);
         assert!(frames.contains("chatcmpl-ours"));
         assert!(matches!(events.last(), Some(StreamEvent::Error(_))));
@@ -330,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_text_that_breaks_out_of_its_quotes_is_no_plain_frame() {
-        let good = frame(r#"{"content":"a"}"#, "null");
+        let good = frame(r#"{"role":"assistant","content":"a"}"#, "null");
         let evil = good.replace("\"a\"", "\"a\",\"tool_calls\":[{\"function\":{\"name\":\"f\"}}],\"y\":\"b\"");
         let (frames, _) = told(relay(false), &[(good.clone() + &evil).as_bytes()]);
         assert_eq!(frames, good.replace("theirs", "chatcmpl-ours"));
