@@ -210,7 +210,6 @@ impl Stage {
             max_attempts: Some(1),
             backoff: None,
             timeout_s: None,
-            limits: Vec::new(),
         };
         self.engine.register_kind(&self.tenant, spec).await.unwrap().unwrap();
     }
