@@ -139,7 +139,8 @@ impl Collector {
 }
 
 const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"All is well.","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":4,"completion_tokens":5,"total_tokens":9}}"#;
-const REFUSAL: &str = r#"{"error":{"message":"The server had an error","type":"server_error","param":null,"code":null}}"#;
+const REFUSAL: &str =
+    r#"{"error":{"message":"The server had an error","type":"server_error","param":null,"code":null}}"#;
 
 async fn serve(mut stream: TcpStream, manner: Manner, kept: &Mutex<Kept>) -> io::Result<()> {
     stream.set_nodelay(true)?;

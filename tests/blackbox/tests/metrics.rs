@@ -79,7 +79,8 @@ async fn requests_jobs_and_calls_are_each_counted_once_and_the_page_is_well_form
     for number in 0..3 {
         succeeded(&client, &submit(&client, echo(json!(number))).await).await;
     }
-    let failing = json!({"kind": "llm.chat", "input": {"model": "nobody", "messages": [{"role": "user", "content": "?"}]}});
+    let failing =
+        json!({"kind": "llm.chat", "input": {"model": "nobody", "messages": [{"role": "user", "content": "?"}]}});
     assert_eq!(ended(&client, &submit(&client, failing).await).await["status"], "failed");
     // The provider refuses the first exchange; the second call is answered from the cache.
     chat(&client, "hello").await;
@@ -198,7 +199,8 @@ async fn rules_and_boards_ask_for_nothing_that_the_page_does_not_tell() {
     let rules = std::fs::read_to_string(ops.join("prometheus/longhaul.rules.yml")).unwrap();
     let tests = std::fs::read_to_string(ops.join("prometheus/longhaul_test.yml")).unwrap();
     let board: Value = serde_json::from_slice(&std::fs::read(ops.join("grafana/longhaul.json")).unwrap()).unwrap();
-    let panels = board["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let panels =
+        board["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
     let expressions: String = panels.map(|target| target["expr"].as_str().unwrap()).collect::<Vec<_>>().join("\n");
     for (place, text) in [("rules", &rules), ("their tests", &tests), ("board", &expressions)] {
         let wanted = named(text);

@@ -58,7 +58,8 @@ async fn a_job_is_one_tree_from_the_request_over_the_queue_to_the_provider() {
     let body = json!({"model": "smart", "messages": [{"role": "user", "content": "geheim"}]});
     let call = stage.client();
     let call = call.post("/v1/chat/completions").header("traceparent", &traceparent());
-    let reply = call.header("x-request-id", "req-of-test").header("prefer", "respond-async").json(&body).send().await.unwrap();
+    let reply =
+        call.header("x-request-id", "req-of-test").header("prefer", "respond-async").json(&body).send().await.unwrap();
     assert_eq!(reply.status, 202, "{reply}");
     let job = job_id(&reply);
     succeeded(&stage.client(), &job).await;
@@ -79,15 +80,21 @@ async fn a_job_is_one_tree_from_the_request_over_the_queue_to_the_provider() {
     assert!(is_within(first, call) && is_within(second, call), "{spans:#?}");
     let refused: Vec<&CollectedSpan> = spans.iter().filter(|span| span.name == "chat first-1").collect();
     assert_eq!(refused.len(), 2);
-    assert!(refused.iter().all(|span| is_within(span, first) && span.error.as_deref() == Some("provider_server_error")));
+    assert!(
+        refused.iter().all(|span| is_within(span, first) && span.error.as_deref() == Some("provider_server_error"))
+    );
     assert!(refused.iter().all(|span| span.attributes["http.response.status_code"] == "500"));
     let answered = one(&spans, "chat second-1");
     assert!(is_within(answered, second) && answered.error.is_none() && answered.kind == 3, "{answered:#?}");
-    let retry = spans.iter().find(|span| span.attributes.get("longhaul.decision").is_some_and(|it| it == "retry.scheduled"));
+    let retry =
+        spans.iter().find(|span| span.attributes.get("longhaul.decision").is_some_and(|it| it == "retry.scheduled"));
     let retry = retry.unwrap_or_else(|| panic!("no retry: {spans:#?}"));
     assert!(is_within(retry, first) && retry.ended - retry.began >= 1_000_000, "{retry:#?}");
     let fallback = spans.iter().filter(|span| span.name == "fallback");
-    assert!(fallback.clone().count() >= 2 && fallback.into_iter().all(|span| span.parent == call.span_id), "{spans:#?}");
+    assert!(
+        fallback.clone().count() >= 2 && fallback.into_iter().all(|span| span.parent == call.span_id),
+        "{spans:#?}"
+    );
 
     // What they say of themselves.
     let attribute = |span: &CollectedSpan, name: &str| span.attributes.get(name).cloned().unwrap_or_default();
@@ -95,13 +102,17 @@ async fn a_job_is_one_tree_from_the_request_over_the_queue_to_the_provider() {
     assert_eq!(attribute(request, "longhaul.request_id"), "req-of-test");
     assert_eq!(attribute(call, "gen_ai.request.model"), "smart");
     assert_eq!(attribute(call, "gen_ai.usage.output_tokens"), "5");
-    assert_eq!((attribute(answered, "gen_ai.provider.name"), attribute(call, "longhaul.degraded")), ("second".into(), "1".into()));
+    assert_eq!(
+        (attribute(answered, "gen_ai.provider.name"), attribute(call, "longhaul.degraded")),
+        ("second".into(), "1".into())
+    );
     assert!(collector.services().iter().all(|service| service == "night-shift"));
     let everything = format!("{spans:?}");
     assert!(!everything.contains("geheim") && !everything.contains("All is well"), "prompts and answers stay here");
 
     // What the provider was told.
-    let told: Vec<String> = [refused[0], refused[1], answered].map(|span| format!("00-{TRACE}-{}-01", span.span_id)).into();
+    let told: Vec<String> =
+        [refused[0], refused[1], answered].map(|span| format!("00-{TRACE}-{}-01", span.span_id)).into();
     let mut heard = collector.traceparents();
     heard.sort();
     let mut expected = told;
@@ -127,7 +138,8 @@ async fn a_worker_gets_the_attempts_span_and_its_work_is_told_with_what_became_o
     let collector = Collector::start(Manner::Willing).await.unwrap();
     let stage = Stage::with(|launch| told(launch, &collector)).await;
     let client = stage.client();
-    let kind = client.call(http::Method::PUT, "/v1/kinds/resize").json(&json!({"backoff": {"initial_ms": 1, "max_ms": 1}}));
+    let kind =
+        client.call(http::Method::PUT, "/v1/kinds/resize").json(&json!({"backoff": {"initial_ms": 1, "max_ms": 1}}));
     assert_eq!(kind.send().await.unwrap().status, 200);
     let submitted = client.post("/v1/jobs").header("traceparent", &traceparent());
     let job = job_id(&submitted.json(&json!({"kind": "resize", "input": 1})).send().await.unwrap());
@@ -192,7 +204,8 @@ async fn a_collector_that_never_answers_slows_nothing_and_holds_up_no_stop() {
         succeeded(&client, &submit(&client, echo(json!(number))).await).await;
     }
     let page = client.get("/metrics").send().await.unwrap().text();
-    let dropped = page.lines().find_map(|line| line.strip_prefix("longhaul_spans_dropped_total{reason=\"queue_full\"} "));
+    let dropped =
+        page.lines().find_map(|line| line.strip_prefix("longhaul_spans_dropped_total{reason=\"queue_full\"} "));
     assert!(dropped.is_some_and(|count| count.parse::<u64>().unwrap() > 0), "{page}");
     let begun = Instant::now();
     stage.server.terminate().unwrap();

@@ -283,9 +283,8 @@ mod tests {
     #[test]
     fn the_process_is_known_by_its_service() {
         let named = on(&[("OTEL_SERVICE_NAME", "night-shift"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=x,team=ml")]);
-        let of = |key: &str| -> Vec<&(String, String)> {
-            named.resource.iter().filter(|(known, _)| known == key).collect()
-        };
+        let of =
+            |key: &str| -> Vec<&(String, String)> { named.resource.iter().filter(|(known, _)| known == key).collect() };
         assert_eq!(of("service.name"), [&("service.name".to_owned(), "night-shift".to_owned())]);
         assert_eq!(of("team").len(), 1);
     }
