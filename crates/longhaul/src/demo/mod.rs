@@ -79,11 +79,11 @@ impl Scale {
     const fn of(quick: bool) -> Self {
         if quick {
             Self {
-                clients: 24,
+                clients: 40,
                 spread: Duration::from_millis(200),
                 workers: 4,
-                work: Duration::from_millis(250),
-                patience: Duration::from_millis(1_000),
+                work: Duration::from_millis(300),
+                patience: Duration::from_secs(2),
                 questions: 150,
                 apart: Duration::from_millis(10),
                 question_patience: Duration::from_secs(4),

@@ -66,7 +66,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<DocumentFigures> {
     teller.heading("3. The server is killed in the middle of its work")?;
     provider.new_page();
-    let client = stage.client()?;
+    let client = stage.careful_client()?;
     let mut taken = Vec::new();
     for (name, content) in DOCUMENTS {
         let file = stage.file(name, content)?;
@@ -90,7 +90,7 @@ pub(super) async fn run(
     let ready = stage.start().await?;
     teller.say(format!("   Started again: ready after {} ms, on the same data.", ready.as_millis()))?;
 
-    let client = stage.client()?;
+    let client = stage.careful_client()?;
     let live = teller.live(taken.len() as u64);
     let mut rows = Vec::new();
     let mut steps_of_vectors_after = 0;
@@ -139,7 +139,7 @@ async fn upload(client: &Client, file: PathBuf) -> anyhow::Result<Receipt> {
         "chunk": {"tokens": PIECE_TOKENS, "overlap": 0}, "embed": {"model": BATCHES}, "summary": false,
     });
     let request = Request::post(&["v1", "documents"]).upload(file, Some(options.to_string()));
-    Ok(client.send(request).await?.read()?)
+    Ok(client.send(request.idempotent(client.new_idempotency_key())).await?.read()?)
 }
 
 /// Waits until some of the vectors are stored, and says how many steps are.

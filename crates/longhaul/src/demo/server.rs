@@ -155,6 +155,11 @@ impl Stage {
         format!("http://{}", self.listen)
     }
 
+    /// A client as it should be: what was refused for the moment is tried again, under the same key.
+    pub(super) fn careful_client(&self) -> anyhow::Result<Client> {
+        Client::new(&self.url(), &Environment::default(), Retries::default())
+    }
+
     /// A client that tries no request twice.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
         client(&self.url())

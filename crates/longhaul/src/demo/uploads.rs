@@ -112,7 +112,7 @@ async fn to_longhaul(
     letter: &Path,
     teller: &mut Teller<'_>,
 ) -> anyhow::Result<LonghaulFigures> {
-    let client = Arc::new(stage.client()?);
+    let client = Arc::new(stage.careful_client()?);
     let live = teller.live(u64::from(scale.clients));
     let (mut receipts, mut ends) = (Times::default(), Times::default());
     let (mut accepted, mut gave_up, mut failed, mut succeeded) = (0, 0, 0, 0);
@@ -162,7 +162,8 @@ enum Visit {
 async fn visit(client: &Client, letter: PathBuf, patience: Duration) -> anyhow::Result<Visit> {
     let watch = Stopwatch::start();
     let options = serde_json::json!({"embed": {"model": VECTORS}, "summary": false}).to_string();
-    let sent = client.send(Request::post(&["documents"]).upload(letter, Some(options)));
+    let key = client.new_idempotency_key();
+    let sent = client.send(Request::post(&["documents"]).upload(letter, Some(options)).idempotent(key));
     let Ok(answer) = tokio::time::timeout(patience, sent).await else { return Ok(Visit::GaveUp) };
     let receipt: Receipt = answer?.read()?;
     let receipt_after = watch.elapsed();
