@@ -272,7 +272,7 @@ fn take_bytes<'a>(message: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
 }
 
 /// The messages in the fields of this number.
-fn within<'a>(message: &'a [u8], number: u64) -> Option<Vec<&'a [u8]>> {
+fn within(message: &[u8], number: u64) -> Option<Vec<&[u8]>> {
     let fields = fields(message)?.into_iter().filter(|(known, _)| *known == number);
     fields.map(|(_, field)| field.bytes()).collect()
 }

@@ -203,7 +203,7 @@ impl Writer {
                 if !cell.is_empty() {
                     cell.push(' ');
                 }
-                cell.extend(text.split_whitespace().collect::<Vec<_>>().join(" ").chars());
+                cell.push_str(&text.split_whitespace().collect::<Vec<_>>().join(" "));
             }
             None => self.block(text, paragraph.level),
         }
