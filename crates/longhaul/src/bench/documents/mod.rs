@@ -23,6 +23,9 @@ use super::{Plan, Target, Until};
 use crate::clock::Stopwatch;
 use crate::screen::Screen;
 
+/// What happens to a page between the printer and the file.
+type Spoil = fn(&Scan) -> Scan;
+
 /// Words of a page: it is full and not crowded.
 const WORDS: usize = 320;
 /// Uploads under way at once.
@@ -109,7 +112,7 @@ async fn measure(plan: &DocumentsPlan, running: &Running, screen: &mut Screen) -
     report.rounds.push(round("pages that are pictures", vec![file], plan.scanned, &plain, &client, running).await?);
 
     note("comparing words of pages that are pictures");
-    let spoilt: [(&'static str, fn(&Scan) -> Scan); 4] = [
+    let spoilt: [(&'static str, Spoil); 4] = [
         ("scanned at 300 dpi", Scan::clone),
         ("scanned, 1 % noise", |scan| scan.noisy(10, 1)),
         ("scanned, askew by 1°, 0.2 % noise", |scan| scan.askew(1.0).noisy(2, 2)),

@@ -266,8 +266,7 @@ mod tests {
         let written = Arc::new(Mutex::new(Vec::new()));
         let kept = Kept { lines, written: written.clone() };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(kept), work);
-        let lines = written.lock().unwrap().clone();
-        lines
+        std::mem::take(&mut *written.lock().unwrap())
     }
 
     fn work() {
