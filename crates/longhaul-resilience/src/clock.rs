@@ -119,7 +119,9 @@ impl Clock for SystemClock {
     fn sleep_until(&self, at: Tick) -> Sleep {
         // Beyond what an Instant can hold means: never, as far as one process is concerned.
         match origin().checked_add(Duration::from_nanos(at.0)) {
-            Some(instant) => Box::pin(tokio::time::sleep_until(instant)),
+            // Outside tokio's budget: a call that always has more to do spends all of it in every poll, and a timer that is
+            // asked after it would say "not yet" for ever.
+            Some(instant) => Box::pin(tokio::task::unconstrained(tokio::time::sleep_until(instant))),
             None => Box::pin(std::future::pending()),
         }
     }

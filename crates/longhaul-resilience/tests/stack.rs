@@ -515,3 +515,29 @@ fn the_recommended_settings_have_their_names_and_numbers() {
     }
     assert_eq!(Operation::from_name("gpt-5"), None);
 }
+
+/// A service that always has more: every poll spends all of what tokio grants a task at a time.
+struct Flood;
+
+impl Step<&'static str> for Flood {
+    type Out = String;
+    type Err = Fail<Error>;
+
+    async fn call(&self, _: &Cx<'_>, _: &'static str) -> Result<String, Fail<Error>> {
+        // It ends at last, so that a time-out that never comes is a failure and not a test that hangs.
+        for _ in 0..50_000_000 {
+            tokio::task::consume_budget().await;
+        }
+        Ok("all of it".to_owned())
+    }
+}
+
+// In real time: what never rests keeps the virtual time of tokio's tests from moving.
+#[tokio::test]
+async fn a_service_that_always_has_more_is_cut_off_in_time_all_the_same() {
+    let brief = Duration::from_millis(20);
+    let attempt = Stack::named("t-flood").attempt_timeout(brief).around(Flood);
+    assert_eq!(attempt.run("q").await.unwrap_err().why(), Why::Timeout { limit: brief });
+    let call = Stack::named("t-flood-call").deadline(brief).around(Flood);
+    assert_eq!(call.run("q").await.unwrap_err().why(), Why::Deadline);
+}

@@ -87,7 +87,7 @@ impl Decoder {
                     continue;
                 }
             }
-            match bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+            match memchr::memchr2(b'\n', b'\r', bytes) {
                 None => {
                     self.keep(bytes)?;
                     break;
