@@ -236,7 +236,7 @@ impl Engine {
             return Err(Rejected::ShuttingDown);
         }
         let members = flatten(requests).map_err(|finding| Rejected::Invalid(vec![finding]))?;
-        let kinds = self.known_kinds(tenant, &members).map_err(Rejected::Invalid)?;
+        let kinds = self.kinds_known_anywhere(tenant, &members).await?;
         let bytes: usize = members.iter().map(|member| member.request.input.len()).sum();
         let waiting = self.inner.waiting.add(bytes)?;
         let specified = self.specify_all(tenant, members, &kinds);
@@ -284,7 +284,21 @@ impl Engine {
         }
     }
 
-    pub(crate) fn known_kinds(&self, tenant: &Tenant, members: &[Member]) -> Result<Vec<Arc<KindSpec>>, Vec<Finding>> {
+    /// As [`Engine::known_kinds`]. What is wrong by the kinds that are known here may be right by those that another server
+    /// has registered a moment ago.
+    pub(crate) async fn kinds_known_anywhere(
+        &self,
+        tenant: &Tenant,
+        members: &[Member],
+    ) -> Result<Vec<Arc<KindSpec>>, Rejected> {
+        let mut known = self.known_kinds(tenant, members);
+        if known.is_err() && self.look_for_kinds().await {
+            known = self.known_kinds(tenant, members);
+        }
+        known.map_err(Rejected::Invalid)
+    }
+
+    fn known_kinds(&self, tenant: &Tenant, members: &[Member]) -> Result<Vec<Arc<KindSpec>>, Vec<Finding>> {
         let mut kinds = Vec::with_capacity(members.len());
         let mut findings = Vec::new();
         for member in members {

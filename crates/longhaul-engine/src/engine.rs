@@ -22,6 +22,7 @@ use crate::{
     Accepted, Check, Executor, Hub, JobRequest, KindInfo, Present, Rejected, SchemaCompiler,
     admission::{Payloads, WaitingBytes},
     chunks::Streams,
+    elsewhere::Lookout,
     family::Flow,
     kinds::Kinds,
 };
@@ -99,6 +100,7 @@ pub(crate) struct Inner {
     pub(crate) default_queue: QueueName,
     pub(crate) payloads: Payloads,
     pub(crate) waiting: WaitingBytes,
+    pub(crate) unknown_kinds: Lookout,
     pub(crate) streams: Streams,
     pub(crate) tasks: TaskTracker,
     pub(crate) jobs: TaskTracker,
@@ -143,13 +145,7 @@ impl Engine {
                 tracing::warn!(%kind, "the configuration names a kind that is not built in");
             }
         }
-        for (tenant, spec) in store.kinds().await? {
-            let name = spec.name.clone();
-            match kinds.prepare(&tenant, spec) {
-                Ok(known) => kinds.register(&tenant, known),
-                Err(why) => tracing::warn!(%tenant, kind = %name, why, "a registered kind is left out"),
-            }
-        }
+        kinds.replace(store.kinds().await?, kinds.changes());
         for (queue, concurrency) in &options.queues {
             store.limit_queue(queue.clone(), Some(*concurrency)).await?;
         }
@@ -170,6 +166,7 @@ impl Engine {
                 options,
                 default_queue: QueueName::default_queue(),
                 waiting: WaitingBytes::default(),
+                unknown_kinds: Lookout::default(),
                 streams: Streams::default(),
                 tasks: TaskTracker::new(),
                 jobs: TaskTracker::new(),

@@ -137,7 +137,7 @@ impl Engine {
         if members.iter().any(|member| member.parent.is_some()) {
             return Err(wrong("/children", "cannot be given: a job that is taken in by one that runs comes alone"));
         }
-        let kinds = self.known_kinds(&own.tenant, &members).map_err(Rejected::Invalid)?;
+        let kinds = self.kinds_known_anywhere(&own.tenant, &members).await?;
         // What is pinned in the blob store stays so until the store has answered, also when the caller does not wait.
         let engine = self.clone();
         let spawning = self.inner.tasks.spawn(async move {

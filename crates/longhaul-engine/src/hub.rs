@@ -18,7 +18,7 @@ use std::{
 
 use longhaul_core::{Event, EventKind, JobId, QueueName, Tenant};
 use longhaul_store::{Change, JobView, Observer};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     feed::{Feeds, QueueFeed},
@@ -42,6 +42,8 @@ pub struct Hub {
     feeds: Feeds,
     running: Arc<Running>,
     stats: Stats,
+    /// Told when another server has changed what is kept here.
+    elsewhere: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -106,6 +108,11 @@ impl Hub {
 
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Told, from now on, when another server has changed what is kept here.
+    pub(crate) fn elsewhere(&self) -> watch::Receiver<()> {
+        self.elsewhere.subscribe()
     }
 
     /// All events of a tenant's jobs in a queue, from now on.
@@ -179,6 +186,10 @@ impl Observer for Hub {
                 }
             }
         }
+    }
+
+    fn changed_elsewhere(&self) {
+        self.elsewhere.send_replace(());
     }
 
     fn wants(&self, job: JobId) -> bool {

@@ -1,7 +1,7 @@
 //! Which kinds there are, and what an input of each must look like.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -82,8 +82,18 @@ const KINDS_MOST: usize = 1_000;
 /// All kinds: the built-in ones, and those that tenants have registered.
 pub(crate) struct Kinds {
     built_in: BTreeMap<KindName, (Arc<dyn Executor>, Arc<KindSpec>)>,
-    registered: RwLock<HashMap<Tenant, BTreeMap<KindName, Known>>>,
+    registered: RwLock<Registered>,
     compiler: Arc<dyn SchemaCompiler>,
+}
+
+/// What tenants have registered, as it is known here.
+#[derive(Default)]
+struct Registered {
+    known: HashMap<Tenant, BTreeMap<KindName, Known>>,
+    /// Stored kinds that cannot be used by this server.
+    left_out: HashSet<(Tenant, KindName)>,
+    /// How often this server itself has registered one.
+    changes: u64,
 }
 
 impl Kinds {
@@ -118,16 +128,20 @@ impl Kinds {
 
     /// Checks what a tenant wants to register; nothing is known of it yet.
     pub(crate) fn prepare(&self, tenant: &Tenant, spec: KindSpec) -> Result<Known, String> {
-        if self.built_in.contains_key(&spec.name) {
-            return Err(format!("the kind {} is built in and cannot be registered", spec.name));
-        }
         {
             let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
-            let own = registered.get(tenant);
+            let own = registered.known.get(tenant);
             let is_new = own.is_none_or(|own| !own.contains_key(&spec.name));
             if is_new && own.is_some_and(|own| own.len() >= KINDS_MOST) {
                 return Err(format!("a tenant can register at most {KINDS_MOST} kinds"));
             }
+        }
+        self.compiled(spec)
+    }
+
+    fn compiled(&self, spec: KindSpec) -> Result<Known, String> {
+        if self.built_in.contains_key(&spec.name) {
+            return Err(format!("the kind {} is built in and cannot be registered", spec.name));
         }
         let output = match &spec.output_schema {
             Some(schema) => Some(self.compiler.compile(schema).map_err(|why| format!("output_schema {why}"))?),
@@ -146,7 +160,43 @@ impl Kinds {
     /// From now on the kind can be submitted.
     pub(crate) fn register(&self, tenant: &Tenant, known: Known) {
         let mut registered = self.registered.write().unwrap_or_else(PoisonError::into_inner);
-        registered.entry(tenant.clone()).or_default().insert(known.spec.name.clone(), known);
+        registered.known.entry(tenant.clone()).or_default().insert(known.spec.name.clone(), known);
+        registered.changes += 1;
+    }
+
+    /// How often this server has registered a kind itself.
+    pub(crate) fn changes(&self) -> u64 {
+        self.registered.read().unwrap_or_else(PoisonError::into_inner).changes
+    }
+
+    /// From now on those kinds can be submitted that are stored, and no others. What cannot be used is left out. False:
+    /// this server has registered one since there were `changes`, so that what was read may be old; nothing is changed.
+    pub(crate) fn replace(&self, stored: Vec<(Tenant, KindSpec)>, changes: u64) -> bool {
+        let mut all = Registered { changes, ..Registered::default() };
+        for (tenant, spec) in stored {
+            let name = spec.name.clone();
+            let (same, is_known_bad) = {
+                let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
+                let known = registered.known.get(&tenant).and_then(|own| own.get(&name));
+                let same = known.filter(|known| *known.spec == spec).cloned();
+                (same, registered.left_out.contains(&(tenant.clone(), name.clone())))
+            };
+            match same.map_or_else(|| self.compiled(spec), Ok) {
+                Ok(known) => drop(all.known.entry(tenant).or_default().insert(name, known)),
+                Err(why) => {
+                    if !is_known_bad {
+                        tracing::warn!(%tenant, kind = %name, why, "a registered kind is left out");
+                    }
+                    all.left_out.insert((tenant, name));
+                }
+            }
+        }
+        let mut registered = self.registered.write().unwrap_or_else(PoisonError::into_inner);
+        let is_current = registered.changes == changes;
+        if is_current {
+            *registered = all;
+        }
+        is_current
     }
 
     pub(crate) fn find(&self, tenant: &Tenant, kind: &str) -> Option<Known> {
@@ -156,7 +206,7 @@ impl Kinds {
             return Some(Known { spec: spec.clone(), check, output: None });
         }
         let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
-        registered.get(tenant)?.get(&name).cloned()
+        registered.known.get(tenant)?.get(&name).cloned()
     }
 
     /// A check by a schema that is no kind's, or why it is no schema.
@@ -167,7 +217,7 @@ impl Kinds {
     /// Whether any kind of the tenant was registered with a schema of its outputs.
     pub(crate) fn checks_outputs(&self, tenant: &Tenant) -> bool {
         let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
-        registered.get(tenant).is_some_and(|own| own.values().any(|known| known.output.is_some()))
+        registered.known.get(tenant).is_some_and(|own| own.values().any(|known| known.output.is_some()))
     }
 
     /// What a tenant can submit, built-in kinds first, each part in the order of its names.
@@ -175,7 +225,7 @@ impl Kinds {
         let built_in = self.built_in.values().map(|(_, spec)| KindInfo { spec: (**spec).clone(), built_in: true });
         let mut all: Vec<KindInfo> = built_in.collect();
         let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
-        let own = registered.get(tenant).into_iter().flat_map(BTreeMap::values);
+        let own = registered.known.get(tenant).into_iter().flat_map(BTreeMap::values);
         all.extend(own.map(|known| KindInfo { spec: (*known.spec).clone(), built_in: false }));
         all
     }

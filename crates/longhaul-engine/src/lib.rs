@@ -17,6 +17,7 @@
 //!   reader.
 //! - [`family`] is about parents and children, [`emit`] about output while it comes into being.
 //! - [`stats`] counts what comes and goes, [`feed`] tells all of a queue's events to whoever asks.
+//! - [`elsewhere`] keeps what other servers on the same store register.
 //! - [`remote`] is what a worker elsewhere asks for, [`outside`] how that gets there or comes back.
 
 mod admission;
@@ -24,6 +25,7 @@ mod chunks;
 mod clock;
 mod context;
 mod dispatch;
+mod elsewhere;
 mod emit;
 mod engine;
 mod executor;
@@ -50,6 +52,7 @@ pub use admission::{Accepted, Finding, Flaw, JobRequest, Rejected};
 pub use chunks::Chunk;
 pub use clock::SystemClock;
 pub use context::JobContext;
+pub use elsewhere::{Elsewhere, Lookout};
 pub use engine::{Engine, EngineOptions, KindOverride, Waited};
 pub use executor::{Completed, Executor, Failure, NamedKind};
 pub use feed::QueueFeed;

@@ -1,4 +1,5 @@
-//! What has to be done again and again: what time makes due, the leases of running jobs, and retention.
+//! What has to be done again and again: what time makes due, the leases of running jobs, retention, and what other servers
+//! register.
 
 use longhaul_core::{Span, Timestamp};
 use longhaul_store::Beat;
@@ -26,6 +27,10 @@ impl Engine {
         self.inner.tasks.spawn(async move { engine.until_stopped(engine.keep_leases()).await });
         let engine = self.clone();
         self.inner.tasks.spawn(async move { engine.until_stopped(engine.prune()).await });
+        if self.is_shared() {
+            let engine = self.clone();
+            self.inner.tasks.spawn(async move { engine.until_stopped(engine.keep_kinds()).await });
+        }
     }
 
     async fn until_stopped(&self, work: impl Future<Output = ()>) {

@@ -7,10 +7,7 @@
 //! Handlers cannot forget to ask: they name what they need in their signature ([`Read`], [`Write`], [`Admin`]), and
 //! there is no other way to come by a caller.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::collections::HashMap;
 
 use axum::{
     extract::FromRequestParts,
@@ -23,46 +20,17 @@ use subtle::ConstantTimeEq as _;
 
 use crate::{
     app::App,
+    key_ring::Keys,
     problem::{Code, Problem},
     session,
 };
 
+pub use crate::key_ring::KeyRing;
+
 /// The shortest secret that is taken from the outside, in characters.
 const SECRET_LEAST: usize = 32;
 
-/// All keys, as the store has them. Nothing is looked up on disk for a request.
-#[derive(Debug, Default)]
-pub struct KeyRing(RwLock<Arc<HashMap<KeyId, ApiKey>>>);
-
 impl KeyRing {
-    /// With these keys.
-    pub fn of(keys: Vec<ApiKey>) -> Self {
-        let ring = Self::default();
-        ring.replace(keys);
-        ring
-    }
-
-    fn replace(&self, keys: Vec<ApiKey>) {
-        let keys = keys.into_iter().map(|key| (key.id, key)).collect();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-    }
-
-    /// Takes in a key as it has just been committed.
-    pub(crate) fn put(&self, key: ApiKey) {
-        let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::make_mut(&mut keys).insert(key.id, key);
-    }
-
-    /// Whether there is no key at all. Then everybody who can connect is the default tenant and may everything; the
-    /// server sees to it that only this machine can connect.
-    pub fn is_empty(&self) -> bool {
-        self.keys().is_empty()
-    }
-
-    fn keys(&self) -> Arc<HashMap<KeyId, ApiKey>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn identify(&self, parts: &Parts, origins: &[String], now: Timestamp) -> Result<Caller, Problem> {
         let keys = self.keys();
         let headers = &parts.headers;
@@ -80,9 +48,13 @@ impl KeyRing {
         Ok(caller(key))
     }
 
-    /// The key that this text is, when it is one and holds.
-    pub(crate) fn find(&self, shown: &str, now: Timestamp) -> Result<ApiKey, Problem> {
-        known(&self.keys(), shown, now).cloned()
+    /// Whether a request shows a key, or a session of one, that is not known here.
+    fn is_unknown(&self, headers: &HeaderMap) -> bool {
+        let id = match shown(headers) {
+            Some(shown) => ShownKey::parse(shown.trim()).ok().map(|shown| shown.id),
+            None => session::shown(headers).map(|shown| shown.key),
+        };
+        id.is_some_and(|id| !self.keys().contains_key(&id))
     }
 
     fn of_session(
@@ -115,6 +87,27 @@ fn caller(key: &ApiKey) -> Caller {
 }
 
 impl App {
+    /// Who asks. A key that is not known here may have been made at another server a moment ago.
+    async fn identify(&self, parts: &Parts) -> Result<Caller, Problem> {
+        let (keys, origins) = (&self.0.keys, &self.0.origins);
+        let identified = keys.identify(parts, origins, self.engine().clock().now());
+        if identified.is_ok() || !keys.is_unknown(&parts.headers) || !keys.look(self.engine()).await {
+            return identified;
+        }
+        keys.identify(parts, origins, self.engine().clock().now())
+    }
+
+    /// The key that this text is, when it is one and holds.
+    pub(crate) async fn find_key(&self, shown: &str) -> Result<ApiKey, Problem> {
+        let keys = &self.0.keys;
+        let find = |keys: &Keys| known(keys, shown, self.engine().clock().now()).cloned();
+        let is_unknown = ShownKey::parse(shown.trim()).is_ok_and(|shown| !keys.keys().contains_key(&shown.id));
+        if is_unknown {
+            keys.look(self.engine()).await;
+        }
+        find(&keys.keys())
+    }
+
     /// Refuses a page of another origin, unless `server.cors` lets it in. Browsers let any page open a WebSocket to
     /// anywhere; the server alone can say no.
     pub(crate) fn check_origin(&self, parts: &Parts) -> Result<(), Problem> {
@@ -259,7 +252,7 @@ macro_rules! guard {
             type Rejection = Problem;
 
             async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-                let caller = app.0.keys.identify(parts, &app.0.origins, app.engine().clock().now())?;
+                let caller = app.identify(parts).await?;
                 let may: fn(&Caller) -> bool = $may;
                 if may(&caller) {
                     return Ok(Self(caller));

@@ -13,6 +13,7 @@ pub mod dashboard;
 pub mod docs_page;
 mod facade;
 pub mod json;
+mod key_ring;
 pub mod listener;
 pub mod metrics;
 mod observe;

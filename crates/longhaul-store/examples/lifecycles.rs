@@ -3,12 +3,14 @@
 //! ```text
 //! cargo run --release -p longhaul-store --example lifecycles -- [--memory] [--tasks 256] [--jobs 100000] [--dir D]
 //! cargo run --release -p longhaul-store --example lifecycles -- --depth 1000000
+//! cargo run --release -p longhaul-store --example lifecycles -- --depth 300000 --tenants 1000 --claim 256
 //! PRIVATE_POSTGRES_DURABLE=1 scripts/private-postgres run sh -c \
 //!   'cargo run --release -p longhaul-store --example lifecycles -- --postgres $LONGHAUL_TEST_POSTGRES'
 //! ```
 //!
 //! Without `--depth`: `--tasks` tasks, each of which submits a job with 1 KB of input, and as many that claim and finish.
-//! With `--depth`: that many jobs are queued first, and then the cost of one more submit and one more claim is measured.
+//! With `--depth`: that many jobs are queued first, of so many tenants as `--tenants` says (one), and then the cost of one
+//! more submit is measured, and that of one more claim of up to `--claim` jobs (one), `--rounds` times (4,000).
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "a program for people")]
 
 use std::{
@@ -68,6 +70,11 @@ struct Options {
     postgres: Option<String>,
     /// Let the queue stay this deep while it runs: jobs wait, instead of being taken by a waiting claim.
     backlog: u64,
+    /// Of how many tenants the jobs are that are queued first.
+    tenants: u64,
+    /// How many jobs a claim takes with many queued.
+    claim: usize,
+    rounds: usize,
 }
 
 fn options() -> Options {
@@ -88,13 +95,20 @@ fn options() -> Options {
         in_memory: given.contains_key("--memory"),
         postgres: given.get("--postgres").cloned(),
         backlog: number("--backlog", 0),
+        tenants: number("--tenants", 1).max(1),
+        claim: usize::try_from(number("--claim", 1)).expect("a number of jobs"),
+        rounds: usize::try_from(number("--rounds", 4_000)).expect("a number of rounds"),
     }
 }
 
-fn new_job(ids: &Ids, at: Timestamp) -> NewJob {
+fn tenant(number: u64) -> Tenant {
+    if number == 0 { Tenant::default_tenant() } else { Tenant::new(&format!("tenant-{number}")).expect("a name") }
+}
+
+fn new_job(ids: &Ids, at: Timestamp, tenant: Tenant) -> NewJob {
     let spec = JobSpec {
         id: JobId::fresh(ids, at),
-        tenant: Tenant::default_tenant(),
+        tenant,
         kind: KindName::new("echo").expect("a name"),
         queue: QueueName::default_queue(),
         priority: 0,
@@ -151,7 +165,7 @@ async fn main() {
         SqliteStore::open(&SqliteOptions::at(&directory), time, Arc::new(Unobserved)).expect("a store on disk")
     };
     match options.depth {
-        Some(depth) => at_depth(&store, &ids, &clock, depth).await,
+        Some(depth) => at_depth(&store, &ids, &clock, depth, &options).await,
         None => lifecycles(store.clone(), ids, clock.clone(), &options).await,
     }
     if options.postgres.is_some() {
@@ -173,7 +187,7 @@ async fn main() {
 
 async fn lifecycles(store: Arc<dyn JobStore>, ids: Arc<Ids>, clock: Arc<Machine>, options: &Options) {
     if options.backlog > 0 {
-        fill(&store, &ids, &clock, options.backlog).await;
+        fill(&store, &ids, &clock, options.backlog, options.tenants).await;
     }
     let (begun, left) = (now(), Arc::new(AtomicU64::new(options.jobs)));
     let mut submitters = JoinSet::new();
@@ -183,7 +197,8 @@ async fn lifecycles(store: Arc<dyn JobStore>, ids: Arc<Ids>, clock: Arc<Machine>
         submitters.spawn(async move {
             let mut waits = Vec::new();
             while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
-                let submit = Submit { jobs: vec![new_job(&ids, clock.now())], idempotency: None, document: None };
+                let submit =
+                    Submit { jobs: vec![new_job(&ids, clock.now(), tenant(0))], idempotency: None, document: None };
                 let asked = now();
                 store.submit(submit).await.expect("a submit");
                 waits.push(asked.elapsed());
@@ -215,29 +230,31 @@ async fn lifecycles(store: Arc<dyn JobStore>, ids: Arc<Ids>, clock: Arc<Machine>
     println!("submit {}", percentiles(waits));
 }
 
-async fn fill(store: &Arc<dyn JobStore>, ids: &Ids, clock: &Machine, depth: u64) {
-    let mut left = depth;
-    while left > 0 {
-        let many = left.min(1_000);
-        let jobs = (0..many).map(|_| new_job(ids, clock.now())).collect();
-        store.submit(Submit { jobs, idempotency: None, document: None }).await.expect("a bulk");
-        left -= many;
+async fn fill(store: &Arc<dyn JobStore>, ids: &Ids, clock: &Machine, depth: u64, tenants: u64) {
+    for number in 0..tenants {
+        // All jobs of a call are one tenant's.
+        let mut left = depth / tenants + u64::from(number < depth % tenants);
+        while left > 0 {
+            let many = left.min(1_000);
+            let jobs = (0..many).map(|_| new_job(ids, clock.now(), tenant(number))).collect();
+            store.submit(Submit { jobs, idempotency: None, document: None }).await.expect("a bulk");
+            left -= many;
+        }
     }
 }
 
 /// The cost of one more submit, and of one more claim, with `depth` jobs queued.
-async fn at_depth(store: &Arc<dyn JobStore>, ids: &Arc<Ids>, clock: &Machine, depth: u64) {
-    fill(store, ids, clock, depth).await;
+async fn at_depth(store: &Arc<dyn JobStore>, ids: &Arc<Ids>, clock: &Machine, depth: u64, options: &Options) {
+    fill(store, ids, clock, depth, options.tenants).await;
     println!("{depth} queued; resident {} MB", resident_kib() / 1_024);
-    const ROUNDS: usize = 4_000;
-    let (mut submits, mut claims) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
-    for _ in 0..ROUNDS {
-        let submit = Submit { jobs: vec![new_job(ids, clock.now())], idempotency: None, document: None };
+    let (mut submits, mut claims) = (Vec::with_capacity(options.rounds), Vec::with_capacity(options.rounds));
+    for _ in 0..options.rounds {
+        let submit = Submit { jobs: vec![new_job(ids, clock.now(), tenant(0))], idempotency: None, document: None };
         let asked = now();
         store.submit(submit).await.expect("a submit");
         submits.push(asked.elapsed());
         let asked = now();
-        let leased = store.claim(claim(1)).await.expect("a claim");
+        let leased = store.claim(claim(options.claim)).await.expect("a claim");
         claims.push(asked.elapsed());
         for leased in leased {
             let outcome = Outcome::Succeeded { output: Payload::inline("1"), report: Box::default() };

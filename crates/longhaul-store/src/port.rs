@@ -180,6 +180,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// Removes a document with everything derived from it.
     async fn delete_document(&self, tenant: &Tenant, document: DocumentId) -> Result<(), StoreError>;
 
+    /// Whether other servers may change what is stored. Then whoever keeps kinds and keys as they were read once reads
+    /// them again when [`Observer::changed_elsewhere`] is told, and from time to time.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Where large payloads and uploads are.
     fn blobs(&self) -> &dyn crate::blob::BlobStore;
 
@@ -191,6 +197,9 @@ pub trait JobStore: Send + Sync + 'static {
 pub trait Observer: Send + Sync + 'static {
     /// These jobs have changed, and the change is durable.
     fn committed(&self, changes: &[Change]);
+
+    /// Another server has changed kinds or keys, or may have. A hint: it may not be told.
+    fn changed_elsewhere(&self) {}
 
     /// A batch has been written, or could not be.
     fn wrote(&self, batch: BatchFigures) {

@@ -113,6 +113,10 @@ impl<O: Observer> Observer for Beside<O> {
         }
     }
 
+    fn changed_elsewhere(&self) {
+        self.first.changed_elsewhere();
+    }
+
     fn wrote(&self, batch: BatchFigures) {
         self.first.wrote(batch);
         self.telemetry.jobs.wrote(batch);

@@ -214,7 +214,7 @@ pub(crate) async fn register(
         timeout_s: body.timeout_s,
         limits,
     };
-    may_serve(&app, &caller, &spec)?;
+    may_serve(&app, &caller, &spec).await?;
     match app.engine().register_kind(&caller.tenant, spec.clone()).await? {
         Ok(()) => to_json(&KindBody::from(KindInfo { spec, built_in: false })),
         Err(why) => Err(Problem::new(Code::InvalidRequest, format!("The kind cannot be registered: {why}."))),
@@ -222,9 +222,13 @@ pub(crate) async fn register(
 }
 
 /// A worker of one queue registers kinds of that queue, and does not take over those of another.
-fn may_serve(app: &App, caller: &Caller, spec: &KindSpec) -> Result<(), Problem> {
-    let existing = app.engine().kinds(&caller.tenant).into_iter().find(|kind| kind.spec.name == spec.name);
-    let queues = [Some(spec.queue.clone()), existing.map(|kind| kind.spec.queue)];
+async fn may_serve(app: &App, caller: &Caller, spec: &KindSpec) -> Result<(), Problem> {
+    let engine = app.engine();
+    let mut existing = engine.kind(&caller.tenant, &spec.name);
+    if existing.is_none() && engine.look_for_kinds().await {
+        existing = engine.kind(&caller.tenant, &spec.name);
+    }
+    let queues = [Some(spec.queue.clone()), existing.map(|kind| kind.queue.clone())];
     for queue in queues.into_iter().flatten() {
         let queue = queue.unwrap_or_else(QueueName::default_queue);
         if !caller.may(&Scope::Worker(Some(queue.clone()))) {

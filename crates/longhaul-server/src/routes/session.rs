@@ -39,9 +39,9 @@ pub(crate) struct SessionBody {
     responses((status = 204, description = "The cookie is set.")), security(())
 )]
 pub(crate) async fn begin(State(app): State<App>, ApiJson(body): ApiJson<BeginSession>) -> Result<Response, Problem> {
-    let now = app.engine().clock().now();
-    let key = app.0.keys.find(&body.key, now)?;
-    let cookie = session::begin(&key, now, app.0.is_secure).map(|cookie| (header::SET_COOKIE, cookie));
+    let key = app.find_key(&body.key).await?;
+    let cookie =
+        session::begin(&key, app.engine().clock().now(), app.0.is_secure).map(|cookie| (header::SET_COOKIE, cookie));
     Ok(with(StatusCode::NO_CONTENT.into_response(), cookie))
 }
 

@@ -419,8 +419,12 @@ impl Batch {
             && writes.abandoned_done.is_empty()
             && writes.abandoned_left.is_empty()
             && writes.claimants.is_empty()
-            && self.gates.paces.is_empty()
-            && self.gates.awake.is_empty()
+            && !self.gates.is_changed()
+    }
+
+    /// Whether other servers keep something that it changes.
+    pub(super) fn changes_what_is_kept(&self) -> bool {
+        !self.writes.kinds.is_empty() || !self.writes.keys.is_empty()
     }
 
     /// What to tell of it once it is committed, and whether somebody may find something to claim who did not before.

@@ -1,7 +1,7 @@
 //! Handing out jobs: the best of all lanes that a claim may choose from, leased to nobody else.
 //!
-//! The first jobs of every lane are read without a lock, and chosen from in memory together with what the batch itself
-//! has made ready. Only what was chosen is locked then, past whatever another server holds: a job that is lost to
+//! The first jobs of every lane are read without a lock ([`Window`]), and chosen from in memory together with what the
+//! batch itself has made ready. Only what was chosen is locked then, past whatever another server holds: a job that is lost to
 //! another server in between is replaced by the next. So no lane hides another, and nothing is locked that is not taken.
 //!
 //! Queues take turns; within a queue its tenants do, by their weights; within a tenant's part of a queue the order is that of
@@ -14,11 +14,12 @@
 //! place.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, HashMap},
     sync::Arc,
 };
 
-use longhaul_core::{KindName, QueueName, Refused, Step, Tenant};
+use longhaul_core::{KindName, QueueName, Refused, Step, Tenant, Timestamp};
 
 use super::{
     batch::Batch,
@@ -26,99 +27,18 @@ use super::{
     names::Keys,
     rows::{self, Cells},
     session::{Fault, Session},
+    window::{self, BLOCKED_AT_ONCE, Head, Window},
 };
 use crate::{
     Claim, Held, JobView, Leased, StoreError,
-    ledger::{LaneKey, NumberMap, Turns},
+    ledger::{LaneKey, Turns},
 };
 
 /// How many jobs are leased in one batch, about: bounds the time that everybody in it waits.
 const LEASED_MOST: usize = 1_024;
 
-/// How many jobs one batch takes out of the way that a limit holds back.
-const BLOCKED_AT_ONCE: usize = 512;
-
-/// How many jobs of each lane are read at first. Most claims ask for less.
-const SHOWN_FIRST: i64 = 256;
-
-/// How many more are read of a lane that runs empty.
-const READ_AT_ONCE: i64 = 512;
-
 /// How often is chosen again in a batch after jobs were lost to other servers; then the claims wait for the next.
 const ROUNDS_MOST: usize = 4;
-
-/// A job's place in its lane: its score, and its number.
-type Head = (i64, i64);
-
-/// What a lane shows.
-#[derive(Default)]
-struct Lane {
-    stored: BTreeSet<Head>,
-    /// The last that was read, when there may be more behind it.
-    read_to: Option<Head>,
-    /// What this batch has made ready: not stored yet.
-    in_batch: BTreeSet<Head>,
-}
-
-impl Lane {
-    fn first(&self) -> Option<Head> {
-        match (self.stored.first(), self.in_batch.first()) {
-            (Some(a), Some(b)) => Some(*a.min(b)),
-            (a, b) => a.or(b).copied(),
-        }
-    }
-
-    /// Whether it cannot be said which is its first before more is read.
-    fn is_to_be_read(&self) -> bool {
-        self.stored.is_empty() && self.read_to.is_some()
-    }
-
-    fn remove(&mut self, head: &Head) {
-        if !self.stored.remove(head) {
-            self.in_batch.remove(head);
-        }
-    }
-}
-
-/// What there is to hand out.
-#[derive(Default)]
-struct Window {
-    lanes: HashMap<LaneKey, Lane>,
-    /// The keys of jobs of kinds that are limited by key.
-    keys: NumberMap<i64, i64>,
-    /// What is chosen and not yet leased, by what limits it.
-    chosen: HashMap<i64, i64>,
-    /// Ready jobs that a limit by key holds back: they are in others' way.
-    held_back: BTreeSet<Head>,
-}
-
-impl Window {
-    /// Whether the limit over all jobs of the lane's kind leaves room.
-    fn has_place(&self, batch: &Batch, lane: &LaneKey) -> bool {
-        let room = batch.gates.room_overall(&lane.kind, &lane.tenant, batch.now);
-        room.is_none_or(|(id, room)| room > self.chosen_of(id))
-    }
-
-    /// Whether the limit by its key leaves room for a job.
-    fn may_start(&self, batch: &Batch, lane: &LaneKey, head: Head) -> bool {
-        let Some(key) = self.keys.get(&head.1) else { return true };
-        let room = batch.gates.room_by_key(&lane.kind, &lane.tenant, *key, batch.now);
-        room.is_none_or(|room| room > self.chosen_of(*key))
-    }
-
-    fn chosen_of(&self, gate: i64) -> i64 {
-        self.chosen.get(&gate).copied().unwrap_or_default()
-    }
-
-    fn choose(&mut self, batch: &Batch, lane: &LaneKey, head: Head) {
-        if let Some((id, _)) = batch.gates.room_overall(&lane.kind, &lane.tenant, batch.now) {
-            *self.chosen.entry(id).or_default() += 1;
-        }
-        if let Some(key) = self.keys.get(&head.1) {
-            *self.chosen.entry(*key).or_default() += 1;
-        }
-    }
-}
 
 /// Whose turn it is, as this server has handed jobs out.
 #[derive(Clone, Default)]
@@ -148,23 +68,33 @@ pub(super) struct Served {
     pub(super) leased: Vec<Leased>,
 }
 
-/// Serves claims in their order; says as well whether there may be more for them than fits into this batch.
+/// What came of claims.
+#[derive(Default)]
+pub(super) struct Handed {
+    pub(super) served: Vec<Served>,
+    /// There may be more for them than fits into this batch.
+    pub(super) more: bool,
+    /// When time opens a limit over all jobs of a kind that holds something back.
+    pub(super) opens_at: Option<Timestamp>,
+}
+
+/// Serves claims in their order.
 pub(super) async fn serve(
     session: &Session,
     batch: &mut Batch,
     claims: &[&Claim],
     shares: &mut Arc<Shares>,
     names: &Keys,
-) -> Result<(Vec<Served>, bool), Fault> {
+) -> Result<Handed, Fault> {
     if claims.is_empty() {
-        return Ok((Vec::new(), false));
+        return Ok(Handed::default());
     }
-    let mut window = look(session, batch, claims).await?;
-    if window.lanes.is_empty() {
-        return Ok((Vec::new(), false));
+    let mut window = window::look(session, batch, claims, LEASED_MOST).await?;
+    if window.is_empty() {
+        return Ok(Handed::default());
     }
     count_limited(session, batch, &window, |queue| names.limit(queue)).await?;
-    count_gates(session, batch, &window, names).await?;
+    count_gates(session, batch, &mut window, names).await?;
     let mut served: Vec<Served> = Vec::new();
     let mut more = false;
     for _ in 0..ROUNDS_MOST {
@@ -174,8 +104,7 @@ pub(super) async fn serve(
             break;
         }
         lock(session, batch, &chosen).await?;
-        // From here on they count where they are.
-        window.chosen.clear();
+        window.forget_chosen();
         let mut is_short = false;
         for Chosen { index, head } in chosen {
             match lease(batch, claims[index], head.1)? {
@@ -190,8 +119,10 @@ pub(super) async fn serve(
             break;
         }
     }
-    more |= block(session, batch, window.held_back).await?;
-    Ok((served, more))
+    more |= block(session, batch, std::mem::take(&mut window.held_back)).await?;
+    let left = window.lanes_left().map(|lane| (&lane.kind, &lane.tenant));
+    let opens_at = batch.gates.opens_at(left, batch.now);
+    Ok(Handed { served, more, opens_at })
 }
 
 /// Takes ready jobs out of the way that a limit by key holds back; says whether there are more than one batch moves.
@@ -211,89 +142,6 @@ async fn block(session: &Session, batch: &mut Batch, held_back: BTreeSet<Head>) 
     Ok(more)
 }
 
-/// Reads the first jobs of every lane that these claims may choose from.
-async fn look(session: &Session, batch: &mut Batch, claims: &[&Claim]) -> Result<Window, Fault> {
-    let mut kinds: Vec<&str> = claims.iter().flat_map(|claim| claim.kinds.iter().map(|kind| kind.as_str())).collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    gates::read_rules(session, batch, &kinds).await?;
-    let pauses = session.rows(include_str!("queries/pauses.sql"), &[]).await?;
-    for row in &pauses {
-        let mut cells = Cells::of(row);
-        let queue = cells.name()?;
-        batch.found.paused.insert(queue, cells.next()?);
-    }
-    let known = batch.found.paused.keys().chain(batch.writes.pauses.iter().map(|(queue, _)| queue));
-    let paused: Vec<&str> = known.filter(|queue| batch.is_paused(queue)).map(|queue| queue.as_str()).collect();
-    let found = session.rows(include_str!("queries/lanes.sql"), &[&kinds, &paused, &SHOWN_FIRST]).await?;
-    let mut window = Window::default();
-    let mut counts: HashMap<LaneKey, i64> = HashMap::new();
-    for row in &found {
-        let mut cells = Cells::of(row);
-        let key = LaneKey { queue: cells.name()?, kind: cells.name()?, tenant: cells.name()? };
-        let head: Head = (cells.next()?, cells.next()?);
-        if let Some(limit_key) = cells.next::<Option<i64>>()?
-            && batch.gates.rules.has_key(&key.kind, &key.tenant)
-        {
-            window.keys.insert(head.1, limit_key);
-        }
-        let count = counts.entry(key.clone()).or_default();
-        *count += 1;
-        let lane = window.lanes.entry(key).or_default();
-        if *count == SHOWN_FIRST {
-            lane.read_to = Some(head);
-        }
-        // What the batch has touched is not any more as it is stored.
-        if !batch.entries.contains_key(&head.1) {
-            lane.stored.insert(head);
-        }
-    }
-    for (key, score, no) in batch.ready() {
-        if !batch.is_paused(&key.queue) {
-            let limit_key = batch.entries.get(&no).and_then(|entry| entry.job.spec.limit_key);
-            if let Some(limit_key) = limit_key.filter(|_| batch.gates.rules.has_key(&key.kind, &key.tenant)) {
-                window.keys.insert(no, limit_key.0);
-            }
-            window.lanes.entry(key).or_default().in_batch.insert((score, no));
-        }
-    }
-    Ok(window)
-}
-
-async fn read_on(
-    session: &Session,
-    batch: &mut Batch,
-    key: &LaneKey,
-    lane: &mut Lane,
-    keys: &mut NumberMap<i64, i64>,
-) -> Result<(), Fault> {
-    let mut unknown = BTreeSet::new();
-    while let (true, Some((score, no))) = (lane.stored.is_empty(), lane.read_to) {
-        let (queue, kind, tenant) = (key.queue.as_str(), key.kind.as_str(), key.tenant.as_str());
-        let sql = include_str!("queries/lane_after.sql");
-        let found = session.rows(sql, &[&queue, &kind, &tenant, &score, &no, &READ_AT_ONCE]).await?;
-        let is_full = found.len() >= usize::try_from(READ_AT_ONCE).unwrap_or(usize::MAX);
-        let mut last = None;
-        for row in &found {
-            let mut cells = Cells::of(row);
-            let head: Head = (cells.next()?, cells.next()?);
-            last = Some(head);
-            if !batch.entries.contains_key(&head.1) {
-                lane.stored.insert(head);
-                if let Some(limit_key) = cells.next::<Option<i64>>()?
-                    && batch.gates.rules.has_key(&key.kind, &key.tenant)
-                {
-                    keys.insert(head.1, limit_key);
-                    unknown.insert(limit_key);
-                }
-            }
-        }
-        lane.read_to = last.filter(|_| is_full);
-    }
-    unknown.retain(|key| !batch.gates.knows(*key));
-    gates::read_keys(session, batch, &unknown, &BTreeSet::new()).await
-}
-
 /// Waits for its turn to count each queue that has a limit and something to hand out, and counts it.
 async fn count_limited(
     session: &Session,
@@ -302,7 +150,7 @@ async fn count_limited(
     limit_key: impl Fn(&QueueName) -> i64,
 ) -> Result<(), Fault> {
     let limited = |queue: &&QueueName| batch.limits.get(*queue).copied().flatten().is_some();
-    let queues: BTreeSet<&QueueName> = window.lanes.keys().map(|key| &key.queue).filter(limited).collect();
+    let queues: BTreeSet<&QueueName> = window.lanes().map(|key| &key.queue).filter(limited).collect();
     if queues.is_empty() {
         return Ok(());
     }
@@ -328,8 +176,8 @@ async fn count_limited(
 }
 
 /// Waits for its turn to count each limited kind that has something to hand out, and counts it.
-async fn count_gates(session: &Session, batch: &mut Batch, window: &Window, names: &Keys) -> Result<(), Fault> {
-    let limited = window.lanes.keys().filter(|lane| batch.gates.rules.limits(&lane.kind));
+async fn count_gates(session: &Session, batch: &mut Batch, window: &mut Window, names: &Keys) -> Result<(), Fault> {
+    let limited = window.lanes().filter(|lane| batch.gates.rules.limits(&lane.kind));
     let kinds: BTreeSet<(KindName, Tenant)> = limited.map(|lane| (lane.kind.clone(), lane.tenant.clone())).collect();
     if kinds.is_empty() {
         return Ok(());
@@ -339,8 +187,7 @@ async fn count_gates(session: &Session, batch: &mut Batch, window: &Window, name
         session.rows("SELECT pg_advisory_xact_lock($1)", &[&lock]).await?;
     }
     gates::read_kinds(session, batch, &kinds).await?;
-    let keys: BTreeSet<i64> = window.keys.values().copied().collect();
-    gates::read_keys(session, batch, &keys, &BTreeSet::new()).await
+    window.count_keys(session, batch).await
 }
 
 struct Chosen {
@@ -359,26 +206,34 @@ async fn choose(
 ) -> Result<(Vec<Chosen>, bool), Fault> {
     let mut chosen: Vec<Chosen> = Vec::new();
     let mut chosen_of: HashMap<QueueName, i64> = HashMap::new();
+    // Claims that may choose from the same lanes stand before the same lines.
+    let mut lines: Vec<(&Claim, Lines)> = Vec::new();
     let mut in_all: usize = served.iter().map(|served| served.leased.len()).sum();
-    for (index, claim) in claims.iter().enumerate() {
+    for (index, claim) in claims.iter().copied().enumerate() {
         let has = served.iter().find(|served| served.index == index).map_or(0, |served| served.leased.len());
         if in_all >= LEASED_MOST {
             return Ok((chosen, true));
         }
+        if has >= claim.limit {
+            continue;
+        }
+        let at = lines.iter().position(|(other, _)| asks_for_the_same(other, claim)).unwrap_or_else(|| {
+            lines.push((claim, Lines::before(claim, window)));
+            lines.len() - 1
+        });
+        let lines = &mut lines[at].1;
         for _ in has..claim.limit {
-            let Some(Best { key, head, had_rivals }) = best(session, batch, window, claim, shares, &chosen_of).await?
+            let Some(Best { place, head, had_rivals }) = lines.best(session, batch, window, shares, &chosen_of).await?
             else {
                 break;
             };
+            let key = window.lane(place);
             // In the usual case nobody has to take turns.
             if had_rivals {
-                Arc::make_mut(shares).take(&key);
+                Arc::make_mut(shares).take(key);
             }
-            window.choose(batch, &key, head);
-            if let Some(lane) = window.lanes.get_mut(&key) {
-                lane.remove(&head);
-            }
-            *chosen_of.entry(key.queue).or_default() += 1;
+            *chosen_of.entry(key.queue.clone()).or_default() += 1;
+            window.choose(batch, place, head);
             chosen.push(Chosen { index, head });
             in_all += 1;
         }
@@ -386,82 +241,100 @@ async fn choose(
     Ok((chosen, false))
 }
 
+fn asks_for_the_same(one: &Claim, other: &Claim) -> bool {
+    one.tenant == other.tenant && one.kinds == other.kinds && one.queues == other.queues
+}
+
 /// The job that a claim gets next.
 struct Best {
-    key: LaneKey,
+    /// Of which lane.
+    place: usize,
     head: Head,
     /// There were other lanes that it could have come from.
     had_rivals: bool,
 }
 
-/// The first of a queue: whose turn it is, when that begins, and which job.
-type First = (u64, Head, LaneKey);
+/// The lanes of a queue in the order of their turns: when a turn begins, then its first job. As they stood when they were
+/// last looked at, which is never later than they stand: turns move on, and jobs are taken.
+type Line = BinaryHeap<Reverse<(u64, Head, usize)>>;
 
-async fn best(
-    session: &Session,
-    batch: &mut Batch,
-    window: &mut Window,
-    claim: &Claim,
-    shares: &Shares,
-    chosen_of: &HashMap<QueueName, i64>,
-) -> Result<Option<Best>, Fault> {
-    let mut firsts: HashMap<QueueName, First> = HashMap::new();
-    let mut fitting = 0;
-    let mut lanes = std::mem::take(&mut window.lanes);
-    let mut result = Ok(());
-    for (key, lane) in &mut lanes {
-        let fits = claim.kinds.contains(&key.kind)
-            && claim.tenant.as_ref().is_none_or(|tenant| *tenant == key.tenant)
-            && claim.queues.as_ref().is_none_or(|queues| queues.contains(&key.queue));
-        if !fits || !gives_out(batch, &key.queue, chosen_of) || !window.has_place(batch, key) {
-            continue;
-        }
-        let head = match first_that_may_start(session, batch, window, key, lane).await {
-            Ok(Some(head)) => head,
-            Ok(None) => continue,
-            Err(fault) => {
-                result = Err(fault);
-                break;
-            }
-        };
-        fitting += 1;
-        let first = (shares.next_of(key), head, key.clone());
-        match firsts.get_mut(&key.queue) {
-            Some(known) if (known.0, known.1) <= (first.0, first.1) => {}
-            Some(known) => *known = first,
-            None => drop(firsts.insert(key.queue.clone(), first)),
-        }
-    }
-    window.lanes = lanes;
-    result?;
-    let turn = |(queue, (_, head, _)): &(QueueName, First)| (shares.queues.next_of(queue), *head);
-    let best = firsts.into_iter().min_by_key(turn);
-    Ok(best.map(|(_, (_, head, key))| Best { key, head, had_rivals: fitting > 1 }))
+/// The lanes that a claim may choose from.
+struct Lines {
+    queues: Vec<(QueueName, Line)>,
+    /// How many lanes stand in all of them.
+    lanes: usize,
 }
 
-/// The first job of a lane that no limit by key holds back. Those that one does are taken out of the lane.
-async fn first_that_may_start(
+impl Lines {
+    fn before(claim: &Claim, window: &Window) -> Self {
+        let mut queues: HashMap<&QueueName, Line> = HashMap::new();
+        for (place, key) in window.lanes().enumerate() {
+            let fits = claim.kinds.contains(&key.kind)
+                && claim.tenant.as_ref().is_none_or(|tenant| *tenant == key.tenant)
+                && claim.queues.as_ref().is_none_or(|queues| queues.contains(&key.queue));
+            if fits {
+                // Not looked at yet.
+                queues.entry(&key.queue).or_default().push(Reverse((0, (i64::MIN, i64::MIN), place)));
+            }
+        }
+        let lanes = queues.values().map(BinaryHeap::len).sum();
+        Self { queues: queues.into_iter().map(|(queue, line)| (queue.clone(), line)).collect(), lanes }
+    }
+
+    /// The first of the queue whose turn it is.
+    async fn best(
+        &mut self,
+        session: &Session,
+        batch: &mut Batch,
+        window: &mut Window,
+        shares: &Shares,
+        chosen_of: &HashMap<QueueName, i64>,
+    ) -> Result<Option<Best>, Fault> {
+        let mut best: Option<(u64, Head, usize)> = None;
+        for (queue, line) in &mut self.queues {
+            let before = line.len();
+            if !gives_out(batch, queue, chosen_of) {
+                line.clear();
+            }
+            if let Some((head, place)) = first_in(line, session, batch, window, shares).await? {
+                let turn = (shares.queues.next_of(queue), head, place);
+                best = Some(best.map_or(turn, |best| best.min(turn)));
+            }
+            self.lanes -= before - line.len();
+        }
+        let had_rivals = self.lanes > 1;
+        Ok(best.map(|(_, head, place)| Best { place, head, had_rivals }))
+    }
+}
+
+/// The first job of the lane whose turn it is. Lanes that have nothing to give out leave the line.
+async fn first_in(
+    line: &mut Line,
     session: &Session,
     batch: &mut Batch,
     window: &mut Window,
-    key: &LaneKey,
-    lane: &mut Lane,
-) -> Result<Option<Head>, Fault> {
-    loop {
-        if lane.is_to_be_read() {
-            if window.held_back.len() >= BLOCKED_AT_ONCE {
-                // There is enough to clear away; the next batch looks further.
-                return Ok(None);
-            }
-            read_on(session, batch, key, lane, &mut window.keys).await?;
+    shares: &Shares,
+) -> Result<Option<(Head, usize)>, Fault> {
+    while let Some(Reverse((_, _, place))) = line.peek() {
+        let place = *place;
+        let head = if window.has_place(batch, place) {
+            window.first_that_may_start(session, batch, place).await?
+        } else {
+            None
+        };
+        let Some(head) = head else {
+            line.pop();
+            continue;
+        };
+        let stands = Reverse((shares.next_of(window.lane(place)), head, place));
+        if line.peek() == Some(&stands) {
+            return Ok(Some((head, place)));
         }
-        let Some(head) = lane.first() else { return Ok(None) };
-        if window.may_start(batch, key, head) {
-            return Ok(Some(head));
+        if let Some(mut first) = line.peek_mut() {
+            *first = stands;
         }
-        lane.remove(&head);
-        window.held_back.insert(head);
     }
+    Ok(None)
 }
 
 /// Whether a queue's limit leaves room. What is paused is not in the window.

@@ -39,18 +39,38 @@ pub(super) struct Doorbell {
     some: Notify,
 }
 
-#[derive(Default)]
-struct Pending {
+/// What is told of no job in particular.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Signs {
     /// There is something to claim.
     is_ready: bool,
+    /// Kinds or keys were changed, which every server keeps.
+    is_registry: bool,
+}
+
+impl Signs {
+    fn number(self) -> u8 {
+        u8::from(self.is_ready) | u8::from(self.is_registry) << 1
+    }
+
+    /// Signs of a later version say nothing to this one.
+    fn of_number(number: u8) -> Self {
+        Self { is_ready: number & 1 != 0, is_registry: number & 2 != 0 }
+    }
+}
+
+#[derive(Default)]
+struct Pending {
+    signs: Signs,
     changes: HashMap<JobId, Change>,
 }
 
 impl Doorbell {
     /// Will be told soon.
-    pub(super) fn ring(&self, changes: &[Change], is_ready: bool) {
+    pub(super) fn ring(&self, changes: &[Change], is_ready: bool, is_registry: bool) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.is_ready |= is_ready;
+        pending.signs.is_ready |= is_ready;
+        pending.signs.is_registry |= is_registry;
         for change in changes {
             if pending.changes.len() < KEPT_MOST || pending.changes.contains_key(&change.job) {
                 pending.changes.insert(change.job, change.clone());
@@ -84,9 +104,9 @@ async fn tell(pool: &Pool, channel: &str, told: &[String]) -> Result<(), StoreEr
     Ok(())
 }
 
-/// What is told: who tells it and whether there is something to claim, and then a line for each job.
+/// What is told: who tells it and what is told of no job, and then a line for each job.
 fn messages(pending: &Pending, node: i64) -> Vec<String> {
-    let head = format!("{node:x} {}\n", u8::from(pending.is_ready));
+    let head = format!("{node:x} {}\n", pending.signs.number());
     let mut all = Vec::new();
     let mut said = head.clone();
     for change in pending.changes.values() {
@@ -112,16 +132,16 @@ fn messages(pending: &Pending, node: i64) -> Vec<String> {
 /// What was heard.
 struct Heard {
     node: i64,
-    is_ready: bool,
+    signs: Signs,
     changes: Vec<Change>,
 }
 
 fn heard(said: &str) -> Option<Heard> {
     let mut lines = said.lines();
-    let (node, is_ready) = lines.next()?.split_once(' ')?;
+    let (node, signs) = lines.next()?.split_once(' ')?;
     Some(Heard {
         node: u64::from_str_radix(node, 16).ok()?.cast_signed(),
-        is_ready: is_ready == "1",
+        signs: Signs::of_number(signs.parse().ok()?),
         changes: lines.filter_map(change).collect(),
     })
 }
@@ -191,9 +211,10 @@ impl Listener {
                 result = &mut listening, if !is_listening => {
                     result?;
                     is_listening = true;
-                    first.notify_one();
                     // What was told before, or while nobody listened, has not been heard.
                     self.rung.notify_one();
+                    self.observer.changed_elsewhere();
+                    first.notify_one();
                 }
                 message = messages.next() => match message {
                     Some(Ok(AsyncMessage::Notification(said))) => self.hear(said.payload()),
@@ -209,6 +230,7 @@ impl Listener {
         let Some(heard) = heard(said) else {
             tracing::warn!("another server told something that this version does not understand");
             self.rung.notify_one();
+            self.observer.changed_elsewhere();
             return;
         };
         if heard.node == self.node {
@@ -217,7 +239,10 @@ impl Listener {
         if !heard.changes.is_empty() {
             self.observer.committed(&heard.changes);
         }
-        if heard.is_ready {
+        if heard.signs.is_registry {
+            self.observer.changed_elsewhere();
+        }
+        if heard.signs.is_ready {
             self.rung.notify_one();
         }
     }
@@ -231,7 +256,8 @@ mod tests {
 
     #[test]
     fn what_is_told_is_heard_whole_however_much_it_is() {
-        let (ids, mut pending) = (Ids::seeded(1), Pending { is_ready: true, ..Pending::default() });
+        let signs = Signs { is_ready: true, is_registry: false };
+        let (ids, mut pending) = (Ids::seeded(1), Pending { signs, ..Pending::default() });
         for number in 0..1_000 {
             let job = JobId::fresh(&ids, Timestamp::EPOCH);
             let status = Status::ALL[number % 5];
@@ -260,7 +286,7 @@ mod tests {
         let mut count = 0;
         for said in told {
             let heard = heard(&said).unwrap();
-            assert_eq!((heard.node, heard.is_ready), (-5, true));
+            assert_eq!((heard.node, heard.signs), (-5, signs));
             for change in heard.changes {
                 let told = &pending.changes[&change.job];
                 assert_eq!((&change.tenant, change.status), (&told.tenant, told.status));
@@ -269,6 +295,15 @@ mod tests {
             }
         }
         assert_eq!(count, 1_000);
+    }
+
+    #[test]
+    fn each_sign_is_told_by_itself() {
+        for (is_ready, is_registry) in [(false, false), (true, false), (false, true), (true, true)] {
+            let signs = Signs { is_ready, is_registry };
+            let told = messages(&Pending { signs, ..Pending::default() }, 3);
+            assert_eq!(heard(&told[0]).unwrap().signs, signs);
+        }
     }
 
     #[test]

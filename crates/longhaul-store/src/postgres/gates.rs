@@ -2,7 +2,9 @@
 //!
 //! Whether an attempt may start is decided under a lock that each limited kind has, held from the claim to the commit: no
 //! two servers fill the same place. An end needs no lock, because it only makes room. What runs is counted from the rows;
-//! what has started of late under a rate ([`Pace`]) is a row that the claim writes.
+//! what has started of late under a rate ([`Pace`]) is a row that the claim writes, and nobody writes without the lock.
+//! Two things about that row are written without it: when it is to be looked at ([`Gates::wakes`]), and what makes good
+//! for a clock that was set back ([`Settled`]), which is dropped when somebody has written meanwhile.
 //!
 //! Jobs that a limit by key holds back are in a phase of their own, and so in nobody's way. They become ready in the
 //! transaction that makes room for them, or when time does, at the next sweep. Two servers that make room at the same
@@ -78,6 +80,10 @@ pub(super) struct Standing {
     /// How many are ready, by queue, where that was asked.
     ready: HashMap<QueueName, i64>,
     pace: Pace,
+    /// What is stored of it.
+    stored: Vec<u8>,
+    /// When it is to be looked at, as it is stored.
+    wakes_at: Option<Timestamp>,
 }
 
 impl Standing {
@@ -91,13 +97,26 @@ impl Standing {
 
     fn started(&mut self, rate: Rate, now: Timestamp) -> PaceWrite {
         self.pace.start(rate, now);
-        self.stored(rate, now)
+        self.to_be_stored(rate, now)
     }
 
-    fn stored(&self, rate: Rate, now: Timestamp) -> PaceWrite {
+    fn to_be_stored(&self, rate: Rate, now: Timestamp) -> PaceWrite {
         let wakes_at = self.pace.opens_at(rate, now);
         PaceWrite { starts: self.pace.to_bytes(), over_at: self.pace.over_at(rate), wakes_at }
     }
+
+    /// Makes good for a clock that was set back; says what is to be stored then.
+    fn settle(&mut self, rate: Rate, now: Timestamp) -> Option<Settled> {
+        let is_ahead = self.pace.settle(rate, now);
+        is_ahead.then(|| Settled { was: self.stored.clone(), write: self.to_be_stored(rate, now) })
+    }
+}
+
+/// A pace that was ahead of the time: stored in the place of what it was made from, if that is still there.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) was: Vec<u8>,
+    pub(super) write: PaceWrite,
 }
 
 /// All that a batch knows of limits.
@@ -108,7 +127,11 @@ pub(super) struct Gates {
     kinds: HashMap<i64, Standing>,
     /// Keys of which blocked jobs may become ready.
     pub(super) to_open: BTreeSet<i64>,
+    /// What has started, of gates whose kind's lock is held.
     pub(super) paces: BTreeMap<i64, PaceWrite>,
+    pub(super) settled: BTreeMap<i64, Settled>,
+    /// When gates are to be looked at.
+    pub(super) wakes: BTreeMap<i64, Timestamp>,
     /// Gates whose time to be looked at has come.
     pub(super) awake: Vec<i64>,
 }
@@ -118,8 +141,22 @@ impl Gates {
         Self { rules, ..Self::default() }
     }
 
-    pub(super) fn knows(&self, key: i64) -> bool {
-        self.keys.contains_key(&key)
+    /// Whether something about limits is to be written.
+    pub(super) fn is_changed(&self) -> bool {
+        !(self.paces.is_empty() && self.settled.is_empty() && self.wakes.is_empty() && self.awake.is_empty())
+    }
+
+    /// When time opens the first of these kinds' limits over all of their jobs, of those that are closed by a rate.
+    pub(super) fn opens_at<'a>(
+        &self,
+        kinds: impl Iterator<Item = (&'a KindName, &'a Tenant)>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let opens_at = |(kind, tenant): (&KindName, &Tenant)| {
+            let (id, _, bound) = self.rules.overall(kind, tenant)?;
+            self.kinds.get(&id)?.pace.opens_at(bound.rate?, now)
+        };
+        kinds.filter_map(opens_at).min()
     }
 
     /// A job counts somewhere else now.
@@ -232,9 +269,10 @@ pub(super) async fn read_keys(
     for row in session.rows(include_str!("queries/gates.sql"), &[&wanted]).await? {
         let mut cells = Cells::of(&row);
         let (key, count) = (cells.next::<i64>()?, cells.next::<i64>()?);
-        let pace = pace_of(cells.next()?)?;
+        let stored = cells.next::<Option<&[u8]>>()?.unwrap_or_default().to_vec();
+        let (pace, wakes_at) = (pace_of(&stored)?, cells.time_or_none()?);
         let running = count + running.get(&key).copied().unwrap_or_default();
-        counted.insert(key, Standing { running, ready: HashMap::new(), pace });
+        counted.insert(key, Standing { running, ready: HashMap::new(), pace, stored, wakes_at });
     }
     if !ready_in.is_empty() {
         let (keys, queues): (Vec<i64>, Vec<&str>) = ready_in.iter().map(|(key, queue)| (*key, queue.as_str())).unzip();
@@ -253,20 +291,19 @@ pub(super) async fn read_keys(
                 standing.ready.entry(queue).or_insert(count);
             }
         }
-        // What has started in this batch is not stored yet.
-        if let Some(pace) = batch.gates.paces.get(&key) {
-            standing.pace = pace_of(Some(&pace.starts))?;
+        // What has started in this batch is not stored yet. That was under the lock: nobody else has stored anything since.
+        let Gates { paces, settled, .. } = &batch.gates;
+        let settled = settled.get(&key).filter(|settled| settled.was == standing.stored).map(|settled| &settled.write);
+        if let Some(write) = paces.get(&key).or(settled) {
+            standing.pace = pace_of(&write.starts)?;
         }
         batch.gates.keys.insert(key, standing);
     }
     Ok(())
 }
 
-fn pace_of(stored: Option<&[u8]>) -> Result<Pace, StoreError> {
-    match stored {
-        Some(stored) => Pace::from_bytes(stored).ok_or_else(|| rows::damaged("pace of a limit")),
-        None => Ok(Pace::default()),
-    }
+fn pace_of(stored: &[u8]) -> Result<Pace, StoreError> {
+    Pace::from_bytes(stored).ok_or_else(|| rows::damaged("pace of a limit"))
 }
 
 /// Counts what runs of these kinds, and reads what has started.
@@ -300,10 +337,11 @@ pub(super) async fn read_kinds(
         if let Some(rate) = bound.rate {
             let row = session.row("SELECT starts FROM pace WHERE gate = $1", &[&id]).await?;
             let stored = row.as_ref().map(|row| Cells::of(row).next::<&[u8]>()).transpose()?;
-            standing.pace = pace_of(stored)?;
-            if standing.pace.settle(rate, batch.now) {
-                let pace = standing.stored(rate, batch.now);
-                batch.gates.paces.insert(id, PaceWrite { wakes_at: None, ..pace });
+            standing.stored = stored.unwrap_or_default().to_vec();
+            standing.pace = pace_of(&standing.stored)?;
+            if let Some(Settled { was, write }) = standing.settle(rate, batch.now) {
+                let write = PaceWrite { wakes_at: None, ..write };
+                batch.gates.settled.insert(id, Settled { was, write });
             }
         }
         batch.gates.kinds.insert(id, standing);
@@ -347,15 +385,16 @@ pub(super) async fn open(session: &Session, batch: &mut Batch) -> Result<usize, 
         };
         let now = batch.now;
         let Some(standing) = batch.gates.keys.get_mut(key) else { continue };
-        let is_ahead = bound.rate.is_some_and(|rate| standing.pace.settle(rate, now));
+        if let Some(settled) = bound.rate.and_then(|rate| standing.settle(rate, now)) {
+            batch.gates.settled.insert(*key, settled);
+        }
         let ready = standing.ready.get(queue).copied().unwrap_or_default();
         let most = standing.room(bound, now) - ready;
-        if let Some(rate) = bound.rate.filter(|_| is_ahead || most <= 0)
-            && (is_ahead || standing.pace.opens_at(rate, now).is_some())
-        {
-            // So that the time at which it opens is stored.
-            let pace = standing.stored(rate, now);
-            batch.gates.paces.insert(*key, pace);
+        let opens_at = bound.rate.filter(|_| most <= 0).and_then(|rate| standing.pace.opens_at(rate, now));
+        // A look that is due already, and that this batch is not, sees to the next.
+        let is_told = standing.wakes_at.is_some_and(|at| opens_at.is_some_and(|opens_at| at <= opens_at));
+        if let Some(opens_at) = opens_at.filter(|_| !is_told || batch.gates.awake.contains(key)) {
+            batch.gates.wakes.insert(*key, opens_at);
         }
         if most > 0 {
             room.insert((*key, queue.clone()), most.min(MOVED_AT_ONCE));

@@ -6,7 +6,7 @@
 //! while a transaction is under way share the next, and it costs a few statements whatever their number.
 //!
 //! - [`writer`] collects operations into batches, repeats and answers them; [`batch`] is what a transaction works on,
-//!   [`operations`], [`sweep`] and [`claims`] what it does, [`load`] and [`write`] its two ends.
+//!   [`operations`], [`sweep`] and [`claims`] (which choose from a [`window`]) what it does, [`load`] and [`write`] its two ends.
 //! - [`reads`] answers everybody else, [`blobs`] keeps large payloads, [`rows`] turns rows into jobs and back.
 //! - [`nodes`] and [`doorbell`] are for the other servers: who lives, and what has changed.
 //!
@@ -32,6 +32,7 @@ mod session;
 mod store;
 mod sweep;
 mod tls;
+mod window;
 mod write;
 mod writer;
 

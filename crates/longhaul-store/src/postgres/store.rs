@@ -389,6 +389,10 @@ impl JobStore for Store {
         .await
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn blobs(&self) -> &dyn BlobStore {
         &self.blobs
     }

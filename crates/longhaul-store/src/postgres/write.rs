@@ -1,6 +1,10 @@
 //! Storing a batch: a statement for each table, whatever the number of rows, all of them in one trip with the commit.
 
-use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    marker::PhantomData,
+};
 
 use longhaul_core::{Attempt, BlobRef, Event, EventKind, Job, JobSpec, OutputData, Payload, Span, StepName, Tenant};
 use sha2::{Digest as _, Sha256};
@@ -10,6 +14,7 @@ use uuid::Uuid;
 use super::{
     batch::{AnswerWrite, Batch, Entry, NewTimer, Tally},
     columns::columns,
+    gates::{Gates, Settled},
     load::LOOK_AGAIN,
     rows::{self, Cells, Changing},
     session::{Fault, Parameter, Session, pipelined},
@@ -615,14 +620,36 @@ async fn blobs(session: &Session, node: i64, uses: BlobUses, unpinned: &BTreeMap
     Ok(())
 }
 
-/// What goes of ended jobs that stay, whose children are to be cancelled, and what nobody has to remember.
-/// What has started under limits.
+/// What has started under limits, and when they are to be looked at.
 async fn paces(session: &Session, batch: &Batch) -> Result<(), Fault> {
-    if !batch.gates.awake.is_empty() {
-        session.rows(include_str!("queries/awake.sql"), &[&batch.gates.awake]).await?;
+    let Gates { paces: started, settled, wakes, awake, .. } = &batch.gates;
+    if !(settled.is_empty() && wakes.is_empty() && awake.is_empty()) {
+        // All at once and in their order: what follows writes the same rows in several statements, as others do.
+        let gates = started.keys().chain(settled.keys()).chain(wakes.keys()).chain(awake);
+        let gates: Vec<i64> = gates.copied().collect::<BTreeSet<i64>>().into_iter().collect();
+        session.rows(include_str!("queries/lock_paces.sql"), &[&gates]).await?;
+    }
+    if !awake.is_empty() {
+        session.rows(include_str!("queries/awake.sql"), &[awake, &batch.now.as_micros()]).await?;
+    }
+    if !settled.is_empty() {
+        let mut was: Vec<&[u8]> = Vec::with_capacity(settled.len());
+        let mut paces = Paces::default();
+        for (gate, Settled { was: stored, write: PaceWrite { starts, over_at, wakes_at } }) in settled {
+            was.push(stored);
+            let (over_at, wakes_at) = (over_at.as_micros(), rows::at(*wakes_at));
+            paces.push(PaceRow { gate: *gate, starts, over_at, wakes_at, lifetime: PhantomData });
+        }
+        let mut parameters = paces.parameters();
+        parameters.push(&was);
+        session.rows(include_str!("queries/settle_paces.sql"), &parameters).await?;
+    }
+    if !wakes.is_empty() {
+        let (gates, times): (Vec<i64>, Vec<i64>) = wakes.iter().map(|(gate, at)| (*gate, at.as_micros())).unzip();
+        session.rows(include_str!("queries/wake_paces.sql"), &[&gates, &times]).await?;
     }
     let mut paces = Paces::default();
-    for (gate, PaceWrite { starts, over_at, wakes_at }) in &batch.gates.paces {
+    for (gate, PaceWrite { starts, over_at, wakes_at }) in started {
         let (over_at, wakes_at) = (over_at.as_micros(), rows::at(*wakes_at));
         paces.push(PaceRow { gate: *gate, starts, over_at, wakes_at, lifetime: PhantomData });
     }
@@ -632,6 +659,7 @@ async fn paces(session: &Session, batch: &Batch) -> Result<(), Fault> {
     Ok(())
 }
 
+/// What goes of ended jobs that stay, whose children are to be cancelled, and what nobody has to remember.
 async fn forget(session: &Session, batch: &Batch) -> Result<(), Fault> {
     let writes = &batch.writes;
     if !writes.trims.is_empty() {

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     batch::{Batch, Needs},
-    claims::{self, Served, Shares},
+    claims::{self, Handed, Served, Shares},
     doorbell::Doorbell,
     explain::Seen,
     family, gates,
@@ -44,6 +44,9 @@ const PATIENCE: Span = Span::from_secs(10);
 
 /// How long to wait before trying again to reach a server.
 const BETWEEN_TRIES: Span = Span::from_millis(100);
+
+/// How long waiting claims wait at least for time to open a limit: clocks round.
+const LOOK_LATER: Span = Span::from_millis(1);
 
 /// How often waiting claims look for themselves: a doorbell that was not heard costs this much, and no job.
 const POLL: Span = Span::from_secs(1);
@@ -92,15 +95,21 @@ pub(super) struct Writer {
     shares: Arc<Shares>,
     /// There may be more for the waiting claims than fitted into the last batch.
     more_to_lease: bool,
+    /// When time lets the waiting claims have something, as far as the last batch knew.
+    opens_at: Option<Timestamp>,
 }
 
 /// What came of a transaction that was committed.
 struct Committed {
     changes: Vec<Change>,
     is_ready: bool,
+    /// Kinds or keys were changed.
+    is_registry: bool,
     granted: Vec<Served>,
     shares: Arc<Shares>,
     more: bool,
+    /// In what time a limit opens that holds something back.
+    opens_in: Option<Span>,
 }
 
 /// Why a transaction was not.
@@ -126,6 +135,7 @@ impl Writer {
             rules: Rules::default(),
             shares: Arc::default(),
             more_to_lease: false,
+            opens_at: None,
         }
     }
 
@@ -157,7 +167,13 @@ impl Writer {
     async fn gather(&mut self, messages: &mut Vec<Message>) -> bool {
         self.waiting.retain(|waiting| !waiting.answer.is_closed());
         let poll = async {
-            if self.waiting.is_empty() { std::future::pending().await } else { self.tools.time.clock.sleep(POLL).await }
+            if self.waiting.is_empty() {
+                std::future::pending().await
+            } else {
+                let clock = &self.tools.time.clock;
+                let at = clock.now() + POLL;
+                clock.sleep_until(self.opens_at.map_or(at, |opens_at| at.min(opens_at))).await;
+            }
         };
         tokio::select! {
             message = self.mailbox.recv() => match message {
@@ -255,11 +271,12 @@ impl Writer {
         self.waiting = waiting.into_iter().flatten().collect();
         self.more_to_lease = committed.more;
         self.shares = committed.shares;
+        self.opens_at = committed.opens_in.map(|span| self.tools.time.clock.now() + span.max(LOOK_LATER));
         if !committed.changes.is_empty() {
             self.tools.observer.committed(&committed.changes);
         }
-        if committed.is_ready || !committed.changes.is_empty() {
-            self.tools.doorbell.ring(&committed.changes, committed.is_ready);
+        if committed.is_ready || committed.is_registry || !committed.changes.is_empty() {
+            self.tools.doorbell.ring(&committed.changes, committed.is_ready, committed.is_registry);
         }
     }
 
@@ -376,7 +393,9 @@ impl Writer {
         gates::open(session, &mut batch).await?;
         let wanted: Vec<&Claim> = claims.iter().collect();
         let mut shares = self.shares.clone();
-        let (granted, mut more) = claims::serve(session, &mut batch, &wanted, &mut shares, keys).await?;
+        let Handed { served: granted, mut more, opens_at } =
+            claims::serve(session, &mut batch, &wanted, &mut shares, keys).await?;
+        let opens_in = opens_at.map(|at| at.since(batch.now));
         // So that what has taken a place among the ready ones is replaced.
         more |= gates::open(session, &mut batch).await? > 0 && granted.len() < wanted.len();
         family::cancel_abandoned(session, &mut batch).await?;
@@ -385,7 +404,8 @@ impl Writer {
             transaction = Some(write::batch(session, &batch, &returned.unpinned).await?);
         }
         let (changes, is_ready) = batch.changes(&**observer);
-        Ok((transaction, Committed { changes, is_ready, granted, shares, more }))
+        let is_registry = batch.changes_what_is_kept();
+        Ok((transaction, Committed { changes, is_ready, is_registry, granted, shares, more, opens_in }))
     }
 
     /// Asks what became of a transaction whose connection was lost while it was being committed.

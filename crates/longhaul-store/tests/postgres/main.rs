@@ -3,6 +3,7 @@
 #![cfg(unix)]
 
 mod families;
+mod limits;
 mod nodes;
 mod opening;
 mod server;

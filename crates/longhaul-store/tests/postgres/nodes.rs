@@ -27,7 +27,7 @@ pub(crate) struct Servers {
     /// The first, with what the facts of the suite have around them.
     pub(crate) world: World,
     pub(crate) stores: Vec<Arc<dyn JobStore>>,
-    database: Database,
+    pub(crate) database: Database,
 }
 
 async fn open(database: &Database, clock: &ManualClock, seed: u64, observer: Arc<dyn Observer>) -> Arc<dyn JobStore> {
@@ -53,7 +53,7 @@ impl Servers {
         self.database.run(sql).await;
     }
 
-    async fn submit(&self, server: usize, specs: Vec<JobSpec>) -> Result<Submitted, StoreError> {
+    pub(crate) async fn submit(&self, server: usize, specs: Vec<JobSpec>) -> Result<Submitted, StoreError> {
         submit(&*self.stores[server], specs, None).await
     }
 }
@@ -72,9 +72,14 @@ async fn submit(
 struct Heard {
     changes: Mutex<Vec<Change>>,
     some: Notify,
+    elsewhere: Notify,
 }
 
 impl Observer for Heard {
+    fn changed_elsewhere(&self) {
+        self.elsewhere.notify_one();
+    }
+
     fn committed(&self, changes: &[Change]) {
         self.changes.lock().unwrap().extend_from_slice(changes);
         self.some.notify_one();
@@ -218,11 +223,9 @@ async fn limits_of_a_kind_hold_for_all_servers_together() {
     assert_eq!(servers.stores[1].queues().await.unwrap()[0].queued, 30);
 }
 
-#[tokio::test]
-async fn a_limit_that_one_server_registers_holds_on_all() {
-    let servers = Servers::new(2).await;
-    let w = &servers.world;
-    let spec = longhaul_core::KindSpec {
+/// The kind `echo` as a worker registers it.
+fn limited_spec(limits: Vec<Limit>) -> longhaul_core::KindSpec {
+    longhaul_core::KindSpec {
         name: kind("echo"),
         description: None,
         input_schema: None,
@@ -231,8 +234,15 @@ async fn a_limit_that_one_server_registers_holds_on_all() {
         max_attempts: None,
         backoff: None,
         timeout_s: None,
-        limits: vec![Limit { key: None, concurrency: Some(2), rate: None }],
-    };
+        limits,
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_one_server_registers_holds_on_all() {
+    let servers = Servers::new(2).await;
+    let w = &servers.world;
+    let spec = limited_spec(vec![Limit { key: None, concurrency: Some(2), rate: None }]);
     servers.stores[0].put_kind(&tenant(), spec).await.unwrap();
     servers.submit(0, (0..5).map(|_| w.spec()).collect()).await.unwrap();
     let leased = servers.stores[1].claim(claim(9)).await.unwrap();
@@ -318,6 +328,39 @@ async fn an_observer_hears_of_changes_on_other_servers() {
     let change = heard.of(id, Status::Cancelled).await;
     assert_eq!((change.tenant, change.version), (tenant(), 4));
     assert_eq!(other.job(&tenant(), id).await.unwrap().job.version, 4);
+}
+
+#[tokio::test]
+async fn an_observer_hears_that_kinds_and_keys_were_changed_on_other_servers() {
+    let servers = Servers::new(1).await;
+    let heard = Arc::new(Heard::default());
+    let other = open(&servers.database, &servers.world.clock, 9, heard.clone()).await;
+    // What was told before it listened may have been missed.
+    heard.elsewhere.notified().await;
+    let store = &servers.stores[0];
+    let key = longhaul_core::ApiKey {
+        id: longhaul_core::KeyId::fresh(&Ids::seeded(5), servers.world.now()),
+        tenant: tenant(),
+        name: "ci".into(),
+        scopes: vec![longhaul_core::Scope::Admin],
+        secret_hash: [7; 32],
+        created_at: servers.world.now(),
+        expires_at: None,
+        revoked_at: None,
+    };
+    store.put_key(key.clone()).await.unwrap();
+    heard.elsewhere.notified().await;
+    assert_eq!(other.keys().await.unwrap(), [key.clone()]);
+    store.revoke_key(&tenant(), key.id).await.unwrap();
+    heard.elsewhere.notified().await;
+    assert!(other.keys().await.unwrap()[0].revoked_at.is_some());
+    store.put_kind(&tenant(), limited_spec(Vec::new())).await.unwrap();
+    heard.elsewhere.notified().await;
+    assert_eq!(other.kinds().await.unwrap().len(), 1);
+    // And again once a lost connection is there again.
+    servers.cut_connections().await;
+    heard.elsewhere.notified().await;
+    assert!(servers.stores.iter().all(|store| store.is_shared()));
 }
 
 #[tokio::test]

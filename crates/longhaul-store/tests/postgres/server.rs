@@ -45,6 +45,14 @@ impl Database {
         host.replace("%2F", "/").into()
     }
 
+    /// A connection to it, which ends with the client.
+    #[allow(clippy::disallowed_methods, reason = "it ends with the client, which the test holds")]
+    pub(crate) async fn connect(&self) -> tokio_postgres::Client {
+        let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
     /// Carries out statements in it.
     pub(crate) async fn run(&self, sql: &str) {
         run(&self.url(), sql).await;

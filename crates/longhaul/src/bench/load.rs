@@ -347,7 +347,8 @@ fn report(plan: &Plan, running: &Running, shared: &Shared, measured: &Measured) 
     };
     Report {
         target: match &plan.target {
-            Target::Longhaul { .. } => "longhaul".to_owned(),
+            Target::Longhaul { store: None, .. } => "longhaul".to_owned(),
+            Target::Longhaul { store: Some(_), .. } => "longhaul on PostgreSQL".to_owned(),
             Target::Url(url) => url.clone(),
         },
         clients: plan.clients,

@@ -73,6 +73,8 @@ pub enum Target {
         retention: Option<Duration>,
         /// How many jobs run at once in it, if not as configured.
         concurrency: Option<usize>,
+        /// The PostgreSQL database that it keeps jobs in, as a URL; none: a directory of its own.
+        store: Option<String>,
     },
     /// A server that runs already.
     Url(String),

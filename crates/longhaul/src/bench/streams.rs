@@ -211,7 +211,7 @@ pub(super) async fn run(plan: &StreamsPlan, screen: &mut Screen) -> anyhow::Resu
                 submit_only: false,
                 check: false,
                 // All streams run at once: none of them may wait for its turn in the queue.
-                target: Target::Longhaul { retention: None, concurrency: Some(tally.streams) },
+                target: Target::Longhaul { retention: None, concurrency: Some(tally.streams), store: None },
                 watch: Vec::new(),
                 directory: plan.directory.clone(),
                 progress: false,

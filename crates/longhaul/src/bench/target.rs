@@ -34,12 +34,14 @@ pub(super) struct Running {
     pub(super) idle_bytes: u64,
     child: Option<Child>,
     directory: Option<TempDir>,
+    /// Its data lie in the directory.
+    has_data: bool,
 }
 
 impl Running {
-    /// Its data, if it is ours.
+    /// Its data, if they are ours.
     pub(super) fn data(&self) -> Option<&Path> {
-        self.directory.as_ref().map(TempDir::path)
+        self.directory.as_ref().filter(|_| self.has_data).map(TempDir::path)
     }
 
     /// Ends our own server and removes its data. What it would do at a proper end is not measured here.
@@ -58,7 +60,9 @@ impl Running {
 pub(super) async fn start(plan: &Plan) -> anyhow::Result<Running> {
     match &plan.target {
         Target::Url(url) => existing(url, &plan.watch),
-        Target::Longhaul { retention, concurrency } => own(plan, *retention, *concurrency).await,
+        Target::Longhaul { retention, concurrency, store } => {
+            own(plan, *retention, *concurrency, store.as_deref()).await
+        }
     }
 }
 
@@ -78,10 +82,15 @@ fn existing(url: &str, watch: &[u32]) -> anyhow::Result<Running> {
         .next()
         .ok_or_else(|| refuse("the name has no address"))?;
     let (pids, idle_bytes) = (watch.to_vec(), usage_of(watch).resident_bytes);
-    Ok(Running { address, host: host.to_owned(), pids, idle_bytes, child: None, directory: None })
+    Ok(Running { address, host: host.to_owned(), pids, idle_bytes, child: None, directory: None, has_data: false })
 }
 
-async fn own(plan: &Plan, retention: Option<Duration>, concurrency: Option<usize>) -> anyhow::Result<Running> {
+async fn own(
+    plan: &Plan,
+    retention: Option<Duration>,
+    concurrency: Option<usize>,
+    store: Option<&str>,
+) -> anyhow::Result<Running> {
     let directory = tempfile::Builder::new()
         .prefix("longhaul-bench-")
         .tempdir_in(&plan.directory)
@@ -89,8 +98,7 @@ async fn own(plan: &Plan, retention: Option<Duration>, concurrency: Option<usize
     let log = directory.path().join("server.log");
     let mut command = Command::new(std::env::current_exe().context("cannot find this program's own file")?);
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-        .arg(directory.path().join("data"))
+        .args(["serve", "--listen", "127.0.0.1:0"])
         // No configuration file of the directory we happen to be in, and no key that would be asked for.
         .current_dir(directory.path())
         .env_remove("LONGHAUL_CONFIG")
@@ -100,6 +108,11 @@ async fn own(plan: &Plan, retention: Option<Duration>, concurrency: Option<usize
         .stdout(Stdio::piped())
         .stderr(std::fs::File::create(&log)?)
         .kill_on_drop(true);
+    match store {
+        // In the environment: it may hold a password, and the arguments of a program can be read by everybody.
+        Some(url) => command.env("LONGHAUL__STORE__URL", url),
+        None => command.arg("--data-dir").arg(directory.path().join("data")),
+    };
     if let Some(retention) = retention {
         command.env("LONGHAUL__STORE__RETENTION", format_duration(retention));
     }
@@ -121,5 +134,13 @@ async fn own(plan: &Plan, retention: Option<Duration>, concurrency: Option<usize
     let address = host.parse().with_context(|| format!("the server listens on `{host}`, which is no address"))?;
     let pids: Vec<u32> = child.id().into_iter().chain(plan.watch.iter().copied()).collect();
     let idle_bytes = usage_of(&pids).resident_bytes;
-    Ok(Running { address, host, pids, idle_bytes, child: Some(child), directory: Some(directory) })
+    Ok(Running {
+        address,
+        host,
+        pids,
+        idle_bytes,
+        child: Some(child),
+        directory: Some(directory),
+        has_data: store.is_none(),
+    })
 }

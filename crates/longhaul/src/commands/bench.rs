@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::bench::{self, DocumentsPlan, GatewayPlan, Plan, QuestionsPlan, StreamsPlan, Target, Until, WorkersPlan};
-use crate::config::{Environment, parse_duration};
+use crate::config::{Environment, Setting, StoreUrl, parse_duration};
 use crate::exit::{Exit, UsageError};
 use crate::screen::{Screen, Table};
 
@@ -92,6 +92,7 @@ Examples:
   longhaul bench jobs --clients 64 --jobs 100000
   longhaul bench jobs --clients 64 --for 5m --json
   longhaul bench jobs --preload 1000000
+  longhaul bench jobs --store postgres://longhaul@localhost/bench
   longhaul bench jobs --target http://127.0.0.1:9000 --for 20s --warm-up 5s --no-check")]
 struct JobsArguments {
     /// How many clients, each with a connection of its own
@@ -121,6 +122,9 @@ struct JobsArguments {
     /// What to measure: longhaul, or the http:// address of a server with the same two routes
     #[arg(long, default_value = "longhaul", value_name = "TARGET")]
     target: String,
+    /// Keep the jobs in this PostgreSQL database, whose tables are made where they are missing, and stay
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
     /// Count this process as the server's in CPU and memory; may be repeated
     #[arg(long, value_name = "PID")]
     watch: Vec<u32>,
@@ -321,7 +325,7 @@ fn process(arguments: ProcessArguments, screen: &mut Screen) -> anyhow::Result<E
         items: usize::from(arguments.items),
         turn: arguments.turn,
         target: match arguments.target.as_str() {
-            "longhaul" => Target::Longhaul { retention: None, concurrency: None },
+            "longhaul" => Target::Longhaul { retention: None, concurrency: None, store: None },
             url => Target::Url(url.to_owned()),
         },
         directory: arguments.directory.unwrap_or_else(std::env::temp_dir),
@@ -401,7 +405,24 @@ fn plan(arguments: &JobsArguments) -> Result<Plan, UsageError> {
     };
     let short = matches!(until, Until::For(_)).then_some(Duration::from_secs(60));
     let target = match arguments.target.as_str() {
-        "longhaul" => Target::Longhaul { retention: arguments.retention.or(short), concurrency: None },
+        "longhaul" => {
+            if let Some(url) = &arguments.store
+                && !matches!(StoreUrl::from_text(url), Ok(StoreUrl::Postgres(_)))
+            {
+                // Not repeated: it may hold a password.
+                return Err(UsageError("--store: write a URL such as postgres://user@host:5432/database".to_owned()));
+            }
+            Target::Longhaul {
+                retention: arguments.retention.or(short),
+                concurrency: None,
+                store: arguments.store.clone(),
+            }
+        }
+        _ if arguments.store.is_some() => {
+            return Err(UsageError(
+                "--store is for a server that is started for the purpose, not for --target".to_owned(),
+            ));
+        }
         url if url.starts_with("http://") => Target::Url(url.to_owned()),
         url => return Err(UsageError(format!("--target {url}: write `longhaul` or an http:// address"))),
     };

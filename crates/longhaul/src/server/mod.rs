@@ -96,8 +96,9 @@ async fn serve(
         .observed(telemetry);
     let serve_options = ServeOptions { open_documents: address.ip().is_loopback(), cors };
     let stopping = app.stopping().clone();
-    let router = application(app, &serve_options)?;
     let stop = CancellationToken::new();
+    tracker.spawn(app.clone().keep_keys(stop.clone()));
+    let router = application(app, &serve_options)?;
     tracker.spawn(reload.run(stop.clone()));
     let serving = tracker.spawn(listener.serve(router, stop.clone()));
     if let Err(error) = announce(settings, address) {

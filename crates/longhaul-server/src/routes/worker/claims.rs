@@ -134,7 +134,7 @@ pub(crate) async fn claim(
     ApiJson(body): ApiJson<ClaimJobs>,
 ) -> Result<Response, Problem> {
     let wait = Span::from_secs(body.wait_s.unwrap_or(WAIT_MOST_S));
-    let claim = body.check(&app, &caller)?;
+    let claim = body.check(&app, &caller).await?;
     let holds_for = claim.lease_for;
     let granted = app.engine().lend(claim, wait).await?;
     if granted.jobs.is_empty() {
@@ -152,7 +152,7 @@ pub(crate) async fn claim(
 }
 
 impl ClaimJobs {
-    fn check(self, app: &App, caller: &Caller) -> Result<RemoteClaim, Problem> {
+    async fn check(self, app: &App, caller: &Caller) -> Result<RemoteClaim, Problem> {
         let mut errors = Vec::new();
         let mut wrong = |pointer: String, message: String| errors.push(FieldError::new(pointer, message));
         if self.worker_id.trim().is_empty() || self.worker_id.chars().count() > WORKER_ID_MOST {
@@ -182,7 +182,13 @@ impl ClaimJobs {
         if !(1..=KINDS_MOST).contains(&self.kinds.len()) {
             wrong("/kinds".into(), format!("has {} kinds; 1 to {KINDS_MOST} are taken", self.kinds.len()));
         }
-        let (kinds, unknown) = known_kinds(app, caller, &self.kinds, &mut errors);
+        let before = errors.len();
+        let (mut kinds, mut unknown) = known_kinds(app, caller, &self.kinds, &mut errors);
+        if unknown.is_some() && app.engine().look_for_kinds().await {
+            // Another server has registered it a moment ago.
+            errors.truncate(before);
+            (kinds, unknown) = known_kinds(app, caller, &self.kinds, &mut errors);
+        }
         if let (Some(problem), 1) = (unknown, errors.len()) {
             return Err(problem);
         }

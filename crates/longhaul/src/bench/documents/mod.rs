@@ -62,7 +62,7 @@ pub(super) async fn run(plan: &DocumentsPlan, screen: &mut Screen) -> anyhow::Re
         warm_up: Duration::ZERO,
         submit_only: false,
         check: false,
-        target: Target::Longhaul { retention: None, concurrency: None },
+        target: Target::Longhaul { retention: None, concurrency: None, store: None },
         watch: Vec::new(),
         directory: plan.directory.clone(),
         progress: false,

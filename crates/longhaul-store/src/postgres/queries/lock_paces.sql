@@ -1,0 +1,1 @@
+SELECT gate FROM pace WHERE gate = ANY ($1) ORDER BY gate FOR UPDATE
