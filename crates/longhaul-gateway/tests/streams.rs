@@ -170,7 +170,7 @@ async fn a_stream_that_nobody_reads_is_given_up_and_its_reader_is_told_when_it_c
             tokio::task::yield_now().await;
         }
         assert_eq!(gateway.stack("smart").unwrap().targets[0].places.in_use, 1);
-        clock.advance(if total == 4 * SECOND { 3 * SECOND } else { 5 * SECOND });
+        clock.advance(if total == 4 * SECOND { 3 * SECOND } else { 8 * SECOND });
         server.open_connections(0).await;
         nothing_is_held(&gateway, 1);
         let Some(StreamEvent::Error(error)) = stream.next().await else { panic!() };
