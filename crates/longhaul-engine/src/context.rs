@@ -69,6 +69,11 @@ impl JobContext {
         self.engine.trace_of_attempt(&self.view.job.spec, &self.held)
     }
 
+    /// The pairs that its submitter gave it, as a JSON object.
+    pub fn metadata(&self) -> Option<&str> {
+        self.view.job.spec.metadata.as_deref()
+    }
+
     /// When it has to be over, if it has to.
     pub fn deadline_at(&self) -> Option<Timestamp> {
         self.view.job.spec.deadline_at

@@ -1,11 +1,11 @@
 //! One call on its way through the layers: what is asked, for whom, and what came of it.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use longhaul_providers::chat::{ChatRequest, ChatResponse, Content, Message, Role, StreamEvent, Usage};
+use longhaul_providers::chat::{ChatRequest, ChatResponse, Content, Message, Part, Role, StreamEvent, Usage};
 use longhaul_providers::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
 use longhaul_providers::relay::{RelayTo, RelayedAnswer};
 use longhaul_providers::tokens::{estimate_embeddings, estimate_request};
@@ -14,6 +14,7 @@ use longhaul_resilience::{Clock, CorrelationId, Cx, Tick};
 use sha2::{Digest as _, Sha256};
 
 use crate::exchanges::{Asked, CallTrace};
+use crate::http::Place;
 use crate::record::CallRecord;
 use crate::served::Served;
 use crate::settings::{KeyOf, Serves};
@@ -126,16 +127,32 @@ pub(crate) struct Ask {
     /// Who wants the answer as the provider wrote it.
     pub(crate) relay: Option<RelayTo>,
     pub(crate) asked: Arc<Asked>,
+    /// The place among a provider's connections that the attempt under way has and has not used yet. An ask has one
+    /// attempt at a time.
+    place: Mutex<Option<Place>>,
 }
 
 /// What an answer may cost when the request does not say: most are shorter, and what was too much is given back.
 const TOKENS_OF_AN_ANSWER: u64 = 512;
+
 impl Ask {
-    /// The key is made only where something is cached, the tokens are counted only where they are limited.
-    pub(crate) fn new(question: Question, cached: Option<KeyOf>, tenant: &str, counted: bool) -> Self {
-        let key = cached.map_or([0; 32], |of| question.key(of, tenant));
+    /// The key is made only where something is cached: of what makes two questions the same, and of who would answer. The
+    /// tokens are counted only where they are limited.
+    pub(crate) fn new(question: Question, cached: Option<(KeyOf, &Key)>, tenant: &str, counted: bool) -> Self {
+        let key = cached.map_or([0; 32], |(of, by)| question.key(of, by, tenant));
         let tokens = if counted { question.tokens() } else { 0 };
-        Self { question, key, tokens, attempts: AtomicU32::new(0), relay: None, asked: Arc::default() }
+        let (attempts, place) = (AtomicU32::new(0), Mutex::default());
+        Self { question, key, tokens, attempts, relay: None, asked: Arc::default(), place }
+    }
+
+    /// An attempt has got a place among the provider's connections.
+    pub(crate) fn sit_down(&self, place: Place) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
+
+    /// The place of the attempt, for the exchange that it is for.
+    pub(crate) fn stand_up(&self) -> Option<Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The same, for who wants the answer as the provider writes it.
@@ -202,13 +219,15 @@ impl Question {
         }
     }
 
-    fn key(&self, of: KeyOf, tenant: &str) -> Key {
-        let mut hash = Hashing(Sha256::new());
+    fn key(&self, of: KeyOf, by: &Key, tenant: &str) -> Key {
+        let mut hash = Hashing::default();
+        hash.0.update(by);
         hash.put(self.serves().name());
         hash.put(tenant);
         match (self, of) {
             (Self::Chat(request), KeyOf::Exact) => hash.put_json(&**request),
             (Self::Chat(request), KeyOf::Normalised) => {
+                hash.count(request.messages.len());
                 for message in &request.messages {
                     hash.put_message(message);
                 }
@@ -216,17 +235,27 @@ impl Question {
             }
             (Self::Embeddings(request), _) => hash.put_json(&**request),
         }
-        hash.0.finalize().into()
+        hash.finish()
     }
 }
 
-/// A hash that things are written to, each with its length, so that no two sequences look alike.
-struct Hashing(Sha256);
+/// A hash that things are written to, each with its length and lists with their count, so that no two sequences look
+/// alike.
+#[derive(Default)]
+pub(crate) struct Hashing(Sha256);
 
 impl Hashing {
-    fn put(&mut self, text: &str) {
-        self.0.update((text.len() as u64).to_le_bytes());
+    pub(crate) fn put(&mut self, text: &str) {
+        self.count(text.len());
         self.0.update(text);
+    }
+
+    pub(crate) fn count(&mut self, number: usize) {
+        self.0.update((number as u64).to_le_bytes());
+    }
+
+    pub(crate) fn finish(self) -> Key {
+        self.0.finalize().into()
     }
 
     /// JSON ends by itself. It is buffered, because the serialiser writes it crumb by crumb.
@@ -239,12 +268,30 @@ impl Hashing {
 
     fn put_message(&mut self, message: &Message) {
         self.put(message.role.name());
+        self.count(usize::from(message.name.is_some()));
         self.put(message.name.as_deref().unwrap_or_default());
+        self.count(message.parts.len());
         for part in &message.parts {
+            // Of each kind its own sign: what follows cannot be taken for another's.
             match &part.content {
-                Content::Text(text) => self.put(&normalised(text)),
-                _ => self.put_json(part),
+                Content::Text(text) if part.extra.is_empty() => {
+                    self.count(0);
+                    self.put(&normalised(text));
+                }
+                Content::Text(text) => {
+                    self.count(1);
+                    self.put(&normalised(text));
+                    self.put_json(&part.extra);
+                }
+                _ => {
+                    self.count(2);
+                    self.put_json(part);
+                }
             }
+        }
+        self.count(usize::from(!message.extra.is_empty()));
+        if !message.extra.is_empty() {
+            self.put_json(&message.extra);
         }
     }
 }
@@ -279,9 +326,62 @@ impl Reply {
         }
     }
 
+    /// About how many bytes of memory it takes. An answer that is kept as its provider wrote it is counted so; read, for
+    /// a client of another vendor's, it takes about as much again.
+    pub(crate) fn weight(&self) -> usize {
+        /// What there is besides the words.
+        const FRAME: usize = 512;
+        FRAME
+            + match self {
+                Self::Chat(response) => {
+                    let logprobs = response.logprobs.as_ref().map_or(0, |json| json.as_str().len());
+                    response.parts.iter().map(size_of_part).sum::<usize>() + logprobs
+                }
+                Self::Relayed(relayed) => relayed.len(),
+                Self::Embeddings(response) => {
+                    let vector = |vector: &Vec<f32>| size_of_val(vector.as_slice()) + size_of::<Vec<f32>>();
+                    response.vectors.iter().map(vector).sum()
+                }
+            }
+    }
+
     /// The pieces of an answer to a conversation.
     pub(crate) fn to_events(&self) -> Vec<StreamEvent> {
         self.chat().map(|response| response.to_events()).unwrap_or_default()
+    }
+}
+
+fn size_of_part(part: &Part) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let content = match &part.content {
+        Content::Text(text) | Content::Refusal(text) => text.len(),
+        Content::ToolCall(call) => call.id.len() + call.name.len() + call.arguments.len() + text(&call.signature),
+        Content::Reasoning(thought) => {
+            thought.text.len() + text(&thought.signature) + text(&thought.encrypted) + text(&thought.id)
+        }
+        Content::Native(json) => json.as_str().len(),
+        // A model answers with neither pictures nor results of tools in any protocol known here.
+        Content::Image(_) | Content::ToolResult(_) => 0,
+    };
+    let extra: usize = part.extra.iter().map(|(name, json)| name.len() + json.as_str().len()).sum();
+    content + extra + size_of::<Part>()
+}
+
+/// About how many bytes a piece of an answer adds to it.
+pub(crate) fn size_of_piece(event: &StreamEvent) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    match event {
+        StreamEvent::TextDelta { text } | StreamEvent::RefusalDelta { text } | StreamEvent::ReasoningDelta { text } => {
+            text.len()
+        }
+        StreamEvent::Relayed(relayed) => relayed.text.len(),
+        StreamEvent::ReasoningEnded { signature, encrypted, id } => text(signature) + text(encrypted) + text(id),
+        StreamEvent::ToolCallStarted { id, name, signature, .. } => {
+            id.len() + name.len() + text(signature) + size_of::<Part>()
+        }
+        StreamEvent::ToolCallArguments { delta, .. } => delta.len(),
+        StreamEvent::Native { value, .. } | StreamEvent::Logprobs { value } => value.as_str().len(),
+        StreamEvent::Started { .. } | StreamEvent::Usage(_) | StreamEvent::Finished(_) | StreamEvent::Error(_) => 0,
     }
 }
 
@@ -305,6 +405,8 @@ pub(crate) struct ReplyNotes {
 
 #[cfg(test)]
 mod tests {
+    use longhaul_providers::json::{Extra, Json};
+
     use super::*;
 
     fn chat(text: &str) -> Question {
@@ -314,7 +416,8 @@ mod tests {
 
     #[test]
     fn the_same_question_of_the_same_tenant_has_the_same_key() {
-        let key = |question: &Question, of, tenant| Ask::new(question.clone(), Some(of), tenant, false).key;
+        let by = [7; 32];
+        let key = |question: &Question, of, tenant| Ask::new(question.clone(), Some((of, &by)), tenant, false).key;
         let (one, other) = (chat("What is Rust?"), chat("what is  RUST"));
         assert_eq!(key(&one, KeyOf::Exact, "a"), key(&chat("What is Rust?"), KeyOf::Exact, "a"));
         assert_ne!(key(&one, KeyOf::Exact, "a"), key(&one, KeyOf::Exact, "b"), "tenants share nothing");
@@ -328,9 +431,42 @@ mod tests {
         let Question::Chat(request) = chat("hi") else { panic!() };
         let cold = ChatRequest { temperature: Some(0.0), ..(*request).clone() };
         for of in [KeyOf::Exact, KeyOf::Normalised] {
-            let key = |request: &ChatRequest| Question::Chat(Arc::new(request.clone())).key(of, "a");
+            let key = |request: &ChatRequest| Question::Chat(Arc::new(request.clone())).key(of, &[0; 32], "a");
             assert_ne!(key(&request), key(&cold), "{of:?}");
         }
+    }
+
+    #[test]
+    fn no_two_conversations_look_alike_though_their_words_are_the_same() {
+        let of = |role, parts: &[&str]| Message::of(role, parts.iter().copied().map(Part::text).collect());
+        let with_extra = |extra_of_part, extra_of_message| {
+            let mut message = of(Role::User, &["a"]);
+            let mut field = Extra::new();
+            field.insert("cache_control", Json::parse("{}").unwrap());
+            if extra_of_part {
+                message.parts[0].extra = field.clone();
+            }
+            if extra_of_message {
+                message.extra = field;
+            }
+            vec![message]
+        };
+        let conversations = [
+            vec![of(Role::User, &["a", "assistant", "", "b"])],
+            vec![of(Role::User, &["a"]), of(Role::Assistant, &["b"])],
+            vec![of(Role::User, &["a"]), of(Role::Assistant, &[""]), of(Role::Assistant, &["b"])],
+            vec![Message { name: Some(String::new()), ..of(Role::User, &["a"]) }],
+            with_extra(false, false),
+            with_extra(true, false),
+            with_extra(false, true),
+            with_extra(true, true),
+        ];
+        let key = |messages: &Vec<Message>| {
+            let request = ChatRequest { messages: messages.clone(), ..ChatRequest::default() };
+            Question::Chat(Arc::new(request)).key(KeyOf::Normalised, &[0; 32], "a")
+        };
+        let keys: std::collections::HashSet<Key> = conversations.iter().map(key).collect();
+        assert_eq!(keys.len(), conversations.len());
     }
 
     #[test]

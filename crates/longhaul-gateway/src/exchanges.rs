@@ -137,6 +137,11 @@ impl Asked {
         self.close(now, Some(CUT), None);
     }
 
+    /// Whether an exchange was begun and not seen to its end.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.lock().iter().any(|call| call.ended.is_none() || call.error == Some(CUT))
+    }
+
     fn close(&self, now: Tick, error: Option<&'static str>, http_status: Option<u16>) {
         if let Some(last) = self.lock().last_mut().filter(|last| last.ended.is_none()) {
             (last.ended, last.error, last.http_status) = (Some(now), error, http_status);

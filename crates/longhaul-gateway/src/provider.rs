@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::call::{Answered, Question, Reply, ReplyNotes};
 use crate::error::CallError;
-use crate::http::{Endpoint, HttpError, Incoming, Pool};
+use crate::http::{Endpoint, HttpError, Incoming, PLACE_WAIT, Place, Pool};
 use crate::served::Served;
 use crate::settings::{Access, Flavor, ProviderSettings, Wire};
 use crate::simulated::SimLink;
@@ -51,17 +51,24 @@ pub(crate) enum Channel {
 const MAX_SIMULATED_BYTES: usize = 64 << 20;
 
 impl Channel {
-    /// Sends a request and waits for the head of the answer.
+    /// Sends a request and waits for the head of the answer. Who has no place yet waits for one.
     pub(crate) async fn send(
         &self,
         cx: &Cx<'_>,
+        place: Option<Place>,
         http: HttpRequest,
         model: &str,
         question: &Question,
         delivery: Delivery,
     ) -> Result<Incoming, HttpError> {
         match self {
-            Self::Net(pool) => pool.send(cx, http).await,
+            Self::Net(pool) => {
+                let place = match place {
+                    Some(place) => place,
+                    None => pool.place(cx, cx.renew().after(PLACE_WAIT)).await?,
+                };
+                pool.send(cx, place, http).await
+            }
             Self::Sim(sim) => sim.send(cx, model, question, delivery).await,
         }
     }
@@ -121,7 +128,9 @@ fn protocol(settings: &ProviderSettings) -> Result<Option<Arc<dyn Protocol>>, St
         }
         // It answers in OpenAI's words, so that its answers go through the same decoders as real ones.
         Wire::Sim => {
-            let wire = openai::Settings::of(Flavor::Compatible, Access::default());
+            let mut wire = openai::Settings::of(Flavor::Compatible, Access::default());
+            // What it says is made up, and so is the rest of it.
+            wire.quirks.rest = openai::Rest::Unasked;
             OpenAi::new(wire).map(|protocol| Arc::new(protocol) as _)
         }
         Wire::Responses => {
@@ -133,6 +142,16 @@ fn protocol(settings: &ProviderSettings) -> Result<Option<Arc<dyn Protocol>>, St
         Wire::Gemini => Gemini::new(gemini::Settings::of(access())).map(|protocol| Arc::new(protocol) as _),
     };
     made.map(Some).map_err(|error| format!("cannot be spoken to: {error}"))
+}
+
+impl Provider {
+    /// The connections to it, where a network stands between.
+    pub(crate) fn pool(&self) -> Option<&Arc<Pool>> {
+        match &self.link {
+            Link::Spoken { channel: Channel::Net(pool), .. } => Some(pool),
+            Link::Spoken { channel: Channel::Sim(_), .. } | Link::Local(_) => None,
+        }
+    }
 }
 
 impl fmt::Debug for Provider {

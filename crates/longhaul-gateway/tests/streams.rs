@@ -119,21 +119,6 @@ async fn after_the_first_token_a_cut_is_an_error_with_a_type() {
 }
 
 #[tokio::test]
-async fn after_the_first_token_the_next_target_goes_on_if_that_is_wanted() {
-    let broken = Provider::start(|_| Play::Close(stream_begin(&["Hel"]))).await;
-    let other = Provider::start(|_| Play::Keep(stream(&["lo"]))).await;
-    let (settings, mut model) = smart(&[&broken, &other]);
-    model.stream.on_cut = OnCut::Continue;
-    let (gateway, _) = gateway(settings, model);
-    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
-    assert_eq!(read(&mut stream).await, ("Hello".to_owned(), None));
-    assert!(other.body(0).contains(r#"{"role":"assistant","content":"Hel"}"#), "{}", other.body(0));
-    let record = stream.record().unwrap();
-    assert_eq!((record.target.as_deref(), record.attempts), (Some("b"), 2));
-    nothing_is_held(&gateway, 2);
-}
-
-#[tokio::test]
 async fn silence_and_slowness_are_bounded() {
     // Silence after the first piece.
     let server = Provider::start(|_| Play::Hang(stream_begin(&["Hel"]))).await;
@@ -167,6 +152,67 @@ async fn silence_and_slowness_are_bounded() {
     assert_eq!(failed.unwrap_err().failure, Failure::Timeout { limit: 30 * SECOND });
     server.open_connections(0).await;
     nothing_is_held(&other, 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_is_given_up_and_its_reader_is_told_when_it_comes_back() {
+    for total in [60 * SECOND, 4 * SECOND] {
+        let server = Provider::start(|_| Play::Hang(stream_begin(&["Hel", "lo"]))).await;
+        let (settings, mut model) = smart(&[&server]);
+        model.targets[0].limit = LimitSettings { concurrency: Some(1), ..LimitSettings::default() };
+        model.stream = StreamSettings { idle: 5 * SECOND, total, on_cut: OnCut::Fail };
+        let (gateway, clock) = gateway(settings, model);
+        let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+        stream.next().await.unwrap();
+        // Within its time it may take as long as it likes.
+        for _ in 0..3 {
+            clock.advance(SECOND);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(gateway.stack("smart").unwrap().targets[0].places.in_use, 1);
+        clock.advance(if total == 4 * SECOND { 3 * SECOND } else { 8 * SECOND });
+        server.open_connections(0).await;
+        nothing_is_held(&gateway, 1);
+        let Some(StreamEvent::Error(error)) = stream.next().await else { panic!() };
+        assert_eq!(error.code, ErrorCode::StreamInterrupted);
+        assert!(stream.record().unwrap().ambiguous);
+        assert!(stream.next().await.is_none());
+        assert_eq!(gateway.stats()["smart"].failed, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_comes_now_and_then_is_left_in_peace() {
+    let slow: Vec<u8> = ["a", "b", "c"].iter().flat_map(|text| chunk(&support::delta(text))).collect();
+    let server = Provider::start(move |_| Play::Keep([stream_begin(&["Hel"]), slow.clone()].concat())).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.stream = StreamSettings { idle: 5 * SECOND, total: 600 * SECOND, on_cut: OnCut::Fail };
+    let (gateway, clock) = gateway(settings, model);
+    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    for _ in 0..5 {
+        for _ in 0..4 {
+            clock.advance(SECOND);
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(stream.next().await, Some(event) if !event.is_end()));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_may_be_no_longer_than_an_answer_may_be() {
+    let pieces = vec!["word"; 100];
+    let server = Provider::start(move |_| Play::Keep(stream(&pieces))).await;
+    let (mut settings, model) = smart(&[&server]);
+    settings.providers.get_mut("a").unwrap().pool.max_answer_bytes = 2_000;
+    let (gateway, _) = gateway(settings, model);
+    // It depends on how the bytes arrive whether there is a first token at all.
+    let code = match gateway.chat_stream("smart", ask("hi"), &options()).await {
+        Ok(mut stream) => read(&mut stream).await.1,
+        Err(failed) => Some(failed.provider.unwrap().code),
+    };
+    assert_eq!(code, Some(ErrorCode::ResponseTooLarge));
+    assert_eq!(server.requests(), 1, "it would be too long again");
+    nothing_is_held(&gateway, 1);
 }
 
 #[tokio::test]

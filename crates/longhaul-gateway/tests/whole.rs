@@ -466,8 +466,8 @@ async fn the_worst_case_is_the_sum_of_attempts_within_the_deadline() {
     model.targets[0].attempt_timeout = 10 * SECOND;
     model.targets[0].retry.max_retries = 1;
     let (one, _) = gateway(settings.clone(), model.clone());
-    // Two attempts, each with at most ten seconds of waiting for a place and ten for a turn.
-    assert_eq!(one.worst_case("smart"), Some(60 * SECOND));
+    // Two attempts, each with at most ten seconds of waiting for a place, ten for a turn, and ten for a connection.
+    assert_eq!(one.worst_case("smart"), Some(80 * SECOND));
     model.timeout = 15 * SECOND;
     let (other, _) = gateway(settings, model);
     assert_eq!(other.worst_case("smart"), Some(15 * SECOND));

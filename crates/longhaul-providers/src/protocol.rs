@@ -112,6 +112,11 @@ pub trait Protocol: Debug + Send + Sync {
         None
     }
 
+    /// Whether who asks for [the rest of an answer](ChatRequest::going_on_from) is told its beginning once more.
+    fn repeats_beginning(&self) -> bool {
+        false
+    }
+
     /// The HTTP request for vectors. Protocols without them refuse.
     fn encode_embeddings(&self, model: &str, request: &EmbeddingsRequest) -> Result<Encoded, EncodeError> {
         let _ = (model, request);

@@ -84,6 +84,12 @@ impl RelayedAnswer {
         self.0.usage
     }
 
+    /// How many bytes the provider wrote.
+    #[allow(clippy::len_without_is_empty, reason = "an answer is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.body.len()
+    }
+
     /// The body for a client, under an id of ours that JSON would not escape.
     pub fn body(&self, id: &str) -> Vec<u8> {
         let Inner { body, id: at, .. } = &*self.0;

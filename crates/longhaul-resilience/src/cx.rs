@@ -140,6 +140,7 @@ struct Call {
     now: AtomicU64,
     flags: AtomicU32,
     retries: AtomicU32,
+    begun: AtomicU32,
     data: Option<Arc<Data>>,
     trail: Trail,
 }
@@ -153,6 +154,7 @@ impl Call {
             now: AtomicU64::new(now.as_nanos()),
             flags: AtomicU32::new(0),
             retries: AtomicU32::new(0),
+            begun: AtomicU32::new(0),
             data,
             trail: Trail::default(),
         }
@@ -185,6 +187,7 @@ impl<'a> Cx<'a> {
                 now: AtomicU64::new(0),
                 flags: AtomicU32::new(0),
                 retries: AtomicU32::new(0),
+                begun: AtomicU32::new(0),
                 data: None,
                 trail: Trail::default(),
             }),
@@ -360,6 +363,18 @@ impl<'a> Cx<'a> {
         self.call().retries.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// An innermost step begins: from here on the service may have been asked.
+    #[inline]
+    pub(crate) fn count_begun(&self) {
+        self.call().begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many innermost steps have begun.
+    #[inline]
+    pub(crate) fn begun(&self) -> u32 {
+        self.call().begun.load(Ordering::Relaxed)
+    }
+
     #[inline(always)]
     pub(crate) fn take_down(&self, stack: Label, layer: Label, decision: Decision, detail: u64) -> Note {
         let note = Note::new(self.now(), stack, layer, decision, detail);
@@ -421,6 +436,7 @@ impl<'a> Cx<'a> {
         let (call, part) = (self.call(), part.call());
         self.raise(part.flags.load(Ordering::Relaxed));
         call.retries.fetch_add(part.retries.load(Ordering::Relaxed), Ordering::Relaxed);
+        call.begun.fetch_add(part.begun.load(Ordering::Relaxed), Ordering::Relaxed);
         call.now.fetch_max(part.now.load(Ordering::Relaxed), Ordering::Relaxed);
         part.trail.for_each(|note| call.trail.push(&note));
     }

@@ -164,6 +164,7 @@ impl<I: Send, S: Step<I>, C: Send + Sync> Step<I> for Leaf<S, C> {
 
     async fn call(&self, cx: &Cx<'_>, input: I) -> Result<S::Out, S::Err> {
         let started = cx.now();
+        cx.count_begun();
         let result = self.inner.call(cx, input).await;
         let took_ms = cx.renew().nanos_since(started) / 1_000_000;
         let decision = if result.is_ok() { Decision::CallOk } else { Decision::CallFailed };

@@ -188,6 +188,20 @@ async fn a_hold_by_the_service_delays_the_next_call_until_its_reset() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hold_that_is_lifted_lets_those_who_wait_for_it_go() {
+    let limit = Limit::rpm(6_000);
+    let handle = limit.handle();
+    let stack = Stack::named("i-lift").limit(limit).around::<u32, _>(Service::returning(1));
+    let start = SystemClock.now();
+    handle.hold_until(start.after(secs(7)));
+    let (answer, ()) = tokio::join!(stack.run(1), async {
+        tokio::time::sleep(secs(2)).await;
+        handle.lift_hold();
+    });
+    assert_eq!((answer, SystemClock.now().since(start)), (Ok(1), secs(2)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_adaptive_limit_goes_down_while_the_service_asks_for_patience() {
     let throttle = |_: &&'static str| longhaul_resilience::Class::Throttled(None);
     let stack = Stack::named("i-adaptive")

@@ -371,16 +371,30 @@ async fn a_limit_lets_callers_through_at_its_rate_and_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_dropped_call_held_goes_to_the_next_at_once() {
+async fn what_a_call_held_that_was_never_made_goes_to_the_next_at_once() {
+    // The only place is taken for ten seconds; whoever has got past the limit waits for it.
+    let places = Bulkhead::new(1).max_wait(secs(100));
+    let taken = Stack::named("t-taken").bulkhead(Bulkhead::new(1).shared(&places.handle())).around(Service::hanging());
+    let limit = Limit::rpm(1).burst(1).max_wait(secs(100));
+    let stack = Stack::named("t-refund").limit(limit).bulkhead(places).around(Service::returning("ok".into()));
+    let (_, _, (answer, took)) = tokio::join!(
+        async { tokio::time::timeout(secs(10), taken.run("q")).await.unwrap_err() },
+        async { tokio::time::timeout(secs(5), stack.run("q")).await.unwrap_err() },
+        elapsed(async { stack.run("q").await }),
+    );
+    assert_eq!((answer, took), (Ok("ok".to_owned()), secs(10)), "not after a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_call_held_that_the_service_has_seen_is_used_though_nobody_waits_for_the_answer() {
     let service = Service::hanging().then_returning("ok".into());
     let limit = Limit::rpm(1).burst(1).max_wait(secs(100));
-    let stack = Arc::new(Stack::named("t-refund").limit(limit).around(service));
-    let (first, second) = (Arc::clone(&stack), Arc::clone(&stack));
+    let stack = Stack::named("t-used").limit(limit).around(service);
     let (_, (answer, took)) = tokio::join!(
-        async move { tokio::time::timeout(secs(5), first.run("q")).await.unwrap_err() },
-        elapsed(async move { second.run("q").await }),
+        async { tokio::time::timeout(secs(5), stack.run("q")).await.unwrap_err() },
+        elapsed(async { stack.run("q").await }),
     );
-    assert_eq!((answer, took), (Ok("ok".to_owned()), secs(5)), "not after a minute");
+    assert_eq!((answer, took), (Ok("ok".to_owned()), secs(60)), "the service has counted the first");
 }
 
 #[tokio::test(start_paused = true)]

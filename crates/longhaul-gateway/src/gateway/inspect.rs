@@ -13,7 +13,6 @@ use super::Gateway;
 use crate::call::{Ask, Question, Reply};
 use crate::model::ConfiguredModel;
 use crate::models::UnknownModel;
-use crate::provider::{Channel, Link};
 use crate::rolling::{ModelWindow, covered};
 use crate::settings::{LimitSettings, Serves};
 use crate::stats::{ModelStats, TargetStats};
@@ -316,6 +315,14 @@ impl Gateway {
         })
     }
 
+    /// What a model is for: `chat` or `embeddings`.
+    ///
+    /// # Errors
+    /// When there is no such model.
+    pub fn serves(&self, model: &str) -> Result<&'static str, UnknownModel> {
+        Ok(self.find(model)?.settings.serves.name())
+    }
+
     /// What every model did.
     pub fn stats(&self) -> BTreeMap<String, ModelStats> {
         let snapshot = self.snapshot();
@@ -338,7 +345,7 @@ impl Gateway {
         ModelsWindow { span: covered(now, span), models: snapshot.models.values().map(figures).collect() }
     }
 
-    /// Puts a hand on a breaker.
+    /// Puts a hand on a breaker. Any but an opening one also lets go of a target that asked to be left alone for a while.
     ///
     /// # Errors
     /// When there is no such target.
@@ -352,6 +359,10 @@ impl Gateway {
             });
         };
         let breaker = &found.state.breaker;
+        if hand != BreakerHand::Open {
+            // Who wants it asked again does not want it held back for what it said before.
+            found.state.limit.lift_hold();
+        }
         match hand {
             BreakerHand::Auto => breaker.auto(),
             BreakerHand::Open => breaker.force_open(),
@@ -464,7 +475,7 @@ fn breaker_of(target: &Target, now: Tick) -> BreakerView {
 
 fn view_of(target: &Target, now: Tick) -> TargetView {
     let (settings, state) = (&target.settings, &target.state);
-    let LimitSettings { rpm, tpm, concurrency } = settings.limit;
+    let LimitSettings { rpm, tpm, concurrency: _ } = settings.limit;
     let [whole, stream] = target.metrics();
     let breaker = breaker_of(target, now);
     TargetView {
@@ -483,11 +494,12 @@ fn view_of(target: &Target, now: Tick) -> TargetView {
         breaker_mode: breaker.mode,
         breaker_for_ms: breaker.for_ms,
         limit: LimitView { rpm, tpm, waiting: state.limit.waiting() },
-        places: PlacesView { limit: concurrency, in_use: state.places.in_use(), waiting: state.places.waiting() },
-        connections: match &target.exchange.provider.link {
-            Link::Spoken { channel: Channel::Net(pool), .. } => Some((pool.in_use(), pool.idle())),
-            Link::Spoken { channel: Channel::Sim(_), .. } | Link::Local(_) => None,
+        places: PlacesView {
+            limit: state.most_at_once(),
+            in_use: state.places.in_use(),
+            waiting: state.places.waiting(),
         },
+        connections: target.exchange.provider.pool().map(|pool| (pool.in_use(), pool.idle())),
         layers: layers_of(&whole),
         stream_layers: layers_of(&stream),
         stats: state.meter.snapshot(),

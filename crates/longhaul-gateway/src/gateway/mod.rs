@@ -33,7 +33,7 @@ use crate::models::UnknownModel;
 use crate::record::{CacheUse, CallRecord, RecordedError};
 use crate::settings::{GatewaySettings, OnCut, Serves};
 use crate::stats::ModelMeter;
-use crate::stream::{ChatStream, Live, Session};
+use crate::stream::{ChatStream, Live, Session, Watch};
 use crate::target::CallFail;
 
 /// Is told of a call that has ended.
@@ -78,6 +78,8 @@ pub struct Gateway {
 struct Shared {
     current: RwLock<Arc<Snapshot>>,
     options: GatewayOptions,
+    /// Streams that are being read.
+    watch: Arc<Watch>,
     /// Draws the ids of spans.
     dice: Dice,
 }
@@ -117,7 +119,9 @@ impl Gateway {
     pub fn new(settings: GatewaySettings, options: GatewayOptions) -> Result<Self, BadGateway> {
         let snapshot = Snapshot::new(settings, &options, None)?;
         let dice = options.seed.map_or_else(Dice::unpredictable, Dice::seeded);
-        Ok(Self { shared: Arc::new(Shared { current: RwLock::new(Arc::new(snapshot)), options, dice }) })
+        let watch = Watch::new(options.clock(), options.tracker.clone());
+        let current = RwLock::new(Arc::new(snapshot));
+        Ok(Self { shared: Arc::new(Shared { current, options, watch, dice }) })
     }
 
     /// Puts new settings in force, for calls that begin from now on. If they cannot be used, nothing changes.
@@ -225,7 +229,7 @@ impl Gateway {
         match opened {
             Ok(Streamed::Opened(opened)) => {
                 let session = Session { model: Arc::clone(&model), cx, ask, began, keep };
-                Ok(ChatStream::live(Live::new(session, opened)))
+                Ok(ChatStream::live(Live::new(session, opened), &self.shared.watch))
             }
             Ok(Streamed::Canned { events, answered }) => {
                 let mut record = answered_record(&model, &cx, began, &answered);
@@ -290,7 +294,7 @@ impl Gateway {
     }
 
     fn ask(&self, model: &ConfiguredModel, question: Question, options: &CallOptions) -> Arc<Ask> {
-        let key = model.settings.cache.map(|cache| cache.key);
+        let key = model.settings.cache.map(|cache| (cache.key, model.fingerprint()));
         // What another target is to go on from must be known piece by piece.
         let relay = options.relay.clone().filter(|_| model.settings.stream.on_cut != OnCut::Continue);
         let ask = Ask::new(question, key, &options.tenant, model.counts_tokens()).relayed(relay);
@@ -397,9 +401,8 @@ fn failed(
     let mut record = CallRecord::new(&model.name, began, cx.renew(), cx.report());
     record.streamed = streamed;
     ask.tell(&mut record, cx, began);
-    // What was cut off by the clock was under way: nobody knows how far it got.
-    let cut = record.layers().any(|note| matches!(note.decision, "attempt_timeout.cut" | "deadline.cut"));
-    record.ambiguous = cut || last.is_some_and(crate::error::CallError::is_ambiguous);
+    // What was cut off was under way: nobody knows how far it got.
+    record.ambiguous = ask.asked.was_cut() || last.is_some_and(crate::error::CallError::is_ambiguous);
     let provider = last.map(|error| Box::new(error.error().clone()));
     let mut error = GatewayError { failure, provider, record: Box::default() };
     record.failed(error.code(), String::new(), last);

@@ -9,7 +9,7 @@ use longhaul_resilience::Dice;
 use super::GatewayOptions;
 use crate::model::{ConfiguredModel, ModelCache, ModelState};
 use crate::provider::{BadProvider, Provider};
-use crate::settings::{GatewaySettings, ModelSettings};
+use crate::settings::{GatewaySettings, ModelSettings, ProviderSettings};
 use crate::target::{Target, TargetKey, TargetState};
 
 /// Everything that the settings made.
@@ -77,6 +77,7 @@ impl Snapshot {
         if !problems.is_empty() {
             return Err(BadGateway(problems));
         }
+        let shares = shares(&settings);
         let seeds = options.seed.map_or_else(Dice::unpredictable, Dice::seeded);
         let mut snapshot = Self {
             settings: GatewaySettings::default(),
@@ -86,7 +87,7 @@ impl Snapshot {
             model_states: BTreeMap::new(),
         };
         for (name, model) in &settings.models {
-            snapshot.add_model(name, model, options, before, &seeds);
+            snapshot.add_model(name, model, options, before, (&shares, &seeds));
         }
         snapshot.settings = settings;
         Ok(snapshot)
@@ -98,7 +99,7 @@ impl Snapshot {
         settings: &ModelSettings,
         options: &GatewayOptions,
         before: Option<&Self>,
-        seeds: &Dice,
+        (shares, seeds): (&BTreeMap<&str, u32>, &Dice),
     ) {
         let own: Arc<str> = name.into();
         let mut targets = Vec::with_capacity(settings.targets.len());
@@ -109,7 +110,8 @@ impl Snapshot {
             let state = kept.map_or_else(|| Arc::new(TargetState::new(target, options.clock())), Arc::clone);
             self.states.insert(key, Arc::clone(&state));
             let (provider, seed) = (Arc::clone(provider), seeds.next_u64());
-            targets.push(Target::new(&own, target.clone(), settings.stream, provider, state, seed));
+            let share = shares.get(target.provider.as_str()).copied();
+            targets.push(Target::new(&own, target.clone(), settings.stream, provider, state, share, seed));
         }
         let state = Arc::new(model_state(name, settings, options, before));
         self.model_states.insert(name.to_owned(), Arc::clone(&state));
@@ -131,6 +133,20 @@ impl Snapshot {
             changed: new.intersection(&old).filter(is_changed).cloned().collect(),
         }
     }
+}
+
+/// How many connections of each provider one target may use at once. Where several targets share a provider none may
+/// use more than three quarters, so that one that hangs leaves room for the others.
+fn shares(settings: &GatewaySettings) -> BTreeMap<&str, u32> {
+    let targets = || settings.models.values().flat_map(|model| &model.targets);
+    let share = |(name, provider): (&'_ String, &ProviderSettings)| {
+        let all = provider.pool.max_connections.max(1);
+        let is_shared = targets().filter(|target| target.provider == *name).take(2).count() > 1;
+        let share = if is_shared { (all / 4 * 3 + all % 4 * 3 / 4).max(1) } else { all };
+        u32::try_from(share).unwrap_or(u32::MAX)
+    };
+    let remote = settings.providers.iter().filter(|(_, provider)| provider.wire.is_remote());
+    remote.map(|(name, provider)| (name.as_str(), share((name, provider)))).collect()
 }
 
 /// The cache and the meters of a model, from before where there are any.

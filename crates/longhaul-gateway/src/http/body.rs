@@ -5,12 +5,11 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use longhaul_resilience::Cx;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::Wire;
 use super::error::HttpError;
 use super::framing::Framing;
-use super::pool::Pool;
+use super::pool::{Place, Pool};
 use crate::simulated::PlanBody;
 
 /// An answer's body, with the connection that it comes over.
@@ -29,11 +28,11 @@ enum From {
 struct Held {
     wire: Box<Wire>,
     pool: Arc<Pool>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl AnswerBody {
-    pub(super) fn new(pool: Arc<Pool>, wire: Box<Wire>, place: OwnedSemaphorePermit, framing: Framing) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, wire: Box<Wire>, place: Place, framing: Framing) -> Self {
         Self { from: From::Wire { framing, held: Some(Held { wire, pool, _place: place }) } }
     }
 

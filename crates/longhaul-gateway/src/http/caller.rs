@@ -12,7 +12,7 @@ use longhaul_providers::exchange::HttpRequest;
 use longhaul_resilience::{Clock, Cx};
 use tokio_util::task::TaskTracker;
 
-use super::{Endpoint, HttpError, Pool, PoolSettings};
+use super::{Endpoint, HttpError, PLACE_WAIT, Pool, PoolSettings};
 
 /// Calls one address, over connections that are kept.
 #[derive(Clone)]
@@ -109,7 +109,8 @@ impl HttpCaller {
             all.insert(HeaderName::from_static(name), value);
         }
         let request = HttpRequest { method: self.method.clone(), path: self.path_with(query), headers: all, body };
-        let answer = self.pool.send(&cx, request).await?;
+        let place = self.pool.place(&cx, cx.renew().after(PLACE_WAIT)).await?;
+        let answer = self.pool.send(&cx, place, request).await?;
         let status = answer.head.status.as_u16();
         let header = |name: http::HeaderName| answer.head.headers.get(name).and_then(|value| value.to_str().ok());
         let content_type = header(http::header::CONTENT_TYPE).map(str::to_owned);

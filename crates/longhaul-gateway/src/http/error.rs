@@ -12,6 +12,8 @@ pub(crate) enum HttpError {
     Connect(String),
     /// TLS could not be agreed on, or the certificate is not good.
     Tls(String),
+    /// All connections that there may be were in use, for as long as one is waited for.
+    NoPlace { connections: usize },
     /// Not connected in time.
     ConnectTimeout(Duration),
     /// The connection ended before the answer did. `answered`: after its head had come.
@@ -28,7 +30,9 @@ impl HttpError {
     /// Whether the provider may have received the request, and so may have done (and charged) the work.
     pub(crate) fn may_have_arrived(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Tls(_) | Self::ConnectTimeout(_) | Self::BadRequest(_) => false,
+            Self::NoPlace { .. } | Self::Connect(_) | Self::Tls(_) | Self::ConnectTimeout(_) | Self::BadRequest(_) => {
+                false
+            }
             Self::Cut { .. } | Self::NotHttp(_) | Self::TooLarge { .. } => true,
         }
     }
@@ -39,6 +43,7 @@ impl fmt::Display for HttpError {
         match self {
             Self::Connect(message) => write!(f, "cannot connect: {message}"),
             Self::Tls(message) => write!(f, "cannot agree on TLS: {message}"),
+            Self::NoPlace { connections } => write!(f, "all {connections} connections are in use"),
             Self::ConnectTimeout(limit) => write!(f, "no connection within {limit:?}"),
             Self::Cut { answered: false, message } => write!(f, "the connection ended without an answer: {message}"),
             Self::Cut { answered: true, message } => write!(f, "the connection ended within the answer: {message}"),
@@ -54,7 +59,9 @@ impl std::error::Error for HttpError {}
 impl From<HttpError> for ProviderError {
     fn from(error: HttpError) -> Self {
         let code = match error {
-            HttpError::Connect(_) | HttpError::Tls(_) | HttpError::ConnectTimeout(_) => ErrorCode::ConnectFailed,
+            HttpError::NoPlace { .. } | HttpError::Connect(_) | HttpError::Tls(_) | HttpError::ConnectTimeout(_) => {
+                ErrorCode::ConnectFailed
+            }
             HttpError::Cut { .. } => ErrorCode::ConnectionLost,
             HttpError::NotHttp(_) => ErrorCode::MalformedResponse,
             HttpError::TooLarge { .. } => ErrorCode::ResponseTooLarge,

@@ -4,7 +4,8 @@
 //! a caller who goes away takes the connection along: the provider sees the call end at once.
 //!
 //! What holds:
-//! - At most [`PoolSettings::max_connections`] connections are open, idle ones included.
+//! - At most [`PoolSettings::max_connections`] connections are open, idle ones included; while one is being made, several
+//!   addresses of its name may be tried.
 //! - A redirect is an answer like any other; nothing is ever called that the configuration does not name.
 //! - Nothing is decompressed: none is asked for, and an answer that is compressed all the same is refused.
 //! - Whole answers are read up to a bound; what is beyond it is not read.
@@ -13,6 +14,7 @@
 
 mod body;
 mod caller;
+mod connect;
 mod connection;
 mod endpoint;
 mod error;
@@ -26,4 +28,4 @@ pub use caller::{HttpAnswer, HttpCaller, HttpFailure};
 pub use endpoint::{BadBaseUrl, Endpoint};
 pub(crate) use error::HttpError;
 pub use pool::PoolSettings;
-pub(crate) use pool::{Incoming, Pool};
+pub(crate) use pool::{Incoming, PLACE_WAIT, Place, Pool};

@@ -1,10 +1,14 @@
 //! The connections to one provider.
 //!
 //! A place is taken before a connection is looked for and held as long as the answer is being read. A new connection is
-//! opened only when none is idle, so there are never more connections than places. The one that was used last is used
-//! first: the others grow old and are closed.
+//! opened only when none is idle, so there are never more connections than places (sockets there may be, for as long as
+//! several addresses of a name are tried). The one that was used last is used first: the others grow old and are closed.
+//!
+//! Whoever calls takes the place first and sends then, so that the time that is spent on waiting for one is nobody's
+//! attempt.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +21,7 @@ use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
 
 use super::body::AnswerBody;
+use super::connect;
 use super::connection::{Failed, Wire};
 use super::endpoint::Endpoint;
 use super::error::HttpError;
@@ -41,7 +46,7 @@ pub struct PoolSettings {
     /// An idle connection older than this is closed rather than used: the other side closes them, too, and a request that
     /// meets its closing is lost.
     pub idle_timeout: Duration,
-    /// The longest whole answer, in bytes.
+    /// The longest answer, whole or streamed, in bytes.
     pub max_answer_bytes: usize,
     /// PEM certificates that are trusted beside the system's.
     pub extra_roots: Option<Bytes>,
@@ -58,6 +63,15 @@ impl Default for PoolSettings {
             extra_roots: None,
         }
     }
+}
+
+/// How long a caller waits for a place when all are taken; who waits longer is turned away.
+pub(crate) const PLACE_WAIT: Duration = Duration::from_secs(10);
+
+/// One of the connections that there may be at once. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
 }
 
 /// An answer whose body is still to be read.
@@ -107,9 +121,38 @@ impl Pool {
         self.idle_wires().len()
     }
 
-    /// Sends a request and waits for the head of the answer. Waits for a place if all connections are in use.
-    pub(crate) async fn send(self: &Arc<Self>, cx: &Cx<'_>, outgoing: HttpRequest) -> Result<Incoming, HttpError> {
-        let place = self.place().await;
+    /// A place, if one is free and nobody waits for it.
+    pub(crate) fn place_now(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.places).try_acquire_owned();
+        permit.ok().map(|permit| Place { _permit: permit })
+    }
+
+    /// A place, after those who came before. Waits until `until`.
+    ///
+    /// # Errors
+    /// When none became free.
+    pub(crate) async fn place(&self, cx: &Cx<'_>, until: Tick) -> Result<Place, HttpError> {
+        if let Some(place) = self.place_now() {
+            return Ok(place);
+        }
+        let full = HttpError::NoPlace { connections: self.settings.max_connections };
+        tokio::select! {
+            biased;
+            permit = Arc::clone(&self.places).acquire_owned() => match permit {
+                Ok(permit) => Ok(Place { _permit: permit }),
+                Err(_) => unreachable!("the semaphore is never closed"),
+            },
+            () = cx.sleep_until(until) => Err(full),
+        }
+    }
+
+    /// Sends a request over a connection of `place` and waits for the head of the answer.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        cx: &Cx<'_>,
+        place: Place,
+        outgoing: HttpRequest,
+    ) -> Result<Incoming, HttpError> {
         let request = Outgoing::new(&self.endpoint, outgoing)?;
         for _ in 0..MAX_STALE {
             let Some(mut wire) = self.take_idle(cx.now()) else { break };
@@ -127,17 +170,10 @@ impl Pool {
         }
     }
 
-    async fn place(&self) -> OwnedSemaphorePermit {
-        match Arc::clone(&self.places).acquire_owned().await {
-            Ok(place) => place,
-            Err(_) => unreachable!("the semaphore is never closed"),
-        }
-    }
-
     fn incoming(
         self: &Arc<Self>,
         wire: Box<Wire>,
-        place: OwnedSemaphorePermit,
+        place: Place,
         (head, framing): (http::response::Parts, Framing),
     ) -> Incoming {
         Incoming { head, body: AnswerBody::new(Arc::clone(self), wire, place, framing) }
@@ -192,33 +228,28 @@ impl Pool {
         let limit = self.settings.connect_timeout;
         tokio::select! {
             biased;
-            connected = self.connect_somewhere() => connected,
+            connected = self.connect_somewhere(cx) => connected,
             () = cx.sleep(limit) => Err(HttpError::ConnectTimeout(limit)),
         }
     }
 
-    async fn connect_somewhere(&self) -> Result<Box<Wire>, HttpError> {
-        let failed = |error: &std::io::Error| HttpError::Connect(error.to_string());
+    async fn connect_somewhere(&self, cx: &Cx<'_>) -> Result<Box<Wire>, HttpError> {
         let (host, port) = (self.endpoint.host(), self.endpoint.port());
-        let addresses = tokio::net::lookup_host((host, port)).await.map_err(|error| failed(&error))?;
-        let mut last = HttpError::Connect(format!("the name {host} has no address"));
-        for address in addresses {
-            let stream = match TcpStream::connect(address).await {
-                Ok(stream) => stream,
-                Err(error) => {
-                    last = HttpError::Connect(format!("{address}: {error}"));
-                    continue;
-                }
-            };
-            // Requests are written whole, answers come in small pieces: waiting for more only costs time.
-            stream.set_nodelay(true).map_err(|error| failed(&error))?;
-            let stream = match &self.tls {
-                None => Either::Left(stream),
-                Some(tls) => Either::Right(tls.connect(stream).await?),
-            };
-            return Ok(Wire::new(stream));
-        }
-        Err(last)
+        let addresses = tokio::net::lookup_host((host, port)).await;
+        let addresses = addresses.map_err(|error| HttpError::Connect(error.to_string()))?;
+        let none = HttpError::Connect(format!("the name {host} has no address"));
+        connect::first(cx, addresses, |address| self.connect_to(address), none).await
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> Result<Box<Wire>, HttpError> {
+        let failed = |error: std::io::Error| HttpError::Connect(format!("{address}: {error}"));
+        let stream = TcpStream::connect(address).await.map_err(failed)?;
+        // Requests are written whole, answers come in small pieces: waiting for more only costs time.
+        stream.set_nodelay(true).map_err(failed)?;
+        Ok(Wire::new(match &self.tls {
+            None => Either::Left(stream),
+            Some(tls) => Either::Right(tls.connect(stream).await?),
+        }))
     }
 }
 

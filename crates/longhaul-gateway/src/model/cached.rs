@@ -25,7 +25,12 @@ impl Store for SharedMemory {
     }
 
     async fn put(&self, key: Key, value: Answered, degraded: bool, life: Lifetime, now: Tick) {
-        self.0.put(key, value, degraded, life, now).await;
+        if value.reply.weight() > MAX_KEPT_BYTES {
+            // What was kept before is not the newest any more.
+            self.0.remove(&key).await;
+        } else {
+            self.0.put(key, value, degraded, life, now).await;
+        }
     }
 
     async fn remove(&self, key: &Key) -> bool {
@@ -41,6 +46,9 @@ impl Store for SharedMemory {
     }
 }
 
+/// A larger answer is not kept: one that is asked for again is rarely a book, and a book takes the room of thousands.
+pub(crate) const MAX_KEPT_BYTES: usize = 256 * 1024;
+
 pub(crate) type Handle = CacheHandle<Key, Answered, CallFail, SharedMemory>;
 
 /// The answers of a model that are kept.
@@ -52,7 +60,8 @@ pub(crate) struct ModelCache {
 
 impl ModelCache {
     pub(crate) fn new(settings: CacheSettings, tracker: &tokio_util::task::TaskTracker) -> Self {
-        let memory = SharedMemory(Arc::new(Memory::new(settings.max_entries)));
+        let weigh = |answered: &Answered| answered.reply.weight();
+        let memory = SharedMemory(Arc::new(Memory::weighed(settings.max_entries, settings.max_bytes, weigh)));
         let tracker = tracker.clone();
         let handle = CacheHandle::with_store(settings.policy(), memory.clone()).spawn_with(move |refresh| {
             tracker.spawn(refresh);
@@ -62,7 +71,8 @@ impl ModelCache {
 
     /// The same cache with new settings, if it can be the same.
     pub(crate) fn reloaded(&self, settings: CacheSettings) -> Option<Self> {
-        (self.settings.max_entries == settings.max_entries && self.settings.key == settings.key).then(|| {
+        let sizes = |settings: &CacheSettings| (settings.max_entries, settings.max_bytes, settings.key);
+        (sizes(&self.settings) == sizes(&settings)).then(|| {
             self.handle.reload(settings.policy());
             Self { settings, memory: self.memory.clone(), handle: self.handle.clone() }
         })
@@ -105,7 +115,7 @@ impl FreshSpot {
             let Some(ttl) = self.settings.degraded_ttl else { return };
             life.fresh = ttl;
         }
-        let put = self.memory.0.put(self.key, answered, degraded, life, now);
+        let put = self.memory.put(self.key, answered, degraded, life, now);
         // The store is memory: it is ready at its first poll.
         let _ = futures_util::FutureExt::now_or_never(put);
     }

@@ -15,15 +15,15 @@ use std::time::Duration;
 use longhaul_providers::chat::StreamEvent;
 use longhaul_resilience::{BoxStep, Cache, Cx, Label, Stack, Step};
 
-pub(crate) use cached::{FreshSpot, ModelCache};
+pub(crate) use cached::{FreshSpot, MAX_KEPT_BYTES, ModelCache};
 pub(crate) use targets::{Targets, Way};
 
-use crate::call::{Answered, Ask};
+use crate::call::{Answered, Ask, Hashing, Key};
 use crate::error::CallError;
 use crate::gateway::Observer;
 use crate::record::CallRecord;
 use crate::served::Served;
-use crate::settings::ModelSettings;
+use crate::settings::{ModelSettings, ProviderSettings};
 use crate::stats::ModelMeter;
 use crate::stream::Opened;
 use crate::target::{CallFail, StreamStack, Target, WholeStack};
@@ -43,6 +43,7 @@ pub(crate) struct ConfiguredModel {
     state: Arc<ModelState>,
     whole: WholeStack,
     counts_tokens: bool,
+    fingerprint: Key,
 }
 
 impl ConfiguredModel {
@@ -54,6 +55,7 @@ impl ConfiguredModel {
         seed: u64,
     ) -> Self {
         let label = Label::new(&name);
+        let fingerprint = fingerprint(&targets);
         let targets = Arc::new(Targets::new(label, &name, &settings, targets, seed));
         let stack = Stack::named(label).classify(CallError::class).seed(seed);
         let around = WholeTargets(Arc::clone(&targets));
@@ -65,7 +67,7 @@ impl ConfiguredModel {
             }
         };
         let counts_tokens = settings.targets.iter().any(|target| target.limit.tpm.is_some());
-        Self { name, settings, targets, state, whole, counts_tokens }
+        Self { name, settings, targets, state, whole, counts_tokens, fingerprint }
     }
 
     /// Counts a call that has ended, and tells whoever listens.
@@ -83,6 +85,11 @@ impl ConfiguredModel {
     /// Whether any target limits tokens, so that those of a request are worth counting.
     pub(crate) fn counts_tokens(&self) -> bool {
         self.counts_tokens
+    }
+
+    /// Names who would answer. An answer of others is not this model's.
+    pub(crate) fn fingerprint(&self) -> &Key {
+        &self.fingerprint
     }
 
     pub(crate) fn cache(&self) -> Option<&ModelCache> {
@@ -117,6 +124,24 @@ impl std::fmt::Debug for ConfiguredModel {
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
+}
+
+/// Of all targets, in the order in which they are asked: which upstream model, where, and how it is spoken to.
+fn fingerprint(targets: &[Target]) -> Key {
+    let mut hash = Hashing::default();
+    hash.count(targets.len());
+    for target in targets {
+        let provider = &target.exchange.provider;
+        let ProviderSettings { wire, flavor, base_url, api_version, .. } = &provider.settings;
+        hash.count(target.settings.rank as usize);
+        hash.put(&provider.name);
+        hash.put(wire.name());
+        hash.put(&format!("{flavor:?}"));
+        hash.put(&base_url.as_ref().map(ToString::to_string).unwrap_or_default());
+        hash.put(api_version.as_deref().unwrap_or_default());
+        hash.put(&target.settings.model);
+    }
+    hash.finish()
 }
 
 /// The targets as the innermost step of the model's stack.

@@ -140,7 +140,11 @@ impl Targets {
 
     fn last_resort(&self, question: &Question) -> Option<Answered> {
         let (canned, by) = self.canned.as_ref()?;
-        let Question::Chat(_) = question else { return None };
+        let Question::Chat(request) = question else { return None };
+        // A canned reply is the rest of nothing.
+        if request.goes_on {
+            return None;
+        }
         let text = canned.reply(question.last_words())?;
         let response = ChatResponse { finish: Finish::of(FinishReason::Stop), ..ChatResponse::of_text(text) };
         Some(Answered {

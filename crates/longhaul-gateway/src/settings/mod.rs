@@ -186,6 +186,9 @@ pub struct CacheSettings {
     pub ttl: Duration,
     /// How many there are; a change of it makes a new cache.
     pub max_entries: usize,
+    /// How many bytes of memory its answers take together, about; a change of it makes a new cache. Answers above
+    /// 256 KiB are not kept.
+    pub max_bytes: usize,
     /// What is the same.
     pub key: KeyOf,
     /// How long past its time an answer is given while a fresh one is fetched.
@@ -197,6 +200,9 @@ pub struct CacheSettings {
 }
 
 impl CacheSettings {
+    /// What the answers of one model take together unless told otherwise: 64 MiB.
+    pub const MAX_BYTES: usize = 64 << 20;
+
     /// The cache recommended for a kind of traffic.
     pub fn of(scenario: Scenario) -> Self {
         let (ttl, max_entries) = match scenario {
@@ -208,6 +214,7 @@ impl CacheSettings {
         Self {
             ttl,
             max_entries,
+            max_bytes: Self::MAX_BYTES,
             key: KeyOf::Exact,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
@@ -238,7 +245,7 @@ pub enum OnCut {
     /// The stream ends with an error.
     #[default]
     Fail,
-    /// The next target is given what was said and goes on from there, where that can be said to it.
+    /// The next target that can is given what was said and goes on from there; with none the stream ends with an error.
     Continue,
 }
 
@@ -258,7 +265,7 @@ pub enum OnInterrupt {
     /// Anew; what was told so far stays as an incomplete item.
     #[default]
     Restart,
-    /// From what was told, where the target can.
+    /// From what was told, if a target can; else as [`Restart`](Self::Restart).
     Continue,
     /// The answer has failed.
     Fail,
@@ -283,7 +290,8 @@ impl OnInterrupt {
 pub struct StreamSettings {
     /// Between two pieces. A byte now and then is no piece.
     pub idle: Duration,
-    /// From the first byte sent to the last piece.
+    /// From the first byte sent to the last piece. How many bytes it may have is the provider's to say, see
+    /// [`PoolSettings::max_answer_bytes`].
     pub total: Duration,
     /// When it breaks.
     pub on_cut: OnCut,

@@ -8,17 +8,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::Stream;
-use longhaul_providers::chat::{Accumulator, ChatRequest, Content, Message, Role, StreamEvent};
+use longhaul_providers::chat::{Accumulator, ChatRequest, Content, StreamEvent, Usage};
 use longhaul_providers::{ErrorCode, ProviderError};
 use longhaul_resilience::{BoxFuture, SharedCx, Tick, Why};
 
 use super::open::{End, Opened};
 use super::step::StreamEnd;
-use crate::call::{Answered, Ask, Question, Reply};
-use crate::model::{ConfiguredModel, FreshSpot};
+use super::watch::{Watch, Watched};
+use crate::call::{Answered, Ask, Question, Reply, size_of_piece};
+use crate::error::CallError;
+use crate::model::{ConfiguredModel, FreshSpot, MAX_KEPT_BYTES};
 use crate::record::{CallRecord, RecordedError};
 use crate::served::Served;
-use crate::settings::OnCut;
+use crate::settings::{OnCut, StreamSettings};
 use crate::target::CallFail;
 
 /// The pieces of an answer, and at the end the record of the call.
@@ -32,15 +34,15 @@ pub struct ChatStream {
 }
 
 enum Source {
-    Live(Box<Live>),
+    Live(Watched),
     /// From the cache, or a canned reply.
     Replay(VecDeque<StreamEvent>),
     Over,
 }
 
 impl ChatStream {
-    pub(crate) fn live(live: Live) -> Self {
-        Self { source: Source::Live(Box::new(live)), record: None }
+    pub(crate) fn live(live: Live, watch: &Arc<Watch>) -> Self {
+        Self { source: Source::Live(watch.over(live)), record: None }
     }
 
     pub(crate) fn replay(events: Vec<StreamEvent>, record: CallRecord) -> Self {
@@ -72,9 +74,9 @@ impl ChatStream {
             Source::Replay(events) => events.pop_front(),
             Source::Live(live) => match live.poll_event(task) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(event) => {
+                Poll::Ready((event, record)) => {
                     if event.is_end() {
-                        self.record = live.record.take();
+                        self.record = record;
                     }
                     Some(event)
                 }
@@ -128,6 +130,16 @@ pub(crate) struct Live {
     used: Vec<Arc<Served>>,
     /// The answer so far, where it will be needed: for the cache, or to go on from.
     told: Option<Accumulator>,
+    /// About how many bytes that are.
+    told_bytes: usize,
+    /// What was asked at first: whoever goes on is given this, and all that was told.
+    question: Question,
+    /// What the parts before have cost, as far as their providers said.
+    spent: Spent,
+    /// What the provider of this part has said that it costs.
+    said: Option<Usage>,
+    /// When the part that is being read began.
+    part_began: Tick,
     first_token: Duration,
     /// Reports of parts that have ended.
     reports: Vec<longhaul_resilience::Report>,
@@ -137,8 +149,10 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn new(session: Session, opened: Opened) -> Self {
-        let first_token = session.cx.renew().since(session.began);
+        let now = session.cx.renew();
+        let first_token = now.since(session.began);
         let keeps = session.keep.is_some() || session.model.settings.stream.on_cut == OnCut::Continue;
+        let question = session.ask.question.clone();
         Self {
             used: vec![Arc::clone(&opened.by)],
             session,
@@ -146,6 +160,11 @@ impl Live {
             reopening: None,
             broken: None,
             told: keeps.then(Accumulator::new),
+            told_bytes: 0,
+            question,
+            spent: Spent::default(),
+            said: None,
+            part_began: now,
             first_token,
             reports: Vec::new(),
             record: None,
@@ -153,7 +172,7 @@ impl Live {
         }
     }
 
-    fn poll_event(&mut self, task: &mut Context<'_>) -> Poll<StreamEvent> {
+    pub(super) fn poll_event(&mut self, task: &mut Context<'_>) -> Poll<StreamEvent> {
         loop {
             if let Some(reopening) = &mut self.reopening {
                 match reopening.as_mut().poll(task) {
@@ -163,6 +182,7 @@ impl Live {
                         self.broken = None;
                         self.used.push(Arc::clone(&opened.by));
                         self.opened = opened;
+                        self.part_began = self.session.cx.renew();
                     }
                     Poll::Ready(Err(fail)) => {
                         self.reopening = None;
@@ -174,10 +194,13 @@ impl Live {
             match self.opened.poll_next(task) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(StreamEvent::Started { .. })) if self.used.len() > 1 => {}
-                Poll::Ready(Ok(event)) => {
-                    if let Some(told) = &mut self.told {
-                        told.push(&event);
+                Poll::Ready(Ok(mut event)) => {
+                    if let StreamEvent::Usage(usage) = &mut event {
+                        self.said = Some(*usage);
+                        // The client pays for all parts.
+                        *usage = self.spent.with(*usage);
                     }
+                    self.take_down(&event);
                     if matches!(event, StreamEvent::Finished(_)) {
                         self.finish_with(task);
                     }
@@ -211,9 +234,10 @@ impl Live {
 
     fn finish(&mut self, end: StreamEnd) {
         let mut record = self.record_so_far();
-        let usage = end.usage;
-        record.usage = usage;
-        record.cost_microusd = usage.zip(self.opened.by.price).map(|(usage, price)| price.cost_microusd(usage));
+        self.said = end.usage.or(self.said);
+        self.settle();
+        let usage = self.spent.usage;
+        (record.usage, record.cost_microusd) = (usage, self.spent.cost_microusd);
         if let (Some(spot), Some(told)) = (self.session.keep.take(), self.told.take())
             && told.is_finished()
             && self.used.len() == 1
@@ -231,6 +255,8 @@ impl Live {
             None => ProviderError::new(code_of(fail.why()), fail.to_string()),
         };
         let mut record = self.record_so_far();
+        self.settle();
+        (record.usage, record.cost_microusd) = (self.spent.usage, self.spent.cost_microusd);
         record.ambiguous = true;
         record.error = Some(RecordedError {
             code: error.code.as_str(),
@@ -247,7 +273,7 @@ impl Live {
         self.record = Some(Box::new(record));
     }
 
-    fn record_so_far(&self) -> CallRecord {
+    pub(super) fn record_so_far(&self) -> CallRecord {
         let Session { model, cx, ask, began, .. } = &self.session;
         let mut record = CallRecord::new(&model.name, *began, cx.renew(), cx.report());
         for report in self.reports.iter().cloned().chain([self.opened.report()]) {
@@ -262,10 +288,11 @@ impl Live {
 
     /// Asks the next target to go on from what was told, if that is wanted and can be said.
     fn go_on(&mut self, fail: &CallFail) -> bool {
-        if self.session.model.settings.stream.on_cut != OnCut::Continue {
+        if !self.goes_on() {
             return false;
         }
         let Some(request) = self.told.as_ref().and_then(|told| self.continuation(told)) else { return false };
+        self.settle();
         self.reports.push(self.opened.report());
         self.broken = Some(fail.clone());
         let (model, cx) = (Arc::clone(&self.session.model), Arc::clone(&self.session.cx));
@@ -276,16 +303,81 @@ impl Live {
         true
     }
 
-    /// The request with what was told so far as the beginning of the answer. Only text can be gone on from.
+    /// What was asked at first, with all that was told as the beginning of the answer. Only text can be gone on from.
     fn continuation(&self, told: &Accumulator) -> Option<ChatRequest> {
-        let Question::Chat(request) = &self.session.ask.question else { return None };
-        let parts = told.parts();
-        let text_only = !parts.is_empty() && parts.iter().all(|part| matches!(part.content, Content::Text(_)));
-        text_only.then(|| {
-            let mut request = (**request).clone();
-            request.messages.push(Message::of(Role::Assistant, parts.to_vec()));
-            request
-        })
+        let Question::Chat(request) = &self.question else { return None };
+        let mut text = String::new();
+        for part in told.parts() {
+            let Content::Text(more) = &part.content else { return None };
+            text.push_str(more);
+        }
+        (!text.is_empty()).then(|| request.going_on_from(&text))
+    }
+
+    /// What was told, for the cache and for whoever goes on. What is too large to be kept is not gathered for that.
+    fn take_down(&mut self, event: &StreamEvent) {
+        let goes_on = self.goes_on();
+        let Some(told) = &mut self.told else { return };
+        self.told_bytes = self.told_bytes.saturating_add(size_of_piece(event));
+        if self.told_bytes > MAX_KEPT_BYTES && self.session.keep.take().is_some() && !goes_on {
+            self.told = None;
+        } else {
+            told.push(event);
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.session.model.settings.stream.on_cut == OnCut::Continue
+    }
+
+    /// Adds what this part has cost to those before.
+    fn settle(&mut self) {
+        if let Some(usage) = self.said.take() {
+            let cost = self.opened.by.price.map(|price| price.cost_microusd(usage));
+            self.spent.usage = Some(self.spent.with(usage));
+            self.spent.cost_microusd = match (self.spent.cost_microusd, cost) {
+                (Some(before), Some(cost)) => Some(before.saturating_add(cost)),
+                (before, cost) => before.or(cost),
+            };
+        }
+    }
+
+    pub(super) fn limits(&self) -> StreamSettings {
+        self.session.model.settings.stream
+    }
+
+    pub(super) fn part_began(&self) -> Tick {
+        self.part_began
+    }
+
+    /// The next target is being asked; that keeps its own time.
+    pub(super) fn is_reopening(&self) -> bool {
+        self.reopening.is_some()
+    }
+
+    pub(super) fn take_record(&mut self) -> Option<Box<CallRecord>> {
+        self.record.take()
+    }
+
+    /// Ends the stream because nobody reads it.
+    pub(super) fn give_up(&mut self, limits: StreamSettings) -> StreamEvent {
+        let StreamSettings { idle, total, .. } = limits;
+        let message = format!("nobody read the stream for {idle:?}, or it went on for more than {total:?}");
+        let error = ProviderError::new(ErrorCode::StreamInterrupted, message);
+        self.fail(&CallFail::inner(CallError::broken_off(error, &self.opened.by)))
+    }
+}
+
+/// What parts of an answer have cost.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spent {
+    usage: Option<Usage>,
+    cost_microusd: Option<u64>,
+}
+
+impl Spent {
+    fn with(&self, usage: Usage) -> Usage {
+        self.usage.map_or(usage, |before| before.plus(usage))
     }
 }
 

@@ -12,25 +12,35 @@
 //! Pieces go through a [`Pipe`]: reader and writer are polled by one task, so it needs no waking, and the writer goes on
 //! only when the reader has taken everything, so it needs no bound beyond one read from the socket.
 
+mod echo;
 mod handle;
 mod open;
 mod pace;
 mod pipe;
 mod step;
+mod watch;
 
 pub use handle::ChatStream;
 pub(crate) use handle::{Live, Session};
 pub(crate) use open::{OpenStep, Opened};
 pub(crate) use pipe::Pipe;
 pub(crate) use step::{StreamEnd, StreamStep};
+pub(crate) use watch::Watch;
 
 use std::sync::Arc;
 
 use crate::call::Ask;
+use crate::target::Asking;
 
 /// What the inner half is asked.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamAsk {
     pub(crate) ask: Arc<Ask>,
     pub(crate) pipe: Arc<Pipe>,
+}
+
+impl Asking for StreamAsk {
+    fn ask(&self) -> &Arc<Ask> {
+        &self.ask
+    }
 }

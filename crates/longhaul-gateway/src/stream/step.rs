@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use longhaul_providers::chat::{StreamEvent, Usage};
-use longhaul_providers::protocol::StreamDecoder;
+use longhaul_providers::protocol::{Protocol, StreamDecoder};
 use longhaul_providers::{ErrorCode, ProviderError};
 use longhaul_resilience::{Cx, Fail, Label, Step, Why};
 
+use super::echo::Echo;
 use super::pace::{Late, Pace};
 use super::{Pipe, StreamAsk};
-use crate::call::ReplyNotes;
+use crate::call::{Question, ReplyNotes};
 use crate::error::CallError;
-use crate::http::AnswerBody;
+use crate::http::{AnswerBody, HttpError};
 use crate::provider::Link;
 use crate::settings::StreamSettings;
 use crate::stats::AttemptEnd;
@@ -81,19 +82,26 @@ impl StreamStep {
             Ok(Err(error)) => Err(Fail::inner(error)),
             Ok(Ok(Judged::Whole(answered))) => {
                 let mut events = answered.reply.to_events();
+                if let Some(mut echo) = echo_of(&**protocol, &stream.ask.question) {
+                    echo.take_out(&mut events);
+                }
                 stream.pipe.open(by, &answered.notes);
                 stream.pipe.put(&mut events);
                 Ok(StreamEnd { usage: answered.usage })
             }
             Ok(Ok(Judged::Events { body, notes })) => {
+                let most_bytes = channel.max_answer_bytes();
                 let relay = stream.ask.relay.as_ref().and_then(|to| protocol.relay_stream(to));
                 let reading = Reading {
                     step: self,
+                    echo: echo_of(&**protocol, &stream.ask.question),
                     pipe: &stream.pipe,
                     notes,
                     decoder: relay.unwrap_or_else(|| protocol.stream_decoder()),
                     held_back: Vec::new(),
                     usage: None,
+                    most_bytes,
+                    left_bytes: most_bytes,
                 };
                 reading.run(cx, body, pace).await
             }
@@ -114,15 +122,28 @@ impl StreamStep {
     }
 }
 
+/// What a provider tells once more that was asked for the rest of an answer.
+fn echo_of(protocol: &dyn Protocol, question: &Question) -> Option<Echo> {
+    match question {
+        Question::Chat(request) if protocol.repeats_beginning() => request.beginning().map(Echo::of),
+        Question::Chat(_) | Question::Embeddings(_) => None,
+    }
+}
+
 /// A stream that is being read.
 struct Reading<'a> {
     step: &'a StreamStep,
+    /// What is known already and is told once more.
+    echo: Option<Echo>,
     pipe: &'a Pipe,
     notes: Arc<ReplyNotes>,
     decoder: Box<dyn StreamDecoder>,
     /// What came before the first token.
     held_back: Vec<StreamEvent>,
     usage: Option<Usage>,
+    /// The longest answer, and what is left of that. Counted on the wire: a provider that floods is not read for ever.
+    most_bytes: usize,
+    left_bytes: usize,
 }
 
 impl Reading<'_> {
@@ -136,10 +157,22 @@ impl Reading<'_> {
             });
             let mut lost = None;
             match read.await {
-                Ok(Some(Ok(bytes))) => self.decoder.feed(&bytes, &mut events),
+                Ok(Some(Ok(bytes))) => match self.left_bytes.checked_sub(bytes.len()) {
+                    Some(left) => {
+                        self.left_bytes = left;
+                        self.decoder.feed(&bytes, &mut events);
+                    }
+                    None => {
+                        let error = HttpError::TooLarge { limit_bytes: self.most_bytes };
+                        lost = Some(Fail::inner(CallError::lost(error, served)));
+                    }
+                },
                 Ok(Some(Err(error))) => lost = Some(Fail::inner(CallError::lost(error, served))),
                 Ok(None) => self.decoder.finish(&mut events),
                 Err(late) => lost = Some(self.step.late(late)),
+            }
+            if let Some(echo) = &mut self.echo {
+                echo.take_out(&mut events);
             }
             let end = self.sort_out(&mut events);
             if !events.is_empty() {

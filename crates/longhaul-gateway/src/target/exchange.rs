@@ -18,6 +18,10 @@ use crate::provider::{Channel, Link, Provider};
 use crate::served::Served;
 use crate::settings::Serves;
 
+/// A provider that asks for more patience than this is asked again after it, once: it may have changed its mind, and
+/// whoever is told to come back later is told the whole time.
+const HOLD_MOST: Duration = Duration::from_secs(3600);
+
 /// Of an answer that is an error, so much is read: enough for every vendor's words.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
@@ -100,7 +104,8 @@ impl Exchange {
     ) -> Result<Incoming, CallError> {
         ask.count_attempt();
         ask.asked.begin(cx, &self.served, &mut http);
-        let sent = channel.send(cx, http, &self.served.upstream, &ask.question, delivery).await;
+        let place = ask.stand_up();
+        let sent = channel.send(cx, place, http, &self.served.upstream, &ask.question, delivery).await;
         sent.map_err(|error| CallError::lost(error, &self.served))
     }
 
@@ -156,8 +161,9 @@ impl Exchange {
         let Incoming { head: parts, body } = incoming;
         let body = body.beginning(cx, MAX_ERROR_BYTES).await;
         let error = protocol.decode_error(HttpReply { head: head(cx, &parts), body: &body });
-        if let Some(wait) = error.retry_after {
-            // Whoever comes next would hear the same: they wait here, or are told how long.
+        if let (Some(wait), ErrorCode::RateLimited | ErrorCode::Overloaded) = (error.retry_after, error.code) {
+            // Whoever comes next would hear the same: they wait here, or are told how long. Of any other error it says
+            // when this request may be tried again, and nothing about the next.
             self.hold(cx, wait);
         }
         self.answered(error)
@@ -171,7 +177,7 @@ impl Exchange {
     }
 
     fn hold(&self, cx: &Cx<'_>, wait: Duration) {
-        self.state.limit.hold_until(cx.renew().after(wait));
+        self.state.limit.hold_until(cx.renew().after(wait.min(HOLD_MOST)));
     }
 }
 

@@ -1,7 +1,7 @@
 //! One target: a provider and an upstream model, with their own layers.
 //!
 //! ```text
-//! retry → breaker → limits (requests, tokens, calls at once) → attempt timeout → provider
+//! retry → breaker → limits (requests, tokens, calls at once) → connections → attempt timeout → provider
 //! ```
 //!
 //! A stream goes through the same layers, held by the same handles, with one difference: what is inside the retry lives
@@ -11,6 +11,7 @@
 //! target around it.
 
 mod exchange;
+mod seat;
 mod state;
 
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 use longhaul_resilience::{BoxStep, Bulkhead, Cx, Fail, Label, Limit, Stack, StackMetrics, Stacked, Step, Tick};
 
 pub(crate) use exchange::{Exchange, Judged};
+pub(crate) use seat::Asking;
+use seat::Seats;
 pub(crate) use state::{TargetKey, TargetState};
 
 use crate::call::{Answered, Ask};
@@ -50,9 +53,10 @@ impl Target {
         stream: StreamSettings,
         provider: Arc<Provider>,
         state: Arc<TargetState>,
+        share: Option<u32>,
         seed: u64,
     ) -> Self {
-        state.reload(&settings);
+        state.reload(&settings, share);
         let served = Served::of(model, &settings);
         let label = Label::new(&format!("{model}/{}", settings.name));
         let exchange = Arc::new(Exchange { provider, served: Arc::clone(&served), state: Arc::clone(&state) });
@@ -118,6 +122,7 @@ fn whole_stack(
         .breaker(state.breaker.clone())
         .limit(limit)
         .bulkhead(Bulkhead::new(1).shared(&state.places))
+        .layer(Seats(Arc::clone(&exchange.provider)))
         .attempt_timeout(state.attempt_timeout.clone())
         .around(WholeStep { exchange: Arc::clone(exchange) });
     Arc::new(stack)
@@ -141,6 +146,7 @@ fn stream_stack(
         .breaker(state.breaker.clone())
         .limit(limit)
         .bulkhead(Bulkhead::new(1).shared(&state.places))
+        .layer(Seats(Arc::clone(&exchange.provider)))
         .around(StreamStep { exchange: Arc::clone(exchange), settings: stream });
     let inner = BoxStep::new(inner);
     let outer = Stack::named(label)

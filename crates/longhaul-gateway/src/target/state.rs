@@ -37,6 +37,10 @@ impl TargetKey {
 const RETRIES_PER_CALL: f64 = 0.15;
 const RETRIES_PER_SECOND: f64 = 0.2;
 
+/// So many callers wait at a target until there is room; each costs about a hundred bytes and a timer, and none waits
+/// longer than ten seconds.
+const WAITING_MOST: usize = 10_000;
+
 /// The place of a time when there is none.
 const NEVER_MOVED: u64 = u64::MAX;
 
@@ -72,12 +76,17 @@ impl TargetState {
             breaker,
             breaker_moved,
             limit,
-            places: Bulkhead::new(places(&settings.limit)).handle(),
+            places: Bulkhead::new(places(&settings.limit, None)).queue(WAITING_MOST).handle(),
             retry: RetryHandle::new(retry(settings, &budget)),
             attempt_timeout: LiveDuration::new(settings.attempt_timeout),
             meter: TargetMeter::default(),
             budget,
         }
+    }
+
+    /// How many calls there may be at once; `None` is without limit.
+    pub(crate) fn most_at_once(&self) -> Option<u32> {
+        Some(self.places.limit()).filter(|limit| *limit < BulkheadHandle::MAX_LIMIT)
     }
 
     /// How long the breaker has been closed, or has not been: probes in between do not begin a new time. Unset while it
@@ -87,14 +96,15 @@ impl TargetState {
         (moved != NEVER_MOVED).then(|| now.since(Tick::from_nanos(moved)))
     }
 
-    /// Takes new numbers and keeps everything that was learned.
-    pub(crate) fn reload(&self, settings: &TargetSettings) {
+    /// Takes new numbers and keeps everything that was learned. `share` is how many connections of its provider the target
+    /// may use at once.
+    pub(crate) fn reload(&self, settings: &TargetSettings, share: Option<u32>) {
         let breaker = settings.breaker.layer();
         if self.breaker.settings() != breaker {
             self.breaker.reload(breaker);
         }
         set_limit(&self.limit, &settings.limit);
-        self.places.set_limit(places(&settings.limit));
+        self.places.set_limit(places(&settings.limit, share));
         self.retry.reload(retry(settings, &self.budget));
         self.attempt_timeout.set(settings.attempt_timeout);
     }
@@ -109,6 +119,7 @@ fn set_limit(limit: &LimitHandle, settings: &LimitSettings) {
     limit.set_tpm(settings.tpm);
 }
 
-fn places(settings: &LimitSettings) -> u32 {
-    settings.concurrency.unwrap_or(BulkheadHandle::MAX_LIMIT)
+fn places(settings: &LimitSettings, share: Option<u32>) -> u32 {
+    let own = settings.concurrency.unwrap_or(BulkheadHandle::MAX_LIMIT);
+    own.min(share.unwrap_or(BulkheadHandle::MAX_LIMIT))
 }

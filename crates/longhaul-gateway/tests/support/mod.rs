@@ -116,7 +116,7 @@ pub struct Provider {
 }
 
 struct Shared {
-    play: Box<dyn Fn(usize) -> Play + Send + Sync>,
+    play: Box<dyn Fn(usize, &str) -> Play + Send + Sync>,
     requests: AtomicUsize,
     bodies: Mutex<Vec<String>>,
     arrived: watch::Sender<usize>,
@@ -128,6 +128,11 @@ struct Shared {
 impl Provider {
     /// `play` is told the number of the request, from 0.
     pub async fn start(play: impl Fn(usize) -> Play + Send + Sync + 'static) -> Self {
+        Self::reading(move |number, _| play(number)).await
+    }
+
+    /// `play` is told the number of the request, from 0, and its body.
+    pub async fn reading(play: impl Fn(usize, &str) -> Play + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let shared = Arc::new(Shared {
@@ -194,9 +199,10 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
     loop {
         let Some(body) = read_request(&mut stream, &mut read).await else { return };
         let number = shared.requests.fetch_add(1, Ordering::SeqCst);
+        let play = (shared.play)(number, &body);
         shared.bodies.lock().unwrap().push(body);
         shared.arrived.send_modify(|arrived| *arrived += 1);
-        match (shared.play)(number) {
+        match play {
             Play::Keep(bytes) => {
                 if stream.write_all(&bytes).await.is_err() {
                     return;

@@ -19,9 +19,14 @@ pub(super) fn body(
 ) -> Result<(Vec<u8>, Vec<String>), EncodeError> {
     let mut gaps = Gaps::new("anthropic", Dialect::Anthropic, request.dialect, &settings.access.ignore);
     let carry_extra = check(request, &mut gaps)?;
+    // It goes on from what the last message says, but takes none that ends with a space.
+    let can_go_on = request.beginning().is_some_and(|beginning| !beginning.ends_with(char::is_whitespace));
+    gaps.rest(request, can_go_on)?;
     let (system, turns) = turns(settings, request, &mut gaps)?;
     let json_tool = json_tool(settings, request, &gaps)?;
     let plan = plan(settings, request, json_tool.is_some(), &mut gaps);
+    // Who thinks first begins anew.
+    gaps.rest(request, plan.thinking.is_none_or(|(kind, _)| kind == "disabled"))?;
     let same = gaps.same_dialect();
 
     let bytes = to_bytes(|body| {

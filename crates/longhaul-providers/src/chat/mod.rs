@@ -72,6 +72,40 @@ pub struct ChatRequest {
     pub dialect: Dialect,
     /// Fields that one vendor alone has.
     pub extra: Extra,
+    /// The last message is the beginning of the answer, and what is wanted is the rest of it alone. See
+    /// [`going_on_from`](Self::going_on_from).
+    pub goes_on: bool,
+}
+
+impl ChatRequest {
+    /// The same request, for the rest of an answer whose beginning is known. A target that would begin anew instead
+    /// refuses it.
+    ///
+    /// ```
+    /// use longhaul_providers::chat::{ChatRequest, Message, Role};
+    /// let asked = ChatRequest { messages: vec![Message::text(Role::User, "Hi")], ..ChatRequest::default() };
+    /// let again = asked.going_on_from("Hel").going_on_from("lo");
+    /// assert_eq!((again.messages.len(), again.beginning()), (2, Some("Hello")));
+    /// assert_eq!(asked.beginning(), None);
+    /// ```
+    pub fn going_on_from(&self, beginning: &str) -> Self {
+        let mut request = self.clone();
+        let known = request.messages.last_mut().filter(|_| self.goes_on).and_then(|last| last.parts.last_mut());
+        match known.map(|part| &mut part.content) {
+            Some(Content::Text(text)) => text.push_str(beginning),
+            _ => request.messages.push(Message::text(Role::Assistant, beginning)),
+        }
+        request.goes_on = true;
+        request
+    }
+
+    /// The beginning of the answer, where the rest of it is wanted.
+    pub fn beginning(&self) -> Option<&str> {
+        match &self.messages.last().filter(|_| self.goes_on)?.parts.last()?.content {
+            Content::Text(text) => Some(text),
+            _ => None,
+        }
+    }
 }
 
 /// Who says a message.

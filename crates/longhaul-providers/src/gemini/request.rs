@@ -22,6 +22,7 @@ pub(super) fn body(
     request: &ChatRequest,
 ) -> Result<(Vec<u8>, Vec<String>), EncodeError> {
     let mut gaps = Gaps::new("gemini", Dialect::Gemini, request.dialect, &settings.access.ignore);
+    gaps.rest(request, false)?;
     check(request, &mut gaps)?;
     // Which tool each call so far was of: a result is found by the tool's name.
     let mut names: HashMap<&str, &str> = HashMap::new();

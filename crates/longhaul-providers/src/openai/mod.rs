@@ -96,13 +96,19 @@ impl Flavor {
             top_k: false,
             reasoning_effort: true,
             parallel_tool_calls: true,
+            rest: Rest::Never,
         };
         let compatible = Quirks { token_limit_field: "max_tokens", developer_role: false, ..openai };
         match self {
             Self::OpenAi | Self::Azure => openai,
-            Self::Vllm | Self::LlamaCpp => Quirks { top_k: true, ..compatible },
+            Self::Vllm | Self::LlamaCpp => Quirks { top_k: true, rest: Rest::FinalMessage, ..compatible },
             Self::Ollama => Quirks { parallel_tool_calls: false, ..compatible },
-            Self::Groq => Quirks { token_limit_field: "max_completion_tokens", logprobs: false, ..compatible },
+            Self::Groq => Quirks {
+                token_limit_field: "max_completion_tokens",
+                logprobs: false,
+                rest: Rest::Unasked,
+                ..compatible
+            },
             Self::Mistral => Quirks {
                 seed_field: "random_seed",
                 required_choice: "any",
@@ -110,6 +116,7 @@ impl Flavor {
                 stream_usage: false,
                 user: false,
                 logprobs: false,
+                rest: Rest::Prefix,
                 ..compatible
             },
             Self::Compatible => compatible,
@@ -140,6 +147,21 @@ pub struct Quirks {
     pub reasoning_effort: bool,
     /// It takes `parallel_tool_calls`.
     pub parallel_tool_calls: bool,
+    /// How the rest of an answer is asked for.
+    pub rest: Rest,
+}
+
+/// How the rest of an answer is asked for, whose beginning is the last message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// It cannot be: an assistant's message is answered with another one.
+    Never,
+    /// By the message alone.
+    Unasked,
+    /// By `continue_final_message`, as vLLM has it.
+    FinalMessage,
+    /// By a mark at the message, `prefix`, as Mistral has it. The answer tells the beginning once more.
+    Prefix,
 }
 
 /// The settings of a provider that speaks this protocol.
@@ -234,6 +256,10 @@ impl Protocol for OpenAi {
         // Who is not asked for the usage tells it in places of its own.
         let is_ours = to.dialect == Dialect::OpenAi && self.settings.quirks.stream_usage;
         is_ours.then(|| Box::new(relay::Relay::new(to.clone())) as _)
+    }
+
+    fn repeats_beginning(&self) -> bool {
+        self.settings.quirks.rest == Rest::Prefix
     }
 
     fn encode_embeddings(&self, model: &str, request: &EmbeddingsRequest) -> Result<Encoded, EncodeError> {

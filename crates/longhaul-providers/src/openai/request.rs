@@ -1,6 +1,6 @@
 //! Writing a request for a provider.
 
-use super::Settings;
+use super::{Rest, Settings};
 use crate::chat::{
     ChatRequest, Content, Dialect, Image, ImageDetail, ImageSource, Message, Part, Reasoning, ResponseFormat, Role,
     Tool, ToolChoice, ToolResult,
@@ -25,6 +25,7 @@ pub(super) fn body(
     let effort = reasoning.and_then(Reasoning::nearest_effort);
     gaps.refuse("reasoning_effort", effort.is_some() && !quirks.reasoning_effort)?;
     gaps.hint("reasoning.summary", reasoning.is_some_and(|reasoning| reasoning.summary.is_some()));
+    gaps.rest(request, quirks.rest != Rest::Never)?;
     gaps.extra(&request.extra)?;
 
     // Writing cannot fail, so whatever cannot be written is looked for first.
@@ -47,8 +48,10 @@ pub(super) fn body(
     let bytes = to_bytes(|body| {
         body.field("model", model);
         body.list("messages", |list| {
-            for message in &request.messages {
-                write_message(list, message, quirks.developer_role, same);
+            let marked =
+                request.messages.len().checked_sub(1).filter(|_| request.goes_on && quirks.rest == Rest::Prefix);
+            for (at, message) in request.messages.iter().enumerate() {
+                write_message(list, message, quirks.developer_role, (same, marked == Some(at)));
             }
         });
         if !request.tools.is_empty() {
@@ -92,6 +95,10 @@ pub(super) fn body(
                     options.field("include_usage", &true);
                 });
             }
+        }
+        if request.goes_on && quirks.rest == Rest::FinalMessage {
+            body.field("add_generation_prompt", &false);
+            body.field("continue_final_message", &true);
         }
         for (name, value) in request.extra.iter().filter(|(name, _)| gaps.carries(name)) {
             body.field(name, value);
@@ -137,8 +144,8 @@ fn check_result(result: &ToolResult, gaps: &mut Gaps<'_>) -> Result<(), EncodeEr
 }
 
 /// One message of ours is one or several of theirs: results of tools are messages of their own, and stand first,
-/// since they answer the message before.
-fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, same: bool) {
+/// since they answer the message before. `marked`: it is the beginning of the answer.
+fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (same, marked): (bool, bool)) {
     let mut rest: Vec<&Part> = Vec::with_capacity(message.parts.len());
     for part in &message.parts {
         let Content::ToolResult(result) = &part.content else {
@@ -197,6 +204,9 @@ fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, s
                     });
                 }
             });
+        }
+        if marked {
+            object.field("prefix", &true);
         }
         if same {
             object.extra(&message.extra);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::EncodeError;
-use crate::chat::Dialect;
+use crate::chat::{ChatRequest, Dialect, ResponseFormat};
 use crate::json::{Extra, Json};
 
 /// Fields that change no answer: labels, caches, tiers, hints at speed. A target without a place for them may go without.
@@ -92,6 +92,17 @@ impl<'a> Gaps<'a> {
     pub(crate) fn carries(&self, field: &str) -> bool {
         let of_openai = |dialect| matches!(dialect, Dialect::OpenAi | Dialect::Responses);
         self.same_dialect() || (of_openai(self.own) && of_openai(self.from) && SHARED.contains(&field))
+    }
+
+    /// The rest of an answer, which only some targets can be asked for, and of none as JSON: what is made by a schema
+    /// begins at its beginning.
+    pub(crate) fn rest(&self, request: &ChatRequest, can: bool) -> Result<(), EncodeError> {
+        match request.goes_on {
+            true if !can || request.response_format != ResponseFormat::Text => {
+                Err(self.cannot("the beginning of an answer to go on from"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Something of one dialect alone, as it was written: only a target of that dialect takes it.

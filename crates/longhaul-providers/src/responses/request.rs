@@ -20,6 +20,7 @@ pub(super) fn body(
     delivery: Delivery,
 ) -> Result<(Vec<u8>, Vec<String>), EncodeError> {
     let mut gaps = Gaps::new("openai-responses", Dialect::Responses, request.dialect, &settings.access.ignore);
+    gaps.rest(request, false)?;
     check(request, &mut gaps)?;
     let same = gaps.same_dialect();
     let bytes = to_bytes(|body| {

@@ -295,3 +295,18 @@ fn errors_go_out_in_anthropics_shape() {
         json!({"type": "error", "error": {"type": "rate_limit_error", "message": "Slow down."}, "request_id": "req_1"})
     );
 }
+
+#[test]
+fn the_rest_of_an_answer_is_asked_for_by_its_beginning_where_that_is_taken() {
+    let cut = |beginning: &str| asking("Hi").going_on_from(beginning);
+    let said = body(&anthropic(), &cut("Hel"));
+    assert_eq!(said["messages"][1], json!({"role": "assistant", "content": "Hel"}));
+    let thinking = Reasoning { effort: Some(Effort::High), ..Reasoning::default() };
+    for request in [
+        cut("Hel "),
+        ChatRequest { reasoning: Some(thinking), ..cut("Hel") },
+        ChatRequest { response_format: ResponseFormat::JsonObject, ..cut("{") },
+    ] {
+        assert!(anthropic().encode_chat("claude", &request, Delivery::Whole).is_err(), "{request:?}");
+    }
+}

@@ -283,3 +283,9 @@ fn one_text_and_many_are_embedded() {
     let tokens = EmbeddingsRequest { input: EmbeddingsInput::Tokens(vec![vec![1]]), ..EmbeddingsRequest::default() };
     assert!(gemini().encode_embeddings("m", &tokens).is_err());
 }
+
+#[test]
+fn an_answer_cannot_be_gone_on_from() {
+    let request = asking("Hi").going_on_from("Hel");
+    assert!(gemini().encode_chat("gemini", &request, Delivery::Whole).is_err());
+}

@@ -502,3 +502,40 @@ fn models_are_listed() {
     assert_eq!(with_reply(200, &[], body, |reply| openai().decode_models(reply)).unwrap(), ["gpt-4o"]);
     assert_eq!(openai().encode_models().path, "/models");
 }
+
+fn well_begun() -> ChatRequest {
+    let asked = ChatRequest { messages: vec![Message::text(Role::User, "Hi")], ..ChatRequest::default() };
+    asked.going_on_from("Hel")
+}
+
+#[test]
+fn the_rest_of_an_answer_is_asked_for_as_each_product_wants_it_and_of_no_other() {
+    let beginning = json!({"role": "assistant", "content": "Hel"});
+    let asked = |flavor| of(flavor).encode_chat("m", &well_begun(), Delivery::Streamed);
+    for flavor in [Flavor::Vllm, Flavor::LlamaCpp] {
+        let body = json(&asked(flavor).unwrap().http.body);
+        assert_eq!(body["messages"][1], beginning, "{flavor:?}");
+        assert_eq!((&body["continue_final_message"], &body["add_generation_prompt"]), (&json!(true), &json!(false)));
+    }
+    let body = json(&asked(Flavor::Groq).unwrap().http.body);
+    assert_eq!((&body["messages"][1], body.get("continue_final_message")), (&beginning, None));
+    let body = json(&asked(Flavor::Mistral).unwrap().http.body);
+    assert_eq!(body["messages"][0].get("prefix"), None);
+    assert_eq!(body["messages"][1], json!({"role": "assistant", "content": "Hel", "prefix": true}));
+    assert!(of(Flavor::Mistral).repeats_beginning());
+    for flavor in [Flavor::OpenAi, Flavor::Azure, Flavor::Ollama, Flavor::Compatible] {
+        let refused = asked(flavor).unwrap_err();
+        assert!(matches!(&refused, EncodeError::Unsupported { what, .. } if what.contains("go on from")), "{flavor:?}");
+    }
+}
+
+#[test]
+fn json_is_not_gone_on_from_and_an_assistants_last_word_is_no_beginning() {
+    let json_object = longhaul_providers::chat::ResponseFormat::JsonObject;
+    let request = ChatRequest { response_format: json_object, ..well_begun() };
+    assert!(of(Flavor::Vllm).encode_chat("m", &request, Delivery::Whole).is_err());
+    let spoken = ChatRequest { goes_on: false, ..well_begun() };
+    let body = json(&of(Flavor::Vllm).encode_chat("m", &spoken, Delivery::Whole).unwrap().http.body);
+    assert_eq!(body.get("continue_final_message"), None);
+    assert!(openai().encode_chat("m", &spoken, Delivery::Whole).is_ok());
+}

@@ -7,7 +7,9 @@
 //! A key has one shard, a shard one lock, and every operation takes it once: two operations on a key have an order, and
 //! there is nothing between them to see.
 //!
-//! The bound holds per shard; caches below [`ENTRIES_PER_SHARD`]` * 2` have one shard and hold exactly what they are told.
+//! The bounds hold per shard; caches below [`ENTRIES_PER_SHARD`]` * 2` have one shard and hold exactly what they are told.
+//! Besides their number the weight of the entries can be bounded ([`Memory::weighed`]): then as many go as must to make
+//! room for one that is heavy, and one that is heavier than a shard may be is not taken.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -21,6 +23,8 @@ use crate::{
 
 /// Fewer entries than this are not worth a lock of their own.
 const ENTRIES_PER_SHARD: usize = 2048;
+/// A shard of less than this would turn away what a store of its size has room for.
+const WEIGHT_PER_SHARD: usize = 4 << 20;
 /// More locks than this do not help on machines of today.
 const MAX_SHARDS: usize = 32;
 
@@ -28,6 +32,7 @@ const MAX_SHARDS: usize = 32;
 pub struct Memory<K, V> {
     hasher: DefaultHashBuilder,
     shards: Box<[Mutex<Shard<K, V>>]>,
+    weigh: fn(&V) -> usize,
 }
 
 struct Shard<K, V> {
@@ -35,12 +40,15 @@ struct Shard<K, V> {
     slots: Vec<Slot<K, V>>,
     capacity: usize,
     hand: usize,
+    weight: usize,
+    max_weight: usize,
 }
 
 struct Slot<K, V> {
     hash: u64,
     key: K,
     value: V,
+    weight: usize,
     stored_at: Tick,
     life: Lifetime,
     degraded: bool,
@@ -56,15 +64,42 @@ impl<K, V> Slot<K, V> {
 impl<K: Hash + Eq, V: Clone> Memory<K, V> {
     /// A store of at most `max_entries` entries.
     pub fn new(max_entries: usize) -> Self {
+        Self::weighed(max_entries, usize::MAX, |_| 0)
+    }
+
+    /// A store of at most `max_entries` entries whose values together weigh no more than `max_weight`. What a unit of
+    /// weight is, bytes for one, is for `weigh` to say; it is asked once for each value that is put.
+    ///
+    /// ```
+    /// use longhaul_resilience::cache::{Lifetime, Memory, Store as _};
+    /// use longhaul_resilience::Tick;
+    /// use std::time::Duration;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let memory = Memory::weighed(100, 10, String::len);
+    /// let life = Lifetime { fresh: Duration::from_secs(60), grace: Duration::ZERO };
+    /// for (key, text) in [("a", "1234"), ("b", "123456"), ("c", "12345678901")] {
+    ///     memory.put(key, text.to_owned(), false, life, Tick::ZERO).await;
+    /// }
+    /// assert_eq!(memory.len(), 2, "the third is too heavy");
+    /// # });
+    /// ```
+    pub fn weighed(max_entries: usize, max_weight: usize, weigh: fn(&V) -> usize) -> Self {
         let max_entries = max_entries.clamp(1, u32::MAX as usize);
-        let shards = (max_entries / ENTRIES_PER_SHARD).clamp(1, MAX_SHARDS);
+        let shards = (max_entries / ENTRIES_PER_SHARD).min(max_weight / WEIGHT_PER_SHARD).clamp(1, MAX_SHARDS);
         let shards = 1 << shards.ilog2();
         let shard = |index| {
             // The remainder goes to the first shards, so that the sum is exact.
             let capacity = max_entries / shards + usize::from(index < max_entries % shards);
-            Mutex::new(Shard { table: HashTable::new(), slots: Vec::new(), capacity, hand: 0 })
+            let max_weight = max_weight / shards;
+            Mutex::new(Shard { table: HashTable::new(), slots: Vec::new(), capacity, hand: 0, weight: 0, max_weight })
         };
-        Self { hasher: DefaultHashBuilder::default(), shards: (0..shards).map(shard).collect() }
+        Self { hasher: DefaultHashBuilder::default(), shards: (0..shards).map(shard).collect(), weigh }
+    }
+
+    /// What its values weigh together.
+    pub fn weight(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).weight).sum()
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "some upper bits of the hash pick the shard")]
@@ -90,19 +125,18 @@ impl<K: Hash + Eq, V: Clone> Memory<K, V> {
 
     fn insert(&self, key: K, value: V, degraded: bool, life: Lifetime, now: Tick) {
         let hash = self.hasher.hash_one(&key);
-        let slot = Slot { hash, key, value, stored_at: now, life, degraded, visited: false };
-        // What it replaces is dropped after the lock: dropping may run code of the caller's.
-        let _replaced = lock(self.shard(hash)).insert(slot, now);
+        let weight = (self.weigh)(&value);
+        let slot = Slot { hash, key, value, weight, stored_at: now, life, degraded, visited: false };
+        // What goes for it is dropped after the lock: dropping may run code of the caller's.
+        let _gone = lock(self.shard(hash)).insert(slot, now);
     }
 
     fn take(&self, key: &K) -> bool {
         let hash = self.hasher.hash_one(key);
         let _removed = {
             let mut shard = lock(self.shard(hash));
-            let Shard { table, slots, .. } = &mut *shard;
-            let Ok(found) = table.find_entry(hash, |&index| slots[index as usize].key == *key) else { return false };
-            let index = found.remove().0;
-            shard.close_gap(index as usize)
+            let Some(index) = shard.find(hash, key) else { return false };
+            shard.remove(index)
         };
         true
     }
@@ -118,24 +152,52 @@ impl<K: Hash + Eq, V: Clone> Memory<K, V> {
 }
 
 impl<K: Eq, V> Shard<K, V> {
-    fn insert(&mut self, slot: Slot<K, V>, now: Tick) -> Option<Slot<K, V>> {
-        let Self { table, slots, .. } = self;
-        if let Some(&index) = table.find(slot.hash, |&index| slots[index as usize].key == slot.key) {
-            return Some(std::mem::replace(&mut slots[index as usize], slot));
+    fn find(&self, hash: u64, key: &K) -> Option<usize> {
+        self.table.find(hash, |&index| self.slots[index as usize].key == *key).map(|&index| index as usize)
+    }
+
+    /// Puts an entry in, and says what went for it: usually one at most, more if it is heavy.
+    fn insert(&mut self, slot: Slot<K, V>, now: Tick) -> (Option<Slot<K, V>>, Vec<Slot<K, V>>) {
+        let mut gone = Vec::new();
+        if let Some(index) = self.find(slot.hash, &slot.key) {
+            let weight = self.weight - self.slots[index].weight + slot.weight;
+            if weight <= self.max_weight {
+                self.weight = weight;
+                return (Some(std::mem::replace(&mut self.slots[index], slot)), gone);
+            }
+            gone.push(self.remove(index));
         }
+        if slot.weight > self.max_weight {
+            return (Some(slot), gone);
+        }
+        // Ends: with nobody left there is room.
+        while self.weight + slot.weight > self.max_weight {
+            let victim = self.victim(now);
+            gone.push(self.remove(victim));
+        }
+        self.weight += slot.weight;
         let (index, evicted) = if self.slots.len() < self.capacity {
             self.slots.push(slot);
             (self.slots.len() - 1, None)
         } else {
             let victim = self.victim(now);
             self.unlink(victim);
-            (victim, Some(std::mem::replace(&mut self.slots[victim], slot)))
+            let evicted = std::mem::replace(&mut self.slots[victim], slot);
+            self.weight -= evicted.weight;
+            (victim, Some(evicted))
         };
         let Self { table, slots, .. } = self;
         if let Ok(index) = u32::try_from(index) {
             table.insert_unique(slots[index as usize].hash, index, |&index| slots[index as usize].hash);
         }
-        evicted
+        (evicted, gone)
+    }
+
+    fn remove(&mut self, index: usize) -> Slot<K, V> {
+        self.unlink(index);
+        let removed = self.close_gap(index);
+        self.weight -= removed.weight;
+        removed
     }
 
     /// Turns the hand to the next entry that may go. Ends after two rounds at most, for the first clears every flag.
@@ -176,7 +238,7 @@ impl<K: Eq, V> Shard<K, V> {
 
     fn take_all(&mut self) -> Vec<Slot<K, V>> {
         self.table.clear();
-        self.hand = 0;
+        (self.hand, self.weight) = (0, 0);
         std::mem::take(&mut self.slots)
     }
 }
@@ -275,7 +337,45 @@ mod tests {
         assert_eq!(memory.count(), 0);
     }
 
+    #[test]
+    fn what_is_heavy_takes_the_room_of_many_and_what_is_too_heavy_is_not_taken() {
+        let memory = Memory::weighed(100, 10, |weight: &usize| *weight);
+        for key in 0..5 {
+            memory.insert(key, 2, false, life(100), at(0));
+        }
+        assert_eq!((memory.count(), memory.weight()), (5, 10));
+        memory.insert(5, 5, false, life(100), at(0));
+        assert_eq!((memory.count(), memory.weight()), (3, 9));
+        assert!(memory.look_up(&5, at(0)).is_some());
+        memory.insert(5, 1, false, life(100), at(0));
+        assert_eq!((memory.count(), memory.weight()), (3, 5), "in the place of what it was");
+        memory.insert(5, 11, false, life(100), at(0));
+        assert_eq!((memory.count(), memory.weight()), (2, 4));
+        assert!(memory.look_up(&5, at(0)).is_none(), "and what was there before is old");
+        assert_eq!(memory.forget_all(), 2);
+        assert_eq!(memory.weight(), 0);
+    }
+
     proptest! {
+        /// Whatever is put and removed: no more than it may weigh, and its weight is that of what it holds.
+        #[test]
+        fn the_weight_is_that_of_what_is_held(
+            operations in prop::collection::vec((prop::bool::weighted(0.8), 0u8..24, 0usize..40), 1..300),
+        ) {
+            let memory = Memory::weighed(8, 64, |weight: &usize| *weight);
+            for (puts, key, weight) in operations {
+                if puts {
+                    memory.insert(key, weight, false, life(10), at(0));
+                    prop_assert_eq!(memory.look_up(&key, at(0)).map(|found| found.value), Some(weight));
+                } else {
+                    memory.take(&key);
+                }
+                let held: usize = (0..24).filter_map(|key| memory.look_up(&key, at(0))).map(|found| found.value).sum();
+                prop_assert_eq!(memory.weight(), held);
+                prop_assert!(held <= 64 && memory.count() <= 8);
+            }
+        }
+
         /// Whatever is done: what is found is what was put last, the bound holds, and what was removed is gone.
         #[test]
         fn it_agrees_with_a_plain_map(operations in prop::collection::vec((0u8..4, 0u8..24, 0u8..3), 1..300)) {

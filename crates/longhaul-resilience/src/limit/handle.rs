@@ -76,6 +76,17 @@ impl LimitHandle {
         lock(&self.shared).queue.hold_until(until);
     }
 
+    /// Forgets a [hold](Self::hold_until): who waits for its end goes as the rates allow.
+    pub fn lift_hold(&self) {
+        let wakers = {
+            let mut shared = lock(&self.shared);
+            shared.queue.lift_hold();
+            // Everyone works out their turn anew.
+            std::mem::take(&mut shared.wakers)
+        };
+        wakers.into_values().for_each(Waker::wake);
+    }
+
     /// How many callers wait.
     pub fn waiting(&self) -> usize {
         lock(&self.shared).queue.waiting()
@@ -92,8 +103,8 @@ impl LimitHandle {
     }
 
     #[inline]
-    pub(super) fn reservation(&self, cost: Cost, stamp: Stamp) -> Reservation<'_> {
-        Reservation { limit: self, cost, stamp }
+    pub(super) fn reservation<'a>(&'a self, cx: &'a Cx<'_>, cost: Cost, stamp: Stamp) -> Reservation<'a> {
+        Reservation { limit: self, cx, begun: cx.begun(), cost, stamp }
     }
 
     pub(super) fn turn(&self, cost: Cost, place: Place, now: Tick) -> Turn<'_> {
@@ -131,9 +142,9 @@ pub(super) struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     /// Waits until it is our turn. `Err` with the time after which there will be room, if that is too late.
-    pub(super) async fn come(mut self, cx: &Cx<'_>) -> Result<Reservation<'a>, Duration> {
+    pub(super) async fn come(mut self, cx: &'a Cx<'_>) -> Result<Reservation<'a>, Duration> {
         let stamp = std::future::poll_fn(|task| Pin::new(&mut self).poll_turn(cx, task)).await?;
-        Ok(self.limit.reservation(self.cost, stamp))
+        Ok(self.limit.reservation(cx, self.cost, stamp))
     }
 
     fn poll_turn(mut self: Pin<&mut Self>, cx: &Cx<'_>, task: &mut Context<'_>) -> Poll<Result<Stamp, Duration>> {
@@ -174,9 +185,14 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// What a call holds of the limit. Given back whole when dropped before it is settled.
+/// What a call holds of the limit. Dropped before it is settled it is given back whole, unless the innermost step has
+/// begun meanwhile: the service may have been asked, and then has counted the call, whether or not somebody waits for
+/// the answer.
 pub(super) struct Reservation<'a> {
     limit: &'a LimitHandle,
+    cx: &'a Cx<'a>,
+    /// How many innermost steps the call had begun before.
+    begun: u32,
     cost: Cost,
     stamp: Stamp,
 }
@@ -187,6 +203,11 @@ impl Reservation<'_> {
     pub(super) fn keep(self) {
         // Holds nothing but what it would give back.
         std::mem::forget(self);
+    }
+
+    /// The call was turned away: nothing has left the house.
+    pub(super) fn give_back(mut self) {
+        self.begun = self.cx.begun();
     }
 
     /// The call was made and used this many tokens.
@@ -201,7 +222,9 @@ impl Reservation<'_> {
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        let (cost, stamp) = (self.cost, self.stamp);
-        self.limit.change(|queue| queue.give_back(cost, stamp));
+        if self.cx.begun() == self.begun {
+            let (cost, stamp) = (self.cost, self.stamp);
+            self.limit.change(|queue| queue.give_back(cost, stamp));
+        }
     }
 }

@@ -196,7 +196,7 @@ where
         let limit = &self.limit.handle;
         let cost = Cost { tokens: self.limit.estimate.tokens(&input) };
         let held = match limit.arrive(cx, cost) {
-            Answer::Go(stamp) => limit.reservation(cost, stamp),
+            Answer::Go(stamp) => limit.reservation(cx, cost, stamp),
             answer => self.line_up(cx, started, cost, answer).await?,
         };
         let result = self.inner.call(cx, input).await;
@@ -219,20 +219,20 @@ where
 
 impl<S, E, A, C> LimitStep<S, E, A, C> {
     /// Waits for its turn, unless that is too far away.
-    async fn line_up<Err>(
-        &self,
-        cx: &Cx<'_>,
+    async fn line_up<'a, Err>(
+        &'a self,
+        cx: &'a Cx<'_>,
         started: Tick,
         cost: Cost,
         answer: Answer,
-    ) -> Result<Reservation<'_>, Fail<Err>>
+    ) -> Result<Reservation<'a>, Fail<Err>>
     where
         Self: Sync,
         C: Sync,
     {
         let limit = &self.limit.handle;
         let held = match answer {
-            Answer::Go(stamp) => Ok(limit.reservation(cost, stamp)),
+            Answer::Go(stamp) => Ok(limit.reservation(cx, cost, stamp)),
             Answer::TurnedAway { retry_after } => Err(retry_after),
             Answer::Wait(place) => {
                 let held = limit.turn(cost, place, started).come(cx).await;
@@ -257,6 +257,6 @@ fn settle<O, E, A: Actual<O>>(held: Reservation<'_>, result: &Result<O, Fail<E>>
         // The service was asked, and will have counted the call.
         Err(fail) if matches!(fail.why(), Why::Inner | Why::Timeout { .. } | Why::Deadline) => held.keep(),
         // Turned away further in: nothing has left the house.
-        Err(_) => drop(held),
+        Err(_) => held.give_back(),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Both are reserved together before the call and in one step: a call never holds a request while it waits for tokens.
 //! The tokens are an estimate; when the call has ended they are set right to what it used. A call that is dropped while
-//! it waits, or turned away further in, gives everything back.
+//! it waits, or turned away further in, gives everything back. One that is dropped after its innermost step has begun
+//! gives nothing back: the service may have been asked, and has then counted it.
 //!
 //! Callers wait in the order in which they came, and whoever is polled hands out what has become free to those whose
 //! turn it is: a waiter that is held without being polled blocks nobody.
@@ -28,7 +29,7 @@ pub(crate) mod turns {
     pub(crate) async fn pass(limit: &LimitHandle, cx: &Cx<'_>, inside: impl FnOnce()) -> bool {
         let cost = Cost { tokens: 0 };
         let held = match limit.arrive(cx, cost) {
-            Answer::Go(stamp) => Some(limit.reservation(cost, stamp)),
+            Answer::Go(stamp) => Some(limit.reservation(cx, cost, stamp)),
             Answer::Wait(place) => limit.turn(cost, place, cx.now()).come(cx).await.ok(),
             Answer::TurnedAway { .. } => None,
         };

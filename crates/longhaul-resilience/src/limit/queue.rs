@@ -225,6 +225,10 @@ impl Queue {
         self.hold_until = self.hold_until.max(until);
     }
 
+    pub(super) fn lift_hold(&mut self) {
+        self.hold_until = Tick::ZERO;
+    }
+
     pub(super) fn reload(&mut self, rates: Rates) {
         let renew = |bucket: &mut Option<Bucket>, rate: Option<Rate>| match (bucket.as_mut(), rate) {
             (Some(bucket), Some(rate)) => bucket.resize(rate.per_minute, rate.burst),
@@ -360,6 +364,16 @@ mod tests {
         queue.hold_until(at(3_000));
         assert_eq!(queue.arrive(cost(1), at(0), Tick::NEVER), wait(0, at(3_000)));
         assert!(queue.ask(0, at(3_000)).is_ok());
+    }
+
+    #[test]
+    fn a_hold_that_is_lifted_stops_nobody() {
+        let mut queue = Queue::new(rates(6_000, 6_000_000));
+        queue.hold_until(at(3_000));
+        assert_eq!(queue.arrive(cost(1), at(0), Tick::NEVER), wait(0, at(3_000)));
+        queue.lift_hold();
+        assert!(queue.ask(0, at(0)).is_ok(), "who waited goes");
+        assert!(matches!(queue.arrive(cost(1), at(0), Tick::NEVER), Answer::Go(_)));
     }
 
     #[test]

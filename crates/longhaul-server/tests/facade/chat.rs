@@ -143,6 +143,37 @@ async fn respond_async_answers_with_a_receipt_whose_job_holds_the_answer() {
 }
 
 #[tokio::test]
+async fn a_call_that_becomes_a_job_is_as_fresh_as_it_was_to_be() {
+    let stage = Stage::open().await;
+    let call = async |headers: &[(&str, &str)]| {
+        let headers = [&[("prefer", "respond-async")], headers].concat();
+        let receipt = stage.post_with("/v1/chat/completions", &hello("cached"), &headers).await.json();
+        stage.get(&format!("/v1/jobs/{}?wait=10", receipt["job_id"].as_str().unwrap())).await.json()
+    };
+    assert_eq!(call(&[]).await["cached"], false);
+    assert_eq!(call(&[]).await["cached"], true);
+    let fresh = call(&[("cache-control", "no-cache")]).await;
+    assert_eq!((&fresh["cached"], &fresh["metadata"]), (&json!(false), &json!({"cache_control": "no-cache"})));
+}
+
+#[tokio::test]
+async fn a_call_of_a_model_that_is_not_there_becomes_no_job() {
+    let stage = Stage::open().await;
+    let embed = |model: &str| json!({"model": model, "input": "a"});
+    for (path, body, status, code) in [
+        ("/v1/chat/completions", hello("simm"), 404, "model_not_found"),
+        ("/v1/chat/completions", hello("vectors"), 400, "unsupported_operation"),
+        ("/v1/embeddings", embed("vectorz"), 404, "model_not_found"),
+        ("/v1/embeddings", embed("sim"), 400, "unsupported_operation"),
+    ] {
+        let refused = stage.post_with(path, &body, &[("prefer", "respond-async")]).await;
+        assert_eq!((refused.status, &refused.json()["error"]["code"]), (status, &json!(code)), "{path}");
+        assert_eq!(refused.json()["error"]["param"], "model");
+    }
+    assert_eq!(stage.get("/v1/jobs").await.json()["data"], json!([]));
+}
+
+#[tokio::test]
 async fn a_provider_that_wants_an_hour_parks_the_job_without_a_worker() {
     let stage = Stage::open().await;
     let receipt = stage.post("/v1/jobs", &json!({"kind": "llm.chat", "input": hello("throttled")})).await;

@@ -127,6 +127,15 @@ impl Stage {
         let schemas = Arc::new(Schemas);
         let options = EngineOptions::default();
         let engine = Engine::start(options, store, hub, executors, schemas, clock, ids).await.unwrap();
+        Self::over(engine, gateway)
+    }
+
+    /// A server that has just started over the same jobs.
+    pub(crate) fn restarted(&self) -> Self {
+        Self::over(self.engine.clone(), self.gateway.clone())
+    }
+
+    fn over(engine: Engine, gateway: Gateway) -> Self {
         let limits = Limits { facade_body: 64 * 1024, ..Limits::default() };
         let app = App::new(engine.clone(), gateway.clone(), KeyRing::default(), limits, Arc::new(NoTasks), Vec::new());
         let router = application(app, &ServeOptions { open_documents: true, ..ServeOptions::default() }).unwrap();

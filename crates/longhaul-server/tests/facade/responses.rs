@@ -194,6 +194,35 @@ async fn a_retried_create_is_the_same_response() {
 }
 
 #[tokio::test]
+async fn a_retried_create_is_found_after_a_restart_too() {
+    let stage = Stage::open().await;
+    let body = with(hello("slow"), json!({"background": true}));
+    let count = |count: &'static str| [("x-stainless-retry-count", count)];
+    let first = id(&stage.post_with("/v1/responses", &body, &count("0")).await);
+    let unmarked = with(body.clone(), json!({"input": "Whose client does not count."}));
+    let unmarked_id = id(&stage.post("/v1/responses", &unmarked).await);
+    let later = stage.restarted();
+    let retried = later.post_with("/v1/responses", &body, &count("1")).await;
+    assert_eq!((id(&retried), retried.header("idempotency-replayed")), (first, "true"));
+    let other = with(body, json!({"input": "Something else."}));
+    let other = later.post_with("/v1/responses", &other, &count("1")).await;
+    assert_eq!(other.header("idempotency-replayed"), "");
+    assert_ne!(id(&later.post_with("/v1/responses", &unmarked, &count("1")).await), unmarked_id);
+}
+
+#[tokio::test]
+async fn a_background_response_that_is_to_be_fresh_is() {
+    let stage = Stage::open().await;
+    for (headers, cached) in [(&[][..], false), (&[], true), (&[("cache-control", "no-cache")], false)] {
+        let body = with(hello("cached"), json!({"background": true}));
+        let made = stage.post_with("/v1/responses", &body, headers).await;
+        assert_eq!(ended(&stage, &id(&made)).await["status"], "completed");
+        let job = stage.get(&format!("/v1/jobs/{}", made.header("longhaul-job"))).await.json();
+        assert_eq!(job["cached"], cached, "{job}");
+    }
+}
+
+#[tokio::test]
 async fn another_tenants_response_is_not_there() {
     let stage = Stage::open().await;
     let own = id(&stage.post("/v1/responses", &hello("sim")).await);

@@ -5,14 +5,26 @@ use longhaul_engine::{Failure, JobContext};
 use longhaul_gateway::{CallOptions, CallRecord, CallTrace};
 use longhaul_providers::facade::Stamp;
 
+/// The pair of a job's metadata that asks for a fresh answer, whatever the model's cache has.
+pub const FRESH: (&str, &str) = ("cache_control", "no-cache");
+
 /// The call is the tenant's, known by the job's id, and over when the job has to be.
 pub(crate) fn options(job: &JobContext) -> CallOptions {
     let options = CallOptions::for_tenant(job.tenant().as_str()).correlation(job.id().to_string().as_str());
-    let options = options.trace(trace(job));
+    let options = options.trace(trace(job)).skip_cache(job.metadata().is_some_and(wants_fresh));
     match job.deadline_at() {
         Some(deadline) => options.timeout(deadline.since(job.clock().now()).into()),
         None => options,
     }
+}
+
+/// Whether a job's metadata has [`FRESH`].
+fn wants_fresh(metadata: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Wishes {
+        cache_control: Option<String>,
+    }
+    serde_json::from_str::<Wishes>(metadata).is_ok_and(|wishes| wishes.cache_control.as_deref() == Some(FRESH.1))
 }
 
 /// The trace that a call of the job belongs to.
@@ -80,4 +92,17 @@ const PATIENCE_S: u64 = 24 * 3_600;
 pub(crate) fn is_patient(job: &JobContext, until: Timestamp) -> bool {
     let created = Timestamp::from_micros(created(job.id().as_bytes()).saturating_mul(1_000_000));
     until.since(created).as_secs() < PATIENCE_S
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_answer_is_wanted_by_one_pair_alone() {
+        assert!(wants_fresh(r#"{"a":"b","cache_control":"no-cache"}"#));
+        for other in ["{}", r#"{"cache_control":"max-age=5"}"#, r#"{"a":"no-cache"}"#, "null", ""] {
+            assert!(!wants_fresh(other), "{other}");
+        }
+    }
 }

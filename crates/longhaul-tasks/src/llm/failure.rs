@@ -7,6 +7,9 @@ use longhaul_providers::ProviderError as Said;
 
 use super::call::{is_patient, tell};
 
+/// When a job asks again whose call found no room among others.
+const WAIT_FOR_ROOM: Span = Span::from_secs(10);
+
 /// The job's failure, or its park; what the layers decided is told first.
 pub(crate) async fn of_call(job: &JobContext, error: &GatewayError) -> Failure {
     if let Err(lost) = tell(job, &error.record).await {
@@ -22,12 +25,16 @@ pub(crate) async fn of_call(job: &JobContext, error: &GatewayError) -> Failure {
             let until = now + Span::from(*retry_after);
             if is_patient(job, until) { RetryPlan::Park(until) } else { RetryPlan::Backoff }
         }
+        // Who has waited in vain for room waits on without a worker.
+        Why::Full => {
+            let until = now + WAIT_FOR_ROOM;
+            if is_patient(job, until) { RetryPlan::Park(until) } else { RetryPlan::Backoff }
+        }
         Why::UnknownModel(_)
         | Why::WrongUse { .. }
         | Why::Provider
         | Why::Timeout { .. }
         | Why::Deadline
-        | Why::Full
         | Why::BudgetSpent => RetryPlan::Backoff,
     };
     Failure::Job { error: Box::new(job_error(error)), plan, ambiguous: error.is_ambiguous() }

@@ -6,7 +6,7 @@
 //! - **Retries belong to the model's stack.** A job of these kinds has one attempt, so the engine runs it again only after
 //!   a crash or a park, and retries never multiply.
 //! - **What says when to come again parks the job**, durably and without a worker: a provider's `Retry-After` that is
-//!   not worth sleeping for, our own limits, an open breaker.
+//!   not worth sleeping for, our own limits, an open breaker, too many calls at once.
 //! - **What the layers decided is told** as an event of the job, and usage, cost and who answered stand in its report.
 //!
 //! Dropping an executor's future, as a cancel does, drops the call and closes the provider's connection.
@@ -28,7 +28,7 @@ use std::sync::Arc;
 use longhaul_engine::Executor;
 use longhaul_gateway::Gateway;
 
-pub use call::report;
+pub use call::{FRESH, report};
 pub use chat::Chat;
 pub use embeddings::Embeddings;
 pub use frames::EventJoiner;

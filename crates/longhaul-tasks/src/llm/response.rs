@@ -6,7 +6,8 @@
 //! finds what was told and does as the model's `on_interrupt` says:
 //!
 //! - `restart`: what is open is closed as incomplete, and a new item is told from the start;
-//! - `continue`: the model is asked to go on from the text that was told, if text is all there was;
+//! - `continue`: the model is asked to go on from the text that was told, if text is all there was and one of its targets
+//!   can; else as `restart`;
 //! - `fail`: the response has failed.
 //!
 //! A response that is only polled is simply asked for again.
@@ -20,9 +21,9 @@ use longhaul_engine::{
     Check, Completed, Executor, Failure, FieldError, JobContext,
     store::{JobView, StoreError},
 };
-use longhaul_gateway::{ChatStream, Gateway, settings::OnInterrupt};
+use longhaul_gateway::{ChatStream, ErrorClass, Gateway, GatewayError, settings::OnInterrupt};
 use longhaul_providers::{
-    chat::{ChatRequest, Message, Part, Role, StreamEvent},
+    chat::{ChatRequest, StreamEvent},
     facade::{Frame, StreamEncoder as _},
     protocol::Delivery,
     responses::facade::{ResponseStreamEncoder, ResponsesCall, decode_request, encode_response},
@@ -79,7 +80,8 @@ impl Response {
     }
 
     async fn streamed(&self, job: &JobContext, call: ResponsesCall) -> Result<Completed, Failure> {
-        let ResponsesCall { model, echo, mut request, .. } = call;
+        let ResponsesCall { model, echo, request, .. } = call;
+        let mut rest = None;
         let stamp = stamp_of(job.id(), model.clone());
         let mut encoder = ResponseStreamEncoder::new(stamp.clone(), echo.clone());
         let prelude = encoder.prelude();
@@ -88,11 +90,27 @@ impl Response {
             let events = prelude.iter().map(|frame| frame.data.as_str()).chain(told.iter().map(String::as_str));
             encoder = ResponseStreamEncoder::recover(stamp, echo, events)
                 .map_err(|error| Failure::permanent("stream_unreadable", error.to_string()))?;
-            let mut frames = Vec::new();
-            self.resume(&model, &mut encoder, &mut request, &mut frames)?;
-            emit(job, &mut frames).await?;
+            rest = self.rest(&model, &encoder, &request)?;
+            if rest.is_none() {
+                begin_anew(job, &mut encoder).await?;
+            }
         }
-        let opened = self.gateway.chat_stream(&model, Arc::new(request), &call::options(job)).await;
+        let options = call::options(job);
+        let mut opened = match rest {
+            Some(rest) => Some(self.gateway.chat_stream(&model, Arc::new(rest), &options).await),
+            None => None,
+        };
+        if let Some(Err(error)) = &opened
+            && is_unable(error)
+        {
+            call::tell(job, &error.record).await?;
+            begin_anew(job, &mut encoder).await?;
+            opened = None;
+        }
+        let opened = match opened {
+            Some(opened) => opened,
+            None => self.gateway.chat_stream(&model, Arc::new(request), &options).await,
+        };
         let stream = match opened {
             Ok(stream) => stream,
             Err(error) => return Err(failure::of_call(job, &error).await),
@@ -100,14 +118,13 @@ impl Response {
         pump(job, stream, &mut encoder).await
     }
 
-    /// What an attempt does about what an earlier one told.
-    fn resume(
+    /// What an attempt asks for after an earlier one has told something: the rest of it; or, if none, all of it.
+    fn rest(
         &self,
         model: &str,
-        encoder: &mut ResponseStreamEncoder,
-        request: &mut ChatRequest,
-        frames: &mut Vec<Frame>,
-    ) -> Result<(), Failure> {
+        encoder: &ResponseStreamEncoder,
+        request: &ChatRequest,
+    ) -> Result<Option<ChatRequest>, Failure> {
         let settings = self.gateway.settings();
         let on_interrupt = settings.models.get(model).map(|model| model.on_interrupt).unwrap_or_default();
         match (on_interrupt, encoder.open_text()) {
@@ -115,16 +132,22 @@ impl Response {
                 let why = "the server was interrupted within the answer, and the model's `on_interrupt` is `fail`";
                 Err(Failure::permanent("interrupted", why))
             }
-            (OnInterrupt::Continue, Some(text)) => {
-                request.messages.push(Message::of(Role::Assistant, vec![Part::text(text)]));
-                Ok(())
-            }
-            (OnInterrupt::Continue | OnInterrupt::Restart, _) => {
-                encoder.interrupt(frames);
-                Ok(())
-            }
+            (OnInterrupt::Continue, Some(text)) if !text.is_empty() => Ok(Some(request.going_on_from(text))),
+            (OnInterrupt::Continue | OnInterrupt::Restart, _) => Ok(None),
         }
     }
+}
+
+/// No target can be asked for the rest of an answer, or the one that was does not take its beginning.
+fn is_unable(error: &GatewayError) -> bool {
+    matches!(error.class(), ErrorClass::Unsupported | ErrorClass::Caller)
+}
+
+/// Closes what an earlier attempt has left open.
+async fn begin_anew(job: &JobContext, encoder: &mut ResponseStreamEncoder) -> Result<(), Failure> {
+    let mut frames = Vec::new();
+    encoder.interrupt(&mut frames);
+    emit(job, &mut frames).await
 }
 
 #[async_trait]

@@ -180,6 +180,7 @@ impl Builder<'_, '_> {
         Some(CacheSettings {
             ttl: section.cache_ttl.unwrap_or(base.ttl),
             max_entries: section.cache_max_entries.map_or(base.max_entries, |entries| entries.get() as usize),
+            max_bytes: usize::try_from(section.cache_max_bytes.bytes()).unwrap_or(usize::MAX),
             key: section.cache_key,
             stale_while_revalidate: section.cache_stale_while_revalidate,
             stale_if_error: section.cache_stale_if_error,

@@ -46,7 +46,7 @@ section! {
         connect_timeout("connect_timeout"): Duration = Duration::from_secs(5);
         /// How long a connection may lie idle and still be used. Below what the provider grants.
         idle_timeout("idle_timeout"): Duration = Duration::from_secs(60);
-        /// The longest whole answer.
+        /// The longest answer, whole or streamed.
         max_answer("max_answer"): ByteSize = ByteSize::mib(64);
         /// PEM file with certificates that are trusted beside the system's.
         ca("ca"): Option<PathBuf> = None;
@@ -79,6 +79,8 @@ section! {
         cache_ttl("cache.ttl"): Option<Duration> = None;
         /// How many answers are kept. Unset: 10,000.
         cache_max_entries("cache.max_entries"): Option<NonZeroU32> = None;
+        /// How many bytes of memory the kept answers of this model take together, about. Those above 256KiB are not kept.
+        cache_max_bytes("cache.max_bytes"): ByteSize = ByteSize::mib(64);
         /// What makes two requests the same: everything, or texts without their case, punctuation and spacing, which is
         /// good for people's questions and wrong for code and sums.
         cache_key("cache.key"): KeyOf = KeyOf::Exact;
@@ -92,10 +94,11 @@ section! {
         stream_idle("stream.idle"): Duration = Duration::from_secs(30);
         /// How long a stream may last.
         stream_total("stream.total"): Duration = Duration::from_secs(600);
-        /// When a stream breaks after its first token: it ends with an error, or the next target is given what was said
-        /// and goes on.
+        /// When a stream breaks after its first token: it ends with an error, or the next target that can is given what
+        /// was said and goes on. Anthropic's models can, and vLLM, llama.cpp, Groq and Mistral.
         stream_on_cut("stream.on_cut"): OnCut = OnCut::Fail;
-        /// What becomes of a background answer whose stream was being kept when the server died.
+        /// What becomes of a background answer whose stream was being kept when the server died: told anew, gone on with
+        /// (told anew where no target can), or failed.
         background_on_interrupt("background.on_interrupt"): OnInterrupt = OnInterrupt::Restart;
         /// The length of the vectors that a model for embeddings is asked for.
         dimensions("dimensions"): Option<NonZeroU32> = None;

@@ -50,6 +50,7 @@ pub fn decode_request(body: &[u8]) -> Result<ChatCall, RequestError> {
         user: fields.take("user")?,
         dialect: Dialect::OpenAi,
         extra: fields.into_extra(),
+        goes_on: false,
     };
     Ok(ChatCall { model, delivery, include_usage, request })
 }

@@ -49,7 +49,8 @@ pub(crate) async fn create(
 ) -> Result<Response, Refusal> {
     let call = decode_request(&body)?;
     if prefer::respond_async(&headers) {
-        return as_job(&app, &caller, &headers, ("/v1/chat/completions", "llm.chat"), body).await;
+        return as_job(&app, &caller, &headers, ("/v1/chat/completions", "llm.chat"), (&call.model, "chat"), body)
+            .await;
     }
     let ChatCall { model, delivery, include_usage, request } = call;
     let request = Arc::new(request);

@@ -37,7 +37,8 @@ pub(crate) async fn create(
 ) -> Result<Response, Refusal> {
     let call = decode_embeddings_request(&body)?;
     if prefer::respond_async(&headers) {
-        return as_job(&app, &caller, &headers, ("/v1/embeddings", "llm.embeddings"), body).await;
+        let kind = ("/v1/embeddings", "llm.embeddings");
+        return as_job(&app, &caller, &headers, kind, (&call.model, "embeddings"), body).await;
     }
     let EmbeddingsCall { model, format, request } = call;
     let options = call_options(&caller, &id, &headers);

@@ -8,17 +8,20 @@ pub(crate) mod embeddings;
 pub(crate) mod models;
 pub(crate) mod responses;
 
+use std::collections::BTreeMap;
+
 use axum::{extract::Request, http::HeaderMap, middleware::Next, response::Response};
 use bytes::Bytes;
 use longhaul_core::Caller;
 use longhaul_engine::JobRequest;
+use longhaul_tasks::llm;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::jobs::create;
 use crate::{
     app::App,
-    facade::{Refusal, Vendor, shape},
+    facade::{Refusal, Vendor, shape, wants_fresh},
     observe::trace_of,
     prefer,
 };
@@ -34,12 +37,38 @@ pub(crate) async fn as_job(
     caller: &Caller,
     headers: &HeaderMap,
     (route, kind): (&'static str, &str),
+    (model, serves): (&str, &str),
     body: Bytes,
 ) -> Result<Response, Refusal> {
+    refuse_unknown_model(app, model, serves)?;
     let idempotency = prefer::idempotency(headers, route, &body, app.engine().clock().now())?;
-    let request = JobRequest { trace: trace_of(headers), ..JobRequest::of(kind, body) };
+    let metadata = metadata(wishes_of(headers));
+    let request = JobRequest { trace: trace_of(headers), metadata, ..JobRequest::of(kind, body) };
     let accepted = app.engine().submit(&caller.tenant, vec![request], idempotency).await?;
     Ok(create::answer(app, &caller.tenant, headers, accepted).await?)
+}
+
+/// A name that no model has, or one for something else, is refused at once, as a synchronous call refuses it.
+fn refuse_unknown_model(app: &App, model: &str, serves: &str) -> Result<(), Refusal> {
+    match app.gateway().serves(model) {
+        Ok(for_what) if for_what == serves => Ok(()),
+        Ok(for_what) => {
+            let why = format!("the model `{model}` is for {for_what}, not for {serves}");
+            Err(Refusal::new(400, "unsupported_operation", why).at("model"))
+        }
+        Err(unknown) => Err(Refusal::new(404, "model_not_found", unknown.to_string()).at("model")),
+    }
+}
+
+/// What the headers of a request wish of its call, for the metadata of the job that makes it.
+fn wishes_of(headers: &HeaderMap) -> BTreeMap<&'static str, String> {
+    let (name, value) = llm::FRESH;
+    wants_fresh(headers).then(|| (name, value.to_owned())).into_iter().collect()
+}
+
+/// Pairs as a job has them.
+fn metadata(pairs: BTreeMap<&'static str, String>) -> Option<Box<str>> {
+    if pairs.is_empty() { None } else { serde_json::to_string(&pairs).ok().map(String::into_boxed_str) }
 }
 
 /// An error, as OpenAI writes it.

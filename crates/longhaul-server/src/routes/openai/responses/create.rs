@@ -22,7 +22,11 @@ use longhaul_tasks::llm::{
     stored::{go_on, kept, stamp_of},
 };
 
-use super::{Responses, follow, history, recent::Claim};
+use super::{
+    super::{metadata, refuse_unknown_model, wishes_of},
+    Responses, follow, history,
+    recent::{self, Claim},
+};
 use crate::{
     app::App,
     auth::Llm,
@@ -147,7 +151,7 @@ async fn in_background(
 ) -> Result<Response, Refusal> {
     // Refused now rather than in an hour; the conversation itself is read again when the job runs.
     go_on(&mut call, &Responses { app, tenant: &caller.tenant }).await.map_err(history)?;
-    refuse_unknown_model(app, &call.model)?;
+    refuse_unknown_model(app, &call.model, "chat")?;
     let now = app.engine().clock().now();
     let idempotency = prefer::idempotency(headers, ROUTE, &body, now)?;
     let (job, replayed) = match (idempotency, app.0.recent.claim(app, caller, headers, &body).await?) {
@@ -155,7 +159,10 @@ async fn in_background(
         (idempotency, claim) => {
             let job = JobId::fresh(&**app.engine().ids(), now);
             let trace = trace_of(headers);
-            let request = JobRequest { id: Some(job), trace, ..JobRequest::of(llm::RESPONSE, body) };
+            let mut pairs = wishes_of(headers);
+            pairs.extend(recent::mark(caller, headers, &body));
+            let metadata = metadata(pairs);
+            let request = JobRequest { id: Some(job), trace, metadata, ..JobRequest::of(llm::RESPONSE, body) };
             let accepted = app.engine().submit(&caller.tenant, vec![request], idempotency).await?;
             let job = accepted.jobs.first().copied().unwrap_or(job);
             if let Claim::New(place) = claim {
@@ -180,16 +187,4 @@ async fn in_background(
         headers.insert(HeaderName::from_static("longhaul-job"), job);
     }
     Ok(response)
-}
-
-/// A name that no model has is refused at once, as a synchronous call refuses it.
-fn refuse_unknown_model(app: &App, model: &str) -> Result<(), Refusal> {
-    match app.gateway().stack(model) {
-        Ok(stack) if stack.serves == "chat" => Ok(()),
-        Ok(stack) => {
-            let why = format!("the model `{model}` is for {}, not for chat", stack.serves);
-            Err(Refusal::new(400, "unsupported_operation", why).at("model"))
-        }
-        Err(unknown) => Err(Refusal::new(404, "model_not_found", unknown.to_string()).at("model")),
-    }
 }

@@ -2,11 +2,12 @@
 //!
 //! OpenAI's SDKs send no idempotency key, but count their retries. A create with a count above zero, of the same key
 //! and with the same body as one within two minutes, is that one. Creates are remembered here while the process
-//! lives; after a restart they are looked for among the newest jobs, where the body is compared.
+//! lives. What may have come in before, or at another server over the same store, is found among the jobs, in one query:
+//! the job of a client that counts carries a hash of the call in its metadata.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use axum::http::HeaderMap;
@@ -23,14 +24,33 @@ use crate::app::App;
 const REMEMBERED: Span = Span::from_secs(120);
 /// How many are remembered at most; older ones are forgotten first, and then looked for among the jobs.
 const REMEMBERED_MOST: usize = 8_192;
-/// How many jobs are looked at for a repeated call that is not remembered here.
-const LOOKED_AT: usize = 600;
+/// The pair of a job's metadata that names the call that it was created by.
+const MARK: &str = "longhaul_create";
+/// The header in which SDKs count their retries.
+const COUNT: &str = "x-stainless-retry-count";
 
 type Name = [u8; 32];
 
 /// The creates of the last two minutes.
 #[derive(Default)]
-pub(crate) struct RecentCreates(Mutex<HashMap<Name, Remembered>>);
+pub(crate) struct RecentCreates(Mutex<Memory>);
+
+#[derive(Default)]
+struct Memory {
+    creates: HashMap<Name, Remembered>,
+    /// When the newest of those came that had to be forgotten before their time.
+    forgot: Option<Timestamp>,
+}
+
+/// What a job is marked with whose create may be repeated: the client counts its retries.
+pub(super) fn mark(caller: &Caller, headers: &HeaderMap, body: &[u8]) -> Option<(&'static str, String)> {
+    headers.contains_key(COUNT).then(|| (MARK, mark_of(&name_of(caller, body))))
+}
+
+/// Half of the hash is as good as all of it for two minutes.
+fn mark_of(name: &Name) -> String {
+    name[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 #[derive(Clone)]
 struct Remembered {
@@ -67,7 +87,7 @@ impl RecentCreates {
     ) -> Result<Claim, StoreError> {
         let now = app.engine().clock().now();
         let name = name_of(caller, body);
-        let count = headers.get("x-stainless-retry-count").and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+        let count = headers.get(COUNT).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
         if count.is_some_and(|count| count > 0) {
             let known = self.get(&name, now);
             if let Some(mut known) = known
@@ -76,7 +96,9 @@ impl RecentCreates {
             {
                 return Ok(Claim::Repeated(job));
             }
-            if let Some(job) = among_jobs(app, caller, body, now).await? {
+            if self.may_be_elsewhere(app, now)
+                && let Some(job) = among_jobs(app, caller, &name, now).await?
+            {
                 return Ok(Claim::Repeated(job));
             }
         }
@@ -84,19 +106,33 @@ impl RecentCreates {
     }
 
     fn get(&self, name: &Name, now: Timestamp) -> Option<Remembered> {
-        let creates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        creates.get(name).filter(|create| now.since(create.at) < REMEMBERED).cloned()
+        let memory = self.lock();
+        memory.creates.get(name).filter(|create| now.since(create.at) < REMEMBERED).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a create of the last two minutes can be one that is not remembered here.
+    fn may_be_elsewhere(&self, app: &App, now: Timestamp) -> bool {
+        let within = |then: Timestamp| now.since(then) < REMEMBERED;
+        !app.0.is_alone || within(app.0.started_at) || self.lock().forgot.is_some_and(within)
     }
 
     fn put(&self, name: Name, now: Timestamp) -> Place {
         let (sender, job) = watch::channel(None);
-        let mut creates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.lock();
+        let Memory { creates, forgot } = &mut *memory;
         if creates.len() >= REMEMBERED_MOST {
             creates.retain(|_, create| now.since(create.at) < REMEMBERED);
         }
-        if creates.len() >= REMEMBERED_MOST {
-            let oldest = creates.iter().min_by_key(|(_, create)| create.at).map(|(name, _)| *name);
-            oldest.and_then(|oldest| creates.remove(&oldest));
+        if creates.len() >= REMEMBERED_MOST
+            && let Some((oldest, at)) =
+                creates.iter().min_by_key(|(_, create)| create.at).map(|(name, c)| (*name, c.at))
+        {
+            creates.remove(&oldest);
+            *forgot = (*forgot).max(Some(at));
         }
         creates.insert(name, Remembered { at: now, job });
         Place(sender)
@@ -115,25 +151,14 @@ fn name_of(caller: &Caller, body: &[u8]) -> Name {
     hash.finalize().into()
 }
 
-/// The newest job of the last two minutes with this body.
-async fn among_jobs(app: &App, caller: &Caller, body: &Bytes, now: Timestamp) -> Result<Option<JobId>, StoreError> {
+/// The newest job of the last two minutes that was created by this call.
+async fn among_jobs(app: &App, caller: &Caller, name: &Name, now: Timestamp) -> Result<Option<JobId>, StoreError> {
     let Ok(kind) = KindName::new(llm::RESPONSE) else { return Ok(None) };
-    let tenant = &caller.tenant;
-    let mut query =
-        JobQuery { kind: Some(kind), created_after: Some(now - REMEMBERED), ..JobQuery::newest(tenant.clone(), 200) };
-    let mut looked_at = 0;
-    loop {
-        let page = app.engine().jobs(query.clone()).await?;
-        for job in &page.jobs {
-            let view: Arc<_> = app.engine().job(tenant, job.spec.id).await?;
-            if app.engine().payload(&view.input).await? == *body {
-                return Ok(Some(job.spec.id));
-            }
-        }
-        looked_at += page.jobs.len();
-        match page.next {
-            Some(before) if looked_at < LOOKED_AT => query.before = Some(before),
-            _ => return Ok(None),
-        }
-    }
+    let query = JobQuery {
+        kind: Some(kind),
+        created_after: Some(now - REMEMBERED),
+        metadata: vec![(MARK.to_owned(), mark_of(name))],
+        ..JobQuery::newest(caller.tenant.clone(), 1)
+    };
+    Ok(app.engine().jobs(query).await?.jobs.first().map(|job| job.spec.id))
 }

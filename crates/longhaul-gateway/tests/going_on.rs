@@ -1,0 +1,144 @@
+//! Streams that break after their first token, and go on at another target.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use longhaul_gateway::settings::{Canned, Flavor, ModelSettings, OnCut, Price};
+use longhaul_gateway::{ChatStream, Gateway, GatewaySettings};
+use longhaul_providers::ErrorCode;
+use longhaul_providers::chat::{StreamEvent, Usage};
+use serde_json::{Value, json};
+use support::{Play, Provider, ask, chunk, error, gateway, options, smart, stream, stream_begin};
+
+/// The model over these providers, which goes on; each of another product.
+fn going_on(providers: &[(&Provider, Flavor)]) -> (GatewaySettings, ModelSettings) {
+    let servers: Vec<&Provider> = providers.iter().map(|(server, _)| *server).collect();
+    let (mut settings, mut model) = smart(&servers);
+    for (target, (_, flavor)) in model.targets.iter().zip(providers) {
+        settings.providers.get_mut(&target.provider).unwrap().flavor = *flavor;
+    }
+    model.stream.on_cut = OnCut::Continue;
+    (settings, model)
+}
+
+struct Told {
+    text: String,
+    usage: Option<Usage>,
+    failed: Option<ErrorCode>,
+}
+
+async fn told(gateway: &Gateway) -> (Told, ChatStream) {
+    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    let mut told = Told { text: String::new(), usage: None, failed: None };
+    while let Some(event) = stream.next().await {
+        match event {
+            StreamEvent::TextDelta { text } => told.text.push_str(&text),
+            StreamEvent::Usage(usage) => told.usage = Some(usage),
+            StreamEvent::Error(error) => told.failed = Some(error.code),
+            _ => {}
+        }
+    }
+    (told, stream)
+}
+
+fn messages(server: &Provider) -> Value {
+    serde_json::from_str::<Value>(&server.body(0)).unwrap()["messages"].clone()
+}
+
+#[tokio::test]
+async fn the_next_target_that_can_goes_on_from_what_was_told() {
+    let broken = Provider::start(|_| Play::Close(stream_begin(&["Hel"]))).await;
+    let unable = Provider::start(|_| Play::Keep(stream(&["Hello once more"]))).await;
+    let able = Provider::start(|_| Play::Keep(stream(&["lo"]))).await;
+    let (settings, model) =
+        going_on(&[(&broken, Flavor::Compatible), (&unable, Flavor::Compatible), (&able, Flavor::Vllm)]);
+    let (gateway, _) = gateway(settings, model);
+    let (told, stream) = told(&gateway).await;
+    assert_eq!((told.text.as_str(), told.failed), ("Hello", None));
+    assert_eq!(unable.requests(), 0, "it would have begun anew");
+    assert_eq!(messages(&able)[1], json!({"role": "assistant", "content": "Hel"}));
+    assert!(able.body(0).contains("\"continue_final_message\":true"), "{}", able.body(0));
+    let record = stream.record().unwrap();
+    assert_eq!((record.target.as_deref(), record.attempts), (Some("c"), 2));
+}
+
+#[tokio::test]
+async fn where_no_target_can_the_stream_ends_with_its_error_and_no_canned_reply() {
+    let broken = Provider::start(|_| Play::Close(stream_begin(&["Hel"]))).await;
+    let other = Provider::start(|_| Play::Keep(stream(&["Hello once more"]))).await;
+    let (settings, mut model) = going_on(&[(&broken, Flavor::Compatible), (&other, Flavor::Compatible)]);
+    model.canned = Some(Canned { otherwise: Some("Later.".to_owned()), ..Canned::default() });
+    let (gateway, _) = gateway(settings, model);
+    let (told, stream) = told(&gateway).await;
+    assert_eq!((told.text.as_str(), told.failed), ("Hel", Some(ErrorCode::ConnectionLost)));
+    assert_eq!(other.requests(), 0);
+    assert!(stream.record().unwrap().ambiguous);
+}
+
+#[tokio::test]
+async fn after_a_second_cut_all_that_was_told_is_sent_once() {
+    let first = Provider::start(|_| Play::Close(stream_begin(&["Hel"]))).await;
+    let second = Provider::start(|_| Play::Close(stream_begin(&["lo ", "to "]))).await;
+    let third = Provider::start(|_| Play::Keep(stream(&["you"]))).await;
+    let (settings, model) = going_on(&[(&first, Flavor::Vllm), (&second, Flavor::Vllm), (&third, Flavor::Vllm)]);
+    let (gateway, _) = gateway(settings, model);
+    let (told, stream) = told(&gateway).await;
+    assert_eq!((told.text.as_str(), told.failed), ("Hello to you", None));
+    let user = json!({"role": "user", "content": "hi"});
+    assert_eq!(messages(&second), json!([user, {"role": "assistant", "content": "Hel"}]));
+    assert_eq!(messages(&third), json!([user, {"role": "assistant", "content": "Hello to "}]));
+    assert_eq!(stream.record().unwrap().attempts, 3);
+}
+
+#[tokio::test]
+async fn a_beginning_that_is_told_once_more_is_left_out() {
+    let broken = Provider::start(|_| Play::Close(stream_begin(&["Hel"]))).await;
+    let mistral = Provider::start(|_| Play::Keep(stream(&["He", "llo"]))).await;
+    let (settings, model) = going_on(&[(&broken, Flavor::Compatible), (&mistral, Flavor::Mistral)]);
+    let (gateway, _) = gateway(settings, model);
+    assert_eq!(told(&gateway).await.0.text, "Hello");
+    assert_eq!(messages(&mistral)[1], json!({"role": "assistant", "content": "Hel", "prefix": true}));
+}
+
+#[tokio::test]
+async fn what_all_parts_cost_is_told_and_recorded_together() {
+    // Anthropic tells what the request was before its first token, here 25; it breaks off within the text.
+    let event = |name: &str, data: Value| chunk(&format!("event: {name}\ndata: {data}\n\n"));
+    let mut begun = stream_begin(&[]);
+    begun.extend(event(
+        "message_start",
+        json!({"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "content": [],
+            "model": "c", "stop_reason": null, "stop_sequence": null,
+            "usage": {"input_tokens": 25, "output_tokens": 1}}}),
+    ));
+    let open = json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});
+    begun.extend(event("content_block_start", open));
+    let delta = json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hel"}});
+    begun.extend(event("content_block_delta", delta));
+    let broken = Provider::start(move |_| Play::Close(begun.clone())).await;
+    let sound = Provider::start(|_| Play::Keep(stream(&["lo"]))).await;
+    let (mut settings, mut model) = going_on(&[(&broken, Flavor::Compatible), (&sound, Flavor::Vllm)]);
+    settings.providers.get_mut("a").unwrap().wire = longhaul_gateway::settings::Wire::Anthropic;
+    for (target, input_per_mtok) in model.targets.iter_mut().zip([1_000.0, 10.0]) {
+        target.price = Some(Price { input_per_mtok, output_per_mtok: 0.0, cached_input_per_mtok: None });
+    }
+    let (gateway, _) = gateway(settings, model);
+    let (told, stream) = told(&gateway).await;
+    assert_eq!(told.text, "Hello");
+    let (usage, cost) = (stream.record().unwrap().usage, stream.record().unwrap().cost_microusd);
+    assert_eq!(told.usage, usage, "the client is told what is recorded");
+    // What a provider has not said cannot be added.
+    let known = if usage.unwrap().input_tokens > 10 { (35, 25 * 1_000 + 100) } else { (10, 100) };
+    assert_eq!((usage.unwrap().input_tokens, cost), (known.0, Some(known.1)));
+}
+
+#[tokio::test]
+async fn a_target_that_fails_to_go_on_leaves_the_first_error() {
+    let broken = Provider::start(|_| Play::Close(stream_begin(&["Hel"]))).await;
+    let refusing = Provider::start(|_| error(400, "")).await;
+    let (settings, model) = going_on(&[(&broken, Flavor::Compatible), (&refusing, Flavor::Vllm)]);
+    let (gateway, _) = gateway(settings, model);
+    assert_eq!(told(&gateway).await.0.failed, Some(ErrorCode::ConnectionLost));
+    assert_eq!(refusing.requests(), 1);
+}
