@@ -67,11 +67,14 @@ impl Response {
     }
 
     async fn whole(&self, job: &JobContext, call: ResponsesCall) -> Result<Completed, Failure> {
-        let answered = self.gateway.chat(&call.model, Arc::new(call.request), &call::options(job)).await;
-        let answered = match answered {
-            Ok(answered) => answered,
-            Err(error) => return Err(failure::of_call(job, &error).await),
+        let options = call::options(job);
+        let asked = async {
+            match self.gateway.chat(&call.model, Arc::new(call.request), &options).await {
+                Ok(answered) => Ok(answered),
+                Err(error) => Err(failure::of_call(job, &error).await),
+            }
         };
+        let answered = job.outside(asked).await?;
         call::tell(job, &answered.record).await?;
         let stamp = stamp_of(job.id(), call.model);
         let output = encode_response(&answered.response, &stamp, &call.echo, Some(call::now(job)));
@@ -92,12 +95,14 @@ impl Response {
             self.resume(&model, &mut encoder, &mut request, &mut frames)?;
             emit(job, &mut frames).await?;
         }
-        let opened = self.gateway.chat_stream(&model, Arc::new(request), &call::options(job)).await;
-        let stream = match opened {
-            Ok(stream) => stream,
-            Err(error) => return Err(failure::of_call(job, &error).await),
+        let options = call::options(job);
+        let asked = async {
+            match self.gateway.chat_stream(&model, Arc::new(request), &options).await {
+                Ok(stream) => pump(job, stream, &mut encoder).await,
+                Err(error) => Err(failure::of_call(job, &error).await),
+            }
         };
-        pump(job, stream, &mut encoder).await
+        job.outside(asked).await
     }
 
     /// What an attempt does about what an earlier one told.
@@ -191,7 +196,7 @@ async fn pump(
         if encoder.is_ended() {
             frames.pop();
         }
-        emit(job, &mut frames).await?;
+        emit(job, &mut frames).await.map_err(failure::amid_a_call)?;
     }
     let record = stream.record().cloned().unwrap_or_default();
     call::tell(job, &record).await?;
