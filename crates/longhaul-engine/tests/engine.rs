@@ -45,7 +45,10 @@ impl Executor for Puppet {
         self.started.notify_one();
         match job.parse_input::<String>()?.as_str() {
             "hang" => std::future::pending().await,
-            "hang in a step" => job.step(StepName::new("call").unwrap(), std::future::pending()).await,
+            "hang in a step" => {
+                let never = std::future::pending::<Result<u32, Failure>>();
+                Completed::json(&job.step(StepName::new("call").unwrap(), never).await?)
+            }
             "call, then hang" => {
                 job.outside(async { Ok(()) }).await?;
                 std::future::pending().await
