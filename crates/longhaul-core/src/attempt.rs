@@ -21,7 +21,8 @@ pub struct Attempt {
     pub ending: Option<Ending>,
     /// Why it failed, when it did.
     pub error: Option<JobError>,
-    /// Whether it died where it cannot be known if its last outside call took effect.
+    /// Whether it ended where it cannot be known if its last outside call took effect: it died, it was cut off in the
+    /// middle of a call, or somebody else ended it.
     pub ambiguous: bool,
 }
 

@@ -120,6 +120,8 @@ pub enum Step {
     Release {
         /// Its lease.
         token: LeaseToken,
+        /// Whether it cannot be known if its last outside call took effect.
+        ambiguous: bool,
     },
     /// The lease ran out.
     Expire,
@@ -229,7 +231,7 @@ impl Job {
             Step::Fail { token, error, plan, random, ambiguous } => {
                 self.fail(token, error, plan, random, ambiguous, now)?
             }
-            Step::Release { token } => self.release(token, now)?,
+            Step::Release { token, ambiguous } => self.release(token, ambiguous, now)?,
             Step::Expire => self.expire(now)?,
             Step::Cancel => self.cancel(now)?,
             Step::CancelOverdue => self.cancel_overdue(now)?,
@@ -373,7 +375,7 @@ impl Job {
     ) -> Result<Applied, Refused> {
         self.held(token)?;
         if self.cancel_requested_at.is_some() {
-            return Ok(self.end_cancelled(now));
+            return Ok(self.end_cancelled(ambiguous, now));
         }
         error.attempt = self.attempt;
         let failures = self.attempt.saturating_sub(self.crashes);
@@ -392,12 +394,12 @@ impl Job {
         Ok(self.requeued(why, Some(due_at), Some(error), attempt))
     }
 
-    fn release(&mut self, token: LeaseToken, now: Timestamp) -> Result<Applied, Refused> {
+    fn release(&mut self, token: LeaseToken, ambiguous: bool, now: Timestamp) -> Result<Applied, Refused> {
         self.held(token)?;
         if self.cancel_requested_at.is_some() {
-            return Ok(self.end_cancelled(now));
+            return Ok(self.end_cancelled(ambiguous, now));
         }
-        let attempt = self.finish_attempt(Ending::Released, None, false, now);
+        let attempt = self.finish_attempt(Ending::Released, None, ambiguous, now);
         self.state = State::Queued { why: QueuedFor::Turn, due_at: now, same_attempt: true };
         Ok(self.requeued(QueuedFor::Turn, None, None, attempt))
     }
@@ -409,7 +411,7 @@ impl Job {
             Some(_) => {}
         }
         if self.cancel_requested_at.is_some() {
-            return Ok(self.end_cancelled(now));
+            return Ok(self.end_cancelled(true, now));
         }
         self.crashes += 1;
         if self.crashes >= CRASH_LIMIT {
@@ -431,7 +433,7 @@ impl Job {
         match &mut self.state {
             State::Queued { .. } | State::Waiting { .. } => {
                 self.cancel_requested_at = Some(now);
-                Ok(self.end_cancelled(now))
+                Ok(self.end_cancelled(false, now))
             }
             State::Running { stage, .. } => {
                 if self.cancel_requested_at.is_some() {
@@ -448,7 +450,7 @@ impl Job {
 
     fn cancel_overdue(&mut self, now: Timestamp) -> Result<Applied, Refused> {
         match (&self.state, self.cancel_requested_at) {
-            (State::Running { .. }, Some(at)) if at + CANCEL_GRACE <= now => Ok(self.end_cancelled(now)),
+            (State::Running { .. }, Some(at)) if at + CANCEL_GRACE <= now => Ok(self.end_cancelled(true, now)),
             _ => Err(Refused::NoOccasion),
         }
     }
@@ -458,7 +460,7 @@ impl Job {
             return Err(Refused::NoOccasion);
         }
         if self.cancel_requested_at.is_some() {
-            return Ok(self.end_cancelled(now));
+            return Ok(self.end_cancelled(true, now));
         }
         let mut message = match self.state {
             State::Running { .. } => format!("the deadline passed while attempt {} ran", self.attempt),
@@ -479,7 +481,8 @@ impl Job {
             provider: self.error.as_ref().and_then(|last| last.provider.clone()),
             ..JobError::permanent("deadline_exceeded", message)
         };
-        Ok(self.end(Ending::DeadlineExceeded, Some(error), false, now))
+        // Whoever runs it is not asked what it was at.
+        Ok(self.end(Ending::DeadlineExceeded, Some(error), true, now))
     }
 
     /// Whether `token` is that of the lease that holds: for what is fenced without being a step.
@@ -514,8 +517,8 @@ impl Job {
         Applied { events: vec![event], ended: Some(ended), ..Applied::default() }
     }
 
-    fn end_cancelled(&mut self, now: Timestamp) -> Applied {
-        self.end(Ending::Cancelled, None, false, now)
+    fn end_cancelled(&mut self, ambiguous: bool, now: Timestamp) -> Applied {
+        self.end(Ending::Cancelled, None, ambiguous, now)
     }
 
     /// Tells of a job that waits again after `attempt`.

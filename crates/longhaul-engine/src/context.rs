@@ -7,10 +7,10 @@ use longhaul_core::{
     Clock, DocumentId, Event, EventKind, JobId, KindSpec, LAYER_MOST, LogLevel, OutputData, Payload, Report, Stage,
     Status, StepName, Tenant, Timestamp, TraceContext, Wait,
 };
-use longhaul_store::{Child, Document, Held, JobStore, JobView, StoreError};
+use longhaul_store::{Child, Document, Held, JobStore, JobView, StoreError, StoredStep};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Check, Engine, Failure, FieldError, Flaw, JobRequest, Rejected, emit::Emitter};
+use crate::{Check, Engine, Failure, FieldError, Flaw, JobRequest, Rejected, emit::Emitter, in_flight::InFlight};
 
 /// A job under a lease, as its executor sees it.
 pub struct JobContext {
@@ -21,6 +21,7 @@ pub struct JobContext {
     emitter: Emitter,
     /// Outputs of the steps that earlier attempts have stored.
     steps: HashMap<StepName, Payload>,
+    in_flight: InFlight,
 }
 
 impl JobContext {
@@ -30,9 +31,10 @@ impl JobContext {
         held: Held,
         input: Bytes,
         steps: HashMap<StepName, Payload>,
+        in_flight: InFlight,
     ) -> Self {
         let emitter = Emitter::new(engine.store().clone(), engine.clock().clone(), held.clone());
-        Self { engine, view, held, input, emitter, steps }
+        Self { engine, view, held, input, emitter, steps, in_flight }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -223,6 +225,9 @@ impl JobContext {
     }
 
     /// Does a step once: what it gave is stored under `name`, and a later attempt gets that instead of doing it again.
+    ///
+    /// A step that is cut off in the middle, or whose output cannot be stored, is done again. The attempt that it was cut
+    /// off in is then kept as `ambiguous`: what the step does outside may have been done.
     pub async fn step<T, F>(&self, name: StepName, work: F) -> Result<T, Failure>
     where
         T: Serialize + DeserializeOwned,
@@ -231,14 +236,26 @@ impl JobContext {
         if let Some(stored) = self.steps.get(&name) {
             return self.stored(&name, stored).await;
         }
-        let output = work.await?;
+        let output = self.outside(work).await?;
         let json = serde_json::to_vec(&output)
             .map_err(|error| Failure::permanent("step_unserialisable", format!("step {name}: {error}")))?;
         let stored = self.engine.payloads().store(json.into()).await?;
         // What the step has emitted is a part of it.
         self.emitter.flush().await?;
         self.store().checkpoint(self.held.clone(), name, stored.payload.clone()).await?;
+        self.in_flight.settle();
         Ok(output)
+    }
+
+    /// Does something outside that is no step, because the end of the attempt keeps what it gave. An attempt that is cut
+    /// off from here on is kept as `ambiguous`; work that fails says in its [`Failure::Job`] itself what is known.
+    pub async fn outside<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.in_flight.begin();
+        let done = work.await;
+        if matches!(done, Err(Failure::Job { .. } | Failure::Waiting(_))) {
+            self.in_flight.settle();
+        }
+        done
     }
 
     /// The job's newest events, at most `most` of them, oldest first, as far as they had been recorded when this attempt
@@ -252,6 +269,12 @@ impl JobContext {
     pub async fn report_of(&self, job: JobId) -> Result<Option<Report>, Failure> {
         let view = self.store().job(self.tenant(), job).await;
         Ok(found(view)?.map(|view| view.job.report.clone()))
+    }
+
+    /// The steps that another job of the tenant has stored, in their order; none when it is unknown or its data is gone.
+    pub async fn steps_of(&self, job: JobId) -> Result<Vec<StoredStep>, Failure> {
+        let steps = self.store().steps(self.tenant(), job).await;
+        Ok(found(steps)?.unwrap_or_default())
     }
 
     /// Whether an earlier attempt has stored the step.

@@ -4,11 +4,11 @@ use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
 use longhaul_core::{Clock, JobError, Refused, RetryPlan, Span, Status, TraceContext};
-use longhaul_store::{Claim, Leased, Outcome, StoreError};
+use longhaul_store::{Claim, Held, Leased, Outcome, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument as _;
 
-use crate::{Completed, Engine, Executor, Failure, JobContext};
+use crate::{Completed, Engine, Executor, Failure, JobContext, in_flight::InFlight};
 
 /// How many jobs one claim takes at most: bounds the work of one commit.
 const CLAIM_MOST: usize = 256;
@@ -77,13 +77,14 @@ impl Engine {
         let log = self.log_span(&leased);
         let running = async move {
             let held = leased.held.clone();
+            let in_flight = InFlight::default();
             let result = tokio::select! {
                 biased;
-                result = engine.attempt(leased) => result,
+                result = engine.attempt(leased, in_flight.clone()) => result,
                 () = interrupt.cancelled() => Err(Failure::Interrupted),
             };
             tracing::debug!(succeeded = result.is_ok(), "attempt ends");
-            engine.end_attempt(&held, result).await;
+            engine.end_attempt(&held, result, &in_flight).await;
             engine.inner.hub.running().remove(&held);
             drop(place);
         };
@@ -104,7 +105,7 @@ impl Engine {
         }
     }
 
-    async fn attempt(&self, leased: Leased) -> Result<Completed, Failure> {
+    async fn attempt(&self, leased: Leased, in_flight: InFlight) -> Result<Completed, Failure> {
         let inner = &*self.inner;
         let spec = leased.view.job.spec.clone();
         let Some(executor) = inner.kinds.executor(&spec.kind) else {
@@ -120,7 +121,7 @@ impl Engine {
             let stored = inner.store.steps(&spec.tenant, spec.id).await?;
             steps.extend(stored.into_iter().map(|step| (step.name, step.output)));
         }
-        let context = JobContext::new(self.clone(), leased.view, leased.held, input, steps);
+        let context = JobContext::new(self.clone(), leased.view, leased.held, input, steps, in_flight);
         let emitted = context.emitter().run();
         tokio::pin!(emitted);
         let result = tokio::select! {
@@ -141,7 +142,7 @@ impl Engine {
         result.and_then(|completed| kept.map(|()| completed))
     }
 
-    async fn end_attempt(&self, held: &longhaul_store::Held, result: Result<Completed, Failure>) {
+    async fn end_attempt(&self, held: &Held, result: Result<Completed, Failure>, in_flight: &InFlight) {
         let inner = &*self.inner;
         let mut _pinned = None;
         let outcome = match result {
@@ -151,15 +152,16 @@ impl Engine {
                     _pinned = Some(stored);
                     Outcome::Succeeded { output, report: Box::new(report) }
                 }
-                Err(error) => failed(Failure::from(error)),
+                Err(error) => failed(Failure::from(error), in_flight.any()),
             },
-            Err(failure) => failed(failure),
+            Err(failure) => failed(failure, in_flight.any()),
         };
         match self.finish(held, outcome).await {
             Ok(_) | Err(StoreError::Refused(Refused::LeaseLost)) => {}
             Err(StoreError::Refused(Refused::Cancelling)) => {
-                // It was cancelled while its result was on the way: giving the lease up makes it `cancelled`.
-                if let Err(error) = inner.store.finish(held.clone(), Outcome::Released).await {
+                // It was cancelled while its result was on the way: giving the lease up makes it `cancelled`. What it had
+                // begun outside has been answered.
+                if let Err(error) = inner.store.finish(held.clone(), Outcome::Released { ambiguous: false }).await {
                     tracing::warn!(job_id = %held.job, %error, "a cancelled job could not be given up");
                 }
             }
@@ -173,7 +175,7 @@ impl Engine {
     /// Writes the end of an attempt; what the store cannot take now is tried again, under a lease that goes on being
     /// kept, so that finished work is not done twice because a disk was full. A store that cannot be reached may have
     /// written it: repeating it is safe, because it is fenced; it is given up when the lease would be over by itself.
-    pub(crate) async fn finish(&self, held: &longhaul_store::Held, outcome: Outcome) -> Result<Status, StoreError> {
+    pub(crate) async fn finish(&self, held: &Held, outcome: Outcome) -> Result<Status, StoreError> {
         let inner = &*self.inner;
         let give_up_at = inner.clock.now() + inner.options.lease_for;
         let mut may_be_written = false;
@@ -224,11 +226,14 @@ async fn take_places(places: &Arc<Semaphore>, all: usize) -> Option<OwnedSemapho
     Some(taken)
 }
 
-fn failed(failure: Failure) -> Outcome {
+/// `in_flight`: something had begun outside that did not come to its end, whatever else is said of it.
+fn failed(failure: Failure, in_flight: bool) -> Outcome {
     match failure {
-        Failure::Job { error, plan, ambiguous } => Outcome::Failed { error: *error, plan, ambiguous },
+        Failure::Job { error, plan, ambiguous } => {
+            Outcome::Failed { error: *error, plan, ambiguous: ambiguous || in_flight }
+        }
         Failure::Waiting(wait) => Outcome::Waiting(wait),
-        Failure::Interrupted => Outcome::Released,
+        Failure::Interrupted => Outcome::Released { ambiguous: in_flight },
     }
 }
 

@@ -203,8 +203,8 @@ impl Engine {
                 () = inner.jobs.wait() => {}
                 () = inner.clock.sleep(Span::from_secs(2)) => {
                     for held in inner.hub.running().all() {
-                        // A lease that is lost needs no release.
-                        let _ = inner.store.finish(held, longhaul_store::Outcome::Released).await;
+                        // A lease that is lost needs no release. What it was at, nobody can say any more.
+                        let _ = inner.store.finish(held, longhaul_store::Outcome::Released { ambiguous: true }).await;
                     }
                 }
             }

@@ -31,7 +31,8 @@ pub trait Executor: Send + Sync + 'static {
     }
 
     /// Runs one attempt. Dropped at any await when the job is cancelled, its lease is lost or the server stops; what
-    /// must not be done twice is done in a [`JobContext::step`].
+    /// must not be done twice is done in a [`JobContext::step`], what the end of the attempt keeps in
+    /// [`JobContext::outside`].
     async fn run(&self, job: &JobContext) -> Result<Completed, Failure>;
 }
 

@@ -33,6 +33,7 @@ mod family;
 mod feed;
 mod follow;
 mod hub;
+mod in_flight;
 mod kinds;
 mod maintenance;
 mod outside;

@@ -128,7 +128,7 @@ impl Engine {
         self.inner.tasks.spawn(async move {
             for held in leases {
                 // A lease that is lost needs no release.
-                let _ = engine.finish(&held, Outcome::Released).await;
+                let _ = engine.finish(&held, Outcome::Released { ambiguous: false }).await;
             }
         });
     }
@@ -150,7 +150,7 @@ impl Engine {
     async fn give_up(&self, held: Held, failure: Failure) {
         let outcome = match failure {
             Failure::Job { error, plan, ambiguous } => Outcome::Failed { error: *error, plan, ambiguous },
-            Failure::Waiting(_) | Failure::Interrupted => Outcome::Released,
+            Failure::Waiting(_) | Failure::Interrupted => Outcome::Released { ambiguous: false },
         };
         if let Err(error) = self.inner.store.finish(held, outcome).await {
             tracing::warn!(%error, "a job that could not be handed out could not be given back");
@@ -198,7 +198,7 @@ impl Engine {
                 return self.with_stored(output, finish).await;
             }
             Completion::Failed(error, plan) => Outcome::Failed { error, plan, ambiguous: false },
-            Completion::Released => Outcome::Released,
+            Completion::Released => Outcome::Released { ambiguous: false },
             Completion::Waiting(wait) => Outcome::Waiting(wait),
         };
         self.inner.store.finish(held, outcome).await

@@ -8,7 +8,9 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use longhaul_core::{Clock, Ids, JobId, KindName, KindSpec, Span, Status, StepName, Tenant, testing::ManualClock};
+use longhaul_core::{
+    Clock, Ending, Ids, JobId, KindName, KindSpec, Span, Status, StepName, Tenant, testing::ManualClock,
+};
 use longhaul_engine::{
     Check, Completed, Engine, EngineOptions, Executor, Failure, Flaw, Hub, JobContext, JobRequest, Rejected,
     SchemaCompiler, Waited,
@@ -43,6 +45,19 @@ impl Executor for Puppet {
         self.started.notify_one();
         match job.parse_input::<String>()?.as_str() {
             "hang" => std::future::pending().await,
+            "hang in a step" => {
+                let never = std::future::pending::<Result<u32, Failure>>();
+                Completed::json(&job.step(StepName::new("call").unwrap(), never).await?)
+            }
+            "call, then hang" => {
+                job.outside(async { Ok(()) }).await?;
+                std::future::pending().await
+            }
+            "call in vain, then hang" => {
+                let refused: Result<(), _> = job.outside(async { Err(Failure::permanent("refused", "as told")) }).await;
+                refused.unwrap_err();
+                std::future::pending().await
+            }
             "panic" => panic!("as told"),
             "fail twice" if run < 2 => Err(Failure::transient("told_to", "as told")),
             "step, then hang once" => {
@@ -221,7 +236,7 @@ async fn a_step_that_is_stored_is_not_done_again() {
     }
     let token = stage.look(job).await.job.last_token.unwrap();
     let held = Held { tenant: stage.tenant.clone(), job, token };
-    stage.store.finish(held, Outcome::Released).await.unwrap();
+    stage.store.finish(held, Outcome::Released { ambiguous: false }).await.unwrap();
     assert_eq!(stage.ended_now(job).await, Status::Succeeded);
     assert_eq!(stage.look(job).await.job.attempt, 1);
     assert_eq!(stage.puppet.runs.load(Ordering::SeqCst), 2);
@@ -240,6 +255,39 @@ async fn a_drain_releases_what_outlasts_it_at_no_cost() {
     assert!(matches!(refused, Err(Rejected::ShuttingDown)));
     stage.engine.close().await;
     assert!(matches!(stage.store.cancel(&stage.tenant, job).await, Err(StoreError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_drain_says_of_each_attempt_whether_it_was_cut_in_the_middle_of_a_call() {
+    let cases = [
+        ("hang", false),
+        ("hang in a step", true),
+        ("step, then hang once", false),
+        ("call, then hang", true),
+        ("call in vain, then hang", false),
+    ];
+    for (input, ambiguous) in cases {
+        let stage = stage(|_| {}).await;
+        let job = stage.submit(input).await;
+        stage.puppet.started.notified().await;
+        while input.starts_with("step") && stage.engine.steps(&stage.tenant, job).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        stage.engine.drain(Span::ZERO).await;
+        let attempts = stage.engine.attempts(&stage.tenant, job).await.unwrap();
+        let ends: Vec<_> = attempts.iter().map(|attempt| (attempt.ending, attempt.ambiguous)).collect();
+        assert_eq!(ends, [(Some(Ending::Released), ambiguous)], "{input}");
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_out_of_time_in_the_middle_of_a_call_is_ambiguous() {
+    for (input, ambiguous) in [("hang", false), ("hang in a step", true)] {
+        let stage = stage(|kind| (kind.timeout_s, kind.max_attempts) = (Some(5), Some(1))).await;
+        let job = stage.submit(input).await;
+        let last = stage.ended(job).await.job.last_attempt.clone().unwrap();
+        assert_eq!((last.error.unwrap().code.as_str(), last.ambiguous), ("attempt_timeout", ambiguous), "{input}");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use longhaul_providers::embeddings::{EmbeddingsRequest, EmbeddingsResponse};
 use longhaul_providers::relay::{RelayTo, RelayedAnswer};
 use longhaul_providers::tokens::{estimate_embeddings, estimate_request};
 use longhaul_resilience::cache::normalised;
-use longhaul_resilience::{Clock, CorrelationId, Cx, Tick};
+use longhaul_resilience::{Attempts, Clock, CorrelationId, Cx, Tick};
 use sha2::{Digest as _, Sha256};
 
 use crate::exchanges::{Asked, CallTrace};
@@ -33,7 +33,7 @@ pub struct CallOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) skip_cache: bool,
     pub(crate) trace: Option<CallTrace>,
-    pub(crate) max_retries: Option<u32>,
+    pub(crate) attempts: Option<Attempts>,
     pub(crate) relay: Option<RelayTo>,
 }
 
@@ -52,7 +52,7 @@ impl CallOptions {
             correlation: CorrelationId::NONE,
             timeout: None,
             skip_cache: false,
-            max_retries: None,
+            attempts: None,
             trace: None,
             relay: None,
         }
@@ -84,9 +84,16 @@ impl CallOptions {
         Self { relay: Some(to), ..self }
     }
 
-    /// A target is tried again so often at most, and less often if its own settings say so.
-    pub fn max_retries(self, most: u32) -> Self {
-        Self { max_retries: Some(most), ..self }
+    /// Providers are asked so often at most, over all that is asked with these options and clones of them: every retry of
+    /// every target counts, and so does asking again because an answer was of no use. A target that follows another has
+    /// one attempt kept for it, while there are enough. Targets repeat less often if their own settings say so.
+    pub fn max_attempts(self, most: u32) -> Self {
+        Self { attempts: Some(Attempts::new(most)), ..self }
+    }
+
+    /// Whether nothing more can be asked with these options.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.attempts.as_ref().is_some_and(|attempts| attempts.left() == 0)
     }
 
     pub(crate) fn context(&self, clock: Option<&Arc<dyn Clock>>) -> Cx<'static> {
@@ -97,8 +104,8 @@ impl CallOptions {
         if let Some(timeout) = self.timeout {
             cx = cx.timeout(timeout);
         }
-        if let Some(most) = self.max_retries {
-            cx = cx.max_retries(most);
+        if let Some(attempts) = &self.attempts {
+            cx = cx.attempts(attempts.clone());
         }
         if self.skip_cache { cx.skip_cache() } else { cx }
     }

@@ -19,6 +19,7 @@ use std::{
 };
 
 use crate::{
+    attempts::Attempts,
     clock::{Clock, Sleep, Tick, Time},
     label::Label,
     straight::Run,
@@ -73,10 +74,6 @@ impl fmt::Display for CorrelationId {
         f.pad(self.as_str())
     }
 }
-
-/// How often a call may be repeated, as data of its context.
-#[derive(Clone, Copy, Debug)]
-struct RetryCap(u32);
 
 type Data = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
@@ -247,14 +244,15 @@ impl<'a> Cx<'a> {
         self
     }
 
-    /// Retry layers repeat this call so often at most, and less often if they are set so.
-    pub fn max_retries(self, most: u32) -> Self {
-        self.data(RetryCap(most))
+    /// The call is a part of something that has so many attempts in all: retry layers repeat it while there are any, and
+    /// less often if they are set so.
+    pub fn attempts(self, attempts: Attempts) -> Self {
+        self.data(attempts)
     }
 
     /// How often this call may be repeated at most, of `wanted` times.
     pub(crate) fn capped_retries(&self, wanted: u32) -> u32 {
-        self.get::<RetryCap>().map_or(wanted, |cap| wanted.min(cap.0))
+        if self.get::<Attempts>().is_none_or(Attempts::may_repeat) { wanted } else { 0 }
     }
 
     /// Which request this is.

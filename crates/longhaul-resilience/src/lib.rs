@@ -96,6 +96,7 @@
 
 #![allow(unexpected_cfgs, reason = "longhaul_loom is set by hand, to run the model checker")]
 
+mod attempts;
 pub mod breaker;
 pub mod builder;
 pub mod bulkhead;
@@ -135,6 +136,7 @@ pub mod tower;
 mod trail;
 mod virtual_clock;
 
+pub use attempts::Attempts;
 pub use breaker::{Breaker, BreakerHandle, BreakerMode, BreakerState, Change};
 pub use builder::OVERALL_TIMEOUT;
 pub use bulkhead::{Adaptive, Bulkhead, BulkheadHandle};

@@ -459,7 +459,10 @@ pub enum Outcome {
         ambiguous: bool,
     },
     /// Unfinished, at no cost to the job.
-    Released,
+    Released {
+        /// Whether it cannot be known if the last outside call took effect.
+        ambiguous: bool,
+    },
     /// Unfinished, at no cost: it goes on when this has come.
     Waiting(Wait),
 }

@@ -172,7 +172,7 @@ async fn survives_being_full(mut w: World, make_room: impl AsyncFnOnce(&World)) 
         }
         assert!(there.iter().all(|id| *id == early || claimed.contains(id)), "each of them, once");
         for leased in leased {
-            w.finish(&leased.held, Outcome::Released).await.unwrap();
+            w.finish(&leased.held, Outcome::Released { ambiguous: false }).await.unwrap();
         }
         w.reopen().await;
     }

@@ -66,7 +66,7 @@ async fn written() -> Written {
     let succeeded_job = streamed("a").await;
     w.store.checkpoint(succeeded_job.clone(), step("one"), Payload::inline("1")).await.unwrap();
     w.store.append(succeeded_job.clone(), vec![OutputData::Items(vec!["1".into()])]).await.unwrap();
-    w.finish(&succeeded_job, Outcome::Released).await.unwrap();
+    w.finish(&succeeded_job, Outcome::Released { ambiguous: false }).await.unwrap();
     let again = w.claim_one().await.held;
     w.finish(&again, succeeded("1")).await.unwrap();
     let failed_job = w.running().await.held;

@@ -80,7 +80,7 @@ impl Calls {
             Analysis::Extract { schema } => match self.schemas.0.compile(schema) {
                 Ok(check) => Some(check),
                 Err(why) => {
-                    let why = WhyNot::Unfit { reason: format!("the schema {why}") };
+                    let why = WhyNot::Unfit { answers: 0, reason: format!("the schema {why}") };
                     return Asked { answer: Err(why), degraded: false, stood_in_for: None, records: Vec::new() };
                 }
             },

@@ -11,8 +11,13 @@ use serde_json::{Value, json};
 
 /// A server whose model `smart` is the script, and whose tool `clock` is another.
 async fn open(provider: &Scripted, tool: Option<&Scripted>) -> Stage {
+    open_with("", provider, tool).await
+}
+
+/// The same, with more in its configuration.
+async fn open_with(more: &str, provider: &Scripted, tool: Option<&Scripted>) -> Stage {
     let mut text = format!(
-        "[telemetry]\nlevel = \"error\"\n[providers.scripted]\nprotocol = \"openai\"\nbase_url = \"{}\"\n\
+        "{more}[telemetry]\nlevel = \"error\"\n[providers.scripted]\nprotocol = \"openai\"\nbase_url = \"{}\"\n\
          [models.smart]\n[[models.smart.targets]]\nprovider = \"scripted\"\nmodel = \"scripted\"\n\
          price = {{ input_per_mtok = 1.0, output_per_mtok = 1.0 }}\n\
          retry = {{ max_retries = 0 }}\n",
@@ -220,6 +225,34 @@ async fn many_agents_under_kills_at_any_moment_pay_for_nothing_twice_that_was_ke
     println!("{} calls for {} turns; {more} again, {ambiguous} attempts ambiguous", provider.calls(), AGENTS * TURNS);
     assert!(more <= ambiguous, "a call was made again that no attempt was cut in: {more} of {ambiguous}");
     assert_eq!(children, (AGENTS * (TURNS - 1)) as u64, "each call was one job");
+}
+
+#[tokio::test]
+async fn a_shutdown_that_cuts_a_call_off_says_so_and_the_next_process_makes_it_again() {
+    let provider = Scripted::start(|_, number| match number {
+        0 => Answer::Stall("So".into()),
+        _ => Answer::text("So be it."),
+    })
+    .await
+    .unwrap();
+    let mut stage = open_with("[server]\ndrain = \"0s\"\n", &provider, None).await;
+    let id = submit(&stage.client(), json!({"kind": "agent", "input": {"model": "smart", "input": "x"}})).await;
+    provider.called(1).await;
+    stage.server.terminate().unwrap();
+    let status = stage.server.exited(Duration::from_secs(30)).await.unwrap();
+    assert_eq!(status.code(), Some(0), "{}", stage.server.log_tail());
+
+    let server = stage.launch.start().await.unwrap();
+    let client = server.client();
+    assert_eq!(succeeded(&client, &id).await["output"]["output"], "So be it.");
+    let attempts = client.get(&format!("/v1/jobs/{id}/attempts")).send().await.unwrap().json();
+    let ends: Vec<(&str, bool)> = attempts["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|attempt| (attempt["outcome"].as_str().unwrap(), attempt["ambiguous"].as_bool().unwrap()))
+        .collect();
+    assert_eq!((ends, provider.calls()), (vec![("released", true), ("succeeded", false)], 2), "{attempts}");
 }
 
 #[tokio::test]

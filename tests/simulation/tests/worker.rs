@@ -182,7 +182,9 @@ async fn end(world: &World, view: &JobView, held: &Held) {
         80..85 => (RetryPlan::After(world.dice.up_to(Span::from_secs(2))), false),
         85..92 => (RetryPlan::Park(world.now() + world.dice.up_to(Span::from_secs(4))), false),
         _ => {
-            let release = move |server: Server, held| async move { server.store.finish(held, Outcome::Released).await };
+            let release = move |server: Server, held| async move {
+                server.store.finish(held, Outcome::Released { ambiguous: false }).await
+            };
             write(world, held, release).await;
             return;
         }

@@ -162,7 +162,7 @@ fn crashes_do_not_use_up_attempts() {
 #[test]
 fn a_release_costs_nothing() {
     let (mut job, token) = running(spec());
-    let attempt = job.step(Step::Release { token }, at(3)).unwrap().attempt.unwrap();
+    let attempt = job.step(Step::Release { token, ambiguous: false }, at(3)).unwrap().attempt.unwrap();
     assert_eq!((attempt.number, attempt.ending, attempt.error), (1, Some(Ending::Released), None));
     assert_eq!(job.status_reason(at(3)), Some(StatusReason::Ready));
     assert_eq!(claimed(&mut job, at(3)).count(), 2);
@@ -318,6 +318,31 @@ fn a_passed_deadline_fails_a_queued_job_and_names_its_last_error() {
 // ── → cancelled ──
 
 #[test]
+fn an_attempt_that_was_given_back_in_the_middle_of_a_call_says_so_however_the_job_goes_on() {
+    let (mut job, token) = running(spec());
+    let attempt = job.step(Step::Release { token, ambiguous: true }, at(3)).unwrap().attempt.unwrap();
+    assert_eq!((attempt.ending, attempt.ambiguous), (Some(Ending::Released), true));
+
+    let (mut job, token) = running(spec());
+    job.step(Step::Cancel, at(1)).unwrap();
+    job.step(Step::Release { token, ambiguous: true }, at(3)).unwrap();
+    let last = job.last_attempt.unwrap();
+    assert_eq!((last.ending, last.ambiguous), (Some(Ending::Cancelled), true));
+}
+
+#[test]
+fn an_attempt_that_somebody_else_ended_is_ambiguous_because_nobody_asked_what_it_was_at() {
+    for (step, when) in [(Step::DeadlinePassed, at(20)), (Step::CancelOverdue, at(32))] {
+        let (mut job, _) = running(JobSpec { deadline_at: Some(at(20)), ..spec() });
+        if matches!(step, Step::CancelOverdue) {
+            job.step(Step::Cancel, at(1)).unwrap();
+        }
+        job.step(step, when).unwrap();
+        assert!(job.last_attempt.unwrap().ambiguous);
+    }
+}
+
+#[test]
 fn a_queued_job_is_cancelled_at_once() {
     let mut job = submitted(JobSpec { run_at: Some(at(60)), ..spec() });
     let applied = job.step(Step::Cancel, at(1)).unwrap();
@@ -328,7 +353,7 @@ fn a_queued_job_is_cancelled_at_once() {
 #[test]
 fn a_running_job_is_cancelled_by_whatever_ends_its_lease() {
     let ways: [fn(LeaseToken) -> Step; 5] = [
-        |token| Step::Release { token },
+        |token| Step::Release { token, ambiguous: false },
         |token| fail(token, flaky(), RetryPlan::Backoff),
         |_| Step::Expire,
         |_| Step::CancelOverdue,
@@ -450,7 +475,7 @@ fn step_of(act: &Act, tokens: &[LeaseToken], now: Timestamp) -> (Step, Option<Le
             let token = token(whose);
             (Step::Fail { token, error, plan, random: *random, ambiguous: false }, Some(token))
         }
-        Act::Release(whose) => (Step::Release { token: token(whose) }, Some(token(whose))),
+        Act::Release(whose) => (Step::Release { token: token(whose), ambiguous: false }, Some(token(whose))),
         Act::Expire => (Step::Expire, None),
         Act::Cancel => (Step::Cancel, None),
         Act::CancelOverdue => (Step::CancelOverdue, None),

@@ -29,7 +29,7 @@ impl Job {
     ) -> Result<Applied, Refused> {
         self.held(token)?;
         if self.cancel_requested_at.is_some() {
-            return Ok(self.end_cancelled(now));
+            return Ok(self.end_cancelled(false, now));
         }
         if wait == Wait::Children && self.spec.on_child_failure == OnChildFailure::Fail && self.children.unhappy() > 0 {
             let (unhappy, total) = (self.children.unhappy(), self.children.total);

@@ -4,6 +4,8 @@
 //! begun. An answer from a later rank is *degraded*, unless all of the earlier ones could not even be asked this (a
 //! target without tools is passed by, and nobody is worse off).
 //!
+//! Where the attempts of a call are counted ([`Attempts`]) each target that is still to come has one kept for it.
+//!
 //! The deadline is kept here and not by a layer of its own: when it comes there must still be a moment to give a canned
 //! reply.
 
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_providers::chat::{ChatResponse, Finish, FinishReason};
-use longhaul_resilience::{BoxStep, Cx, Decision, Dice, Fail, Label, Step, Tick, Why};
+use longhaul_resilience::{Attempts, BoxStep, Cx, Decision, Dice, Fail, Label, Step, Tick, Why};
 
 use crate::call::{Answered, Ask, Question, Reply, ReplyNotes};
 use crate::error::CallError;
@@ -84,7 +86,9 @@ impl Targets {
         let started = cx.now();
         let cx = &cx.child(started.after(self.timeout));
         let mut failed = Failed::default();
-        for (index, place) in self.order(started).into_iter().enumerate() {
+        let (attempts, order) = (cx.get::<Attempts>(), self.order(started));
+        let all = order.len();
+        for (index, place) in order.into_iter().enumerate() {
             let target = &self.targets[place];
             if used.contains(&target.served) {
                 continue;
@@ -93,7 +97,14 @@ impl Targets {
                 if is_over(cx) {
                     break;
                 }
+                if attempts.is_some_and(|attempts| attempts.left() == 0) {
+                    cx.note(self.label, Label::FALLBACK, Decision::RetryExhausted, u64::from(ask.attempts()));
+                    break;
+                }
                 self.note(cx, Decision::FallbackStart, index);
+            }
+            if let Some(attempts) = attempts {
+                attempts.keep_back(u32::try_from(all - index - 1).unwrap_or(u32::MAX));
             }
             match self.in_time(cx, W::stack(target).call(cx, Arc::clone(&ask))).await {
                 Ok(at) => {

@@ -8,7 +8,7 @@ use http::header::CONTENT_ENCODING;
 use longhaul_providers::exchange::{Head, HttpRequest, Reply as HttpReply};
 use longhaul_providers::protocol::{Delivery, Encoded, Protocol, StreamHead};
 use longhaul_providers::{ErrorCode, ProviderError};
-use longhaul_resilience::Cx;
+use longhaul_resilience::{Attempts, Cx};
 
 use super::state::TargetState;
 use crate::call::{Answered, Ask, Question, Reply, ReplyNotes};
@@ -103,6 +103,9 @@ impl Exchange {
         delivery: Delivery,
     ) -> Result<Incoming, CallError> {
         ask.count_attempt();
+        if let Some(attempts) = cx.get::<Attempts>() {
+            attempts.count();
+        }
         ask.asked.begin(cx, &self.served, &mut http);
         let place = ask.stand_up();
         let sent = channel.send(cx, place, http, &self.served.upstream, &ask.question, delivery).await;

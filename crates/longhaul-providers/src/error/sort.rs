@@ -118,6 +118,15 @@ fn by_message(status: Option<u16>, message: &str) -> Option<ErrorCode> {
         "exceed context limit",
         "exceeds the context window",
         "input is too long",
+        "string too long",
+        "too many tokens",
+        "maximum prompt length",
+        "maximum model length",
+        "exceeds max length",
+        "exceeded model token limit",
+        "reduce the length of",
+        "range of input length should be",
+        "tokens + `max_new_tokens` must be",
     ];
     const NO_MONEY: &[&str] = &["credit balance is too low", "exceeded your current quota, please check your plan"];
     const BAD_KEY: &[&str] = &["api key not valid"];
@@ -221,6 +230,26 @@ mod tests {
     fn a_spent_budget_is_final_though_its_status_is_429() {
         let error = sorted(429, code("insufficient_quota"));
         assert_eq!((error.code, error.class()), (ErrorCode::QuotaExhausted, ErrorClass::Permanent));
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_told_from_any_other_bad_request_however_a_vendor_says_it() {
+        for message in [
+            "This model's maximum context length is 8192 tokens, however you requested 9000",
+            "prompt is too long: 203456 tokens > 200000 maximum",
+            "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
+            "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
+            "too many tokens: size limit exceeded by 1200 tokens",
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4097.",
+            "Invalid 'messages[1].content': string too long. Expected a string with maximum length 10485760",
+            "Please reduce the length of the messages or completion.",
+        ] {
+            let said = |status| {
+                sorted(status, VendorError { message: Some(message.to_owned()), ..VendorError::default() }).code
+            };
+            assert_eq!(said(400), ErrorCode::ContextLengthExceeded, "{message}");
+            assert_eq!(said(429), ErrorCode::RateLimited, "tokens per minute are another matter: {message}");
+        }
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub async fn a_park_beyond_the_deadline_fails_at_once(w: World) {
 
 pub async fn a_release_keeps_the_attempts_number(w: World) {
     let leased = w.running().await;
-    assert_eq!(w.finish(&leased.held, Outcome::Released).await, Ok(Status::Queued));
+    assert_eq!(w.finish(&leased.held, Outcome::Released { ambiguous: false }).await, Ok(Status::Queued));
     let again = w.claim_one().await;
     assert_eq!((again.held.job, again.view.job.attempt, again.view.job.crashes), (leased.held.job, 1, 0));
     assert!(again.held.token > leased.held.token);
@@ -112,7 +112,7 @@ pub async fn a_queued_and_a_scheduled_job_are_cancelled_at_once(w: World) {
 }
 
 pub async fn a_running_job_is_told_and_then_cancelled(w: World) {
-    for outcome in [Outcome::Released, failed(flaky(), RetryPlan::Backoff)] {
+    for outcome in [Outcome::Released { ambiguous: false }, failed(flaky(), RetryPlan::Backoff)] {
         let leased = w.running().await;
         assert_eq!(w.store.cancel(&tenant(), leased.held.job).await, Ok(Status::Running));
         assert_eq!(w.store.cancel(&tenant(), leased.held.job).await, Ok(Status::Running));
@@ -220,7 +220,7 @@ pub async fn a_sweep_says_when_the_next_thing_falls_due(w: World) {
     let leased = w.claim_one().await;
     assert_eq!(w.store.sweep().await.unwrap().next, Some(w.now() + LEASE));
     w.store.cancel(&tenant(), leased.held.job).await.unwrap();
-    w.finish(&leased.held, Outcome::Released).await.unwrap();
+    w.finish(&leased.held, Outcome::Released { ambiguous: false }).await.unwrap();
     w.advance(500);
     let swept = w.store.sweep().await.unwrap();
     assert_eq!((swept.changed, swept.next), (1, None));
@@ -235,7 +235,7 @@ pub async fn each_end_of_an_attempt_is_told_once_with_the_change_that_made_it(w:
     w.advance(1);
     w.sweep().await;
     let second = w.claim_one().await;
-    w.finish(&second.held, Outcome::Released).await.unwrap();
+    w.finish(&second.held, Outcome::Released { ambiguous: false }).await.unwrap();
     let third = w.claim_one().await;
     w.finish(&third.held, succeeded("1")).await.unwrap();
     let told = w.told_of(id).await;

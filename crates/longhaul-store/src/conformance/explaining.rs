@@ -55,7 +55,7 @@ pub async fn a_kind_that_nobody_claims_is_named(w: World) {
     // Somebody who takes it was here a moment ago.
     let interested = crate::Claim { kinds: [kind("lonely")].into(), ..claim(1) };
     let leased = w.take(interested.clone()).await;
-    w.finish(&leased[0].held, Outcome::Released).await.unwrap();
+    w.finish(&leased[0].held, Outcome::Released { ambiguous: false }).await.unwrap();
     assert!(matches!(explain(&w, lonely).await, Some(Blocker::Turn { ahead: Some(0), queued: 1, .. })));
     w.advance(3_600);
     assert_eq!(explain(&w, lonely).await, Some(Blocker::NobodyClaims { kind: kind("lonely") }));

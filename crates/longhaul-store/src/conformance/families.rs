@@ -85,7 +85,7 @@ pub async fn a_failed_child_fails_its_parent_and_its_siblings_are_cancelled(w: W
     assert!(w.told_of(ids[2]).await.last().unwrap().cancelling);
     let expected = [Status::Succeeded, Status::Failed, Status::Running, Status::Cancelled];
     assert_eq!(standing(&w, parent).await, expected);
-    w.finish(&leased[2].held, Outcome::Released).await.unwrap();
+    w.finish(&leased[2].held, Outcome::Released { ambiguous: false }).await.unwrap();
     let counts = w.job(parent).await.children;
     assert_eq!((counts.succeeded, counts.failed, counts.cancelled, counts.pending()), (1, 1, 2, 0));
     assert_eq!(w.history(parent).await, ["job.waiting", "job.failed"]);
@@ -149,7 +149,7 @@ pub async fn a_cancel_reaches_the_whole_tree(mut w: World) {
     w.sweep().await;
     for leased in leased {
         assert_eq!(w.status(leased.held.job).await, Status::Running);
-        assert_eq!(w.finish(&leased.held, Outcome::Released).await, Ok(Status::Cancelled));
+        assert_eq!(w.finish(&leased.held, Outcome::Released { ambiguous: false }).await, Ok(Status::Cancelled));
     }
     for id in &ids {
         assert_eq!(w.status(*id).await, Status::Cancelled);

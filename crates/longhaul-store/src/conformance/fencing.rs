@@ -19,7 +19,7 @@ async fn all_writes(w: &World, held: &Held) -> Vec<Result<(), StoreError>> {
         w.store.tell(held.clone(), vec![log]).await,
         w.store.tell(held.clone(), vec![]).await,
         w.store.checkpoint(held.clone(), step, Payload::inline("1")).await,
-        w.finish(held, Outcome::Released).await.map(drop),
+        w.finish(held, Outcome::Released { ambiguous: false }).await.map(drop),
         w.finish(held, failed(flaky(), RetryPlan::Backoff)).await.map(drop),
         w.finish(held, succeeded("\"late\"")).await.map(drop),
     ]

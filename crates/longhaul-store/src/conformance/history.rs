@@ -49,7 +49,7 @@ pub async fn attempts_are_kept_in_order_and_the_running_one_is_shown(w: World) {
     w.advance(1);
     w.sweep().await;
     let leased = w.claim_one().await;
-    w.finish(&leased.held, Outcome::Released).await.unwrap();
+    w.finish(&leased.held, Outcome::Released { ambiguous: true }).await.unwrap();
     let again = w.now();
     w.claim_one().await;
     let worker = || "worker-1".to_owned();
@@ -72,7 +72,7 @@ pub async fn attempts_are_kept_in_order_and_the_running_one_is_shown(w: World) {
             worker: worker(),
             ending: Some(Ending::Released),
             error: None,
-            ambiguous: false,
+            ambiguous: true,
         },
         Attempt {
             number: 2,
@@ -105,7 +105,7 @@ pub async fn a_cancelled_attempt_does_not_show_an_earlier_ones_error(mut w: Worl
     w.finish(&leased.held, failed(flaky(), RetryPlan::After(Span::ZERO))).await.unwrap();
     let again = w.claim_one().await;
     w.store.cancel(&tenant(), again.held.job).await.unwrap();
-    w.finish(&again.held, Outcome::Released).await.unwrap();
+    w.finish(&again.held, Outcome::Released { ambiguous: false }).await.unwrap();
     for _ in 0..2 {
         let last = w.store.attempts(&tenant(), again.held.job).await.unwrap().pop().unwrap();
         assert_eq!((last.ending, last.error), (Some(Ending::Cancelled), None));

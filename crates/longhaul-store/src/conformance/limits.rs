@@ -123,7 +123,7 @@ pub async fn whatever_ends_a_lease_makes_room_for_the_next_of_its_key(w: World) 
     held = w.claim_one().await.held;
     assert_eq!(held.job, jobs[2]);
     // It goes back to where it stood, and is the next again.
-    w.finish(&held, Outcome::Released).await.unwrap();
+    w.finish(&held, Outcome::Released { ambiguous: false }).await.unwrap();
     held = w.claim_one().await.held;
     assert_eq!(held.job, jobs[2]);
     w.clock.advance(LEASE);
@@ -132,7 +132,7 @@ pub async fn whatever_ends_a_lease_makes_room_for_the_next_of_its_key(w: World) 
     assert_eq!(held.job, jobs[2]);
     w.store.cancel(&tenant(), held.job).await.unwrap();
     assert!(w.take(claim(1)).await.is_empty(), "it runs until it gives up");
-    w.finish(&held, Outcome::Released).await.unwrap();
+    w.finish(&held, Outcome::Released { ambiguous: false }).await.unwrap();
     held = w.claim_one().await.held;
     assert_eq!(held.job, jobs[3]);
     let wait = longhaul_core::Wait::Input { step: longhaul_core::StepName::new("ask").unwrap(), prompt: None };
@@ -403,7 +403,7 @@ pub async fn no_limit_is_exceeded_in_a_random_life_and_everything_ends(mut w: Wo
         for _ in 0..below(4).min(running.len()) {
             let (held, _) = running.swap_remove(below(running.len() as u64));
             let outcome = match below(6) {
-                0 if !is_late => Outcome::Released,
+                0 if !is_late => Outcome::Released { ambiguous: false },
                 1 if !is_late => failed(flaky(), RetryPlan::After(Span::from_secs(below(20) as u64))),
                 _ => succeeded("1"),
             };

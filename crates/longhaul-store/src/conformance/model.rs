@@ -213,8 +213,9 @@ impl Run {
                 (self.step_of(&held, Step::Tell { token, event }, now).map(drop), got)
             }
             2 => {
-                let got = self.world.finish(&held, Outcome::Released).await.map(drop);
-                (self.step_of(&held, Step::Release { token }, now).map(drop), got)
+                let ambiguous = self.below(2) == 0;
+                let got = self.world.finish(&held, Outcome::Released { ambiguous }).await.map(drop);
+                (self.step_of(&held, Step::Release { token, ambiguous }, now).map(drop), got)
             }
             3..6 => {
                 let output = format!("{step}");

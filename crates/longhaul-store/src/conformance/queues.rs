@@ -134,14 +134,14 @@ pub async fn counts_agree_with_the_jobs_after_every_change(mut w: World) {
     assert_counts(&w, "failure with another attempt").await;
     w.finish(&leased[2].held, failed(longhaul_core::JobError::permanent("n", "n"), RetryPlan::Backoff)).await.unwrap();
     assert_counts(&w, "final failure").await;
-    w.finish(&leased[3].held, Outcome::Released).await.unwrap();
+    w.finish(&leased[3].held, Outcome::Released { ambiguous: false }).await.unwrap();
     assert_counts(&w, "release").await;
     let until = w.now() + Span::from_secs(20);
     w.finish(&leased[4].held, failed(flaky(), RetryPlan::Park(until))).await.unwrap();
     assert_counts(&w, "park").await;
     w.store.cancel(&tenant(), leased[5].held.job).await.unwrap();
     assert_counts(&w, "cancel of a running job").await;
-    w.finish(&leased[5].held, Outcome::Released).await.unwrap();
+    w.finish(&leased[5].held, Outcome::Released { ambiguous: false }).await.unwrap();
     assert_counts(&w, "its release").await;
     w.store.cancel(&tenant(), scheduled).await.unwrap();
     assert_counts(&w, "cancel of a scheduled job").await;

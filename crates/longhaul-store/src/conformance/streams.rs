@@ -79,7 +79,8 @@ pub async fn deltas_are_written_under_the_lease_only(w: World) {
 pub async fn work_that_is_done_again_starts_its_output_over(mut w: World) {
     let mut leased = w.running().await;
     append(&w, &leased.held, "a").await;
-    let ways: [fn() -> Outcome; 2] = [|| Outcome::Released, || failed(super::flaky(), RetryPlan::After(Span::ZERO))];
+    let ways: [fn() -> Outcome; 2] =
+        [|| Outcome::Released { ambiguous: false }, || failed(super::flaky(), RetryPlan::After(Span::ZERO))];
     for way in ways {
         append(&w, &leased.held, "b").await;
         w.finish(&leased.held, way()).await.unwrap();
@@ -90,7 +91,7 @@ pub async fn work_that_is_done_again_starts_its_output_over(mut w: World) {
         assert_eq!(partial(&w, &leased.held).await, None);
     }
     // Nothing has streamed since: there is nothing to start over.
-    w.finish(&leased.held, Outcome::Released).await.unwrap();
+    w.finish(&leased.held, Outcome::Released { ambiguous: false }).await.unwrap();
     leased = w.claim_one().await;
     assert_eq!(w.events(leased.held.job).await.pop().unwrap().kind.name(), "job.running");
     append(&w, &leased.held, "c").await;
@@ -105,7 +106,7 @@ pub async fn what_a_finished_step_has_streamed_stands(w: World) {
     w.store.checkpoint(leased.held.clone(), step, Payload::inline("1")).await.unwrap();
     for _ in 0..2 {
         append(&w, &leased.held, "two").await;
-        w.finish(&leased.held, Outcome::Released).await.unwrap();
+        w.finish(&leased.held, Outcome::Released { ambiguous: false }).await.unwrap();
         leased = w.claim_one().await;
         let last = w.events(leased.held.job).await.pop().unwrap();
         assert_eq!(last.kind, EventKind::OutputReset { keep_through: 4 });

@@ -92,7 +92,7 @@ pub async fn a_long_lane_is_handed_out_in_order_while_it_grows(w: World) {
             // Some are given back, to where they stood.
             for _ in 0..below(40).min(held.len()) {
                 let back = held.swap_remove(below(held.len() as u64));
-                w.finish(&back, Outcome::Released).await.unwrap();
+                w.finish(&back, Outcome::Released { ambiguous: false }).await.unwrap();
                 lane.waiting.insert(lane.places[&back.job]);
             }
         }

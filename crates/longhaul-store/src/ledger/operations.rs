@@ -169,8 +169,8 @@ impl<B: Backing> Ledger<B> {
                 let random = self.time.ids.random();
                 self.apply(no, Step::Fail { token, error, plan, random, ambiguous })?;
             }
-            Outcome::Released => {
-                self.apply(no, Step::Release { token })?;
+            Outcome::Released { ambiguous } => {
+                self.apply(no, Step::Release { token, ambiguous })?;
             }
             Outcome::Waiting(wait) => self.wait(no, held, wait)?,
         }

@@ -225,8 +225,8 @@ impl Batch {
                 let (error, plan, ambiguous) = (error.clone(), *plan, *ambiguous);
                 self.apply(no, Step::Fail { token, error, plan, random, ambiguous })?;
             }
-            Outcome::Released => {
-                self.apply(no, Step::Release { token })?;
+            Outcome::Released { ambiguous } => {
+                self.apply(no, Step::Release { token, ambiguous: *ambiguous })?;
             }
             Outcome::Waiting(wait) => self.wait(no, held, wait)?,
         }

@@ -387,7 +387,7 @@ impl Writer {
         }
         for held in &returned.held {
             // A lease that has been lost meanwhile needs no release.
-            let _ = batch.finish(held, &Outcome::Released);
+            let _ = batch.finish(held, &Outcome::Released { ambiguous: false });
         }
         operations.iter_mut().for_each(|operation| operation.run(&mut batch));
         gates::open(session, &mut batch).await?;

@@ -186,7 +186,7 @@ async fn somebody_who_claims_at_another_server_is_not_nobody() {
         assert!(poll_once(waiting.as_mut()).is_pending());
         servers.stores[1].queues().await.unwrap();
         let leased = waiting.await.unwrap();
-        servers.stores[1].finish(leased[0].held.clone(), Outcome::Released).await.unwrap();
+        servers.stores[1].finish(leased[0].held.clone(), Outcome::Released { ambiguous: false }).await.unwrap();
     }
     assert!(matches!(explain().await, Blocker::Turn { ahead: Some(0), queued: 1, .. }));
     w.advance(120);

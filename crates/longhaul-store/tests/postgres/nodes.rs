@@ -324,7 +324,7 @@ async fn an_observer_hears_of_changes_on_other_servers() {
         heard.changes.lock().unwrap().clear();
         heard.some.notified().await;
     }
-    w.finish(&held, Outcome::Released).await.unwrap();
+    w.finish(&held, Outcome::Released { ambiguous: false }).await.unwrap();
     let change = heard.of(id, Status::Cancelled).await;
     assert_eq!((change.tenant, change.version), (tenant(), 4));
     assert_eq!(other.job(&tenant(), id).await.unwrap().job.version, 4);

@@ -15,6 +15,7 @@ use super::{
     Run,
     approval::{Verdict, verdict},
     http::Called,
+    limits::spent_by,
     output::ToolStatus,
     step,
     turn::{Planned, Turn, What},
@@ -35,7 +36,7 @@ pub(super) struct Done {
     pub(super) status: ToolStatus,
     #[serde(default)]
     pub(super) job_id: Option<JobId>,
-    /// What a tool that calls models took.
+    /// What a tool that calls models took, with everything below it.
     #[serde(default)]
     pub(super) usage: Usage,
 }
@@ -128,7 +129,7 @@ impl Run<'_> {
             let child = children.iter().flatten().find(|child| child.job == job_id);
             let result = self.job.step(name, async {
                 let mut result = match child {
-                    Some(child) => result_of(self.job, child).await?,
+                    Some(child) => result_of(self.job, &planned.tool, child).await?,
                     None => Done::saying(ToolStatus::Failed, "the job of this call is gone"),
                 };
                 result.job_id = Some(job_id);
@@ -169,7 +170,7 @@ fn refused(said: Verdict) -> Done {
     Done::saying(ToolStatus::Refused, format!("a person did not allow this call{why}"))
 }
 
-async fn result_of(job: &JobContext, child: &Child) -> Result<Done, Failure> {
+async fn result_of(job: &JobContext, kind: &str, child: &Child) -> Result<Done, Failure> {
     let mut done = match (child.status, &child.output, &child.error) {
         (Status::Succeeded, Some(output), _) => {
             let json = job.read(output).await?;
@@ -187,7 +188,7 @@ async fn result_of(job: &JobContext, child: &Child) -> Result<Done, Failure> {
             Done::saying(ToolStatus::Failed, "the call failed")
         }
     };
-    done.usage = job.report_of(child.job).await?.map(|report| report.usage).unwrap_or_default();
+    done.usage = spent_by(job, kind, child.job).await?;
     Ok(done)
 }
 

@@ -12,12 +12,13 @@
 //! **Who retries.** The model's stack does, as for every call. When it has given up, or a stream has broken off after its
 //! first words, the job may try the turn again, twice in all: a new job would have to pay for every turn before it.
 //!
-//! [`toolbox`] says how tools are shown to a model and how its calls are read, [`turn`] what is kept of a turn.
+//! [`limits`] says where a run ends, [`toolbox`] how tools are shown to a model and how its calls are read, [`turn`] what is kept of a turn.
 
 mod approval;
 mod calls;
 pub mod http;
 mod input;
+mod limits;
 mod output;
 mod schema;
 mod toolbox;
@@ -26,19 +27,24 @@ mod turn;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use longhaul_core::{KindSpec, Report, StepName, Usage};
+use longhaul_core::{KindSpec, Report, StepName};
 use longhaul_engine::{Check, Completed, Executor, Failure, FieldError, JobContext, NamedKind};
 use longhaul_gateway::{Gateway, Operation};
-use longhaul_providers::chat::{ChatRequest, ToolChoice};
+use longhaul_providers::{
+    chat::{ChatRequest, ToolChoice},
+    tokens::estimate_request,
+};
 use serde_json::json;
 
 use crate::{
     TaskSettings,
     analysis::unfit,
+    asked::plus,
     calls::Calls,
     llm::{call, chat, failure},
     spec,
 };
+use limits::{Limits, Spent};
 use toolbox::Toolbox;
 use turn::{Conversation, Turn};
 
@@ -46,6 +52,9 @@ pub use http::HttpTools;
 pub(crate) use input::messages;
 pub use input::{AgentInput, ToolSpec, Uses};
 pub use output::{AgentOutput, Finish, ToolCallReport, ToolStatus};
+
+/// The name of the kind.
+const KIND: &str = "agent";
 
 /// Attempts of an agent that may fail: see the [module](self).
 const ATTEMPTS: u32 = 3;
@@ -59,20 +68,11 @@ pub struct Agent {
     http: Arc<HttpTools>,
 }
 
-/// What a run has taken so far.
-#[derive(Debug, Clone, Copy, Default)]
-struct Spent {
-    /// By calls of the agent's own model.
-    own: Usage,
-    /// By the jobs that its tools are.
-    tools: Usage,
-}
-
 impl Agent {
     pub(crate) fn new(calls: Calls, settings: &TaskSettings) -> Self {
         let about = "A model that uses tools, each of them a kind, until it has an answer; every turn and every result is \
                      a durable step.";
-        let mut kind = spec::kind("agent", about, schema::input(), schema::output());
+        let mut kind = spec::kind(KIND, about, schema::input(), schema::output());
         kind.max_attempts = Some(ATTEMPTS);
         let (default_model, http) = (settings.agent_model.clone(), settings.http_tools.clone());
         Self { kind, calls, default_model, http }
@@ -111,7 +111,8 @@ impl Executor for Agent {
         let Some(gateway) = self.calls.models.gateway_of(&model) else {
             return Err(Failure::permanent("unsupported_operation", format!("the model `{model}` takes no tools")));
         };
-        let run = Run { job, gateway, model: &model, toolbox: Toolbox::of(job, &input, &self.http)?, input: &input };
+        let (toolbox, limits) = (Toolbox::of(job, &input, &self.http)?, Limits::of(&input));
+        let run = Run { job, gateway, model: &model, toolbox, limits, input: &input };
         run.to_its_end().await
     }
 }
@@ -122,6 +123,7 @@ struct Run<'a> {
     gateway: &'a Gateway,
     model: &'a str,
     toolbox: Toolbox,
+    limits: Limits,
     input: &'a AgentInput,
 }
 
@@ -132,16 +134,24 @@ impl Run<'_> {
         let mut output = AgentOutput::of_model(self.model);
         let mut report = Report { cached: true, ..Report::default() };
         for number in 1..=self.input.max_turns {
-            let turn = self.ask(number, &talk, &spent).await?;
-            add(&mut spent.own, turn.usage);
+            let is_kept = self.job.has_step(&step(&format!("turn:{number}"))?);
+            let question = if is_kept { 0 } else { self.question(&talk) };
+            // What the tools of the last turn have spent is known only now. What was asked once is read back all the same.
+            let limit = self.limits.before_call(&spent, question).filter(|_| number > 1 && !is_kept);
+            if let Some(finish) = limit {
+                output.finish = finish;
+                break;
+            }
+            let turn = self.ask(number, &talk, self.limits.answer(&spent, question)).await?;
+            spent.own = plus(spent.own, turn.usage);
             report.degraded |= turn.degraded;
             report.cached &= turn.cached;
             report.model.clone_from(&turn.model);
             output.output = turn.text();
             output.turns = number;
             let finish = match turn.planned.is_empty() {
-                true => Some(Finish::of(turn.finish)),
-                false => self.limit_reached(number, &spent),
+                true => Some(turn.finish()),
+                false => self.limits.before_tools(number, &spent, turn.usage.input_tokens),
             };
             if let Some(finish) = finish {
                 output.finish = finish;
@@ -149,7 +159,7 @@ impl Run<'_> {
                 break;
             }
             let done = self.carry_out(number, &turn).await?;
-            done.iter().for_each(|done| add(&mut spent.tools, done.usage));
+            spent.tools = done.iter().fold(spent.tools, |sum, done| plus(sum, done.usage));
             output.tool_calls.extend(turn.reports(number, &done));
             talk.push(turn, done);
         }
@@ -161,26 +171,17 @@ impl Run<'_> {
         Ok(completed)
     }
 
-    /// The first of the run's limits that it has come to: what its model wants next is not done then.
-    fn limit_reached(&self, turn: u32, spent: &Spent) -> Option<Finish> {
-        let tokens = |usage: &Usage| usage.input_tokens.saturating_add(usage.output_tokens);
-        let (own, tools) = (&spent.own, &spent.tools);
-        if self.input.max_tokens.is_some_and(|most| tokens(own).saturating_add(tokens(tools)) >= most) {
-            return Some(Finish::MaxTokens);
-        }
-        let cost = own.cost_microusd.saturating_add(tools.cost_microusd);
-        if self.input.max_cost_microusd.is_some_and(|most| cost >= most) {
-            return Some(Finish::MaxCost);
-        }
-        (turn >= self.input.max_turns).then_some(Finish::MaxTurns)
+    /// About how many tokens the next question is, where they are limited.
+    fn question(&self, talk: &Conversation) -> u64 {
+        if self.limits.count_tokens() { estimate_request(&self.request(talk, None)) } else { 0 }
     }
 
-    /// One call of the model, as a step.
-    async fn ask(&self, number: u32, talk: &Conversation, spent: &Spent) -> Result<Turn, Failure> {
+    /// One call of the model, as a step. Its answer is no longer than `given`.
+    async fn ask(&self, number: u32, talk: &Conversation, given: Option<u64>) -> Result<Turn, Failure> {
         let job = self.job;
         let asked = job.step(step(&format!("turn:{number}"))?, async {
             job.emit_item(&json!({"type": "turn", "turn": number})).await?;
-            let request = Arc::new(self.request(talk, spent));
+            let request = Arc::new(self.request(talk, given));
             let options = call::options(job);
             let stream = match self.gateway.chat_stream(self.model, request, &options).await {
                 Ok(stream) => stream,
@@ -188,7 +189,7 @@ impl Run<'_> {
             };
             let (response, record) = chat::told(job, stream).await?;
             call::tell(job, &record).await?;
-            let turn = Turn::of(&response, &call::report(&record), |call| self.toolbox.plan(job, call));
+            let turn = Turn::of(&response, &call::report(&record), given, |call| self.toolbox.plan(job, call));
             for item in turn.items(number) {
                 job.emit_item(&item).await?;
             }
@@ -208,26 +209,17 @@ impl Run<'_> {
         Ok(turn)
     }
 
-    fn request(&self, talk: &Conversation, spent: &Spent) -> ChatRequest {
+    fn request(&self, talk: &Conversation, given: Option<u64>) -> ChatRequest {
         let tools = self.toolbox.shown();
-        let used = spent.own.input_tokens.saturating_add(spent.own.output_tokens);
-        let used = used.saturating_add(spent.tools.input_tokens).saturating_add(spent.tools.output_tokens);
         ChatRequest {
             messages: talk.messages(),
             dialect: talk.dialect(),
             tool_choice: (!tools.is_empty()).then_some(ToolChoice::Auto),
             tools,
-            // No single answer may go beyond what is left of the run.
-            max_output_tokens: self.input.max_tokens.map(|most| most.saturating_sub(used).max(1)),
+            max_output_tokens: given,
             ..ChatRequest::default()
         }
     }
-}
-
-fn add(sum: &mut Usage, more: Usage) {
-    sum.input_tokens = sum.input_tokens.saturating_add(more.input_tokens);
-    sum.output_tokens = sum.output_tokens.saturating_add(more.output_tokens);
-    sum.cost_microusd = sum.cost_microusd.saturating_add(more.cost_microusd);
 }
 
 fn step(name: &str) -> Result<StepName, Failure> {

@@ -3,8 +3,6 @@
 use longhaul_core::{JobId, Usage};
 use serde::{Deserialize, Serialize};
 
-use super::turn::Ended;
-
 /// What an agent came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentOutput {
@@ -30,7 +28,7 @@ pub struct AgentOutput {
 pub enum Finish {
     /// The model had an answer.
     Stop,
-    /// The model's answer met its limit of tokens.
+    /// The model's answer met a limit of its own.
     Length,
     /// The provider held the answer back.
     ContentFilter,
@@ -38,9 +36,9 @@ pub enum Finish {
     Refusal,
     /// `max_turns` was reached while the model still wanted to call tools.
     MaxTurns,
-    /// `max_tokens` was reached while the model still wanted to call tools.
+    /// `max_tokens` was reached: the model still wanted to call tools or to read what they gave, or its answer was cut.
     MaxTokens,
-    /// `max_cost_microusd` was reached while the model still wanted to call tools.
+    /// `max_cost_microusd` was reached while the model still wanted to call tools or to read what they gave.
     MaxCost,
 }
 
@@ -92,17 +90,6 @@ impl ToolStatus {
             Self::Refused => "refused",
             Self::Invalid => "invalid",
             Self::Skipped => "skipped",
-        }
-    }
-}
-
-impl Finish {
-    pub(super) fn of(ended: Ended) -> Self {
-        match ended {
-            Ended::Stop => Self::Stop,
-            Ended::Length => Self::Length,
-            Ended::ContentFilter => Self::ContentFilter,
-            Ended::Refusal => Self::Refusal,
         }
     }
 }

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::{
     calls::Done,
     input::AgentInput,
-    output::{ToolCallReport, ToolStatus},
+    limits::is_cut_by,
+    output::{Finish, ToolCallReport, ToolStatus},
 };
 
 /// Letters of arguments that an event carries.
@@ -28,8 +29,11 @@ pub(super) struct Turn {
     parts: Vec<Kept>,
     /// What is to be done about each call, in their order.
     pub(super) planned: Vec<Planned>,
-    pub(super) finish: Ended,
+    finish: Ended,
     pub(super) usage: Usage,
+    /// The tokens that the answer was given.
+    #[serde(default)]
+    given: Option<u64>,
     pub(super) model: Option<String>,
     pub(super) degraded: bool,
     pub(super) cached: bool,
@@ -47,7 +51,7 @@ enum Kept {
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Ended {
+enum Ended {
     Stop,
     Length,
     ContentFilter,
@@ -79,7 +83,13 @@ pub(super) enum What {
 }
 
 impl Turn {
-    pub(super) fn of(response: &ChatResponse, report: &Report, plan: impl Fn(&ToolCall) -> Planned) -> Self {
+    /// `given`: the tokens that the answer was limited to.
+    pub(super) fn of(
+        response: &ChatResponse,
+        report: &Report,
+        given: Option<u64>,
+        plan: impl Fn(&ToolCall) -> Planned,
+    ) -> Self {
         let mut parts = Vec::with_capacity(response.parts.len());
         let mut refused = false;
         for part in &response.parts {
@@ -107,9 +117,21 @@ impl Turn {
             planned: response.tool_calls().map(plan).collect(),
             finish,
             usage: report.usage,
+            given,
             model: report.model.clone(),
             degraded: report.degraded,
             cached: report.cached,
+        }
+    }
+
+    /// Why the run ends with this turn, which wants no tools.
+    pub(super) fn finish(&self) -> Finish {
+        match self.finish {
+            Ended::Stop => Finish::Stop,
+            Ended::Length if is_cut_by(self.given, &self.usage) => Finish::MaxTokens,
+            Ended::Length => Finish::Length,
+            Ended::ContentFilter => Finish::ContentFilter,
+            Ended::Refusal => Finish::Refusal,
         }
     }
 

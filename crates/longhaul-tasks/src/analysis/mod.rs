@@ -37,6 +37,9 @@ pub use output::{AnalysisOutput, AnalysisResults};
 /// How long a job is put aside whose document is still being taken in.
 const DOCUMENT_PAUSE: Span = Span::from_secs(2);
 
+/// What can be done about a text that is too long.
+const TOO_LONG: &str = " (a text is sent whole: send it in parts, or give the model a target that takes longer ones)";
+
 /// The executor of `analysis`.
 #[derive(Debug)]
 pub struct Analyses {
@@ -157,7 +160,10 @@ impl Analyses {
             if let WhyNot::Call(error) = why {
                 call::tell(job, &error.record).await?;
             }
-            let told = format!("{}: answered by `local` in place of `{model}`: {why}", analysis.name());
+            let mut told = format!("{}: answered by `local` in place of `{model}`: {why}", analysis.name());
+            if why.is_too_long() {
+                told.push_str(TOO_LONG);
+            }
             job.log(LogLevel::Warn, told).await?;
         }
         if asked.answer.is_err() {

@@ -58,19 +58,22 @@ impl Executor for Chat {
             decode_request(job.input()).map_err(|error| Failure::permanent("input_unreadable", error.to_string()))?;
         let options = call::options(job);
         let request = Arc::new(request);
-        let (response, record) = match delivery {
-            Delivery::Whole => match self.gateway.chat(&model, request, &options).await {
-                Ok(answered) => (answered.response, answered.record),
-                Err(error) => return Err(failure::of_call(job, &error).await),
-            },
-            Delivery::Streamed => match self.gateway.chat_stream(&model, request, &options).await {
-                Ok(stream) => {
-                    let (response, record) = told(job, stream).await?;
-                    (Arc::new(response), record)
-                }
-                Err(error) => return Err(failure::of_call(job, &error).await),
-            },
+        let asked = async {
+            match delivery {
+                Delivery::Whole => match self.gateway.chat(&model, request, &options).await {
+                    Ok(answered) => Ok((answered.response, answered.record)),
+                    Err(error) => Err(failure::of_call(job, &error).await),
+                },
+                Delivery::Streamed => match self.gateway.chat_stream(&model, request, &options).await {
+                    Ok(stream) => {
+                        let (response, record) = told(job, stream).await?;
+                        Ok((Arc::new(response), record))
+                    }
+                    Err(error) => Err(failure::of_call(job, &error).await),
+                },
+            }
         };
+        let (response, record) = job.outside(asked).await?;
         call::tell(job, &record).await?;
         let model = response.model.clone().unwrap_or(model);
         let output = encode_response(&response, &call::stamp(job, "chatcmpl-", model));
@@ -86,7 +89,7 @@ pub(crate) async fn told(
     let mut whole = Accumulator::new();
     while let Some(event) = stream.next().await {
         match &event {
-            StreamEvent::TextDelta { text } => job.emit_text(text).await?,
+            StreamEvent::TextDelta { text } => job.emit_text(text).await.map_err(failure::amid_a_call)?,
             StreamEvent::Error(error) => {
                 if let Some(record) = stream.record() {
                     call::tell(job, record).await?;

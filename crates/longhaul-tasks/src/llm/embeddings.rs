@@ -52,10 +52,14 @@ impl Executor for Embeddings {
     async fn run(&self, job: &JobContext) -> Result<Completed, Failure> {
         let EmbeddingsCall { model, format, request } = decode_embeddings_request(job.input())
             .map_err(|error| Failure::permanent("input_unreadable", error.to_string()))?;
-        let answered = match self.gateway.embed(&model, Arc::new(request), &call::options(job)).await {
-            Ok(answered) => answered,
-            Err(error) => return Err(failure::of_call(job, &error).await),
+        let options = call::options(job);
+        let asked = async {
+            match self.gateway.embed(&model, Arc::new(request), &options).await {
+                Ok(answered) => Ok(answered),
+                Err(error) => Err(failure::of_call(job, &error).await),
+            }
         };
+        let answered = job.outside(asked).await?;
         call::tell(job, &answered.record).await?;
         let model = answered.response.model.as_deref().unwrap_or(&model);
         let output = encode_embeddings(&answered.response, model, format);

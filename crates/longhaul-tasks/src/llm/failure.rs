@@ -57,6 +57,14 @@ pub(crate) fn of_stream(record: Option<&CallRecord>, error: &Said) -> Failure {
     Failure::Job { error: Box::new(error), plan: RetryPlan::Backoff, ambiguous: true }
 }
 
+/// The failure of something else while a call was under way: what the call came to is not known.
+pub(crate) fn amid_a_call(failure: Failure) -> Failure {
+    match failure {
+        Failure::Job { error, plan, .. } => Failure::Job { error, plan, ambiguous: true },
+        other @ (Failure::Waiting(_) | Failure::Interrupted) => other,
+    }
+}
+
 /// The error as the job keeps it.
 fn job_error(error: &GatewayError) -> JobError {
     let record = &error.record;

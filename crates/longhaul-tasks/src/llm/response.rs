@@ -68,11 +68,14 @@ impl Response {
     }
 
     async fn whole(&self, job: &JobContext, call: ResponsesCall) -> Result<Completed, Failure> {
-        let answered = self.gateway.chat(&call.model, Arc::new(call.request), &call::options(job)).await;
-        let answered = match answered {
-            Ok(answered) => answered,
-            Err(error) => return Err(failure::of_call(job, &error).await),
+        let options = call::options(job);
+        let asked = async {
+            match self.gateway.chat(&call.model, Arc::new(call.request), &options).await {
+                Ok(answered) => Ok(answered),
+                Err(error) => Err(failure::of_call(job, &error).await),
+            }
         };
+        let answered = job.outside(asked).await?;
         call::tell(job, &answered.record).await?;
         let stamp = stamp_of(job.id(), call.model);
         let output = encode_response(&answered.response, &stamp, &call.echo, Some(call::now(job)));
@@ -96,26 +99,28 @@ impl Response {
             }
         }
         let options = call::options(job);
-        let mut opened = match rest {
-            Some(rest) => Some(self.gateway.chat_stream(&model, Arc::new(rest), &options).await),
-            None => None,
+        let asked = async {
+            let mut opened = match rest {
+                Some(rest) => Some(self.gateway.chat_stream(&model, Arc::new(rest), &options).await),
+                None => None,
+            };
+            if let Some(Err(error)) = &opened
+                && is_unable(error)
+            {
+                call::tell(job, &error.record).await?;
+                begin_anew(job, &mut encoder).await?;
+                opened = None;
+            }
+            let opened = match opened {
+                Some(opened) => opened,
+                None => self.gateway.chat_stream(&model, Arc::new(request), &options).await,
+            };
+            match opened {
+                Ok(stream) => pump(job, stream, &mut encoder).await,
+                Err(error) => Err(failure::of_call(job, &error).await),
+            }
         };
-        if let Some(Err(error)) = &opened
-            && is_unable(error)
-        {
-            call::tell(job, &error.record).await?;
-            begin_anew(job, &mut encoder).await?;
-            opened = None;
-        }
-        let opened = match opened {
-            Some(opened) => opened,
-            None => self.gateway.chat_stream(&model, Arc::new(request), &options).await,
-        };
-        let stream = match opened {
-            Ok(stream) => stream,
-            Err(error) => return Err(failure::of_call(job, &error).await),
-        };
-        pump(job, stream, &mut encoder).await
+        job.outside(asked).await
     }
 
     /// What an attempt asks for after an earlier one has told something: the rest of it; or, if none, all of it.
@@ -214,7 +219,7 @@ async fn pump(
         if encoder.is_ended() {
             frames.pop();
         }
-        emit(job, &mut frames).await?;
+        emit(job, &mut frames).await.map_err(failure::amid_a_call)?;
     }
     let record = stream.record().cloned().unwrap_or_default();
     call::tell(job, &record).await?;

@@ -1,9 +1,9 @@
 //! `process`: many small questions at once, each answered from a cache, by the same question of somebody else that is
 //! just being asked, or by a model.
 //!
-//! Items run at the same time and fail alone; an item is tried three times when its failure may pass, with waits in
-//! between: by the stack of a configured model, or here for one that has none. The engine therefore tries the job only
-//! once: tries do not multiply. When a configured model gives nothing, `local` answers what it can, marked as degraded. Answers are kept per tenant for a time
+//! Items run at the same time and fail alone; an item is tried three times at most, with waits in between: by the stack of
+//! a configured model, over all of its targets and all answers that did not fit, or here for a model that has none. The
+//! engine therefore tries the job only once: tries do not multiply. When a configured model gives nothing, `local` answers what it can, marked as degraded. Answers are kept per tenant for a time
 //! (`answers`), under a key that does not look at differences without a meaning (`key`). What a model outside this
 //! process has answered is also a step of the job, so that a crash does not pay for it twice.
 //!
@@ -43,7 +43,7 @@ pub use output::{ItemResult, ItemStatus, Json, ProcessOutput, Served};
 /// The code of a `process` job of which every item failed.
 pub const ALL_ITEMS_FAILED: &str = "all_items_failed";
 
-/// Tries of one item, the first one included.
+/// Tries of one item, the first one included, whoever is asked.
 const TRIES: u32 = 3;
 
 /// Items that the message of a wholly failed job tells about.
@@ -197,7 +197,7 @@ impl Process {
         let (asking, model, task) = (self.asking.clone(), model.clone(), item.task.clone());
         let options = CallOptions::for_tenant(job.tenant().as_str()).correlation(job.id().to_string().as_str());
         // Answers are kept here; what is not to be from a cache is not to be from the model's either.
-        let options = options.max_retries(TRIES - 1).skip_cache(!use_cache).trace(call::trace(job));
+        let options = options.max_attempts(TRIES).skip_cache(!use_cache).trace(call::trace(job));
         let run = |own: SharedCx| async move {
             let answer = asking.ask(&model, task, &options).await?;
             if answer.degraded {

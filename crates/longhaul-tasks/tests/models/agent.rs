@@ -173,18 +173,71 @@ async fn the_limit_of_turns_ends_the_run_with_an_output_that_says_so() {
 
 #[tokio::test]
 async fn limits_of_tokens_and_cost_end_the_run_before_the_next_call() {
-    for (limit, finish) in [("max_tokens", "max_tokens"), ("max_cost_microusd", "max_cost")] {
+    // Of tokens there must also be enough for the next question and an answer to it.
+    let limits = [("max_tokens", "max_tokens", 2 * TOKENS + 50), ("max_cost_microusd", "max_cost", TOKENS + 1)];
+    for (limit, finish, most) in limits {
         let stage = Stage::new(|_, _| Answer::call("weather_now", &json!({"city": "Lisbon"}))).await;
         stage.register_weather().await;
         let mut input = json!({"input": "Weather?", "tools": [{"kind": "weather.now"}]});
-        input[limit] = (TOKENS + 1).into();
+        input[limit] = most.into();
         let job = stage.agent(input).await;
         stage.serve("weather.now", json!("sunny")).await;
         let output = stage.output(job).await;
         assert_eq!((&output["finish"], stage.provider.calls()), (&json!(finish), 2), "{limit}");
         let first = &stage.provider.ledger()[0].body;
-        let most = first["max_tokens"].as_u64().or(first["max_completion_tokens"].as_u64());
-        assert_eq!(most, (limit == "max_tokens").then_some(TOKENS + 1), "{first}");
+        let given = first["max_tokens"].as_u64().or(first["max_completion_tokens"].as_u64());
+        assert_eq!(given.is_some(), limit == "max_tokens", "{first}");
+        assert!(given.is_none_or(|given| given < most && given > TOKENS), "the question takes its part: {first}");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_that_spends_what_is_left_is_the_last_thing_that_is_paid_for() {
+    for (limit, finish) in [("max_tokens", "max_tokens"), ("max_cost_microusd", "max_cost")] {
+        let stage = Stage::new(|asked, _| match asked.last_text() {
+            "inner" => Answer::text("done within"),
+            _ => Answer::call("agent", &json!({"model": "smart", "input": "inner"})),
+        })
+        .await;
+        let mut input = json!({"input": "outer", "tools": [{"kind": "agent"}]});
+        input[limit] = (2 * TOKENS).into();
+        let output = stage.output(stage.agent(input).await).await;
+        assert_eq!((&output["finish"], &output["turns"]), (&json!(finish), &json!(1)), "{output}");
+        assert_eq!(output["tool_calls"][0]["status"], "succeeded", "what was done is told");
+        assert_eq!(stage.provider.calls(), 2, "{limit}: one turn and its tool");
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_leaves_no_room_for_an_answer_is_not_paid_for() {
+    let stage = Stage::new(|_, _| Answer::call("weather_now", &json!({"city": "Lisbon"}))).await;
+    stage.register_weather().await;
+    let input = json!({"input": "Weather?", "tools": [{"kind": "weather.now"}], "max_tokens": 1_000});
+    let job = stage.agent(input).await;
+    stage.serve("weather.now", json!("rain and wind ".repeat(1_000))).await;
+    let output = stage.output(job).await;
+    assert_eq!((&output["finish"], stage.provider.calls()), (&json!("max_tokens"), 1), "{output}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_by_the_limit_of_the_run_ends_it_by_that_name() {
+    // The model says all that it may, or stops at a limit of its own.
+    for (own_limit, finish) in [(u64::MAX, "max_tokens"), (40, "length")] {
+        let stage = Stage::new(move |asked, _| {
+            let given = asked.body["max_tokens"].as_u64().or(asked.body["max_completion_tokens"].as_u64()).unwrap();
+            let said = json!({"role": "assistant", "content": "And then"});
+            Answer::Json(
+                200,
+                json!({
+                    "id": "c", "object": "chat.completion", "created": 1, "model": "scripted",
+                    "choices": [{"index": 0, "message": said, "finish_reason": "length"}],
+                    "usage": {"prompt_tokens": 9, "completion_tokens": given.min(own_limit), "total_tokens": 9},
+                }),
+            )
+        })
+        .await;
+        let output = stage.output(stage.agent(json!({"input": "Tell.", "max_tokens": 500})).await).await;
+        assert_eq!((&output["finish"], &output["output"]), (&json!(finish), &json!("And then")), "{output}");
     }
 }
 
@@ -210,6 +263,30 @@ async fn what_a_tool_that_is_an_agent_spends_counts_against_the_limit_of_the_age
     assert_eq!((&output["finish"], stage.provider.calls()), (&json!("max_cost"), 3));
     assert_eq!(output["usage"]["cost_microusd"], 2 * TOKENS, "its own calls only");
     assert!(results(&stage.provider.ledger()[2])["call_0_0"].contains("done within"));
+}
+
+#[tokio::test]
+async fn what_was_spent_two_agents_below_counts_also_when_the_one_between_failed() {
+    for fails in [false, true] {
+        let stage = Stage::new(move |asked, _| {
+            let told = !results(asked).is_empty();
+            match asked.messages()[0]["content"].as_str().unwrap() {
+                "inner" => Answer::text("done within"),
+                "middle" if told && fails => Answer::Json(400, json!({"error": {"message": "no more"}})),
+                "middle" if told => Answer::text("done between"),
+                "middle" => Answer::call("agent", &json!({"model": "smart", "input": "inner"})),
+                _ => Answer::call("agent", &json!({"model": "smart", "input": "middle", "tools": [{"kind": "agent"}]})),
+            }
+        })
+        .await;
+        // The outer turn, one or two in the middle, the inner one: that is the limit.
+        let most = if fails { 3 * TOKENS } else { 4 * TOKENS };
+        let input = json!({"input": "outer", "tools": [{"kind": "agent"}], "max_cost_microusd": most});
+        let output = stage.output(stage.agent(input).await).await;
+        assert_eq!((&output["finish"], &output["turns"]), (&json!("max_cost"), &json!(1)), "{output}");
+        assert_eq!(output["tool_calls"][0]["status"], if fails { "failed" } else { "succeeded" });
+        assert_eq!(stage.provider.calls(), 4, "outer, middle, inner, middle");
+    }
 }
 
 #[tokio::test]

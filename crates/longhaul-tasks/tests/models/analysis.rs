@@ -122,9 +122,8 @@ async fn a_provider_that_is_down_is_stood_in_for_at_once_and_marked() {
 
 #[tokio::test]
 async fn on_failure_fail_fails_the_job_when_local_cannot_stand_in() {
-    // Asked once more in words, it is refused all the same.
     let stage = Stage::new(|asked, _| match name(asked) {
-        "extract" | "" => Answer::Json(400, json!({"error": {"message": "never"}})),
+        "extract" => Answer::Json(400, json!({"error": {"message": "never"}})),
         _ => good(asked),
     })
     .await;
@@ -149,6 +148,31 @@ async fn a_target_that_knows_no_schemas_is_asked_in_words() {
     let output = stage.output(stage.submit("analysis", &input(json!(["summary"]))).await).await;
     assert_eq!((&output["results"]["summary"], &output["degraded"]), (&json!("In words."), &json!([])));
     assert!(stage.provider.ledger()[1].messages()[0]["content"].as_str().unwrap().contains("\"summary\""));
+}
+
+#[tokio::test]
+async fn a_text_that_is_too_long_is_sent_once_and_the_history_says_what_can_be_done() {
+    for message in ["prompt is too long: 9000 tokens > 4096 maximum", "the text has more characters than are allowed"] {
+        let stage = Stage::new(move |_, _| Answer::Json(400, json!({"error": {"message": message}}))).await;
+        let job = stage.submit("analysis", &input(json!(["summary"]))).await;
+        let output = stage.output(job).await;
+        assert_eq!((&output["degraded"], stage.provider.calls()), (&json!(["summary"]), 1), "{message}");
+        let told = format!("{:?}", stage.events(job).await);
+        assert!(told.contains("summary: answered by `local` in place of `smart`") && told.contains(message), "{told}");
+        assert_eq!(told.contains("send it in parts"), message.starts_with("prompt"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_is_too_long_for_one_target_goes_on_to_the_next() {
+    let stage = Stage::with_two_targets(|asked, _| match asked.body["model"].as_str() {
+        Some("second") => good(asked),
+        _ => Answer::Json(413, json!({"error": {"message": "Request too large for model"}})),
+    })
+    .await;
+    let output = stage.output(stage.submit("analysis", &input(json!(["summary"]))).await).await;
+    assert_eq!(output["results"]["summary"], "Rosa loved Lisbon's harbour.");
+    assert_eq!(stage.provider.calls(), 2);
 }
 
 #[tokio::test]

@@ -84,10 +84,30 @@ impl Stage {
         script: impl Fn(&Asked, usize) -> Answer + Send + Sync + 'static,
         change: impl FnOnce(&mut TaskSettings),
     ) -> Self {
+        Self::set(script, change, |_| {}).await
+    }
+
+    /// Two targets stand behind `smart`, with the upstream models `scripted` and `second`.
+    pub(crate) async fn with_two_targets(script: impl Fn(&Asked, usize) -> Answer + Send + Sync + 'static) -> Self {
+        let second = |smart: &mut ModelSettings| {
+            let mut target = smart.targets[0].clone();
+            (target.name, target.model, target.rank) = ("second".into(), "second".into(), 1);
+            smart.targets.push(target);
+        };
+        Self::set(script, |_| {}, second).await
+    }
+
+    async fn set(
+        script: impl Fn(&Asked, usize) -> Answer + Send + Sync + 'static,
+        change: impl FnOnce(&mut TaskSettings),
+        smart: impl FnOnce(&mut ModelSettings),
+    ) -> Self {
         let scripted = Scripted::start(script).await.unwrap();
         let mut settings = GatewaySettings::default();
         settings.providers.insert("scripted".into(), provider(&scripted.base_url()));
-        settings.models.insert("smart".into(), model("scripted"));
+        let mut model_settings = model("scripted");
+        smart(&mut model_settings);
+        settings.models.insert("smart".into(), model_settings);
         settings.models.insert("vectors".into(), ModelSettings { serves: Serves::Embeddings, ..model("scripted") });
         let gateway = Gateway::new(settings, GatewayOptions { seed: Some(7), ..GatewayOptions::default() }).unwrap();
         let clock = Arc::new(SystemClock::start());

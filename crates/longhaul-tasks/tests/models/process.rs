@@ -96,6 +96,37 @@ async fn items_fail_alone_and_what_local_can_do_is_degraded_and_not_kept() {
 }
 
 #[tokio::test]
+async fn an_item_is_tried_three_times_however_many_targets_there_are_and_the_second_has_its_try() {
+    let down = |_: &Asked, _: usize| Answer::Json(500, json!({"error": {"message": "down"}}));
+    let stage = Stage::with_two_targets(down).await;
+    let error = stage.error(stage.submit("process", &chat(json!("Hi"))).await).await;
+    assert!(error.message.contains("down"), "{error:?}");
+    let asked = stage.provider.ledger();
+    let models: Vec<&str> = asked.iter().map(|asked| asked.body["model"].as_str().unwrap()).collect();
+    assert_eq!(models, ["scripted", "scripted", "second"]);
+
+    let stage = Stage::with_two_targets(move |asked, number| match asked.body["model"].as_str() {
+        Some("second") => said(asked, number),
+        _ => down(asked, number),
+    })
+    .await;
+    let result = output(&stage, &chat(json!("Hi"))).await;
+    assert_eq!((&result["succeeded"], stage.provider.calls()), (&json!(1), 3), "{result}");
+}
+
+#[tokio::test]
+async fn answers_that_do_not_fit_are_tries_as_well() {
+    let stage = Stage::new(|_, number| match number {
+        0 => Answer::Json(500, json!({"error": {"message": "down"}})),
+        _ => Answer::text("A poem."),
+    })
+    .await;
+    let input = json!({"items": [{"task": "sentiment", "input": "A wonderful day."}], "model": "smart"});
+    let result = output(&stage, &input).await;
+    assert_eq!((&result["results"][0]["degraded"], stage.provider.calls()), (&json!(true), 3), "{result}");
+}
+
+#[tokio::test]
 async fn vectors_and_analyses_come_from_the_models_that_are_for_them() {
     let stage = Stage::new(|asked, _| match asked.path.as_str() {
         "/v1/embeddings" => Answer::Json(
