@@ -47,6 +47,14 @@ pub enum InvalidChunkOptions {
         /// What was asked for.
         tokens: usize,
     },
+    /// The pages would be cut into too many.
+    #[error("the text has more than {max} pieces of {tokens} tokens; ask for larger ones")]
+    TooMany {
+        /// The most that were wanted.
+        max: usize,
+        /// The tokens of a chunk.
+        tokens: usize,
+    },
     /// `overlap` leaves nothing new for a chunk.
     #[error("an overlap of {overlap} tokens was asked for; it must be below the {tokens} tokens of a chunk")]
     Overlap {
@@ -62,6 +70,7 @@ impl InvalidChunkOptions {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Tokens { .. } => "invalid_chunk_tokens",
+            Self::TooMany { .. } => "too_many_chunks",
             Self::Overlap { .. } => "invalid_chunk_overlap",
         }
     }
@@ -69,7 +78,7 @@ impl InvalidChunkOptions {
     /// The option that is wrong.
     pub fn field(&self) -> &'static str {
         match self {
-            Self::Tokens { .. } => "tokens",
+            Self::Tokens { .. } | Self::TooMany { .. } => "tokens",
             Self::Overlap { .. } => "overlap",
         }
     }
@@ -113,10 +122,24 @@ pub fn chunk<'a>(
     pages: impl IntoIterator<Item = &'a Page>,
     options: &ChunkOptions,
 ) -> Result<Vec<Chunk>, InvalidChunkOptions> {
+    chunk_at_most(usize::MAX, pages, options)
+}
+
+/// As [`chunk`], into at most `max`: what is done with each chunk (a vector, a row) costs more than the chunk.
+///
+/// # Errors
+/// Options that no pages can be cut by, and that there would be more; no more than `max` are ever held.
+pub fn chunk_at_most<'a>(
+    max: usize,
+    pages: impl IntoIterator<Item = &'a Page>,
+    options: &ChunkOptions,
+) -> Result<Vec<Chunk>, InvalidChunkOptions> {
     options.validate()?;
     let mut chunks = Vec::new();
     for page in pages {
-        chunk_page(page, options, &mut chunks);
+        if !chunk_page(page, options, max, &mut chunks) {
+            return Err(InvalidChunkOptions::TooMany { max, tokens: options.tokens });
+        }
     }
     Ok(chunks)
 }
@@ -131,8 +154,9 @@ struct Piece {
     opens: bool,
 }
 
-/// Cuts one page. Only the pieces of the chunk at hand are held: a page may be a whole book.
-fn chunk_page(page: &Page, options: &ChunkOptions, chunks: &mut Vec<Chunk>) {
+/// Cuts one page; false when there would be more than `max` chunks in all. Only the pieces of the chunk at hand are held: a
+/// page may be a whole book.
+fn chunk_page(page: &Page, options: &ChunkOptions, max: usize, chunks: &mut Vec<Chunk>) -> bool {
     let limit = options.tokens * TOKEN;
     let mut source = Pieces::of(&page.text, options);
     let mut pieces: Vec<Piece> = Vec::new();
@@ -142,7 +166,10 @@ fn chunk_page(page: &Page, options: &ChunkOptions, chunks: &mut Vec<Chunk>) {
     loop {
         source.refill(&mut pieces, 2 * limit);
         if pieces.is_empty() {
-            return;
+            return true;
+        }
+        if chunks.len() >= max {
+            return false;
         }
         let mut to = fill(&pieces, limit);
         if to < pieces.len() {
@@ -160,7 +187,7 @@ fn chunk_page(page: &Page, options: &ChunkOptions, chunks: &mut Vec<Chunk>) {
         source.skip_space(&mut pieces, to);
         covered = to + space_at(&pieces, to);
         if covered == pieces.len() {
-            return;
+            return true;
         }
         let next = overlap_start(&pieces, covered, options);
         pieces.drain(..next);
@@ -389,6 +416,16 @@ mod tests {
             chunks.iter().map(|chunk| (chunk.index, chunk.text.as_str())).collect::<Vec<_>>(),
             [(0, "one"), (1, "two")]
         );
+    }
+
+    #[test]
+    fn no_more_chunks_are_made_than_were_wanted() {
+        let (pages, options) = ([page("One two. Three four."), page("Five.")], ChunkOptions { tokens: 8, overlap: 0 });
+        let all = chunk(&pages, &options).unwrap();
+        assert_eq!(chunk_at_most(all.len(), &pages, &options), Ok(all.clone()));
+        let refused = chunk_at_most(all.len() - 1, &pages, &options).unwrap_err();
+        assert_eq!(refused, InvalidChunkOptions::TooMany { max: all.len() - 1, tokens: 8 });
+        assert_eq!((refused.code(), refused.field()), ("too_many_chunks", "tokens"));
     }
 
     #[test]

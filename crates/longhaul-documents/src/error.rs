@@ -189,6 +189,15 @@ pub enum PageError {
         /// The document's format.
         format: Format,
     },
+    /// With this page, or one before it, the document would have more text than is kept of one
+    /// ([`Limits::max_document_chars`](crate::Limits::max_document_chars)).
+    #[error("page {page} was left out: no more than {max} letters of text are kept of one document")]
+    LeftOut {
+        /// Which page.
+        page: usize,
+        /// The limit.
+        max: usize,
+    },
     /// So many pages of the document killed the parser that the rest is left.
     #[error("page {page} was not read: {failures} pages before it made the parser crash or run out of memory or time")]
     GivenUp {
@@ -210,6 +219,7 @@ impl PageError {
             Self::OutOfMemory { .. } => "page_memory_exceeded",
             Self::OutOfTime { .. } => "page_time_exceeded",
             Self::NoPicture { .. } => "page_no_picture",
+            Self::LeftOut { .. } => "page_left_out",
             Self::GivenUp { .. } => "page_given_up",
         }
     }

@@ -25,6 +25,14 @@ pub struct Limits {
     pub max_page_bytes: usize,
     /// Unicode scalar values of text on one page of a PDF. Default 1,000,000, two hundred times a dense page.
     pub max_page_chars: usize,
+    /// Unicode scalar values of text that are kept of one document. Default 33,554,432: as much as the largest text file
+    /// has, and ten thousand printed pages. Each page may be within its own bound and all of them together far beyond:
+    /// pages can share what is drawn on them, so a small file can say the same thing five thousand times. The page that
+    /// goes beyond it is left out ([`PageError::LeftOut`](crate::PageError::LeftOut)), and so are those after it.
+    ///
+    /// [`Pages::page`](crate::Pages::page) reads one page and knows of no other: whoever keeps them counts.
+    /// [`extract`](crate::extract) does.
+    pub max_document_chars: usize,
     /// Pixels of an image, and of a page that is drawn for OCR; a page that would have more is drawn more coarsely.
     /// Default 100,000,000: A3 at 600 dpi is 70 million.
     pub max_pixels: usize,
@@ -48,6 +56,7 @@ impl Default for Limits {
             max_pages: 5_000,
             max_page_bytes: 32 * MIB,
             max_page_chars: 1_000_000,
+            max_document_chars: 32 * MIB,
             max_pixels: 100_000_000,
         }
     }

@@ -145,13 +145,24 @@ impl Pages {
     }
 }
 
-/// Reads a whole document. Pages that fail are listed, and fail alone.
+/// Reads a whole document. Pages that fail are listed, and fail alone; those beyond [`Limits::max_document_chars`] are not
+/// kept.
 pub fn extract(bytes: Vec<u8>, format: Format, limits: &Limits) -> Result<Document, DocumentError> {
     let open = Pages::open(bytes, format, limits)?;
     let (mut pages, mut failures, mut warnings) = (Vec::new(), Vec::new(), open.warnings.clone());
+    let mut room = Some(limits.max_document_chars);
     for number in 1..=open.page_count() {
-        match open.page(number) {
+        let page = match room {
+            Some(_) => open.page(number),
+            None => Err(PageError::LeftOut { page: number, max: limits.max_document_chars }),
+        };
+        match page {
             Ok(page) => {
+                room = room.and_then(|room| room.checked_sub(page.text.chars().count()));
+                if room.is_none() {
+                    failures.push(PageError::LeftOut { page: number, max: limits.max_document_chars });
+                    continue;
+                }
                 warnings.extend(page.warnings.iter().cloned());
                 pages.push(page);
             }

@@ -66,6 +66,12 @@ impl JobContext {
         job.attempt.saturating_sub(job.crashes) >= job.spec.max_attempts
     }
 
+    /// How many attempts have failed before this one. Those that were cut off by a crash, put aside or given back have not.
+    pub fn failures(&self) -> u32 {
+        let job = &self.view.job;
+        job.attempt.saturating_sub(job.crashes).saturating_sub(1)
+    }
+
     /// The trace that what this attempt does belongs to.
     pub fn trace(&self) -> Option<TraceContext> {
         self.engine.trace_of_attempt(&self.view.job.spec, &self.held)
@@ -294,7 +300,7 @@ impl JobContext {
         Ok(self.engine.payloads().read(payload).await?)
     }
 
-    /// Stores a derived part of a document, or replaces it. A large one goes to the blob store.
+    /// Stores a derived part of a document, or replaces it, under the attempt's lease. A large one goes to the blob store.
     pub async fn put_document_part(
         &self,
         document: DocumentId,
@@ -303,7 +309,14 @@ impl JobContext {
     ) -> Result<(), Failure> {
         // Holds the blob until the row that refers to it is committed.
         let stored = self.engine.payloads().store(content).await?;
-        Ok(self.store().put_document_part(self.tenant(), document, part, stored.payload.clone()).await?)
+        let put = self.store().put_document_part(self.held.clone(), document, part, stored.payload.clone());
+        put.await.map_err(|error| match error {
+            // Removed while it was worked on: another attempt would find nothing either.
+            StoreError::NotFound("document") => {
+                Failure::permanent("document_not_found", format!("there is no document {document} any more"))
+            }
+            other => other.into(),
+        })
     }
 
     /// A derived part of a document; none when it has not been stored.
@@ -313,6 +326,11 @@ impl JobContext {
             Some(payload) => self.read(&payload).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Whether a derived part of a document is stored.
+    pub async fn has_document_part(&self, document: DocumentId, part: &'static str) -> Result<bool, Failure> {
+        Ok(found(self.store().document_part(self.tenant(), document, part).await)?.flatten().is_some())
     }
 
     /// Where another job of the tenant stands; none when it is unknown or its data is gone.

@@ -80,7 +80,8 @@ pub struct KindOverride {
     pub timeout: Option<Span>,
     /// How many attempts may fail.
     pub max_attempts: Option<u32>,
-    /// How many of its jobs run at once and start in a time; none: as the kind itself says.
+    /// How many of its jobs run at once and start in a time; none: as the kind itself says. Of a limit over all jobs and one
+    /// by key, that which is not given here stays as the kind itself says.
     pub limits: Option<Vec<Limit>>,
 }
 
@@ -137,7 +138,12 @@ impl Engine {
             let known = kinds.override_spec(kind, |spec| {
                 spec.queue = change.queue.clone().or(spec.queue.take());
                 spec.max_attempts = change.max_attempts.or(spec.max_attempts);
-                spec.limits = change.limits.clone().unwrap_or_else(|| std::mem::take(&mut spec.limits));
+                if let Some(limits) = &change.limits {
+                    // A limit by key says nothing of how many run in all, and the other way round.
+                    let is_said = |own: &Limit| limits.iter().any(|limit| limit.key.is_some() == own.key.is_some());
+                    spec.limits.retain(|own| !is_said(own));
+                    spec.limits.extend(limits.iter().cloned());
+                }
                 // Whole seconds, rounded up: a time-out of none would end every attempt.
                 spec.timeout_s = change.timeout.map(|span| span.as_millis().div_ceil(1_000).max(1)).or(spec.timeout_s);
             });

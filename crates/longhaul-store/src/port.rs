@@ -160,10 +160,11 @@ pub trait JobStore: Send + Sync + 'static {
     /// A document, by its id.
     async fn document(&self, tenant: &Tenant, document: DocumentId) -> Result<Document, StoreError>;
 
-    /// Stores a derived part of a document, such as its text; replaces it when it is there.
+    /// Stores a derived part of a document of the job's tenant, such as its text; replaces it when it is there. Fenced by
+    /// the lease: an attempt that was given up for dead cannot overwrite what its successor has stored.
     async fn put_document_part(
         &self,
-        tenant: &Tenant,
+        held: Held,
         document: DocumentId,
         part: &'static str,
         content: Payload,

@@ -5,8 +5,10 @@ use std::{panic, sync::Arc};
 use longhaul_core::{JobError, ProviderError};
 use longhaul_engine::{Failure, SchemaCompiler};
 use longhaul_gateway::{
-    Analysis, AnalysisResult, Embeddings, ErrorClass, Model, ModelError, Models, Operation, UnknownModel,
+    Analysis, AnalysisResult, CallOptions, CallRecord, Embeddings, EmbeddingsAnswer, ErrorClass, Gateway, GatewayError,
+    Model, ModelError, Models, Operation, UnknownModel,
 };
+use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsRequest};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -87,6 +89,24 @@ impl Calls {
         }
         let model = model.clone();
         self.compute(move |runtime| runtime.block_on(model.embed(&texts))).await
+    }
+
+    /// As [`Calls::embed`], of a model of the gateway: the call is made as `options` say, and leaves a record.
+    pub(crate) async fn embed_configured(
+        &self,
+        gateway: &Gateway,
+        model: &Arc<dyn Model>,
+        texts: Arc<[String]>,
+        options: &CallOptions,
+    ) -> Result<(Embeddings, CallRecord), GatewayError> {
+        let dimensions = model.capabilities().embedding_dimensions.and_then(|length| u32::try_from(length).ok());
+        let input = EmbeddingsInput::Texts(texts.to_vec());
+        let request = EmbeddingsRequest { input, dimensions, ..EmbeddingsRequest::default() };
+        let EmbeddingsAnswer { response, record } = gateway.embed(model.name(), Arc::new(request), options).await?;
+        let vectors = Arc::unwrap_or_clone(response).vectors;
+        // Which model made them decides what they can be compared with, so it is the target's name and not ours.
+        let name = record.upstream_model.as_deref().unwrap_or(model.name()).to_owned();
+        Ok((Embeddings { model: name, dimensions: vectors.first().map_or(0, Vec::len), vectors }, record))
     }
 
     async fn compute<T: Send + 'static>(

@@ -43,8 +43,13 @@ pub struct TaskSettings {
     pub embed_concurrency: usize,
     /// How many pages of one document are read at once.
     pub page_concurrency: usize,
-    /// How many documents are open at once, over all jobs: each is in memory as a whole.
+    /// How many documents are open at once, over all jobs of this process: each is in memory as a whole.
     pub open_documents: usize,
+    /// How many `document.ingest` jobs run at once, over all servers that share a store, unless the configuration limits
+    /// the kind otherwise. The others wait in their queue, where they keep nobody else's job from a place.
+    pub ingest_concurrency: u32,
+    /// How many bytes of documents searches have in memory at once.
+    pub search_bytes: usize,
     /// Calls to models that compute in this process, over all jobs, at once.
     pub cpu_concurrency: usize,
     /// What reads documents.
@@ -59,7 +64,8 @@ pub struct TaskSettings {
 
 impl Default for TaskSettings {
     /// Answers are kept for 300 s, 20,000 of them in 64 MiB; 16 items at once with waits of up to 250 ms and 500 ms;
-    /// 32 pieces a call, four calls and four pages at once, four open documents; one computing call for each core.
+    /// 32 pieces a call, four calls and four pages at once, 16 documents worked on, four of them open; searches in 512 MiB;
+    /// one computing call for each core.
     fn default() -> Self {
         Self {
             analysis_model: None,
@@ -77,6 +83,8 @@ impl Default for TaskSettings {
             embed_concurrency: 4,
             page_concurrency: 4,
             open_documents: 4,
+            ingest_concurrency: 16,
+            search_bytes: 512 * 1024 * 1024,
             cpu_concurrency: std::thread::available_parallelism().map_or(2, usize::from),
             extractor: Arc::new(InProcess::default()),
             ocr: None,

@@ -22,6 +22,67 @@ pub fn pdf(pages: &[&str]) -> Vec<u8> {
     assemble(&objects)
 }
 
+/// A PDF of one page that is turned by 90 degrees and says so, with text that stands upright once it is turned.
+#[must_use]
+pub fn turned_pdf(text: &str) -> Vec<u8> {
+    let mut content = String::from("BT /F1 11 Tf\n");
+    for (line, words) in text.lines().enumerate() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(content, "0 1 -1 0 {} 56 Tm ({words}) Tj", 60 + 14 * line);
+    }
+    content.push_str("ET");
+    single("/Rotate 90", "", content.as_bytes())
+}
+
+/// A PDF of one page with two columns, drawn one after the other, each line at the height of its neighbour.
+#[must_use]
+pub fn two_column_pdf(left: &str, right: &str) -> Vec<u8> {
+    let mut content = String::from("BT /F1 11 Tf\n");
+    for (x, column) in [(56, left), (330, right)] {
+        for (line, words) in column.lines().enumerate() {
+            let _ = writeln!(content, "1 0 0 1 {x} {} Tm ({words}) Tj", 740 - 14 * line);
+        }
+    }
+    content.push_str("ET");
+    single("", "", content.as_bytes())
+}
+
+/// A PDF of one page whose content unpacks to `mebibytes` of blanks, from a hundred and sixtieth of that.
+#[must_use]
+pub fn bomb_pdf(mebibytes: usize) -> Vec<u8> {
+    // Deflate (RFC 1951) by hand: one block of fixed codes, a blank, and then "258 times what stood one before" again and
+    // again. Nobody gets as far as the checksum.
+    let mut bits: Vec<bool> = vec![true, true, false];
+    let mut code = |value: u16, length: u32| bits.extend((0..length).rev().map(|bit| value >> bit & 1 == 1));
+    code(0x30 + u16::from(b' '), 8);
+    for _ in 0..(mebibytes << 20) / 258 {
+        code(0b1100_0101, 8);
+        code(0, 5);
+    }
+    code(0, 7);
+    let pack = |bits: &[bool]| bits.iter().rev().fold(0_u8, |byte, &bit| byte << 1 | u8::from(bit));
+    let deflated = bits.chunks(8).map(pack);
+    let packed: Vec<u8> = [0x78, 0x9c].into_iter().chain(deflated).chain([0; 4]).collect();
+    single("", "/Filter /FlateDecode", &packed)
+}
+
+/// A page with these entries, and a content stream with those.
+fn single(page: &str, stream: &str, content: &[u8]) -> Vec<u8> {
+    let head = format!("<< /Length {} {stream} >>\nstream\n", content.len());
+    let objects: [Vec<u8>; 5] = [
+        b"<< /Type /Catalog /Pages 2 0 R >>".to_vec(),
+        b"<< /Type /Pages /Kids [4 0 R] /Count 1 >>".to_vec(),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>".to_vec(),
+        format!(
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] {page} /Contents 5 0 R \
+             /Resources << /Font << /F1 3 0 R >> >> >>"
+        )
+        .into_bytes(),
+        [head.as_bytes(), content, b"\nendstream"].concat(),
+    ];
+    assemble(&objects)
+}
+
 /// Text as a content stream: one line of it per line of the page.
 fn page_content(text: &str) -> String {
     let mut content = String::from("BT /F1 11 Tf 14 TL 56 740 Td\n");
@@ -34,21 +95,24 @@ fn page_content(text: &str) -> String {
     content
 }
 
-fn assemble(objects: &[String]) -> Vec<u8> {
-    let mut file = String::from("%PDF-1.4\n");
+fn assemble(objects: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let mut file = b"%PDF-1.4\n".to_vec();
     let mut offsets = Vec::with_capacity(objects.len());
     for (index, object) in objects.iter().enumerate() {
         offsets.push(file.len());
-        let _ = write!(file, "{} 0 obj\n{object}\nendobj\n", index + 1);
+        file.extend(format!("{} 0 obj\n", index + 1).bytes());
+        file.extend_from_slice(object.as_ref());
+        file.extend_from_slice(b"\nendobj\n");
     }
     let table = file.len();
     let size = objects.len() + 1;
-    let _ = write!(file, "xref\n0 {size}\n0000000000 65535 f \n");
+    let mut end = format!("xref\n0 {size}\n0000000000 65535 f \n");
     for offset in offsets {
-        let _ = writeln!(file, "{offset:010} 00000 n ");
+        let _ = writeln!(end, "{offset:010} 00000 n ");
     }
-    let _ = write!(file, "trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n");
-    file.into_bytes()
+    let _ = write!(end, "trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n");
+    file.extend(end.bytes());
+    file
 }
 
 /// A file that begins like a PDF and is none.
@@ -113,6 +177,11 @@ mod tests {
         for (index, offset) in entries.iter().enumerate() {
             assert!(file[*offset..].starts_with(&format!("{} 0 obj\n", index + 1)));
         }
+    }
+
+    #[test]
+    fn a_bomb_is_a_small_file() {
+        assert!((400_000..450_000).contains(&bomb_pdf(64).len()), "{}", bomb_pdf(64).len());
     }
 
     #[test]

@@ -176,3 +176,69 @@ async fn without_tesseract_a_picture_says_what_is_missing_and_how_to_get_it() {
     let message = job["error"]["message"].as_str().unwrap();
     assert!(message.contains("Tesseract is missing") && message.contains("apt-get install tesseract-ocr"), "{message}");
 }
+
+async fn result(client: &Client, job: &str) -> Value {
+    succeeded(client, job).await;
+    client.get(&format!("/v1/jobs/{job}/result")).send().await.unwrap().json()
+}
+
+/// The words of a document's pieces, in their order.
+fn words(output: &Value) -> Vec<String> {
+    let texts = output["chunks"].as_array().unwrap().iter().map(|chunk| chunk["text"].as_str().unwrap());
+    texts.flat_map(str::split_whitespace).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_file_is_refused_at_once_and_one_with_nothing_in_it_says_so() {
+    let stage = Stage::open().await;
+    let client = stage.client();
+    let refused = client.post("/v1/documents").multipart(&[Part::file("a.pdf", "application/pdf", b"")]).send().await;
+    let refused = refused.unwrap();
+    assert_eq!(refused.status, 422, "{refused}");
+    assert_eq!(refused.json()["errors"][0]["pointer"], "/file", "{refused}");
+    let job = upload(&client, "blank.txt", b" \n\n ", &json!({})).await;
+    let job = ended(&client, &job).await;
+    assert_eq!((&job["status"], &job["error"]["code"]), (&"failed".into(), &"document_empty".into()), "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_unpacks_without_end_fails_with_a_reason_and_its_neighbour_does_not() {
+    let stage = Stage::open().await;
+    let client = stage.client();
+    let plain = json!({"embed": false, "summary": false, "ocr": "never"});
+    let bomb = upload(&client, "bomb.pdf", &fixture::bomb_pdf(64), &plain).await;
+    let good = upload(&client, "good.pdf", &fixture::pdf(&["A calm page."]), &plain).await;
+    let bomb = ended(&client, &bomb).await;
+    assert_eq!((&bomb["status"], &bomb["error"]["code"]), (&"failed".into(), &"page_too_large".into()), "{bomb}");
+    assert!(bomb["error"]["message"].as_str().unwrap().contains("bytes of content"), "{bomb}");
+    assert_eq!(words(&result(&client, &good).await), ["A", "calm", "page."]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_are_turned_and_pages_of_two_columns_are_read_in_their_order() {
+    let stage = Stage::open().await;
+    let client = stage.client();
+    let plain = json!({"embed": false, "summary": false});
+    let text = wrapped(&fixture::prose(3, 60));
+    let turned = upload(&client, "turned.pdf", &fixture::turned_pdf(&text), &plain).await;
+    let (left, right) =
+        ("One column stands\non the left and is\nread to its end.", "The other one follows\nit, line by line.");
+    let columns = upload(&client, "columns.pdf", &fixture::two_column_pdf(left, right), &plain).await;
+    assert_eq!(words(&result(&client, &turned).await), text.split_whitespace().collect::<Vec<_>>());
+    let both = format!("{left} {right}");
+    assert_eq!(words(&result(&client, &columns).await), both.split_whitespace().collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_of_two_thousand_pages_is_read_to_its_end() {
+    let stage = Stage::open().await;
+    let client = stage.client();
+    let pages: Vec<String> = (1..=2_000).map(|number| format!("This is page {number}.")).collect();
+    let file = fixture::pdf(&pages.iter().map(String::as_str).collect::<Vec<_>>());
+    let job = upload(&client, "long.pdf", &file, &json!({"embed": false, "summary": false})).await;
+    let output = result(&client, &job).await;
+    assert_eq!(output["pages"].as_array().unwrap().len(), 2_000);
+    let texts: Vec<&str> =
+        output["chunks"].as_array().unwrap().iter().map(|chunk| chunk["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, pages, "every page, in its order");
+}

@@ -301,12 +301,13 @@ impl JobStore for Observed {
 
     async fn put_document_part(
         &self,
-        tenant: &Tenant,
+        held: Held,
         document: DocumentId,
         part: &'static str,
         content: Payload,
     ) -> Result<(), StoreError> {
-        self.inner.put_document_part(tenant, document, part, content).await
+        self.fenced(held, "a part of a document", |held| self.inner.put_document_part(held, document, part, content))
+            .await
     }
 
     async fn document_part(

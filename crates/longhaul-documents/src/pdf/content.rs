@@ -238,21 +238,24 @@ impl<'a> Reader<'a> {
         let (Some(Object::String(bytes, _)), Some(font)) = (string, state.font.clone()) else { return Ok(()) };
         let seen = Matrix([state.size * state.stretch, 0.0, 0.0, state.size, 0.0, state.rise]);
         let before = seen.then(state.text).then(state.page).0;
+        let max = self.limits.max_page_chars;
         let mut text = String::new();
         for glyph in font.glyphs(bytes) {
             match glyph.letters {
-                Some(letters) => text.push_str(&letters),
+                Some(letters) => {
+                    // Counted one by one: a single string may have millions of codes, each with many letters.
+                    self.budget.chars += letters.chars().count();
+                    if self.budget.chars > max {
+                        return Err(Excess { what: "letters", max });
+                    }
+                    text.push_str(&letters);
+                }
                 None => self.drawn.unmapped += 1,
             }
             let words = if glyph.is_space_code { state.word_spacing } else { 0.0 };
             state.advance((glyph.width * state.size + state.letter_spacing + words) * state.stretch);
         }
         let after = seen.then(state.text).then(state.page).0;
-        self.budget.chars += text.chars().count();
-        let max = self.limits.max_page_chars;
-        if self.budget.chars > max {
-            return Err(Excess { what: "letters", max });
-        }
         self.drawn.spans.extend(span(text, before, after));
         Ok(())
     }

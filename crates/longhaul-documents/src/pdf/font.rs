@@ -57,19 +57,22 @@ impl Font {
         Self { table: table.filter(|table| !table.is_empty()), codes }
     }
 
-    /// Takes a string apart into its glyphs.
-    pub(super) fn glyphs(&self, bytes: &[u8]) -> Vec<Glyph> {
+    /// Takes a string apart into its glyphs, one as it is asked for: each may have many letters, and who has enough of them
+    /// stops.
+    pub(super) fn glyphs<'a>(&'a self, bytes: &'a [u8]) -> Box<dyn Iterator<Item = Glyph> + 'a> {
         match &self.codes {
             Codes::Simple { letters, widths, missing } => {
-                bytes.iter().map(|&code| self.simple_glyph(code, letters, widths, *missing)).collect()
+                Box::new(bytes.iter().map(|&code| self.simple_glyph(code, letters, widths, *missing)))
             }
             Codes::Composite { cmap, meaning, widths, default } => {
                 if let (None, Meaning::National(encoding)) = (&self.table, meaning) {
-                    return national(encoding, bytes, *default);
+                    return Box::new(national(encoding, bytes, *default).into_iter());
                 }
-                let mut glyphs = Vec::with_capacity(bytes.len() / 2);
                 let mut rest = bytes;
-                while !rest.is_empty() {
+                Box::new(std::iter::from_fn(move || {
+                    if rest.is_empty() {
+                        return None;
+                    }
                     let tables = [cmap.as_ref(), self.table.as_ref()];
                     let length = tables.into_iter().flatten().find_map(|table| table.code_length(rest)).unwrap_or(2);
                     let (code, after) = rest.split_at(length.min(rest.len()));
@@ -81,9 +84,8 @@ impl Font {
                         (None, Meaning::Numbers | Meaning::National(_)) => None,
                     };
                     let width = widths.get(&number).copied().unwrap_or(*default);
-                    glyphs.push(Glyph { letters, width, is_space_code: code == b" " });
-                }
-                glyphs
+                    Some(Glyph { letters, width, is_space_code: code == b" " })
+                }))
             }
         }
     }

@@ -103,6 +103,11 @@ impl Pdf {
         let drawn = content::read(&self.document, &stream, resources, &self.limits)
             .map_err(|excess| PageError::TooLarge { page: number, what: excess.what.into(), max: excess.max })?;
         let text = tidy_lines(&normalise(&layout::text(&drawn.spans)));
+        // One letter may stand for a whole phrase: dissolved, the text can be many times what was counted.
+        let max = self.limits.max_page_chars;
+        if text.chars().count() > max {
+            return Err(PageError::TooLarge { page: number, what: "letters".into(), max });
+        }
         let mut warnings = Vec::new();
         if drawn.damaged {
             let message = format!("page {number} is damaged; what stands after the damage is missing");

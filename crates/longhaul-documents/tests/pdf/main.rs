@@ -196,6 +196,52 @@ fn nesting_without_end_is_an_error_and_no_crash() {
     assert!(open(&file).is_err());
 }
 
+/// A document all of whose pages show the same stream, each of whose codes stands for `letters`, given as UTF-16 in
+/// hexadecimal digits.
+fn pages_that_share(count: usize, codes: usize, letters: &str) -> Vec<u8> {
+    let table = format!("1 begincodespacerange <00> <ff> endcodespacerange 1 beginbfchar <41> <{letters}> endbfchar");
+    let mut builder = Builder::default();
+    let table = builder.document.add_object(Stream::new(dictionary! {}, table.into_bytes()));
+    builder.font = Some(dictionary! {
+        "Type" => "Font", "Subtype" => "Type1", "BaseFont" => "Helvetica", "Encoding" => "WinAnsiEncoding",
+        "ToUnicode" => table,
+    });
+    builder.raw(format!("BT /F1 12 Tf 72 700 Td ({}) Tj ET", "A".repeat(codes)).as_bytes());
+    let mut document = builder.build();
+    let (page, id) = document.page_iter().next().map(|id| (document.get_dictionary(id).unwrap().clone(), id)).unwrap();
+    let tree = page.get(b"Parent").unwrap().as_reference().unwrap();
+    let others: Vec<_> = (1..count).map(|_| Object::Reference(document.add_object(page.clone()))).collect();
+    let kids = std::iter::once(Object::Reference(id)).chain(others).collect::<Vec<_>>();
+    document.get_dictionary_mut(tree).unwrap().set("Kids", kids);
+    document.compress();
+    saved(document)
+}
+
+#[test]
+fn a_small_file_of_pages_that_share_their_letters_gives_so_much_text_and_no_more() {
+    let bytes = pages_that_share(5_000, 30_000, &"0061".repeat(32));
+    assert!(bytes.len() < 1 << 20, "a small file: {}", bytes.len());
+    let limits = Limits { max_document_chars: 3_000_000, ..Limits::default() };
+    let whole = extract(bytes, Format::Pdf, &limits).unwrap();
+    let lengths: Vec<usize> = whole.pages.iter().map(|page| page.text.len()).collect();
+    assert_eq!(lengths, [960_000, 960_000, 960_000]);
+    assert_eq!(whole.failures.len(), 4_997, "the others are told one by one, and not read");
+    assert_eq!(whole.failures[0], PageError::LeftOut { page: 4, max: 3_000_000 });
+    assert_eq!(whole.failures[0].code(), "page_left_out");
+}
+
+#[test]
+fn letters_that_stand_for_phrases_are_counted_as_what_they_become() {
+    // U+FDFA is one letter, and dissolves into a phrase of eighteen.
+    let bytes = pages_that_share(1, 10_000, "fdfa");
+    let with = |max| {
+        let limits = Limits { max_page_chars: max, ..Limits::default() };
+        Pages::open(bytes.clone(), Format::Pdf, &limits).unwrap().page(1)
+    };
+    assert_eq!(with(180_000).unwrap().text.chars().count(), 180_000);
+    assert_eq!(with(179_999), Err(PageError::TooLarge { page: 1, what: "letters".into(), max: 179_999 }));
+}
+
 #[test]
 fn limits_of_bytes_pages_and_letters_hold() {
     let bytes = saved(Builder::default().text("one").text("two").build());

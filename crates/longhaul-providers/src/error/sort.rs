@@ -64,9 +64,10 @@ fn narrow(word: &str) -> Option<ErrorCode> {
         | "credit_limit_reached"
         | "insufficient_credits"
         | "insufficient_balance" => E::QuotaExhausted,
-        "context_length_exceeded" | "exceed_context_size_error" | "model_max_prompt_tokens_exceeded" => {
-            E::ContextLengthExceeded
-        }
+        "context_length_exceeded"
+        | "exceed_context_size_error"
+        | "model_max_prompt_tokens_exceeded"
+        | "string_above_max_length" => E::ContextLengthExceeded,
         "content_filter"
         | "content_policy_violation"
         | "ResponsibleAIPolicyViolation"

@@ -33,7 +33,8 @@ pub async fn a_document_and_its_parts_read_back(mut w: World) {
     let id = document.id;
     let text = Payload::inline("\"text\"");
     assert_eq!(w.store.document_part(&tenant(), id, "text").await, Ok(None));
-    w.store.put_document_part(&tenant(), id, "text", text.clone()).await.unwrap();
+    let held = w.claim_one().await.held;
+    w.store.put_document_part(held, id, "text", text.clone()).await.unwrap();
     for _ in 0..2 {
         assert_eq!(w.store.document(&tenant(), id).await, Ok(document.clone()));
         assert_eq!(w.store.document_part(&tenant(), id, "text").await, Ok(Some(text.clone())));
@@ -88,10 +89,11 @@ pub async fn a_blob_that_is_pinned_stays(w: World) {
 
 pub async fn a_replaced_part_lets_its_blob_go(w: World) {
     let document = submitted(&w, b"doc").await;
+    let held = w.claim_one().await.held;
     let put = async |bytes: &[u8]| {
         let pin = w.store.blobs().put(bytes).unwrap();
         let part = Payload::Blob(pin.blob());
-        w.store.put_document_part(&tenant(), document.id, "text", part).await.unwrap();
+        w.store.put_document_part(held.clone(), document.id, "text", part).await.unwrap();
         pin.blob()
     };
     let old = put(b"old").await;
@@ -106,11 +108,29 @@ pub async fn a_replaced_part_lets_its_blob_go(w: World) {
 
 pub async fn a_deleted_document_takes_no_parts(w: World) {
     let document = submitted(&w, b"doc").await;
-    let part = || w.store.put_document_part(&super::TENANT, document.id, "text", Payload::inline("1"));
+    let held = w.claim_one().await.held;
+    let part = || w.store.put_document_part(held.clone(), document.id, "text", Payload::inline("1"));
     let (gone, late) = futures::join!(w.store.delete_document(&super::TENANT, document.id), part());
     let missing = StoreError::NotFound("document");
     assert_eq!((gone, late), (Ok(()), Err(missing.clone())));
     assert_eq!(w.store.document(&tenant(), document.id).await.err(), Some(missing.clone()));
     assert_eq!(part().await, Err(missing.clone()));
     assert_eq!(w.store.delete_document(&tenant(), document.id).await, Err(missing));
+}
+
+pub async fn parts_are_stored_by_who_has_the_lease_and_by_nobody_else(w: World) {
+    let document = submitted(&w, b"doc").await;
+    let put = |held, text| w.store.put_document_part(held, document.id, "text", Payload::inline(text));
+    let stale = w.claim_one().await.held;
+    put(stale.clone(), "1").await.unwrap();
+    w.finish(&stale, crate::Outcome::Released).await.unwrap();
+    let lost = Err(StoreError::Refused(longhaul_core::Refused::LeaseLost));
+    assert_eq!(put(stale.clone(), "2").await, lost, "nobody has it");
+    let held = w.claim_one().await.held;
+    put(held.clone(), "3").await.unwrap();
+    assert_eq!(put(stale, "4").await, lost, "a worker that was given up for dead comes back");
+    assert_eq!(w.store.document_part(&tenant(), document.id, "text").await, Ok(Some(Payload::inline("3"))));
+    w.finish(&held, succeeded("1")).await.unwrap();
+    assert!(put(held, "5").await.is_err(), "the job has ended");
+    assert_eq!(w.store.document_part(&tenant(), document.id, "text").await, Ok(Some(Payload::inline("3"))));
 }

@@ -512,6 +512,7 @@ macro_rules! conformance {
                 a_blob_goes_with_its_last_reference,
                 a_blob_that_is_pinned_stays,
                 a_replaced_part_lets_its_blob_go,
+                parts_are_stored_by_who_has_the_lease_and_by_nobody_else,
                 a_deleted_document_takes_no_parts,
             ]
             keys: [

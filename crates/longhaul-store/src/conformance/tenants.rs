@@ -37,8 +37,13 @@ pub async fn a_tenant_sees_nothing_of_another(w: World) {
     let missing = StoreError::NotFound("document");
     assert_eq!(w.store.document(&other, document.id).await.err(), Some(missing.clone()));
     let part = Payload::inline("\"text\"");
-    assert_eq!(w.store.put_document_part(&other, document.id, "text", part.clone()).await, Err(missing.clone()));
-    w.store.put_document_part(&tenant(), document.id, "text", part).await.unwrap();
+    // The job that takes it in, and one of the other tenant's.
+    let mine = w.take(Claim { tenant: Some(tenant()), ..claim(9) }).await;
+    let mine = mine.into_iter().find(|leased| leased.held.job == document.job).unwrap().held;
+    w.submit(JobSpec { tenant: other.clone(), ..w.spec() }).await;
+    let theirs = w.take(Claim { tenant: Some(other.clone()), ..claim(9) }).await.pop().unwrap().held;
+    assert_eq!(w.store.put_document_part(theirs, document.id, "text", part.clone()).await, Err(missing.clone()));
+    w.store.put_document_part(mine, document.id, "text", part).await.unwrap();
     assert_eq!(w.store.document_part(&other, document.id, "text").await, Ok(None));
     assert_eq!(w.store.delete_document(&other, document.id).await, Err(missing.clone()));
     let unknown = DocumentId::fresh(&*w.ids, w.now());

@@ -248,13 +248,15 @@ impl<B: Backing> Ledger<B> {
 
     pub(crate) fn put_document_part(
         &mut self,
-        tenant: &Tenant,
+        held: &Held,
         id: DocumentId,
         part: &'static str,
         content: Payload,
     ) -> Result<(), StoreError> {
-        self.find_document(tenant, id)?;
-        self.writes.documents.push(DocumentWrite::Part(tenant.clone(), id, part, content));
+        let no = self.touch_held(held)?;
+        self.check_lease(no, held)?;
+        self.find_document(&held.tenant, id)?;
+        self.writes.documents.push(DocumentWrite::Part(held.tenant.clone(), id, part, content));
         Ok(())
     }
 

@@ -364,13 +364,12 @@ impl<B: Backing> JobStore for LedgerStore<B> {
 
     async fn put_document_part(
         &self,
-        tenant: &Tenant,
+        held: Held,
         document: DocumentId,
         part: &'static str,
         content: Payload,
     ) -> Result<(), StoreError> {
-        let tenant = tenant.clone();
-        self.run(move |ledger| ledger.put_document_part(&tenant, document, part, content)).await
+        self.run(move |ledger| ledger.put_document_part(&held, document, part, content)).await
     }
 
     async fn document_part(

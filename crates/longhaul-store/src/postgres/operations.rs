@@ -297,13 +297,14 @@ impl Batch {
 
     pub(super) fn put_document_part(
         &mut self,
-        tenant: &Tenant,
+        held: &Held,
         id: DocumentId,
         part: &'static str,
         content: &Payload,
     ) -> Result<(), StoreError> {
-        self.find_document(tenant, id)?;
-        self.writes.documents.push(DocumentWrite::Part(tenant.clone(), id, part, content.clone()));
+        self.check_lease(held)?;
+        self.find_document(&held.tenant, id)?;
+        self.writes.documents.push(DocumentWrite::Part(held.tenant.clone(), id, part, content.clone()));
         Ok(())
     }
 

@@ -353,17 +353,18 @@ impl JobStore for Store {
 
     async fn put_document_part(
         &self,
-        tenant: &Tenant,
+        held: Held,
         document: DocumentId,
         part: &'static str,
         content: Payload,
     ) -> Result<(), StoreError> {
-        let (tenant, needed) = (tenant.clone(), (tenant.clone(), document));
+        let needed = held.clone();
         self.run(
             move |needs| {
-                needs.documents.insert(needed.clone());
+                needs.held(&needed);
+                needs.documents.insert((needed.tenant.clone(), document));
             },
-            move |batch| batch.put_document_part(&tenant, document, part, &content),
+            move |batch| batch.put_document_part(&held, document, part, &content),
         )
         .await
     }

@@ -29,6 +29,7 @@ use crate::{
     documents::DocumentText,
     llm::{call, failure},
     spec,
+    text::MAX_TEXT_CHARS,
 };
 
 pub use input::{AnalysisInput, OnFailure, Source};
@@ -260,7 +261,12 @@ async fn document_text(job: &JobContext, id: DocumentId) -> Result<String, Failu
         let text = DocumentText::read(&stored).map_err(|error| {
             Failure::permanent("internal", format!("the stored text of {id} is unreadable: {error}"))
         })?;
-        return Ok(text.joined());
+        let text = text.joined();
+        if text.chars().count() > MAX_TEXT_CHARS {
+            let message = format!("{id} has more than {MAX_TEXT_CHARS} characters, the most that is analysed at once");
+            return Err(Failure::permanent("document_too_long", message));
+        }
+        return Ok(text);
     }
     match job.status_of(document.job).await? {
         Some(status) if !status.is_terminal() => {

@@ -24,6 +24,11 @@ pub trait Extractor: Send + Sync + 'static {
     /// The most bytes that a document of any format may have. A larger one is not even fetched.
     fn max_bytes(&self) -> usize;
 
+    /// The most letters (Unicode scalar values) of text that are kept of one document.
+    fn max_document_chars(&self) -> usize {
+        Limits::default().max_document_chars
+    }
+
     /// Says what the bytes are and opens them.
     ///
     /// # Errors
@@ -97,6 +102,10 @@ impl Default for InProcess {
 impl Extractor for InProcess {
     fn max_bytes(&self) -> usize {
         self.limits.max_bytes()
+    }
+
+    fn max_document_chars(&self) -> usize {
+        self.limits.max_document_chars
     }
 
     async fn open(&self, upload: Upload) -> Result<Box<dyn OpenDocument>, DocumentError> {

@@ -3,25 +3,19 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use longhaul_core::{KindSpec, Report};
+use longhaul_core::{Clock, KindSpec, Limit, Report};
+use longhaul_documents::Page;
 use longhaul_engine::{Check, Completed, Executor, Failure, FieldError, JobContext};
-use longhaul_gateway::Operation;
 use tokio::sync::Semaphore;
 
 use super::{
-    DocumentChunks, DocumentVectors, Extractor, IngestInput, IngestOutput, Ocr, OutputChunk, SearchError, SearchOutput,
-    Timings, rank,
+    Extractor, IngestInput, IngestOutput, Ocr, OutputChunk, Timings,
+    lookup::Desk,
     run::{ReadPage, Run},
     schema,
-    search::RankedBy,
+    taken::Taken,
 };
-use crate::{
-    TaskSettings,
-    analysis::unfit,
-    calls::{Calls, Stopped},
-    spec,
-};
+use crate::{TaskSettings, analysis::unfit, asked::plus, calls::Calls, spec};
 
 /// The executor of `document.ingest`, and the search over what it has stored.
 pub struct Ingest {
@@ -30,11 +24,15 @@ pub struct Ingest {
     default_model: Option<String>,
     pub(super) extractor: Arc<dyn Extractor>,
     pub(super) ocr: Arc<dyn Ocr>,
-    /// Documents that are open at once: each is in memory as a whole.
+    /// Documents that are open at once: each is in memory as a whole. The limit of the kind keeps most of those that wait
+    /// in their queue; it can be set higher, and this holds all the same.
     pub(super) open: Arc<Semaphore>,
     pub(super) page_concurrency: usize,
     pub(super) embed_batch: usize,
     pub(super) embed_concurrency: usize,
+    /// Where searches wait for their share of memory.
+    pub(super) desk: Desk,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Ingest {
@@ -47,8 +45,11 @@ impl Ingest {
     pub(crate) fn new(calls: Calls, settings: &TaskSettings) -> Self {
         let description = "Takes in an uploaded document (PDF, DOCX, HTML, Markdown, plain text, images): its text page \
                            by page, read by OCR where it is a picture, pieces for retrieval, vectors, a summary.";
+        let mut kind = spec::kind("document.ingest", description, schema::input(), schema::output());
+        let concurrency = Some(settings.ingest_concurrency.max(1));
+        kind.limits = vec![Limit { key: None, concurrency, rate: None }];
         Self {
-            kind: spec::kind("document.ingest", description, schema::input(), schema::output()),
+            kind,
             calls,
             default_model: settings.document_model.clone(),
             extractor: settings.extractor.clone(),
@@ -57,58 +58,14 @@ impl Ingest {
             page_concurrency: settings.page_concurrency.max(1),
             embed_batch: settings.embed_batch.max(1),
             embed_concurrency: settings.embed_concurrency.max(1),
+            desk: Desk::of(settings.search_bytes),
+            clock: settings.clock.clone(),
         }
     }
 
     /// Reads an input, or names everything that is wrong with it.
     pub fn read(&self, input: &str) -> Result<IngestInput, Vec<FieldError>> {
         IngestInput::read(input, &self.calls, self.default_model.as_deref())
-    }
-
-    /// Searches a document by its stored parts: `chunks`, and `vectors` if it has them.
-    ///
-    /// # Errors
-    /// An empty query, a model that fails on it, a part that cannot be read. A model that is no longer there is none:
-    /// words alone decide then.
-    pub async fn search(
-        &self,
-        chunks: Bytes,
-        vectors: Option<Bytes>,
-        query: &str,
-        limit: usize,
-    ) -> Result<SearchOutput, SearchError> {
-        if query.trim().is_empty() {
-            return Err(SearchError::Query("is empty".to_owned()));
-        }
-        let damaged = |error: serde_json::Error| SearchError::Damaged(error.to_string());
-        let read = move || -> Result<_, SearchError> {
-            let chunks = DocumentChunks::read(&chunks).map_err(damaged)?;
-            let vectors = vectors.map(|vectors| DocumentVectors::read(&vectors)).transpose().map_err(damaged)?;
-            Ok((chunks, vectors))
-        };
-        let stopped = |stopped| SearchError::Model(Stopped::into(stopped));
-        let (chunks, vectors) = self.calls.blocking(read).await.map_err(stopped)??;
-        let vectors = match vectors {
-            Some(vectors) => self.vector_of(query, &vectors).await?.map(|of_query| (vectors, of_query)),
-            None => None,
-        };
-        let query = query.to_owned();
-        let ranked = self.calls.blocking(move || {
-            let vectors = vectors.as_ref().map(|(vectors, of_query)| (vectors, of_query.as_slice()));
-            let hits = rank(&chunks, vectors, &query, limit);
-            let mut ranked_by = vec![RankedBy::Bm25];
-            ranked_by.extend(vectors.map(|_| RankedBy::Embedding));
-            SearchOutput { query, ranked_by, hits }
-        });
-        ranked.await.map_err(stopped)
-    }
-
-    /// The query as a vector of the same maker; none when that maker is not there any more.
-    async fn vector_of(&self, query: &str, vectors: &DocumentVectors) -> Result<Option<Vec<f32>>, SearchError> {
-        let Ok(model) = self.calls.model_for(Some(&vectors.asked), None, Operation::Embed) else { return Ok(None) };
-        let made = self.calls.embed(&model, [query.to_owned()].into()).await?;
-        let comparable = made.model == vectors.model && made.dimensions == vectors.dimensions;
-        Ok(made.vectors.into_iter().next().filter(|_| comparable))
     }
 }
 
@@ -135,22 +92,43 @@ impl Executor for Ingest {
 
         let (what, pages) = run.read_document(&mut timings).await?;
         let reports = pages.iter().map(ReadPage::report).collect();
-        let text = run.keep_text(&what, &pages).await?;
+        let pages = pages.into_iter().filter_map(ReadPage::readable).collect();
+        let text = run.keep_text(&what, pages).await?;
+        let to_shorten = input.summary.as_ref().map(|model| (model, text.joined()));
+        let pages: Vec<Page> = text.pages.into_iter().map(Page::from).collect();
         let cut = run.cut(pages, &mut timings).await?;
-        let chunks = run.keep_chunks(cut.chunks).await?;
-        let embeddings = match &input.embed {
-            Some(model) => Some(run.embed(model, &chunks, cut.batch, &mut timings).await?),
-            None => None,
-        };
-        let summary = match &input.summary {
-            Some(model) => run.summarise(model, text.joined(), &mut timings).await?,
-            None => None,
-        };
+        let (chunks, fingerprint) = run.keep_chunks(cut.chunks).await?;
+        let (mut embeddings, mut taken) = (None, Taken::default());
+        match &input.embed {
+            Some(model) => {
+                let made = run.embed(model, &chunks, fingerprint, cut.batch, &mut timings).await?;
+                (embeddings, taken) = (Some(made.0), made.1);
+            }
+            None => run.forget_vectors().await?,
+        }
+        let (mut summary, mut summary_error) = (None, None);
+        if let Some((model, text)) = to_shorten {
+            let made = run.summarise(model, text, &mut timings).await?;
+            (summary, summary_error, taken) = (made.text, made.error, taken.and(made.taken));
+        }
         timings.total = run.ms();
         let chunks = chunks.chunks.into_iter().map(OutputChunk::from).collect();
-        let model = input.embed.clone().or(input.summary.clone());
+        let report = Report {
+            model: input.embed.clone().or(input.summary.clone()),
+            degraded: taken.degraded,
+            usage: plus(taken.spent, run.wasted()),
+            ..Report::default()
+        };
         let document_id = input.document_id;
-        let output = IngestOutput { document_id, pages: reports, chunks, embeddings, summary, timings_ms: timings };
-        Ok(Completed { report: Report { model, ..Report::default() }, ..Completed::json(&output)? })
+        let output = IngestOutput {
+            document_id,
+            pages: reports,
+            chunks,
+            embeddings,
+            summary,
+            summary_error,
+            timings_ms: timings,
+        };
+        Ok(Completed { report, ..Completed::json(&output)? })
     }
 }

@@ -88,11 +88,13 @@ fn chunk(place: &Place<'_>) -> Option<ChunkOptions> {
         None => Some(default),
     };
     let tokens = number("tokens", CHUNK_TOKENS, default.tokens);
-    let overlap = number("overlap", 0..=CHUNK_TOKENS.end() - 1, default.overlap.min(tokens.unwrap_or(512) / 8));
+    let overlap = number("overlap", 0..=CHUNK_TOKENS.end() / 2, default.overlap.min(tokens.unwrap_or(512) / 8));
     fields.finish();
     let options = ChunkOptions { tokens: tokens?, overlap: overlap? };
-    if options.overlap >= options.tokens {
-        let message = format!("is {}; it must be below the {} tokens of a chunk", options.overlap, options.tokens);
+    // More would make of each word as many as there are tokens in a chunk: text, vectors and calls that are paid for.
+    if options.overlap > options.tokens / 2 {
+        let message =
+            format!("is {}; it must be at most half of the {} tokens of a chunk", options.overlap, options.tokens);
         place.refuse_below("/overlap", message);
         return None;
     }

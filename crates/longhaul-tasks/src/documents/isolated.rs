@@ -138,6 +138,10 @@ impl Extractor for Isolated {
         self.options.limits.max_bytes()
     }
 
+    fn max_document_chars(&self) -> usize {
+        self.options.limits.max_document_chars
+    }
+
     async fn open(&self, upload: Upload) -> Result<Box<dyn OpenDocument>, DocumentError> {
         match self.start(&upload).await {
             Ok(Ok((reader, opened))) => Ok(Box::new(IsolatedDocument {

@@ -21,6 +21,9 @@ pub struct IngestOutput {
     /// A shorter text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
+    /// Why there is no shorter text, when one was asked for and could not be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary_error: Option<TaskError>,
     /// Where the time went.
     pub timings_ms: Timings,
 }

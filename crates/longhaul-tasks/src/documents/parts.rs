@@ -2,8 +2,9 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use longhaul_core::DocumentId;
-use longhaul_documents::{Chunk, Format, Heading};
+use longhaul_documents::{Chunk, Format, Heading, Page};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// The part `text`: what is written on the pages that could be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,18 @@ pub struct PageText {
     /// Headings that are marked as such.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headings: Vec<Heading>,
+}
+
+impl From<Page> for PageText {
+    fn from(page: Page) -> Self {
+        Self { page: page.number, text: page.text, headings: page.headings }
+    }
+}
+
+impl From<PageText> for Page {
+    fn from(PageText { page, text, headings }: PageText) -> Self {
+        Self { number: page, text, headings, ..Self::default() }
+    }
 }
 
 impl DocumentText {
@@ -80,7 +93,23 @@ impl DocumentChunks {
     }
 }
 
+/// What tells the pieces of one cut from those of any other: the SHA-256 of their part as it is stored, in hexadecimal
+/// digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// Of the part `chunks`, by its bytes.
+    pub fn of(json: &[u8]) -> Self {
+        Self(Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
 /// The part `vectors`: one for each piece, in their order.
+///
+/// It is stored after the part `chunks`, by another write, and a document can be taken in again with other options. So it
+/// says of which pieces it is: vectors are used with those pieces or not at all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DocumentVectors {
     /// The model that was asked, by its name in the configuration: a query has to be asked of the same.
@@ -89,6 +118,9 @@ pub struct DocumentVectors {
     pub model: String,
     /// The length of each.
     pub dimensions: usize,
+    /// The pieces that they are of; none: nobody knows, and they are not used.
+    #[serde(default)]
+    pub of_chunks: Option<Fingerprint>,
     /// The numbers.
     pub vectors: Packed,
 }
@@ -97,8 +129,8 @@ impl DocumentVectors {
     /// The name of the part.
     pub const PART: &'static str = "vectors";
 
-    /// Reads a stored part.
-    pub fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
+    /// Reads a stored part. None: there were vectors once, and a later job was to make none.
+    pub fn read(json: &[u8]) -> Result<Option<Self>, serde_json::Error> {
         serde_json::from_slice(json)
     }
 }

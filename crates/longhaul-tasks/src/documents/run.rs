@@ -1,42 +1,44 @@
-//! One attempt at taking a document in, step by step.
+//! One attempt at taking a document in, step by step: what it is, its pages, its pieces.
 
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use longhaul_core::{JobError, LogLevel, Stage, StepName, Timestamp};
-use longhaul_documents::{Chunk, Format, Page, chunk};
+use longhaul_core::{JobError, Stage, StepName, Timestamp, Usage};
+use longhaul_documents::{Chunk, Format, Page, PageError, chunk_at_most};
 use longhaul_engine::{Failure, JobContext};
-use longhaul_gateway::{Analysis, AnalysisResult, Model, ModelError, Operation};
+use longhaul_gateway::{CallOptions, Model, ModelError, Operation};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    DocumentChunks, DocumentText, DocumentVectors, Embedded, Ingest, IngestInput, OcrError, OcrMode, PageReport,
-    PageSource, Timings,
-    parts::{Packed, PageText, StoredChunk},
-    source::Source,
+    DocumentChunks, DocumentText, Ingest, IngestInput, OcrError, OcrMode, PageReport, PageSource, Timings,
+    parts::Fingerprint, room::Room, source::Source, taken::Taken,
 };
-use crate::{TaskError, calls::failure};
+use crate::{TaskError, llm::call};
 
 /// The part of the whole that is done when all pages are read.
-const PAGES_DONE: f64 = 0.6;
+pub(super) const PAGES_DONE: f64 = 0.6;
 /// The part of the whole that is done when all vectors are made.
-const VECTORS_DONE: f64 = 0.95;
+pub(super) const VECTORS_DONE: f64 = 0.95;
+
+/// Pieces of one document: each may become a vector of thousands of numbers, and all of them are one output. The default
+/// size makes so many of thirty million tokens.
+pub(super) const MAX_CHUNKS: usize = 65_536;
 
 /// Dots per inch of pages that are drawn for OCR: what programs that read pictures are made for.
 const OCR_DPI: u32 = 300;
 
 /// A step's output, and how long it took.
 #[derive(Serialize, Deserialize)]
-struct Timed<T> {
-    ms: u64,
-    value: T,
+pub(super) struct Timed<T> {
+    pub(super) ms: u64,
+    pub(super) value: T,
 }
 
 /// What a document is: the step `extract`.
@@ -69,40 +71,53 @@ pub(super) struct Cut {
     pub(super) batch: usize,
 }
 
-/// The vectors of some pieces: the steps `embed:<batch>`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Batch {
-    model: String,
-    dimensions: usize,
-    vectors: Packed,
-}
-
 impl ReadPage {
     fn failed(number: usize, error: TaskError) -> Self {
         Self { page: Page { number, ..Page::default() }, source: PageSource::Text, error: Some(error) }
     }
 
+    fn error(error: &PageError, number: usize) -> Self {
+        Self::failed(number, TaskError::new(error.code(), error.to_string()))
+    }
+
+    fn chars(&self) -> usize {
+        self.page.text.chars().count()
+    }
+
+    /// What stands on the page, if it could be read.
+    pub(super) fn readable(self) -> Option<Page> {
+        self.error.is_none().then_some(self.page)
+    }
+
     pub(super) fn report(&self) -> PageReport {
-        PageReport {
-            page: self.page.number,
-            chars: self.page.text.chars().count(),
-            source: self.source,
-            error: self.error.clone(),
-        }
+        PageReport { page: self.page.number, chars: self.chars(), source: self.source, error: self.error.clone() }
     }
 }
 
 /// An attempt.
 pub(super) struct Run<'a> {
-    ingest: &'a Ingest,
-    job: &'a JobContext,
-    input: &'a IngestInput,
+    pub(super) ingest: &'a Ingest,
+    pub(super) job: &'a JobContext,
+    pub(super) input: &'a IngestInput,
     started: Timestamp,
+    /// What calls have taken that gave nothing: paid for all the same.
+    wasted: Mutex<Taken>,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(ingest: &'a Ingest, job: &'a JobContext, input: &'a IngestInput) -> Self {
-        Self { ingest, job, input, started: job.clock().now() }
+        Self { ingest, job, input, started: job.clock().now(), wasted: Mutex::default() }
+    }
+
+    /// What a call has taken that gave nothing.
+    pub(super) fn waste(&self, taken: Taken) {
+        let mut wasted = self.wasted.lock().unwrap_or_else(PoisonError::into_inner);
+        *wasted = wasted.and(taken);
+    }
+
+    /// What such calls have taken in all.
+    pub(super) fn wasted(&self) -> Usage {
+        self.wasted.lock().unwrap_or_else(PoisonError::into_inner).spent
     }
 
     /// Milliseconds since the attempt began.
@@ -115,7 +130,7 @@ impl<'a> Run<'a> {
     }
 
     /// A step that keeps how long it took.
-    async fn step<T, F>(&self, name: &str, work: F) -> Result<Timed<T>, Failure>
+    pub(super) async fn step<T, F>(&self, name: &str, work: F) -> Result<Timed<T>, Failure>
     where
         T: Serialize + DeserializeOwned,
         F: Future<Output = Result<T, Failure>>,
@@ -126,6 +141,25 @@ impl<'a> Run<'a> {
             Ok(Timed { ms: self.ms_since(started), value })
         };
         self.job.step(step_name(name)?, work).await
+    }
+
+    /// What an earlier attempt has stored of a step, if it has.
+    pub(super) async fn stored<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+    ) -> Result<Option<Timed<T>>, Failure> {
+        if !self.job.has_step(&step_name(name)?) {
+            return Ok(None);
+        }
+        let gone = async { Err(Failure::permanent("internal", format!("the step {name} is gone"))) };
+        self.step(name, gone).await.map(Some)
+    }
+
+    /// How models are asked. The first attempt leaves trying again to the model's own stack; those that follow it because
+    /// it failed ask each target once: so tries of the job and of the stack add up and do not multiply.
+    pub(super) fn options(&self) -> CallOptions {
+        let options = call::options(self.job);
+        if self.job.failures() == 0 { options } else { options.max_retries(0) }
     }
 
     /// What it is and what stands on its pages. Fails when nothing can be read.
@@ -142,8 +176,9 @@ impl<'a> Run<'a> {
         timings.extract = ms;
         self.job.enter(Stage::Executing).await?;
 
-        let done = AtomicUsize::new(0);
-        let pages: Vec<_> = (1..=what.page_count).map(|number| self.read_page(&source, &what, number, &done)).collect();
+        let (done, room) = (AtomicUsize::new(0), Room::of(extractor.max_document_chars()));
+        let pages: Vec<_> =
+            (1..=what.page_count).map(|number| self.read_page(&source, &what, number, &room, &done)).collect();
         let pages: Vec<Timed<ReadPage>> =
             stream::iter(pages).buffered(self.ingest.page_concurrency).try_collect().await?;
         timings.pages = pages.iter().map(|page| page.ms).sum();
@@ -157,17 +192,30 @@ impl<'a> Run<'a> {
         source: &Source<'_>,
         what: &Extracted,
         number: usize,
+        room: &Room,
         done: &AtomicUsize,
     ) -> Result<Timed<ReadPage>, Failure> {
         let name = format!("page:{number}");
-        let is_known = self.job.has_step(&step_name(&name)?);
-        let page = self.step(&name, self.page_of(source, what, number)).await?;
-        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        // What an earlier attempt has read was told then.
-        if !is_known {
-            let fraction = PAGES_DONE * part(done, what.page_count);
-            self.job.progress(fraction, format!("page {done}/{}", what.page_count)).await?;
+        if let Some(known) = self.stored::<ReadPage>(&name).await? {
+            // What an earlier attempt has read was told then.
+            room.was_taken(known.value.chars(), known.value.error.as_ref());
+            done.fetch_add(1, Ordering::Relaxed);
+            return Ok(known);
         }
+        let left_out = || ReadPage::error(&PageError::LeftOut { page: number, max: room.max() }, number);
+        let page = if room.is_full() {
+            // Nothing was done that would have to be remembered.
+            Timed { ms: 0, value: left_out() }
+        } else {
+            let work = async {
+                let page = self.page_of(source, what, number).await?;
+                Ok(if room.takes(page.chars()) { page } else { left_out() })
+            };
+            self.step(&name, work).await?
+        };
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        let fraction = PAGES_DONE * part(done, what.page_count);
+        self.job.progress(fraction, format!("page {done}/{}", what.page_count)).await?;
         Ok(page)
     }
 
@@ -183,7 +231,7 @@ impl<'a> Run<'a> {
                 Ok(ReadPage::failed(number, TaskError::new("page_needs_ocr", message)))
             }
             Ok(_) => self.picture(source, number).await,
-            Err(error) => Ok(ReadPage::failed(number, TaskError::new(error.code(), error.to_string()))),
+            Err(error) => Ok(ReadPage::error(&error, number)),
         }
     }
 
@@ -196,7 +244,7 @@ impl<'a> Run<'a> {
         }
         let picture = match source.raster(number, OCR_DPI).await? {
             Ok(picture) => picture,
-            Err(error) => return Ok(ReadPage::failed(number, TaskError::new(error.code(), error.to_string()))),
+            Err(error) => return Ok(ReadPage::error(&error, number)),
         };
         match ocr.read(&picture, language).await {
             Ok(text) => {
@@ -208,44 +256,24 @@ impl<'a> Run<'a> {
     }
 
     /// Stores the part `text`.
-    pub(super) async fn keep_text(&self, what: &Extracted, pages: &[ReadPage]) -> Result<DocumentText, Failure> {
-        let readable = pages.iter().filter(|page| page.error.is_none());
-        let text = DocumentText {
-            format: what.format,
-            title: what.title.clone(),
-            page_count: what.page_count,
-            pages: readable
-                .map(|ReadPage { page, .. }| PageText {
-                    page: page.number,
-                    text: page.text.clone(),
-                    headings: page.headings.clone(),
-                })
-                .collect(),
-        };
+    pub(super) async fn keep_text(&self, what: &Extracted, pages: Vec<Page>) -> Result<DocumentText, Failure> {
+        let Extracted { format, title, page_count } = what.clone();
+        let text = DocumentText { format, title, page_count, pages: pages.into_iter().map(Into::into).collect() };
         self.keep(DocumentText::PART, &text).await?;
         Ok(text)
     }
 
     /// Cuts the pages into pieces.
-    pub(super) async fn cut(&self, pages: Vec<ReadPage>, timings: &mut Timings) -> Result<Cut, Failure> {
+    pub(super) async fn cut(&self, pages: Vec<Page>, timings: &mut Timings) -> Result<Cut, Failure> {
         let (options, batch) = (self.input.chunk, self.batch_size());
         let cut = async {
-            let pages: Vec<Page> =
-                pages.into_iter().filter(|page| page.error.is_none()).map(|read| read.page).collect();
-            let cut = self.ingest.calls.blocking(move || chunk(&pages, &options)).await?;
+            let cut = self.ingest.calls.blocking(move || chunk_at_most(MAX_CHUNKS, &pages, &options)).await?;
             let chunks = cut.map_err(|error| Failure::permanent(error.code(), error.to_string()))?;
             Ok(Cut { chunks, batch })
         };
         let Timed { ms, value } = self.step("chunk", cut).await?;
         timings.chunk = ms;
         Ok(value)
-    }
-
-    /// Stores the part `chunks`.
-    pub(super) async fn keep_chunks(&self, chunks: Vec<Chunk>) -> Result<DocumentChunks, Failure> {
-        let chunks = DocumentChunks::of(self.input.document_id, chunks);
-        self.keep(DocumentChunks::PART, &chunks).await?;
-        Ok(chunks)
     }
 
     fn batch_size(&self) -> usize {
@@ -256,96 +284,24 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Makes a vector of each piece, and stores the part `vectors`.
-    pub(super) async fn embed(
-        &self,
-        model: &str,
-        chunks: &DocumentChunks,
-        batch: usize,
-        timings: &mut Timings,
-    ) -> Result<Embedded, Failure> {
-        let asked = self.model(model, Operation::Embed)?;
-        let texts = |batch: &[StoredChunk]| batch.iter().map(|stored| stored.chunk.text.clone()).collect();
-        let batches: Vec<Arc<[String]>> = chunks.chunks.chunks(batch.max(1)).map(texts).collect();
-        let (done, count) = (AtomicUsize::new(0), batches.len());
-        let made = batches.into_iter().enumerate().map(|(index, texts)| {
-            let (asked, done) = (&asked, &done);
-            async move {
-                let made = self.step(&format!("embed:{}", index + 1), self.embed_batch(asked, texts)).await?;
-                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                let fraction = PAGES_DONE + (VECTORS_DONE - PAGES_DONE) * part(done, count);
-                self.job.progress(fraction, format!("vectors {done}/{count}")).await?;
-                Ok::<_, Failure>(made)
-            }
-        });
-        let made: Vec<_> = made.collect();
-        let made: Vec<Timed<Batch>> = stream::iter(made).buffered(self.ingest.embed_concurrency).try_collect().await?;
-        timings.embed = made.iter().map(|batch| batch.ms).sum();
-        let makers: BTreeSet<(&str, usize)> =
-            made.iter().map(|batch| (batch.value.model.as_str(), batch.value.dimensions)).collect();
-        let vectors = Packed(made.iter().flat_map(|batch| batch.value.vectors.0.iter().copied()).collect());
-        let (maker, dimensions) = match makers.iter().collect::<Vec<_>>()[..] {
-            [(maker, dimensions)] => ((*maker).to_owned(), *dimensions),
-            [] => (asked.name().to_owned(), asked.capabilities().embedding_dimensions.unwrap_or(1)),
-            _ => {
-                return Err(Failure::permanent(
-                    "embedding_model_changed",
-                    "the model was replaced while this job ran, and its vectors cannot be compared; submit it again",
-                ));
-            }
-        };
-        if vectors.0.len() != dimensions * chunks.chunks.len() {
-            return Err(Failure::permanent("embedding_incomplete", "the model did not give one vector for each piece"));
-        }
-        let stored = DocumentVectors { asked: asked.name().to_owned(), model: maker.clone(), dimensions, vectors };
-        self.keep(DocumentVectors::PART, &stored).await?;
-        Ok(Embedded { model: maker, dimensions, count: chunks.chunks.len() })
+    /// Stores the part `chunks`; the pieces, and what tells them from any others.
+    pub(super) async fn keep_chunks(&self, chunks: Vec<Chunk>) -> Result<(DocumentChunks, Fingerprint), Failure> {
+        let chunks = DocumentChunks::of(self.input.document_id, chunks);
+        let json = self.keep(DocumentChunks::PART, &chunks).await?;
+        Ok((chunks, Fingerprint::of(&json)))
     }
 
-    async fn embed_batch(&self, model: &Arc<dyn Model>, texts: Arc<[String]>) -> Result<Batch, Failure> {
-        let made = self.ingest.calls.embed(model, texts).await.map_err(|error| failure(model, error))?;
-        if made.vectors.iter().any(|vector| vector.len() != made.dimensions) {
-            return Err(Failure::permanent("embedding_incomplete", "the model gave vectors of different lengths"));
-        }
-        Ok(Batch { model: made.model, dimensions: made.dimensions, vectors: Packed::of(&made.vectors) })
-    }
-
-    /// The summary. One that cannot be made is told in the job's history and does not fail what has been reached.
-    pub(super) async fn summarise(
-        &self,
-        model: &str,
-        text: String,
-        timings: &mut Timings,
-    ) -> Result<Option<String>, Failure> {
-        let model = self.model(model, Operation::Summary)?;
-        let ask = async {
-            match self.ingest.calls.analyse(&model, text.into(), Analysis::Summary).await {
-                Ok(AnalysisResult::Summary(summary)) => Ok(summary),
-                Ok(_) => Err(Failure::permanent("internal", "the model answered another question")),
-                Err(error) => Err(failure(&model, error)),
-            }
-        };
-        match self.step("summary", ask).await {
-            Ok(Timed { ms, value }) => {
-                timings.summary = ms;
-                Ok(Some(value))
-            }
-            Err(Failure::Job { error, .. }) if !error.retryable || self.job.is_last_attempt() => {
-                self.job.log(LogLevel::Warn, format!("no summary: {}", error.message)).await?;
-                Ok(None)
-            }
-            Err(failure) => Err(failure),
-        }
-    }
-
-    fn model(&self, name: &str, operation: Operation) -> Result<Arc<dyn Model>, Failure> {
+    pub(super) fn model(&self, name: &str, operation: Operation) -> Result<Arc<dyn Model>, Failure> {
         let model = self.ingest.calls.model_for(Some(name), None, operation);
         model.map_err(|ModelError { code, message, .. }| Failure::permanent(code, message))
     }
 
-    async fn keep<T: Serialize>(&self, part: &'static str, content: &T) -> Result<(), Failure> {
+    /// Stores a part; the bytes that it has become.
+    pub(super) async fn keep<T: Serialize>(&self, part: &'static str, content: &T) -> Result<Bytes, Failure> {
         let json = serde_json::to_vec(content).map_err(|error| Failure::permanent("internal", error.to_string()))?;
-        self.job.put_document_part(self.input.document_id, part, Bytes::from(json)).await
+        let json = Bytes::from(json);
+        self.job.put_document_part(self.input.document_id, part, json.clone()).await?;
+        Ok(json)
     }
 }
 
@@ -363,7 +319,7 @@ fn step_name(name: &str) -> Result<StepName, Failure> {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "there are not that many pages")]
-fn part(done: usize, all: usize) -> f64 {
+pub(super) fn part(done: usize, all: usize) -> f64 {
     done as f64 / all.max(1) as f64
 }
 

@@ -26,14 +26,14 @@ pub(super) fn input() -> Value {
             "document_id": {"type": "string", "pattern": "^doc_[0-9a-fA-F]{32}$", "description": "The upload."},
             "chunk": {
                 "type": "object", "additionalProperties": false,
-                "description": "How the text is cut; `overlap` is below `tokens`, and an eighth of it, at most 64, when left out.",
+                "description": "How the text is cut; `overlap` is at most half of `tokens`, and an eighth of it, at most 64, when left out.",
                 "properties": {
                     "tokens": {
                         "type": "integer", "minimum": CHUNK_TOKENS.start(), "maximum": CHUNK_TOKENS.end(),
                         "default": 512,
                     },
                     "overlap": {
-                        "type": "integer", "minimum": 0, "maximum": CHUNK_TOKENS.end() - 1, "default": 64,
+                        "type": "integer", "minimum": 0, "maximum": CHUNK_TOKENS.end() / 2, "default": 64,
                     },
                 },
             },
@@ -86,6 +86,7 @@ pub(super) fn output() -> Value {
                 },
             },
             "summary": {"type": "string"},
+            "summary_error": error(),
             "timings_ms": {
                 "type": "object",
                 "properties": {

@@ -4,7 +4,8 @@
 //! compared, ranks can: reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009) adds `1 / (60 + rank)` over the
 //! rankings in which a piece appears. Every hit says how it came to its place.
 
-use longhaul_gateway::{Bm25, ModelError};
+use longhaul_engine::store::StoreError;
+use longhaul_gateway::Bm25;
 use serde::{Deserialize, Serialize};
 
 use super::parts::{DocumentChunks, DocumentVectors, StoredChunk};
@@ -21,7 +22,8 @@ const MIN_SIMILARITY: f64 = 0.1;
 pub struct SearchOutput {
     /// The query.
     pub query: String,
-    /// The rankings that were used: `bm25`, and `embedding` when the document has vectors and their model is there.
+    /// The rankings that were used: `bm25`, and `embedding` when the document has vectors and their model has made one of
+    /// the query in time.
     pub ranked_by: Vec<RankedBy>,
     /// The pieces that fit, best first.
     pub hits: Vec<SearchHit>,
@@ -74,9 +76,12 @@ pub enum SearchError {
     /// The query cannot be worked on.
     #[error("the query {0}")]
     Query(String),
-    /// The model did not make a vector of the query.
+    /// The document could not be fetched.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Store(#[from] StoreError),
+    /// The search was broken off.
+    #[error("the search was broken off: {0}")]
+    Stopped(&'static str),
     /// What is stored cannot be read: a mistake of ours.
     #[error("a stored part of the document is damaged: {0}")]
     Damaged(String),
@@ -180,7 +185,8 @@ mod tests {
     }
 
     fn vectors(each: &[Vec<f32>]) -> DocumentVectors {
-        DocumentVectors { asked: "m".into(), model: "m".into(), dimensions: each[0].len(), vectors: Packed::of(each) }
+        let (dimensions, vectors) = (each[0].len(), Packed::of(each));
+        DocumentVectors { asked: "m".into(), model: "m".into(), dimensions, of_chunks: None, vectors }
     }
 
     #[test]

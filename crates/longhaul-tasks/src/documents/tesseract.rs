@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use longhaul_core::{Clock, Span};
 use longhaul_documents::{Raster, read_in_picture};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
     sync::{Mutex, Semaphore},
 };
@@ -27,6 +27,9 @@ const MAX_COMPLAINTS: u64 = 4_096;
 const MAX_WHY_CHARS: usize = 200;
 /// Address space of a process, in bytes: a page of A3 at 300 dpi takes some 500 MB.
 const MAX_MEMORY: u64 = 4 << 30;
+/// What the program may know of the environment that the server runs in: where programs and its data are, and how text is
+/// written. Keys of providers are none of its business.
+const ENVIRONMENT: [&str; 6] = ["PATH", "TESSDATA_PREFIX", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE"];
 /// The data by which the program finds out how a page was turned.
 const TURNING: &str = "osd";
 
@@ -118,6 +121,8 @@ impl Tesseract {
         let mut command = Command::new(&self.options.program);
         command
             .args(arguments)
+            .env_clear()
+            .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             // Several threads for one picture are slower than one each for several.
             .env("OMP_THREAD_LIMIT", "1")
             .current_dir("/")
@@ -176,11 +181,11 @@ async fn talk(child: &mut Child, input: &[u8]) -> Result<String, OcrError> {
         let _ = stdin.write_all(input).await;
         drop(stdin);
     };
-    let (mut stdout, mut stderr) = (stdout.take(MAX_TEXT), stderr.take(MAX_COMPLAINTS));
-    let ((), read, heard) = tokio::join!(give, stdout.read_to_end(&mut text), stderr.read_to_end(&mut complaints));
+    let read = drain(stdout, MAX_TEXT, &mut text);
+    let heard = drain(stderr, MAX_COMPLAINTS, &mut complaints);
+    let ((), read, heard) = tokio::join!(give, read, heard);
     read.map_err(unusable)?;
     heard.map_err(unusable)?;
-    drop((stdout, stderr));
     let status = child.wait().await.map_err(unusable)?;
     if status.success() {
         return Ok(String::from_utf8_lossy(&text).into_owned());
@@ -189,6 +194,12 @@ async fn talk(child: &mut Child, input: &[u8]) -> Result<String, OcrError> {
     let said = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
     let said: String = said.chars().take(MAX_WHY_CHARS).collect();
     Err(OcrError::Failed { why: format!("Tesseract ended with {status}: {said}") })
+}
+
+/// Reads to the end and keeps the first so many bytes. A program whose words nobody takes away waits for ever.
+async fn drain(mut from: impl AsyncRead + Unpin, most: u64, kept: &mut Vec<u8>) -> std::io::Result<()> {
+    (&mut from).take(most).read_to_end(kept).await?;
+    tokio::io::copy(&mut from, &mut tokio::io::sink()).await.map(drop)
 }
 
 /// Bounds the memory of a process that has been started and waits for its input. Where the system cannot, the picture's
@@ -221,5 +232,55 @@ mod tests {
         assert_eq!(line, "stdin stdout -l eng+deu --psm 1 --dpi 300");
         let photograph = Raster { dpi: None, ..picture };
         assert_eq!(arguments(&photograph, "eng", false).join(" "), "stdin stdout -l eng --psm 3");
+    }
+
+    /// A program that does as the script says, and has English.
+    #[cfg(unix)]
+    fn program(script: &str) -> (tempfile::TempDir, Tesseract) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tesseract");
+        let whole = format!(
+            "#!/bin/sh\nif [ \"$1\" = --list-langs ]; then echo 'In a folder:'; echo eng; exit; fi\n{script}\n"
+        );
+        std::fs::write(&path, whole).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let options = TesseractOptions { program: path, max_s: 60, at_once: 1 };
+        (folder, Tesseract::new(options, Arc::new(longhaul_engine::SystemClock::start())))
+    }
+
+    #[cfg(unix)]
+    async fn read(tesseract: &Tesseract) -> Result<String, OcrError> {
+        let picture = Raster { width: 100, height: 100, dpi: None, pixels: vec![0; 10_000] };
+        tesseract.ready("eng").await?;
+        tesseract.read(&picture, "eng").await
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_program_that_complains_without_end_is_heard_out() {
+        // More than a pipe holds, before a word is read or said.
+        let noise = "i=0; while [ $i -lt 3000 ]; do echo 'a complaint of forty letters, or of a few more' >&2; i=$((i+1)); done";
+        let (_folder, tesseract) = program(&format!("{noise}\ncat > /dev/null\necho 'read all the same'"));
+        assert_eq!(read(&tesseract).await, Ok("read all the same".to_owned()));
+        let (_folder, tesseract) = program(&format!("{noise}\nexit 3"));
+        let error = read(&tesseract).await.unwrap_err();
+        assert!(matches!(&error, OcrError::Failed { why } if why.contains("a complaint")), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_program_is_told_nothing_of_the_servers_environment_but_where_things_are() {
+        // Cargo gives the test itself an environment that is full of names.
+        assert!(std::env::vars_os().any(|(name, _)| name == "CARGO_MANIFEST_DIR"));
+        let (_folder, tesseract) = program("cat > /dev/null; env");
+        let told = read(&tesseract).await.unwrap();
+        let names: Vec<&str> = told.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        // A shell adds some of its own.
+        let known = |name: &&str| {
+            ENVIRONMENT.contains(name) || ["OMP_THREAD_LIMIT", "PWD", "SHLVL", "_", "OLDPWD"].contains(name)
+        };
+        assert!(names.iter().all(known), "{names:?}");
+        assert!(names.contains(&"PATH") && names.contains(&"OMP_THREAD_LIMIT"), "{names:?}");
     }
 }

@@ -153,7 +153,8 @@ fn schema_and_reader_of_document_ingest_agree() {
             Bad(with(json!({"embed": true, "summary": "local"})), &["/embed", "/summary"]),
             Bad(with(json!({"ocr": "sometimes", "language": "English"})), &["/ocr", "/language"]),
             Bad(with(json!({"embed": {"modle": "x"}})), &["/embed/modle"]),
-            Deeper(with(json!({"chunk": {"tokens": 64, "overlap": 64}})), &["/chunk/overlap"]),
+            Deeper(with(json!({"chunk": {"tokens": 64, "overlap": 33}})), &["/chunk/overlap"]),
+            Good(with(json!({"chunk": {"tokens": 64, "overlap": 32}}))),
             Deeper(with(json!({"embed": {"model": "ada"}})), &["/embed/model"]),
         ],
     );

@@ -10,7 +10,8 @@ use longhaul_core::{Span, Status, StatusReason};
 use longhaul_documents::{DocumentError, Format, Page, PageError, Raster};
 use longhaul_gateway::{ErrorClass, Models};
 use longhaul_tasks::documents::{
-    DocumentChunks, DocumentText, DocumentVectors, Extractor, IngestOutput, NoOcr, Ocr, OcrError, OpenDocument, Upload,
+    DocumentChunks, DocumentText, DocumentVectors, Extractor, Fingerprint, IngestOutput, NoOcr, Ocr, OcrError,
+    OpenDocument, Upload,
 };
 use serde_json::json;
 
@@ -25,6 +26,8 @@ struct PaperInner {
     pages: Vec<String>,
     reads: Vec<AtomicUsize>,
     opened: AtomicUsize,
+    /// Letters that are kept of it; 0: as many as of any document.
+    max_chars: usize,
     /// The number of the page whose readers wait; 0: those who open it.
     held: Mutex<Option<usize>>,
     released: Condvar,
@@ -36,6 +39,12 @@ impl Paper {
         let reads = pages.iter().map(|_| AtomicUsize::new(0)).collect();
         let pages = pages.iter().map(|&page| page.to_owned()).collect();
         Self(Arc::new(PaperInner { pages, reads, ..PaperInner::default() }))
+    }
+
+    /// A document of which no more than so many letters are kept.
+    fn cut_off(max_chars: usize, pages: &[&str]) -> Self {
+        let paper = Self::of(pages);
+        Self(Arc::new(PaperInner { max_chars, ..Arc::into_inner(paper.0).unwrap() }))
     }
 
     fn hold(&self, page: Option<usize>) {
@@ -59,6 +68,10 @@ impl Paper {
 impl Extractor for Paper {
     fn max_bytes(&self) -> usize {
         1_000
+    }
+
+    fn max_document_chars(&self) -> usize {
+        if self.0.max_chars == 0 { 1_000_000 } else { self.0.max_chars }
     }
 
     async fn open(&self, _: Upload) -> Result<Box<dyn OpenDocument>, DocumentError> {
@@ -165,7 +178,9 @@ async fn a_document_becomes_text_pieces_vectors_and_a_summary() {
     assert!(text.joined().contains("The tide turns") && text.pages[0].headings[0].text == "Tides");
     let chunks = DocumentChunks::read(&stage.part(document, DocumentChunks::PART).await.unwrap()).unwrap();
     assert_eq!(chunks.chunks[0].chunk.section.as_deref(), Some("Tides"));
-    let vectors = DocumentVectors::read(&stage.part(document, DocumentVectors::PART).await.unwrap()).unwrap();
+    let stored = stage.part(document, DocumentChunks::PART).await.unwrap();
+    let vectors = DocumentVectors::read(&stage.part(document, DocumentVectors::PART).await.unwrap()).unwrap().unwrap();
+    assert_eq!(vectors.of_chunks, Some(Fingerprint::of(&stored)), "they say of which pieces they are");
     assert_eq!((vectors.dimensions, vectors.vectors.0.len(), vectors.asked.as_str()), (512, 512, "local"));
 }
 
@@ -231,7 +246,7 @@ async fn vectors_are_made_in_batches_that_the_model_takes() {
     let output = stage.output(job).await;
     assert_eq!(output["embeddings"], json!({"model": "fake-vectors", "dimensions": 2, "count": 8}));
     assert_eq!(model.calls(), 4, "three batches of at most three, and the summary");
-    let vectors = DocumentVectors::read(&stage.part(document, DocumentVectors::PART).await.unwrap()).unwrap();
+    let vectors = DocumentVectors::read(&stage.part(document, DocumentVectors::PART).await.unwrap()).unwrap().unwrap();
     assert_eq!(vectors.vectors.each(2).count(), 8);
     let view = stage.ended(job).await;
     assert_eq!(view.job.report.model.as_deref(), Some("fake"));
@@ -400,6 +415,80 @@ async fn a_summary_that_cannot_be_made_does_not_cost_the_document() {
     let (_, job) = stage.upload("paper.pdf", b"%PDF", options).await;
     let output = stage.output(job).await;
     assert!(output.get("summary").is_none());
+    assert_eq!(output["summary_error"], json!({"code": "told_to", "message": "as it was told"}));
     let events = format!("{:?}", stage.engine.events(&stage.tenant, job, 0, 100).await.unwrap());
     assert!(events.contains("no summary: as it was told"), "{events}");
+}
+
+#[tokio::test]
+async fn no_more_text_is_kept_than_a_document_may_have_and_what_came_before_is_not_lost() {
+    let paper = Paper::cut_off(10, &["four", "sixsix", "1", "", "!"]);
+    let stage = Stage::with(Models::default(), |settings| {
+        settings.extractor = Arc::new(paper.clone());
+        settings.page_concurrency = 1;
+    })
+    .await;
+    let (document, job) = stage.upload("paper.pdf", b"%PDF", json!({})).await;
+    let output = stage.output(job).await;
+    let codes: Vec<_> = output["pages"].as_array().unwrap().iter().map(|page| page["error"]["code"].as_str()).collect();
+    let out = Some("page_left_out");
+    assert_eq!(codes, [None, None, out, out, out], "{output}");
+    let message = output["pages"][2]["error"]["message"].as_str().unwrap();
+    assert_eq!(message, "page 3 was left out: no more than 10 letters of text are kept of one document");
+    assert_eq!(paper.reads(), [1, 1, 0, 0, 0], "what cannot be kept is not read");
+    let text = DocumentText::read(&stage.part(document, DocumentText::PART).await.unwrap()).unwrap();
+    assert_eq!((text.joined().as_str(), text.page_count), ("four\n\nsixsix", 5));
+
+    let stage = stage_for(&Paper::cut_off(3, &["four"])).await;
+    let (_, job) = stage.upload("paper.pdf", b"%PDF", json!({})).await;
+    let (code, message, retryable) = stage.failure(job).await;
+    assert_eq!((code.as_str(), retryable), ("page_left_out", false), "{message}");
+}
+
+#[tokio::test]
+async fn hundreds_of_documents_wait_in_their_queue_and_keep_no_other_job_from_running() {
+    let paper = Paper::of(&["one"]);
+    let stage = stage_for(&paper).await;
+    paper.hold(Some(0));
+    let mut jobs = Vec::new();
+    // More than the engine has places.
+    for _ in 0..300 {
+        jobs.push(stage.upload("paper.pdf", b"%PDF", json!({"embed": false, "summary": false})).await.1);
+    }
+    stage.until(|| paper.0.opened.load(Ordering::SeqCst) == 4).await;
+    let echo = stage.submit("echo", &json!("anybody?")).await;
+    assert_eq!(stage.output(echo).await, "anybody?");
+    let mut running = 0;
+    for job in &jobs {
+        running += usize::from(stage.engine.job(&stage.tenant, *job).await.unwrap().job.status() == Status::Running);
+    }
+    assert_eq!(running, 16, "the others wait where they hold nothing");
+    paper.hold(None);
+    for job in jobs {
+        assert_eq!(stage.ended(job).await.job.status(), Status::Succeeded);
+    }
+}
+
+#[tokio::test]
+async fn pieces_that_would_be_too_many_are_refused_before_they_are_made() {
+    let pages = "word ".repeat(65_537 * 16);
+    let stage = stage_for(&Paper::cut_off(100_000_000, &[&pages])).await;
+    let options = json!({"chunk": {"tokens": 16, "overlap": 0}, "embed": false, "summary": false});
+    let (_, job) = stage.upload("paper.pdf", b"%PDF", options).await;
+    let (code, message, retryable) = stage.failure(job).await;
+    assert_eq!((code.as_str(), retryable), ("too_many_chunks", false), "{message}");
+    assert!(message.contains("more than 65536 pieces of 16 tokens; ask for larger ones"), "{message}");
+}
+
+#[tokio::test]
+async fn a_document_that_is_removed_while_it_is_taken_in_ends_its_job() {
+    let paper = Paper::of(&["one"]);
+    let stage = stage_for(&paper).await;
+    paper.hold(Some(1));
+    let (document, job) = stage.upload("paper.pdf", b"%PDF", json!({"embed": false, "summary": false})).await;
+    stage.until(|| paper.reads() == [1]).await;
+    stage.engine.store().delete_document(&stage.tenant, document).await.unwrap();
+    paper.hold(None);
+    let (code, message, retryable) = stage.failure(job).await;
+    assert_eq!((code.as_str(), retryable), ("document_not_found", false), "{message}");
 }

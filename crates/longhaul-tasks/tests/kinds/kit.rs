@@ -11,8 +11,10 @@ use std::{
     },
 };
 
-use longhaul_core::{Clock, DocumentId, Ids, JobId, QueueName, Span, Status, StatusReason, Tenant, Timestamp};
-use longhaul_engine::{Check, Engine, EngineOptions, Hub, JobRequest, SchemaCompiler, Waited};
+use longhaul_core::{
+    Clock, DocumentId, Ids, JobId, KindName, KindSpec, QueueName, Span, Status, StatusReason, Tenant, Timestamp,
+};
+use longhaul_engine::{Check, Engine, EngineOptions, Hub, JobRequest, RemoteClaim, SchemaCompiler, Waited};
 use longhaul_gateway::{
     Analysis, AnalysisResult, Capabilities, Embeddings, ErrorClass, Model, ModelError, ModelFuture, Models, Operation,
 };
@@ -217,6 +219,35 @@ impl Stage {
         Some(self.engine.payload(&stored).await.unwrap())
     }
 
+    /// Stores a part by hand, under the lease of a job that is made for it.
+    pub(crate) async fn put_part(&self, document: DocumentId, part: &'static str, content: &'static [u8]) {
+        let kind = KindName::new("by.hand").unwrap();
+        let spec = KindSpec {
+            name: kind.clone(),
+            description: None,
+            input_schema: None,
+            output_schema: None,
+            queue: None,
+            max_attempts: None,
+            backoff: None,
+            timeout_s: None,
+            limits: Vec::new(),
+        };
+        self.engine.register_kind(&self.tenant, spec).await.unwrap().unwrap();
+        self.submit("by.hand", &Value::Null).await;
+        let claim = RemoteClaim {
+            tenant: self.tenant.clone(),
+            worker: "by-hand".into(),
+            kinds: Arc::new([kind]),
+            queues: None,
+            limit: 1,
+            lease_for: Span::from_secs(30),
+        };
+        let held = self.engine.claim(claim, Span::from_secs(20)).await.unwrap().pop().unwrap().held;
+        let content = longhaul_core::Payload::inline(content);
+        self.engine.store().put_document_part(held, document, part, content).await.unwrap();
+    }
+
     /// Waits, without any time passing on the clock, until something is so.
     pub(crate) async fn until(&self, mut is_so: impl FnMut() -> bool) {
         while !is_so() {
@@ -253,9 +284,13 @@ impl FakeModel {
     }
 
     pub(crate) fn failing(self, errors: impl IntoIterator<Item = ErrorClass>) -> Self {
+        self.fail_next(errors);
+        self
+    }
+
+    pub(crate) fn fail_next(&self, errors: impl IntoIterator<Item = ErrorClass>) {
         let error = |class| ModelError { code: "told_to", class, message: "as it was told".into() };
         self.errors.lock().unwrap().extend(errors.into_iter().map(error));
-        self
     }
 
     pub(crate) fn let_go(&self, calls: usize) {

@@ -219,3 +219,20 @@ async fn a_cancelled_analysis_lets_its_calls_go() {
     assert_eq!(stage.ended(job).await.job.status(), Status::Cancelled);
     assert!(stage.events(job).await.iter().any(|event| matches!(event.kind, EventKind::Cancelled)));
 }
+
+#[tokio::test]
+async fn a_text_that_is_too_long_for_the_model_is_sent_once_and_the_reason_is_told() {
+    let told = [
+        json!({"error": {"message": "too long", "code": "context_length_exceeded"}}),
+        json!({"error": {"message": "prompt is too long: 250000 tokens > 200000 maximum", "type": "invalid_request_error"}}),
+        json!({"error": {"message": "Invalid 'messages[1].content': string too long.", "code": "string_above_max_length"}}),
+        json!({"error": {"message": "Please reduce the length of the messages or completion."}}),
+    ];
+    for told in told {
+        let stage = Stage::new(move |_, _| Answer::Json(400, told.clone())).await;
+        let output = stage.output(stage.submit("analysis", &input(json!(["summary", extract()]))).await).await;
+        assert_eq!(stage.provider.calls(), 2, "one call for each analysis: in words it would be as long");
+        assert_eq!(output["errors"]["extract"]["code"], "provider_context_length_exceeded", "{output}");
+        assert_eq!(output["degraded"], json!(["summary"]));
+    }
+}

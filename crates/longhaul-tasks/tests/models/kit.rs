@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use longhaul_core::{
-    Event, EventKind, Ids, JobError, JobId, KindName, KindSpec, OutputData, RetryPlan, Span, Status, StatusReason,
-    Tenant,
+    DocumentId, Event, EventKind, Ids, JobError, JobId, KindName, KindSpec, OutputData, RetryPlan, Span, Status,
+    StatusReason, Tenant,
 };
 use longhaul_engine::{
     Check, Completion, Engine, EngineOptions, FieldError, Flaw, Hub, JobRequest, Rejected, RemoteClaim, RemoteJob,
@@ -13,9 +13,11 @@ use longhaul_engine::{
 };
 use longhaul_gateway::{
     Endpoint, Gateway, GatewayOptions, GatewaySettings, Models,
-    settings::{Flavor, ModelSettings, Preset, Price, ProviderSettings, RetrySettings, Serves, TargetSettings, Wire},
+    settings::{
+        Flavor, ModelSettings, Preset, Price, ProviderSettings, RetrySettings, Serves, TargetSettings, Trip, Wire,
+    },
 };
-use longhaul_store::{JobView, MemoryStore, StoreClock};
+use longhaul_store::{Document, JobView, MemoryStore, StoreClock};
 use longhaul_tasks::{BuiltIn, TaskSettings, built_in};
 use longhaul_testkit::script::{Answer, Asked, Scripted};
 use serde_json::{Value, json};
@@ -48,6 +50,7 @@ pub(crate) struct Stage {
     pub(crate) provider: Scripted,
     pub(crate) kinds: BuiltIn,
     pub(crate) tenant: Tenant,
+    ids: Ids,
 }
 
 /// A provider's price that makes sums easy: 1 micro-dollar a token.
@@ -109,6 +112,15 @@ impl Stage {
         smart(&mut model_settings);
         settings.models.insert("smart".into(), model_settings);
         settings.models.insert("vectors".into(), ModelSettings { serves: Serves::Embeddings, ..model("scripted") });
+        // Two upstream models that answer in turn, and a model that no breaker guards.
+        let mut two = model("scripted");
+        two.targets.push(TargetSettings { rank: 1, ..TargetSettings::of(Preset::Standard, "scripted", "second") });
+        two.targets[0].retry.max_retries = 0;
+        two.targets[0].breaker.trip = Trip::Consecutive(1_000);
+        settings.models.insert("two".into(), ModelSettings { serves: Serves::Embeddings, ..two });
+        let mut frail = model("scripted");
+        frail.targets[0].breaker.trip = Trip::Consecutive(1_000);
+        settings.models.insert("frail".into(), ModelSettings { serves: Serves::Embeddings, ..frail });
         let gateway = Gateway::new(settings, GatewayOptions { seed: Some(7), ..GatewayOptions::default() }).unwrap();
         let clock = Arc::new(SystemClock::start());
         let mut settings = TaskSettings { clock: clock.clone(), schemas: Arc::new(Schemas), ..TaskSettings::default() };
@@ -121,11 +133,41 @@ impl Stage {
         let options = EngineOptions::default();
         let ids = Arc::new(Ids::seeded(3));
         let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await.unwrap();
-        Self { engine, provider: scripted, kinds, tenant: Tenant::default_tenant() }
+        Self { engine, provider: scripted, kinds, tenant: Tenant::default_tenant(), ids: Ids::seeded(4) }
     }
 
     pub(crate) async fn submit(&self, kind: &str, input: &Value) -> JobId {
         self.try_submit(kind, input).await.unwrap_or_else(|refused| panic!("{refused:?}"))
+    }
+
+    /// Takes in a document and its job.
+    pub(crate) async fn upload(&self, content: &str, options: Value) -> (DocumentId, JobId) {
+        self.upload_with(content, options, |request| request).await
+    }
+
+    pub(crate) async fn upload_with(
+        &self,
+        content: &str,
+        mut options: Value,
+        change: impl FnOnce(JobRequest) -> JobRequest,
+    ) -> (DocumentId, JobId) {
+        let now = self.engine.clock().now();
+        let id = DocumentId::fresh(&self.ids, now);
+        options["document_id"] = id.to_string().into();
+        let pin = self.engine.store().blobs().put(content.as_bytes()).unwrap();
+        let document = |job| Document {
+            id,
+            tenant: self.tenant.clone(),
+            file_name: "story.txt".into(),
+            content_type: None,
+            content: pin.blob(),
+            job,
+            created_at: now,
+        };
+        let request = change(JobRequest::of("document.ingest", options.to_string()));
+        let accepted =
+            self.engine.submit_with(&self.tenant, vec![request], None, None, |job| Some(document(job))).await.unwrap();
+        (id, accepted.jobs[0])
     }
 
     /// The job, or what is wrong with its input, as `pointer message`.

@@ -6,6 +6,7 @@
 mod agent;
 mod analysis;
 mod approvals;
+mod documents;
 mod kit;
 mod process;
 mod refusals;

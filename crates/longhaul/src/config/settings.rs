@@ -142,7 +142,8 @@ section! {
         max_attempts("max_attempts"): Option<NonZeroU32> = None;
         /// How many of its jobs run at once and how many attempts start in a time, on all servers that share a database
         /// together: at most one limit over all jobs of the kind, and one over those with the same value at `key`, a JSON
-        /// Pointer into the input, of the same tenant. For built-in kinds; a worker registers its own with its kind.
+        /// Pointer into the input, of the same tenant. For built-in kinds; a worker registers its own with its kind. A limit
+        /// that the kind itself comes with (`document.ingest`: 16 at once) stays until one of the same sort is given here.
         limits("limits"): KindLimits = KindLimits::default();
     }
 }

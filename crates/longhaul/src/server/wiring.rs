@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
-use longhaul_core::{Clock, DocumentId, IdSource, KindName, Payload, QueueName, Span, Tenant};
+use longhaul_core::{Clock, DocumentId, IdSource, KindName, QueueName, Span, Tenant};
 use longhaul_engine::{EngineOptions, Executor, Hub, KindOverride, store::StoreError};
 use longhaul_gateway::{Gateway, GatewayOptions, Models, Observer};
 use longhaul_server::{
@@ -15,7 +15,12 @@ use longhaul_server::{
     metrics::{Beside, Telemetry},
 };
 use longhaul_store::{JobStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, StoreClock};
-use longhaul_tasks::{BuiltIn, HttpTools, TaskSettings, agent::http::HttpToolSettings, built_in, documents::Isolated};
+use longhaul_tasks::{
+    BuiltIn, HttpTools, TaskSettings,
+    agent::http::HttpToolSettings,
+    built_in,
+    documents::{Isolated, SearchError},
+};
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Settings, StoreUrl};
@@ -204,26 +209,6 @@ struct Direct {
     built_in: BuiltIn,
 }
 
-impl Direct {
-    async fn part(
-        &self,
-        tenant: &Tenant,
-        document: DocumentId,
-        part: &'static str,
-    ) -> Result<Option<Bytes>, StoreError> {
-        match self.store.document_part(tenant, document, part).await? {
-            None => Ok(None),
-            Some(Payload::Inline(json)) => Ok(Some(json)),
-            Some(Payload::Blob(blob)) => {
-                let store = self.store.clone();
-                let read = tokio::task::spawn_blocking(move || store.blobs().get(&blob)).await;
-                let unavailable = |error: &dyn std::fmt::Display| StoreError::Unavailable(error.to_string());
-                read.map_err(|error| unavailable(&error))?.map(Some).map_err(|error| unavailable(&error))
-            }
-        }
-    }
-}
-
 #[async_trait]
 impl Tasks for Direct {
     fn processed(&self, tenant: &Tenant, input: &[u8]) -> Option<Bytes> {
@@ -239,10 +224,13 @@ impl Tasks for Direct {
         query: &str,
         limit: usize,
     ) -> Result<Option<Bytes>, StoreError> {
-        let Some(chunks) = self.part(tenant, document, "chunks").await? else { return Ok(None) };
-        let vectors = self.part(tenant, document, "vectors").await?;
-        let found = self.built_in.documents.search(chunks, vectors, query, limit).await;
-        let found = found.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let found = self.built_in.documents.search(&self.store, tenant, document, query, limit).await;
+        let found = found.map_err(|error| match error {
+            SearchError::Store(error) => error,
+            SearchError::Stopped(_) => StoreError::Unavailable(error.to_string()),
+            SearchError::Query(_) | SearchError::Damaged(_) => StoreError::Corrupt(error.to_string()),
+        })?;
+        let Some(found) = found else { return Ok(None) };
         serde_json::to_vec(&found).map(|json| Some(json.into())).map_err(|error| StoreError::Corrupt(error.to_string()))
     }
 }
