@@ -211,7 +211,9 @@ mod tests {
         (failed.error, failed.degraded) = (error(ErrorClass::Transient), true);
         rolling.observe(&failed);
         for class in [ErrorClass::Caller, ErrorClass::Unsupported] {
-            rolling.observe(&CallRecord { error: error(class), ..taken(CacheUse::Bypass) });
+            let mut refused = taken(CacheUse::Bypass);
+            refused.error = error(class);
+            rolling.observe(&refused);
         }
         let window = rolling.window(at(2), MINUTE);
         assert_eq!((window.calls, window.looked_up, window.hits), (7, 3, 1));

@@ -141,11 +141,12 @@ async fn queues_that_ran_empty_are_forgotten_in_the_database_too_and_what_others
     let empty: Vec<JobSpec> = (0..400).map(|number| spec(format!("q{number}"))).collect();
     let ids: Vec<JobId> = empty.iter().map(|spec| spec.id).collect();
     servers.submit(0, empty).await.unwrap();
-    let cancels = ids.into_iter().map(|id| async move { servers.stores[1].cancel(&tenant(), id).await });
+    let second = &servers.stores[1];
+    let cancels = ids.into_iter().map(|id| async move { second.cancel(&tenant(), id).await });
     assert!(join_all(cancels).await.iter().all(|status| *status == Ok(Status::Cancelled)));
     let used: Vec<JobSpec> = (0..20).map(|number| spec(format!("used-{}", number % 4))).collect();
     servers.submit(0, used).await.unwrap();
-    servers.stores[1].claim(claim(6)).await.unwrap();
+    second.claim(claim(6)).await.unwrap();
     let before: Vec<(u64, u64)> = used_queues(&servers).await;
     assert_eq!(before.iter().map(|(queued, running)| queued + running).sum::<u64>(), 20);
     w.advance(3_602);
