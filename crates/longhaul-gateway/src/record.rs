@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use longhaul_providers::ErrorClass;
 use longhaul_providers::chat::Usage;
 use longhaul_resilience::{Decision, Note, Report, Tick};
 use serde::ser::SerializeStruct as _;
@@ -94,6 +95,19 @@ pub struct RecordedError {
     pub message: String,
     /// The status of the provider's answer, if there was one.
     pub http_status: Option<u16>,
+    /// Whose fault it is.
+    #[serde(skip)]
+    pub class: ErrorClass,
+}
+
+impl RecordedError {
+    /// Whether what was asked is at fault, and nothing that is to be mended here or at the provider.
+    pub fn is_refusal(&self) -> bool {
+        match self.class {
+            ErrorClass::Caller | ErrorClass::Unsupported => true,
+            ErrorClass::Transient | ErrorClass::Throttled | ErrorClass::Permanent => false,
+        }
+    }
 }
 
 /// What happened in one call. Durations are in microseconds when it is written as JSON.
@@ -178,8 +192,8 @@ impl CallRecord {
         self.ignored.clone_from(&notes.ignored);
     }
 
-    /// Who failed last, and how.
-    pub(crate) fn failed(&mut self, code: &'static str, message: String, last: Option<&CallError>) {
+    /// Who failed last, and how. The words come later: they are made of the record.
+    pub(crate) fn failed(&mut self, code: &'static str, class: ErrorClass, last: Option<&CallError>) {
         let http_status = last.and_then(|error| error.error().http_status);
         if let Some(last) = last {
             self.target = Some(Arc::clone(&last.by().target));
@@ -187,7 +201,7 @@ impl CallRecord {
             self.upstream_model = Some(Arc::clone(&last.by().upstream));
             self.request_id.clone_from(&last.error().request_id);
         }
-        self.error = Some(RecordedError { code, message, http_status });
+        self.error = Some(RecordedError { code, message: String::new(), http_status, class });
     }
 
     /// What the layers decided, in order.
@@ -199,6 +213,11 @@ impl CallRecord {
             decision: note.decision.name(),
             detail: note.detail,
         })
+    }
+
+    /// Whether there was no answer, because of what was asked.
+    pub fn is_refused(&self) -> bool {
+        self.error.as_ref().is_some_and(RecordedError::is_refusal)
     }
 
     /// When the call had ended, on its clock.

@@ -22,8 +22,10 @@ const SLOTS: usize = 30;
 pub struct ModelWindow {
     /// Calls that ended by themselves.
     pub calls: u64,
-    /// Of those: without an answer.
+    /// Of those: without an answer, though what was asked was right.
     pub failed: u64,
+    /// Of those: without an answer, because of what was asked.
+    pub refused: u64,
     /// Of those: answered by another than the first target.
     pub degraded: u64,
     /// Calls that looked into the cache.
@@ -50,7 +52,8 @@ impl ModelWindow {
     fn count(&mut self, record: &CallRecord) {
         let is_free = record.cache.is_free();
         self.calls += 1;
-        self.failed += u64::from(record.error.is_some());
+        self.failed += u64::from(record.error.is_some() && !record.is_refused());
+        self.refused += u64::from(record.is_refused());
         self.degraded += u64::from(record.degraded);
         self.looked_up += u64::from(!matches!(record.cache, CacheUse::Off | CacheUse::Bypass));
         self.hits += u64::from(is_free);
@@ -83,6 +86,7 @@ impl ModelWindow {
     fn add(&mut self, other: &Self) {
         self.calls += other.calls;
         self.failed += other.failed;
+        self.refused += other.refused;
         self.degraded += other.degraded;
         self.looked_up += other.looked_up;
         self.hits += other.hits;
@@ -160,6 +164,7 @@ fn number_of(at: Tick) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use longhaul_providers::ErrorClass;
     use longhaul_resilience::Cx;
 
     use super::*;
@@ -201,13 +206,18 @@ mod tests {
         for cache in [CacheUse::Hit, CacheUse::Miss, CacheUse::Bypass, CacheUse::Off] {
             rolling.observe(&taken(cache));
         }
-        let error = RecordedError { code: "provider_timeout", message: String::new(), http_status: None };
+        let error = |class| Some(RecordedError { code: "x", message: String::new(), http_status: None, class });
         let mut failed = taken(CacheUse::Miss);
-        (failed.error, failed.degraded) = (Some(error), true);
+        (failed.error, failed.degraded) = (error(ErrorClass::Transient), true);
         rolling.observe(&failed);
+        for class in [ErrorClass::Caller, ErrorClass::Unsupported] {
+            let mut refused = taken(CacheUse::Bypass);
+            refused.error = error(class);
+            rolling.observe(&refused);
+        }
         let window = rolling.window(at(2), MINUTE);
-        assert_eq!((window.calls, window.looked_up, window.hits), (5, 3, 1));
-        assert_eq!((window.failed, window.degraded), (1, 1));
+        assert_eq!((window.calls, window.looked_up, window.hits), (7, 3, 1));
+        assert_eq!((window.failed, window.refused, window.degraded), (1, 2, 1));
         let p50 = window.latency.quantile(0.5).unwrap();
         assert!((20..=23).contains(&p50.as_millis()), "{p50:?}");
     }

@@ -29,6 +29,7 @@ impl Counter {
 pub(crate) struct ModelMeter {
     calls: Counter,
     failed: Counter,
+    refused: Counter,
     cancelled: Counter,
     degraded: Counter,
     hits: Counter,
@@ -58,7 +59,8 @@ impl ModelMeter {
     pub(crate) fn observe(&self, record: &CallRecord) {
         self.rolling.observe(record);
         self.calls.add(1);
-        self.failed.add(u64::from(record.error.is_some()));
+        self.failed.add(u64::from(record.error.is_some() && !record.is_refused()));
+        self.refused.add(u64::from(record.is_refused()));
         self.degraded.add(u64::from(record.degraded));
         self.hits.add(u64::from(record.cache.is_free()));
         self.looked_up.add(u64::from(!matches!(record.cache, CacheUse::Off | CacheUse::Bypass)));
@@ -87,6 +89,7 @@ impl ModelMeter {
         ModelStats {
             calls,
             failed: self.failed.get(),
+            refused: self.refused.get(),
             cancelled: self.cancelled.get(),
             degraded: self.degraded.get(),
             cache_hits: self.hits.get(),
@@ -113,8 +116,10 @@ fn rate(part: u64, all: u64) -> f64 {
 pub struct ModelStats {
     /// Calls that ended.
     pub calls: u64,
-    /// Without an answer.
+    /// Without an answer, though what was asked was right.
     pub failed: u64,
+    /// Without an answer, because of what was asked: the provider found it wrong, or the target cannot do it.
+    pub refused: u64,
     /// Given up by their callers.
     pub cancelled: u64,
     /// Answered by another than the first target.
@@ -133,7 +138,7 @@ pub struct ModelStats {
     pub hit_rate: f64,
     /// The part that another than the first target answered.
     pub fallback_rate: f64,
-    /// The part that had no answer.
+    /// The part that had no answer, though what was asked was right.
     pub error_rate: f64,
     /// How long whole calls took.
     pub latency: Percentiles,

@@ -102,6 +102,28 @@ async fn what_stumbles_is_tried_again_and_what_is_wrong_is_not() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_refused_for_what_it_asks_is_no_failure_of_the_model() {
+    let statuses = [400, 413, 422, 401, 500];
+    let server = Provider::start(move |n| error(statuses[n], "")).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.targets[0].retry.max_retries = 0;
+    let (gateway, _) = gateway(settings, model);
+    let mut refused = Vec::new();
+    for status in statuses {
+        let failed = gateway.chat("smart", ask("hi"), &options()).await.unwrap_err();
+        if failed.record.is_refused() {
+            refused.push(status);
+        }
+    }
+    assert_eq!(refused, [400, 413, 422]);
+    let stats = gateway.stats()["smart"].clone();
+    assert_eq!((stats.calls, stats.failed, stats.refused), (5, 2, 3));
+    assert!((stats.error_rate - 0.4).abs() < 1e-9, "{stats:?}");
+    let window = gateway.window(60 * SECOND).models.remove(0).window;
+    assert_eq!((window.calls, window.failed, window.refused), (5, 2, 3));
+}
+
+#[tokio::test]
 async fn the_next_target_answers_for_one_that_is_down_and_the_answer_is_marked() {
     let (down, up) = (Provider::start(|_| error(500, "")).await, Provider::start(|_| answer("b")).await);
     let (settings, model) = smart(&[&down, &up]);

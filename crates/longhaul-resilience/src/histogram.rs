@@ -71,7 +71,7 @@ impl Histogram {
 /// counts.record(Duration::from_millis(20));
 /// assert_eq!(counts.total(), 1);
 /// ```
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Counts {
     buckets: Box<[u64]>,
 }
@@ -104,6 +104,33 @@ impl Counts {
     /// How many values were counted.
     pub fn total(&self) -> u64 {
         self.buckets.iter().sum()
+    }
+
+    /// How many values were shorter than `limit`: exactly, where that is a power of two times 128 ns; else those that lie
+    /// near it, by an eighth at most, count as longer.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let mut counts = longhaul_resilience::HistogramCounts::default();
+    /// [1, 2, 500].map(|ms| counts.record(Duration::from_millis(ms)));
+    /// assert_eq!(counts.below(Duration::from_nanos(128 << 17)), 2);
+    /// ```
+    pub fn below(&self, limit: Duration) -> u64 {
+        let limit = nanos(limit);
+        let whole = self.buckets.iter().enumerate().take_while(|(bucket, _)| upper_nanos(*bucket) < limit);
+        whole.map(|(_, count)| count).sum()
+    }
+
+    /// About what all values come to: each counts as the middle of its bucket, which is off by a sixteenth at most.
+    pub fn about_the_sum(&self) -> Duration {
+        let middle = |bucket: usize| {
+            let from = bucket.checked_sub(1).map_or(0, |below| upper_nanos(below) + 1);
+            u128::from(from.midpoint(upper_nanos(bucket)))
+        };
+        let sum: u128 =
+            self.buckets.iter().enumerate().map(|(bucket, count)| u128::from(*count) * middle(bucket)).sum();
+        Duration::from_nanos(u64::try_from(sum).unwrap_or(u64::MAX))
     }
 
     /// See [`Histogram::quantile`].
@@ -185,6 +212,22 @@ mod tests {
         }
         one.add(&other);
         assert_eq!((one.total(), one.quantile(0.95)), (1000, shared.quantile(0.95)));
+    }
+
+    #[test]
+    fn what_is_below_a_power_of_two_is_counted_exactly_and_the_sum_nearly() {
+        let mut counts = Counts::default();
+        for ms in 1..=1_000 {
+            counts.record(Duration::from_millis(ms));
+        }
+        for shift in 13..24 {
+            let limit = Duration::from_nanos(128 << shift);
+            let exact = (1..=1_000).filter(|ms| Duration::from_millis(*ms) < limit).count();
+            assert_eq!(counts.below(limit), exact as u64, "{limit:?}");
+        }
+        assert_eq!((counts.below(Duration::ZERO), counts.below(Duration::MAX)), (0, 1_000));
+        let (sum, exact) = (counts.about_the_sum().as_secs_f64(), 500.5);
+        assert!((sum - exact).abs() < exact / 16.0, "{sum}");
     }
 
     #[test]

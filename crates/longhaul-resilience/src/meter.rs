@@ -117,6 +117,7 @@ impl Meter {
             p50: latency.quantile(0.5),
             p95: latency.quantile(0.95),
             p99: latency.quantile(0.99),
+            latency,
             state: None,
         }
     }
@@ -141,6 +142,8 @@ pub struct LayerMetrics {
     pub p95: Option<Duration>,
     /// 99 % of the calls took no longer.
     pub p99: Option<Duration>,
+    /// How long all of them took.
+    pub latency: Counts,
     /// The state of a layer that has one, such as `open`, or the current limit.
     pub state: Option<String>,
 }

@@ -122,7 +122,8 @@ pub trait JobStore: Send + Sync + 'static {
 
     // ── queues, kinds, keys, documents ──
 
-    /// How every queue stands.
+    /// How queues stand, by name: all that are limited, paused or hold a job that has not ended, and of those that ran empty
+    /// as many as a store remembers. Clients name queues; what this costs is bounded by those in use.
     async fn queues(&self) -> Result<Vec<QueueState>, StoreError>;
 
     /// Sets how many jobs of a queue may run at once; none: as many as are claimed. Not stored: configuration says it.

@@ -119,6 +119,12 @@ async fn requests_jobs_and_calls_are_each_counted_once_and_the_page_is_well_form
     let scheduled = r#"stack="smart/only",layer="retry",decision="retry.scheduled""#;
     assert_eq!(of("longhaul_layer_decisions_total", scheduled), 1.0);
     assert_eq!(of("longhaul_breaker_state", r#"model="smart",target="only",state="closed""#), 1.0);
+    let retry = r#"model="smart",target="only",mode="whole",layer="retry""#;
+    assert_eq!(of("longhaul_layer_duration_seconds_count", retry), 1.0);
+    assert_eq!(of("longhaul_layer_calls_total", &format!(r#"{retry},outcome="answered""#)), 1.0);
+    let cache = r#"model="smart",target="",mode="whole",layer="cache",outcome="answered""#;
+    assert_eq!(of("longhaul_layer_calls_total", cache), 2.0);
+    assert_eq!(page.get("longhaul_store_up"), 1.0);
     assert!(page.get("process_resident_memory_bytes") > 1e6 && page.get("longhaul_disk_free_bytes") > 0.0);
     assert!(page.get("longhaul_connections_accepted_total") >= 1.0);
     checked_by_promtool(&page.text);
@@ -144,7 +150,7 @@ fn checked_by_promtool(page: &str) {
 
 #[tokio::test]
 async fn the_page_does_not_grow_with_jobs_nor_with_the_names_that_clients_make_up() {
-    let stage = Stage::open().await;
+    let stage = Stage::with(|launch| launch.config("[queues.mine]\nconcurrency = 2\n").unwrap()).await;
     let client = stage.client();
     let jobs = |from: usize| -> Value {
         let job = |number| json!({"kind": "echo", "input": number, "queue": format!("q{}", number % 300)});
@@ -164,11 +170,20 @@ async fn the_page_does_not_grow_with_jobs_nor_with_the_names_that_clients_make_u
     }
     let after = Page::of(&client).await;
     assert!(after.samples.len() <= before.samples.len() + 40, "{} → {}", before.samples.len(), after.samples.len());
-    let queues = |page: &Page, name: &str| page.samples.keys().filter(|sample| sample.starts_with(name)).count();
-    assert_eq!(queues(&after, "longhaul_queue_submitted_total{"), 101);
+    let queues = |page: &Page, name: &str| -> BTreeSet<String> {
+        page.samples.keys().filter_map(|sample| sample.strip_prefix(name).map(str::to_owned)).collect()
+    };
+    // A hundred that were made up, the rest of those, and the two of the configuration.
+    let named = queues(&after, "longhaul_queue_submitted_total{");
+    assert_eq!(named.len(), 103);
     assert!(after.get(r#"longhaul_queue_submitted_total{queue="other"}"#) > 2_000.0);
     assert_eq!(after.get(r#"longhaul_jobs_submitted_total{kind="echo"}"#), 4_000.0);
-    assert_eq!(queues(&after, "longhaul_queue_paused{"), 101);
+    assert_eq!(queues(&after, "longhaul_queue_paused{"), named, "gauges have the names that counters have");
+    // Whoever thinks of names does not push the operator's out.
+    submit(&client, json!({"kind": "echo", "input": 1, "queue": "mine"})).await;
+    let last = Page::of(&client).await;
+    assert_eq!(last.get(r#"longhaul_queue_submitted_total{queue="mine"}"#), 1.0);
+    assert_eq!(last.get(r#"longhaul_queue_concurrency_limit{queue="mine"}"#), 2.0);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longhaul_providers::chat::{ChatRequest, Message, Role};
 use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsRequest};
-use longhaul_resilience::{BreakerMode, BreakerState, Cx, LayerMetrics, Outcome, StackMetrics, Tick};
+use longhaul_resilience::{BreakerMode, BreakerState, Cx, HistogramCounts, LayerMetrics, Outcome, StackMetrics, Tick};
 use serde::Serialize;
 
 use super::Gateway;
@@ -126,6 +126,9 @@ pub struct LayerView {
     pub p50_us: Option<u64>,
     /// 99 % took no longer.
     pub p99_us: Option<u64>,
+    /// How long all of them took.
+    #[serde(skip)]
+    pub latency: HistogramCounts,
 }
 
 /// When a target is tried again.
@@ -518,6 +521,7 @@ fn layers_of(metrics: &StackMetrics) -> Vec<LayerView> {
         extra: layer.extra,
         p50_us: micros(layer.p50),
         p99_us: micros(layer.p99),
+        latency: layer.latency.clone(),
     };
     metrics.layers.iter().map(view).collect()
 }

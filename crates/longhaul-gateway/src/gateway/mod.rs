@@ -331,7 +331,8 @@ impl Gateway {
         let mut record =
             CallRecord::new(&name.chars().take(80).collect::<String>().into(), began, cx.renew(), cx.report());
         let error = GatewayError { failure, provider: None, record: Box::default() };
-        record.error = Some(RecordedError { code: error.code(), message: error.to_string(), http_status: None });
+        let (code, message, class) = (error.code(), error.to_string(), error.class());
+        record.error = Some(RecordedError { code, message, http_status: None, class });
         Err(GatewayError { record: Box::new(record), ..error })
     }
 }
@@ -405,7 +406,7 @@ fn failed(
     record.ambiguous = ask.asked.was_cut() || last.is_some_and(crate::error::CallError::is_ambiguous);
     let provider = last.map(|error| Box::new(error.error().clone()));
     let mut error = GatewayError { failure, provider, record: Box::default() };
-    record.failed(error.code(), String::new(), last);
+    record.failed(error.code(), error.class(), last);
     error.record = Box::new(record);
     let message = error.to_string();
     if let Some(recorded) = &mut error.record.error {

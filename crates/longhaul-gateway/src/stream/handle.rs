@@ -262,6 +262,7 @@ impl Live {
             code: error.code.as_str(),
             message: error.message.clone(),
             http_status: error.http_status,
+            class: error.class(),
         });
         self.close(record);
         StreamEvent::Error(error)

@@ -1,6 +1,9 @@
 //! What is counted as it happens: numbers that grow, and histograms. One or two atomic additions each.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -93,6 +96,22 @@ impl Edges {
         100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000,
     ]);
 
+    /// Calls of the layers of a target. Their own histograms have buckets of powers of two: at these edges the counts are exact.
+    /// Rounded up to microseconds.
+    pub(super) const LAYER: Self = Self::of_micros(&[
+        1_049,
+        16_778,
+        134_218,
+        536_871,
+        1_073_742,
+        2_147_484,
+        4_294_968,
+        8_589_935,
+        17_179_870,
+        34_359_739,
+        137_438_954,
+    ]);
+
     /// Waits within a call.
     pub(super) const WAIT: Self = Self::of_micros(&[
         1_000, 10_000, 100_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
@@ -121,7 +140,7 @@ impl Histogram {
         self.sum.fetch_add(value, Relaxed);
     }
 
-    pub(super) fn record_micros(&self, took: std::time::Duration) {
+    pub(super) fn record_micros(&self, took: Duration) {
         self.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
@@ -141,6 +160,20 @@ pub(super) struct Taken {
 }
 
 impl Taken {
+    /// What a histogram held that was counted elsewhere, of durations: `below` says how many were shorter.
+    pub(super) fn of(edges: &'static Edges, total: u64, sum: Duration, below: impl Fn(Duration) -> u64) -> Self {
+        let mut told = 0;
+        let mut count = |up_to: u64| {
+            let more = up_to.saturating_sub(told);
+            told += more;
+            more
+        };
+        let counts = edges.upper.iter().map(|upper| count(below(Duration::from_micros(*upper))));
+        let mut counts: Vec<u64> = counts.collect();
+        counts.push(count(total));
+        Self { edges, counts, sum: u64::try_from(sum.as_micros()).unwrap_or(u64::MAX) }
+    }
+
     /// The upper edge of each bucket but the last, in what is told, and how many values it holds.
     pub(super) fn buckets(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
         let upper = self.edges.upper.iter().map(|upper| *upper as f64 / self.edges.per_unit);
@@ -154,5 +187,29 @@ impl Taken {
 
     pub(super) fn sum(&self) -> f64 {
         self.sum as f64 / self.edges.per_unit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longhaul_gateway::HistogramCounts;
+
+    use super::*;
+
+    static LAYER: Edges = Edges::LAYER;
+
+    #[test]
+    fn what_was_counted_elsewhere_is_told_in_buckets_that_say_the_same() {
+        let mut counts = HistogramCounts::default();
+        for ms in 1..=1_000 {
+            counts.record(Duration::from_millis(ms));
+        }
+        counts.record(Duration::from_secs(3_600));
+        let taken = Taken::of(&LAYER, counts.total(), counts.about_the_sum(), |limit| counts.below(limit));
+        let told: Vec<u64> = taken.buckets().map(|(_, count)| count).collect();
+        // Up to 1.05 ms, 16.8 ms, 134 ms, 537 ms, 1.07 s, and an hour is above all edges.
+        assert_eq!(told, [1, 15, 118, 402, 464, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(taken.count(), 1_001);
+        assert!((taken.sum() - 4_100.5).abs() < 4_100.5 / 16.0, "{}", taken.sum());
     }
 }

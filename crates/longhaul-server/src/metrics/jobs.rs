@@ -14,7 +14,7 @@ use super::{
     text::{Kind, Page},
 };
 
-/// Kinds and queues that have a label of their own. The built-in kinds are a dozen; a prudent installation has dozens more.
+/// Kinds and queues that clients have made up and that have a label of their own: a prudent installation has dozens.
 const NAMES_MOST: usize = 100;
 
 static JOB: Edges = Edges::JOB;
@@ -65,7 +65,7 @@ impl Default for OfKind {
 
 /// The counters of one queue.
 #[derive(Debug, Default)]
-struct OfQueue {
+pub(super) struct OfQueue {
     submitted: Counter,
     attempts: Counter,
 }
@@ -93,6 +93,21 @@ impl Default for Jobs {
 }
 
 impl Jobs {
+    /// See [`super::Telemetry::reserve`].
+    pub(super) fn reserve<'a>(
+        &self,
+        queues: impl IntoIterator<Item = &'a str>,
+        kinds: impl IntoIterator<Item = &'a str>,
+    ) {
+        queues.into_iter().for_each(|name| self.queues.reserve(name));
+        kinds.into_iter().for_each(|name| self.kinds.reserve(name));
+    }
+
+    /// The queues that have names of their own.
+    pub(super) fn queues(&self) -> &Named<OfQueue> {
+        &self.queues
+    }
+
     pub(super) fn wrote(&self, batch: BatchFigures) {
         if batch.is_committed {
             self.commits.record(batch.took.as_micros());

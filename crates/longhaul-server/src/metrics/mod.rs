@@ -9,7 +9,9 @@
 //!
 //! - **A scrape costs the same however many jobs there are.** Nothing is counted by looking.
 //! - **Labels are bounded.** They are names of the configuration or of the program; where clients can make up names (queues,
-//!   kinds), the first hundred have their own, and all others are told together as `other`. Tenants are never told.
+//!   kinds), the first hundred of those have their own, and all others are told together as `other`, in counters and gauges
+//!   alike ([`named`]). Tenants are never told.
+//! - **A store that is away takes no more from the page than what only it knows**, and the page says so ([`queues`]).
 //! - **Names carry their unit**, and follow OpenTelemetry's semantic conventions where those have a name.
 
 mod http;
@@ -18,6 +20,7 @@ mod jobs;
 mod models;
 mod named;
 mod page;
+mod queues;
 mod text;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,6 +67,12 @@ impl Telemetry {
     /// Whether traces are recorded.
     pub fn records_traces(&self) -> bool {
         self.spans.is_some()
+    }
+
+    /// From now on these names of queues and kinds have labels of their own, however many others clients make up: for those
+    /// of the configuration and of the program.
+    pub fn reserve<'a>(&self, queues: impl IntoIterator<Item = &'a str>, kinds: impl IntoIterator<Item = &'a str>) {
+        self.jobs.reserve(queues, kinds);
     }
 
     /// From now on `source` is asked at every scrape.

@@ -14,7 +14,7 @@ use longhaul_gateway::{CacheUse, CallRecord, LayerNote, ProviderCall};
 
 use super::{
     instruments::{Counter, Edges, Histogram},
-    text::{Kind, Page},
+    text::{Family, Kind, Page},
 };
 
 static CALL: Edges = Edges::CALL;
@@ -99,6 +99,7 @@ const CACHE_USES: [CacheUse; 5] =
 struct OfModel {
     answered: Counter,
     failed: Counter,
+    refused: Counter,
     degraded: Counter,
     retries: Counter,
     cost_microusd: Counter,
@@ -115,6 +116,22 @@ struct Asked {
     error: &'static str,
 }
 
+/// A layer that stands around all targets of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Around {
+    model: Arc<str>,
+    mode: &'static str,
+    layer: &'static str,
+}
+
+/// How calls of such a layer ended.
+#[derive(Debug, Default)]
+struct OfLayer {
+    answered: Counter,
+    failed: Counter,
+    timed_out: Counter,
+}
+
 /// A decision of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Decided {
@@ -129,6 +146,7 @@ pub(super) struct Calls {
     called: Series<Called, Durations>,
     models: Series<Arc<str>, OfModel>,
     asked: Series<Asked, Histogram>,
+    around: Series<Around, OfLayer>,
     decided: Series<Decided, Counter>,
     waited: Series<(&'static str, &'static str), Histogram>,
 }
@@ -137,6 +155,7 @@ impl Calls {
     pub(super) fn observe(&self, record: &CallRecord) {
         self.count(record);
         self.measure(record);
+        self.around(record);
         record.calls.iter().for_each(|call| self.asked(&record.model, call));
         for note in record.layers() {
             self.decided(&note);
@@ -145,7 +164,12 @@ impl Calls {
 
     fn count(&self, record: &CallRecord) {
         let model = self.models.of(&record.model, OfModel::default);
-        if record.error.is_some() { &model.failed } else { &model.answered }.add(1);
+        let outcome = match &record.error {
+            None => &model.answered,
+            Some(error) if error.is_refusal() => &model.refused,
+            Some(_) => &model.failed,
+        };
+        outcome.add(1);
         model.degraded.add(u64::from(record.degraded));
         model.retries.add(u64::from(record.retries));
         model.cost_microusd.add(record.cost_microusd.unwrap_or(0));
@@ -176,6 +200,41 @@ impl Calls {
             && let Ok(count @ 1..) = u32::try_from(after_first)
         {
             durations.per_token.record_micros(record.took.saturating_sub(first) / count);
+        }
+    }
+
+    /// The layers around all targets keep no counts of their own, because streams do not go through them: they are counted
+    /// from how the call ended. What the cache answered went no further.
+    fn around(&self, record: &CallRecord) {
+        let mode = if record.streamed { "stream" } else { "whole" };
+        let of = |layer| self.around.of(&Around { model: record.model.clone(), mode, layer }, OfLayer::default);
+        let ended = |layer: &OfLayer| if record.error.is_some() { &layer.failed } else { &layer.answered }.add(1);
+        if record.cache != CacheUse::Off {
+            ended(&of("cache"));
+        }
+        if record.cache.is_free() {
+            return;
+        }
+        // A canned reply may have come after the time was up: that is the fallback's, which stands around its targets.
+        let is_cut = record.layers().any(|note| matches!(note.decision, "deadline.cut" | "deadline.refused"));
+        let deadline = of("deadline");
+        if is_cut {
+            deadline.timed_out.add(1)
+        } else {
+            ended(&deadline)
+        }
+        ended(&of("fallback"));
+    }
+
+    /// Into the family of the layers' calls, whose other samples the gateway has counted.
+    pub(super) fn tell_layers(&self, family: &mut Family<'_>) {
+        for (Around { model, mode, layer }, of) in self.around.all() {
+            let outcomes = [("answered", &of.answered), ("failed", &of.failed), ("timed_out", &of.timed_out)];
+            for (outcome, count) in outcomes {
+                let labels =
+                    [("model", &*model), ("target", ""), ("mode", mode), ("layer", layer), ("outcome", outcome)];
+                family.count(&labels, count.get());
+            }
         }
     }
 
@@ -254,11 +313,14 @@ impl Calls {
 
     fn tell_models(&self, page: &mut Page) {
         let models = self.models.all();
-        let mut family =
-            page.family(Kind::Counter, "longhaul_model_calls_total", "Calls of models that ended, by how.");
+        let help =
+            "Calls of models that ended, by how. `refused`: for what was asked, which is no fault of the model's.";
+        let mut family = page.family(Kind::Counter, "longhaul_model_calls_total", help);
         for (model, counters) in &models {
-            family.count(&[("model", model), ("outcome", "answered")], counters.answered.get());
-            family.count(&[("model", model), ("outcome", "failed")], counters.failed.get());
+            let OfModel { answered, failed, refused, .. } = &**counters;
+            for (outcome, count) in [("answered", answered), ("failed", failed), ("refused", refused)] {
+                family.count(&[("model", model), ("outcome", outcome)], count.get());
+            }
         }
         let help = "Calls that another than the first target answered.";
         let mut family = page.family(Kind::Counter, "longhaul_model_fallbacks_total", help);
@@ -281,6 +343,31 @@ impl Calls {
         let mut family = page.family(Kind::Counter, "longhaul_model_cost_usd_total", help);
         for (model, counters) in &models {
             family.value(&[("model", model)], counters.cost_microusd.get() as f64 / 1e6);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longhaul_gateway::{ErrorClass, RecordedError};
+
+    use super::*;
+
+    #[test]
+    fn what_is_refused_for_what_was_asked_is_told_apart_from_what_failed() {
+        let calls = Calls::default();
+        for class in [ErrorClass::Caller, ErrorClass::Unsupported, ErrorClass::Permanent, ErrorClass::Transient] {
+            let mut record = CallRecord::default();
+            record.model = "smart".into();
+            record.error = Some(RecordedError { code: "x", message: String::new(), http_status: None, class });
+            calls.observe(&record);
+        }
+        let mut page = Page::default();
+        calls.tell(&mut page);
+        let text = page.into_text();
+        for (outcome, count) in [("answered", 0), ("failed", 2), ("refused", 2)] {
+            let sample = format!("longhaul_model_calls_total{{model=\"smart\",outcome=\"{outcome}\"}} {count}\n");
+            assert!(text.contains(&sample), "{text}");
         }
     }
 }

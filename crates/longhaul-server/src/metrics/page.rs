@@ -1,28 +1,34 @@
 //! The page: what was counted, and how things stand at this moment.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
-use longhaul_core::Timestamp;
+use longhaul_core::{Clock, Span};
 use longhaul_engine::store::{QueueState, StoreError};
 use longhaul_gateway::{Gateway, LayerView, StackView, TargetView};
 
 use super::{
-    named::OTHER,
+    instruments::{Edges, Taken},
+    models::Calls,
+    queues,
     text::{Kind, Page},
 };
 use crate::{app::App, listener::ListenerCounts};
 
-/// Queues that are told by their names; those that hold most go first, all others are told together.
-const QUEUES_MOST: usize = 100;
+/// How long a scrape waits for the store. Prometheus waits ten seconds unless it is told otherwise: whoever is on call needs
+/// the rest of the page most when the store is away.
+const STORE_WITHIN: Span = Span::from_secs(2);
+
+static LAYER: Edges = Edges::LAYER;
 
 const BREAKER_STATES: [&str; 3] = ["closed", "open", "half_open"];
 
-/// The whole page.
+/// The whole page. A store that does not answer leaves out what only it knows.
 ///
 /// # Errors
-/// When the store does not say how its queues stand. A page without them would look like empty queues.
-pub(crate) async fn rendered(app: &App) -> Result<String, StoreError> {
-    let queues = app.engine().queues().await?;
+/// When writing it failed, which is a fault of ours.
+pub(crate) async fn rendered(app: &App) -> Result<String, tokio::task::JoinError> {
+    let engine = app.engine();
+    let queues = in_time(&**engine.clock(), engine.queues()).await;
     let app = app.clone();
     let written = tokio::task::spawn_blocking(move || {
         let mut page = Page::default();
@@ -30,91 +36,37 @@ pub(crate) async fn rendered(app: &App) -> Result<String, StoreError> {
         tell_build(&mut page);
         telemetry.requests.tell(&mut page);
         telemetry.jobs.tell(&mut page);
-        tell_queues(&mut page, queues, app.engine().clock().now());
+        queues::tell(&mut page, queues, telemetry.jobs.queues(), app.engine().clock().now());
         tell_readers(&mut page, &app);
         telemetry.calls.tell(&mut page);
-        tell_models(&mut page, app.gateway());
+        tell_models(&mut page, &telemetry.calls, app.gateway());
         let sources = telemetry.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
         sources.iter().for_each(|source| source.tell(&mut page));
         page.into_text()
     });
-    written.await.map_err(|error| StoreError::Unavailable(error.to_string()))
+    written.await
+}
+
+/// What the store says, unless it takes too long.
+async fn in_time(
+    clock: &dyn Clock,
+    asked: impl Future<Output = Result<Vec<QueueState>, StoreError>>,
+) -> Option<Vec<QueueState>> {
+    let error = tokio::select! {
+        biased;
+        said = asked => match said {
+            Ok(queues) => return Some(queues),
+            Err(error) => error,
+        },
+        () = clock.sleep(STORE_WITHIN) => StoreError::Unavailable("it did not answer in time".into()),
+    };
+    tracing::warn!(%error, "the store does not say how its queues stand: /metrics leaves them out");
+    None
 }
 
 fn tell_build(page: &mut Page) {
     let mut family = page.family(Kind::Gauge, "longhaul_build_info", "The version that runs.");
     family.count(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-}
-
-/// What several queues come to.
-#[derive(Default)]
-struct Tally {
-    name: Arc<str>,
-    states: [u64; 3],
-    paused: bool,
-    concurrency: Option<u32>,
-    first_ready_at: Option<Timestamp>,
-}
-
-impl Tally {
-    fn of(state: &QueueState) -> Self {
-        Self {
-            name: state.name.as_str().into(),
-            states: [state.queued, state.running, state.waiting],
-            paused: state.paused,
-            concurrency: state.concurrency,
-            first_ready_at: state.first_ready_at,
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.states.iter_mut().zip(other.states).for_each(|(sum, more)| *sum += more);
-        self.first_ready_at = [self.first_ready_at, other.first_ready_at].into_iter().flatten().min();
-    }
-}
-
-/// Queues with names of their own, and the rest together. Those that are configured or paused keep their names.
-fn tallies(queues: Vec<QueueState>) -> Vec<Tally> {
-    let mut tallies: Vec<Tally> = queues.iter().map(Tally::of).collect();
-    if tallies.len() > QUEUES_MOST {
-        tallies.sort_by_key(|tally| {
-            let is_known = tally.concurrency.is_some() || tally.paused || &*tally.name == "default";
-            (!is_known, std::cmp::Reverse(tally.states.iter().sum::<u64>()))
-        });
-        let mut rest = Tally { name: OTHER.into(), ..Tally::default() };
-        tallies.split_off(QUEUES_MOST).iter().for_each(|tally| rest.add(tally));
-        tallies.push(rest);
-    }
-    tallies
-}
-
-fn tell_queues(page: &mut Page, queues: Vec<QueueState>, now: Timestamp) {
-    let queues = tallies(queues);
-    let help = "Jobs of each queue: `queued` for whatever reason, `running` under a lease, `waiting` without a worker for children \
-                or an answer.";
-    let mut family = page.family(Kind::Gauge, "longhaul_queue_jobs", help);
-    for queue in &queues {
-        for (state, count) in ["queued", "running", "waiting"].into_iter().zip(queue.states) {
-            family.count(&[("queue", &queue.name), ("state", state)], count);
-        }
-    }
-    let help = "How long the job that goes next has been ready; 0 when none is.";
-    let mut family = page.family(Kind::Gauge, "longhaul_queue_oldest_ready_seconds", help);
-    for queue in &queues {
-        let age = queue.first_ready_at.map_or(0, |at| now.since(at).as_micros());
-        family.value(&[("queue", &queue.name)], age as f64 / 1e6);
-    }
-    let mut family = page.family(Kind::Gauge, "longhaul_queue_paused", "1 while a queue gives out no jobs.");
-    for queue in &queues {
-        family.count(&[("queue", &queue.name)], queue.paused.into());
-    }
-    let help = "How many jobs of a queue may run at once, where that is limited.";
-    let mut family = page.family(Kind::Gauge, "longhaul_queue_concurrency_limit", help);
-    for queue in &queues {
-        if let Some(limit) = queue.concurrency {
-            family.count(&[("queue", &queue.name)], limit.into());
-        }
-    }
 }
 
 fn tell_readers(page: &mut Page, app: &App) {
@@ -128,7 +80,7 @@ fn tell_readers(page: &mut Page, app: &App) {
     }
 }
 
-fn tell_models(page: &mut Page, gateway: &Gateway) {
+fn tell_models(page: &mut Page, calls: &Calls, gateway: &Gateway) {
     let models = gateway.models();
     // A model that a reload has removed in between is not told.
     let stacks: Vec<StackView> = models.iter().filter_map(|model| gateway.stack(&model.name).ok()).collect();
@@ -165,7 +117,7 @@ fn tell_models(page: &mut Page, gateway: &Gateway) {
         family.count(&[("model", model), ("target", &target.name)], (target.breaker_mode != "auto").into());
     }
     tell_targets(page, targets);
-    tell_layers(page, targets);
+    tell_layers(page, calls, targets);
 }
 
 fn tell_targets<'a, I: Iterator<Item = (&'a str, &'a TargetView)>>(page: &mut Page, targets: impl Fn() -> I) {
@@ -189,37 +141,59 @@ fn tell_targets<'a, I: Iterator<Item = (&'a str, &'a TargetView)>>(page: &mut Pa
     tell("longhaul_target_connections_idle", help, |target| target.connections.map(|(_, idle)| idle as f64));
 }
 
-fn tell_layers<'a, I: Iterator<Item = (&'a str, &'a TargetView)>>(page: &mut Page, targets: impl Fn() -> I) {
-    let help =
-        "Calls of each layer of a target, by how they ended there. Begins anew when the configuration is reloaded.";
+/// The layers of targets, each once: a stream goes through two stacks, one around the other; of layers with the same name the
+/// outer one is told.
+fn layers_of(target: &TargetView) -> impl Iterator<Item = (&'static str, &LayerView)> {
+    let modes = [("whole", &target.layers), ("stream", &target.stream_layers)];
+    modes.into_iter().flat_map(|(mode, layers)| {
+        let is_outer =
+            move |place: usize, layer: &LayerView| layers.iter().take(place).all(|outer| outer.layer != layer.layer);
+        let told = layers.iter().enumerate().filter(move |(place, layer)| is_outer(*place, layer));
+        told.map(move |(_, layer)| (mode, layer))
+    })
+}
+
+fn tell_layers<'a, I: Iterator<Item = (&'a str, &'a TargetView)>>(
+    page: &mut Page,
+    calls: &Calls,
+    targets: impl Fn() -> I,
+) {
+    let help = "Calls of each layer, by how they ended there: of a target's, and without a target of those around all targets of a \
+                model. Those of targets begin anew when the configuration is reloaded.";
     let mut family = page.family(Kind::Counter, "longhaul_layer_calls_total", help);
+    calls.tell_layers(&mut family);
     for (model, target) in targets() {
-        for (mode, layers) in [("whole", &target.layers), ("stream", &target.stream_layers)] {
-            for (place, layer) in layers.iter().enumerate() {
-                // A stream goes through two stacks, one around the other; of layers with the same name the outer one is told.
-                if layers[..place].iter().any(|outer| outer.layer == layer.layer) {
-                    continue;
-                }
-                let LayerView { calls, failed, rejected, timed_out, cancelled, .. } = *layer;
-                let answered = calls.saturating_sub(failed + rejected + timed_out + cancelled);
-                let outcomes = [
-                    ("answered", answered),
-                    ("failed", failed),
-                    ("rejected", rejected),
-                    ("timed_out", timed_out),
-                    ("cancelled", cancelled),
+        for (mode, layer) in layers_of(target) {
+            let LayerView { calls, failed, rejected, timed_out, cancelled, .. } = *layer;
+            let answered = calls.saturating_sub(failed + rejected + timed_out + cancelled);
+            let outcomes = [
+                ("answered", answered),
+                ("failed", failed),
+                ("rejected", rejected),
+                ("timed_out", timed_out),
+                ("cancelled", cancelled),
+            ];
+            for (outcome, count) in outcomes {
+                let labels = [
+                    ("model", model),
+                    ("target", &*target.name),
+                    ("mode", mode),
+                    ("layer", layer.layer),
+                    ("outcome", outcome),
                 ];
-                for (outcome, count) in outcomes {
-                    let labels = [
-                        ("model", model),
-                        ("target", &*target.name),
-                        ("mode", mode),
-                        ("layer", layer.layer),
-                        ("outcome", outcome),
-                    ];
-                    family.count(&labels, count);
-                }
+                family.count(&labels, count);
             }
+        }
+    }
+    let help = "How long calls of each layer of a target took, what stands further in included; of streams the retry until the \
+                first token, all others until the end. The sum is reckoned from finer buckets, to a sixteenth.";
+    let mut family = page.family(Kind::Histogram, "longhaul_layer_duration_seconds", help);
+    for (model, target) in targets() {
+        for (mode, layer) in layers_of(target).filter(|(_, layer)| layer.calls > 0) {
+            let LayerView { latency, layer, .. } = layer;
+            let taken = Taken::of(&LAYER, latency.total(), latency.about_the_sum(), |limit| latency.below(limit));
+            let labels = [("model", model), ("target", &*target.name), ("mode", mode), ("layer", layer)];
+            family.histogram(&labels, &taken);
         }
     }
 }
@@ -246,24 +220,28 @@ impl super::Source for crate::listener::ListenerStats {
 
 #[cfg(test)]
 mod tests {
-    use longhaul_core::QueueName;
+    use std::{future::pending, pin::pin, task::Poll};
+
+    use futures::poll;
+    use longhaul_core::testing::ManualClock;
 
     use super::*;
 
-    fn state(name: &str, queued: u64) -> QueueState {
-        let name = QueueName::new(name).unwrap();
-        QueueState { name, paused: false, concurrency: None, queued, running: 1, waiting: 0, first_ready_at: None }
+    #[tokio::test]
+    async fn a_store_that_hangs_holds_a_scrape_up_for_two_seconds_and_no_longer() {
+        let clock = ManualClock::default();
+        let mut asked = pin!(in_time(&clock, pending()));
+        assert!(poll!(asked.as_mut()).is_pending());
+        clock.advance(Span::from_millis(1_999));
+        assert!(poll!(asked.as_mut()).is_pending());
+        clock.advance(Span::from_millis(1));
+        assert_eq!(poll!(asked), Poll::Ready(None));
     }
 
-    #[test]
-    fn however_many_queues_there_are_the_page_tells_a_hundred_and_the_sum_of_the_rest() {
-        let mut queues: Vec<QueueState> = (0..1_000).map(|number| state(&format!("q{number}"), number)).collect();
-        queues.push(QueueState { paused: true, queued: 0, ..state("held", 0) });
-        let told = tallies(queues);
-        assert_eq!(told.len(), QUEUES_MOST + 1);
-        assert!(told.iter().any(|queue| &*queue.name == "held"), "who has to act on one finds it");
-        let last = told.last().unwrap();
-        assert_eq!((&*last.name, last.states[1]), (OTHER, 901));
-        assert_eq!(told.iter().map(|queue| queue.states[0]).sum::<u64>(), (0..1_000).sum::<u64>());
+    #[tokio::test]
+    async fn what_the_store_says_is_told_and_its_errors_are_not_empty_queues() {
+        let clock = ManualClock::default();
+        assert_eq!(in_time(&clock, async { Ok(Vec::new()) }).await, Some(Vec::new()));
+        assert_eq!(in_time(&clock, async { Err(StoreError::Unavailable("away".into())) }).await, None);
     }
 }

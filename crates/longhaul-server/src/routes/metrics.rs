@@ -26,7 +26,11 @@ pub(crate) async fn show(app: App, mut parts: Parts, is_open: bool) -> Result<Re
             return Err(Problem::new(Code::Forbidden, detail));
         }
     }
-    let mut response = Response::new(Body::from(rendered(&app).await?));
+    let page = rendered(&app).await.map_err(|error| {
+        tracing::error!(%error, "the figures could not be written");
+        Problem::new(Code::Internal, "The figures could not be written.")
+    })?;
+    let mut response = Response::new(Body::from(page));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     Ok(response)
 }

@@ -82,7 +82,8 @@ pub(crate) struct QueueList {
 
 /// List queues
 ///
-/// Every queue that is configured, paused, or has had a job since the start.
+/// Every queue that is configured, paused, or holds a job that has not ended; and of those that ran empty, some that were
+/// used since the start.
 #[utoipa::path(
     get, path = "/v1/queues", tag = "queues", operation_id = "list_queues",
     responses((status = 200, description = "How they stand.", body = QueueList))

@@ -5,6 +5,7 @@
 mod anthropic;
 mod chat;
 mod kit;
+mod metrics;
 mod models;
 mod responses;
 mod stats;

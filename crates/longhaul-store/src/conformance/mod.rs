@@ -484,6 +484,7 @@ macro_rules! conformance {
                 a_queue_tells_since_when_its_next_job_could_run,
                 a_queue_runs_no_more_than_its_limit,
                 a_queue_at_its_limit_does_not_hold_up_others,
+                queues_that_ran_empty_are_told_while_they_are_few_and_all_others_always,
                 counts_agree_with_the_jobs_after_every_change,
             ]
             limits: [

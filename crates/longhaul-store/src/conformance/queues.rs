@@ -96,6 +96,40 @@ pub async fn a_queue_tells_since_when_its_next_job_could_run(mut w: World) {
     assert_eq!((state(&w, &a).await.first_ready_at, state(&w, &b).await.first_ready_at), (None, None));
 }
 
+pub async fn queues_that_ran_empty_are_told_while_they_are_few_and_all_others_always(w: World) {
+    let (idle, held, limited, used) = (queue("idle"), queue("held"), queue("limited"), queue("used"));
+    let ran_empty = async |name: QueueName| {
+        let job = w.submit(JobSpec { queue: name, ..w.spec() }).await;
+        assert_eq!(w.store.cancel(&tenant(), job).await, Ok(Status::Cancelled));
+    };
+    ran_empty(idle.clone()).await;
+    assert_eq!(state(&w, &idle).await.queued, 0, "who used it a moment ago finds it");
+    w.store.pause_queue(held.clone(), true).await.unwrap();
+    w.store.limit_queue(limited.clone(), Some(3)).await.unwrap();
+    let waiting = w.submit(JobSpec { queue: used.clone(), ..w.spec() }).await;
+    // A client that thinks of another name each time.
+    for round in 0..12 {
+        let specs: Vec<JobSpec> =
+            (0..100).map(|number| JobSpec { queue: queue(&format!("q{round}-{number}")), ..w.spec() }).collect();
+        let ids: Vec<_> = specs.iter().map(|spec| spec.id).collect();
+        w.submit_all(specs, None).await.unwrap();
+        for id in ids {
+            w.store.cancel(&tenant(), id).await.unwrap();
+        }
+    }
+    let told = w.store.queues().await.unwrap();
+    assert!(told.len() <= 512, "{}", told.len());
+    assert!(state(&w, &held).await.paused);
+    assert_eq!(state(&w, &limited).await.concurrency, Some(3));
+    assert_eq!(state(&w, &used).await.queued, 1);
+    // Forgotten or not, they work as before.
+    let again = w.submit(JobSpec { queue: idle.clone(), ..w.spec() }).await;
+    assert_eq!(state(&w, &idle).await.queued, 1);
+    let mut taken: Vec<_> = w.take(claim(9)).await.iter().map(|leased| leased.held.job).collect();
+    taken.sort_unstable();
+    assert_eq!(taken, [waiting, again]);
+}
+
 /// How many of each queue are queued and running, by listing all jobs.
 async fn listed(w: &World) -> BTreeMap<QueueName, (u64, u64)> {
     let mut counts: BTreeMap<QueueName, (u64, u64)> = BTreeMap::new();

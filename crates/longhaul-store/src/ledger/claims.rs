@@ -74,7 +74,7 @@ impl<B: Backing> Ledger<B> {
 
     fn take_from(&mut self, claim: &Claim, lane: &LaneKey, taken: &mut Vec<Leased>) -> Result<(), StoreError> {
         while taken.len() < claim.limit
-            && self.queues.get(&lane.queue).is_some_and(super::QueueTally::gives_out)
+            && self.queues.get(&lane.queue).is_some_and(super::queues::QueueTally::gives_out)
             && self.gates.has_place(lane, self.now)
             && !self.gates.is_worn_out()
         {
@@ -106,7 +106,7 @@ impl<B: Backing> Ledger<B> {
             && let Some(Reverse((_, _, queue))) = order.pop()
         {
             let Some(turns) = queues.get_mut(queue) else { continue };
-            if !self.queues.get(queue).is_some_and(super::QueueTally::gives_out) {
+            if !self.queues.get(queue).is_some_and(super::queues::QueueTally::gives_out) {
                 continue;
             }
             let Some(Reverse(turn)) = turns.pop() else { continue };
@@ -135,7 +135,7 @@ impl<B: Backing> Ledger<B> {
         lanes: &[&'a LaneKey],
         is_first: bool,
     ) -> Result<Option<Turn<'a>>, StoreError> {
-        if !self.queues.get(queue).is_some_and(super::QueueTally::gives_out) {
+        if !self.queues.get(queue).is_some_and(super::queues::QueueTally::gives_out) {
             return Ok(None);
         }
         let mut best: Option<(Head, &LaneKey)> = None;

@@ -105,7 +105,7 @@ impl<B: Backing> Ledger<B> {
             let by_key = self.gates.full_by_key(&mut self.backing, spec, self.now)?;
             full = by_key.map(|(key, full)| (Some(key), full));
         }
-        let unknown = super::QueueTally::default();
+        let unknown = super::queues::QueueTally::default();
         let tally = self.queues.get(&queue).unwrap_or(&unknown);
         Ok(Some(if tally.paused {
             Blocker::QueuePaused { queue }

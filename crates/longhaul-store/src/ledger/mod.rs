@@ -14,7 +14,7 @@
 //! - [`Backing`] says what a ledger needs of the disk (or of memory).
 //! - [`writer`] is the thread, its mailbox, and waiting claims; [`grant`] what is on its way to those.
 //! - [`gates`] hold back what limits of kinds leave no room for.
-//! - [`lanes`] is the window; [`kept`] what will be claimed next; [`recent`] the ended jobs that somebody will ask for.
+//! - [`queues`] counts. [`lanes`] is the window; [`kept`] what will be claimed next; [`recent`] the ended jobs that somebody will ask for.
 
 mod backing;
 mod claims;
@@ -26,6 +26,7 @@ mod hash;
 mod kept;
 mod lanes;
 mod operations;
+mod queues;
 mod recent;
 mod store;
 mod stream;
@@ -47,6 +48,8 @@ pub(crate) use backing::{
     AnswerWrite, Backing, DocumentWrite, Erasure, ExpiryBlock, Forget, Head, KeptKey, PaceWrite, Phase, QueueCount,
     Reads, Start, Stored, WriteSet, terminal_number,
 };
+#[cfg(feature = "postgres")]
+pub(crate) use queues::KEPT_LEAST as QUEUES_KEPT_LEAST;
 pub(crate) use store::{LedgerStore, Retention};
 pub(crate) use stream::partial_of;
 pub(crate) use turns::Turns;
@@ -58,6 +61,7 @@ pub(crate) use hash::NumberMap;
 use kept::Kept;
 pub(crate) use lanes::LaneKey;
 use lanes::Lanes;
+use queues::Queues;
 use recent::Recent;
 
 /// How long the lease of a worker elsewhere holds at least after a start.
@@ -73,24 +77,6 @@ pub struct StoreClock {
     pub clock: Arc<dyn Clock>,
     /// Lease tokens and the places of waits within their backoff.
     pub ids: Arc<dyn IdSource>,
-}
-
-/// How a queue stands, as the ledger counts.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct QueueTally {
-    pub(crate) queued: u64,
-    pub(crate) running: u64,
-    pub(crate) waiting: u64,
-    pub(crate) paused: bool,
-    pub(crate) concurrency: Option<u32>,
-    /// Whose turn it is among the queue's tenants.
-    turns: Turns<Tenant>,
-}
-
-impl QueueTally {
-    fn gives_out(&self) -> bool {
-        !self.paused && self.concurrency.is_none_or(|most| self.running < u64::from(most))
-    }
 }
 
 /// A job that the current batch works on.
@@ -120,7 +106,7 @@ pub(crate) struct Ledger<B: Backing> {
     now: Timestamp,
     next_no: i64,
     lanes: Lanes,
-    queues: HashMap<QueueName, QueueTally>,
+    queues: Queues,
     kept: Kept,
     /// No job of a greater id has been committed, unless a clock was set back.
     newest: JobId,
@@ -167,7 +153,7 @@ impl<B: Backing> Ledger<B> {
             now,
             next_no: 1,
             lanes: Lanes::default(),
-            queues: HashMap::new(),
+            queues: Queues::default(),
             kept: Kept::default(),
             newest: JobId::floor(now + Span::from_millis(1)),
             newest_in_batch: JobId::floor(now),
@@ -204,24 +190,18 @@ impl<B: Backing> Ledger<B> {
         self.abandoned = abandoned.into_iter().collect();
         self.next_no = next_no;
         self.lanes = Lanes::of(lanes);
-        for tally in self.queues.values_mut() {
-            *tally = QueueTally {
-                concurrency: tally.concurrency,
-                turns: std::mem::take(&mut tally.turns),
-                ..QueueTally::default()
-            };
-        }
+        self.queues.start_anew();
         for QueueCount { queue, queued, waiting } in counts {
-            let tally = self.queues.entry(queue).or_default();
+            let tally = self.queues.of(&queue);
             (tally.queued, tally.waiting) = (queued, waiting);
         }
         for queue in paused {
-            self.queues.entry(queue).or_default().paused = true;
+            self.queues.of(&queue).paused = true;
         }
         self.running.clear();
         self.running_ids.clear();
         for stored in running {
-            self.queues.entry(stored.job.spec.queue.clone()).or_default().running += 1;
+            self.queues.of(&stored.job.spec.queue).running += 1;
             self.running_ids.insert(stored.job.spec.id, stored.no);
             self.running.insert(stored.no, Touched::stored(stored));
         }
@@ -381,7 +361,7 @@ impl<B: Backing> Ledger<B> {
         // The names are cloned only where a lane or a queue is new.
         match self.queues.get_mut(&spec.queue) {
             Some(tally) => tally.moves(from, to),
-            None => self.queues.entry(spec.queue.clone()).or_default().moves(from, to),
+            None => self.queues.of(&spec.queue).moves(from, to),
         }
         if from == Some(Phase::Ready) {
             self.lanes.remove(&LaneKey::of(spec), head);
@@ -529,23 +509,6 @@ impl Touched {
             output_is_new: false,
             phase: Some(phase),
             ended_attempt: None,
-        }
-    }
-}
-
-impl QueueTally {
-    fn moves(&mut self, from: Option<Phase>, to: Phase) {
-        match from {
-            Some(Phase::Blocked | Phase::Ready | Phase::Deferred) => self.queued = self.queued.saturating_sub(1),
-            Some(Phase::Running) => self.running = self.running.saturating_sub(1),
-            Some(Phase::Waiting) => self.waiting = self.waiting.saturating_sub(1),
-            Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) | None => {}
-        }
-        match to {
-            Phase::Blocked | Phase::Ready | Phase::Deferred => self.queued += 1,
-            Phase::Running => self.running += 1,
-            Phase::Waiting => self.waiting += 1,
-            Phase::Succeeded | Phase::Failed | Phase::Cancelled => {}
         }
     }
 }

@@ -5,7 +5,7 @@ use longhaul_core::{
     Status, Step, StepName, Tenant,
 };
 
-use super::{Backing, DocumentWrite, Erasure, Ledger, QueueTally, Touched, family};
+use super::{Backing, DocumentWrite, Erasure, Ledger, Touched, family, queues::QueueTally};
 use crate::{Beat, BeatAnswer, Held, NewJob, Outcome, QueueState, StoreError, Submit, Submitted, Tombstone};
 
 impl<B: Backing> Ledger<B> {
@@ -221,11 +221,11 @@ impl<B: Backing> Ledger<B> {
     }
 
     pub(crate) fn limit_queue(&mut self, queue: QueueName, concurrency: Option<u32>) {
-        self.queues.entry(queue).or_default().concurrency = concurrency;
+        self.queues.of(&queue).concurrency = concurrency;
     }
 
     pub(crate) fn pause_queue(&mut self, queue: QueueName, paused: bool) {
-        self.queues.entry(queue.clone()).or_default().paused = paused;
+        self.queues.of(&queue).paused = paused;
         self.writes.pauses.push((queue, paused));
     }
 

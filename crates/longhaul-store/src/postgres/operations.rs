@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Beat, BeatAnswer, Held, Idempotency, NewJob, Outcome, QueueState, StoreError, Submit, Submitted, Tombstone,
-    ledger::{DocumentWrite, Erasure},
+    ledger::{DocumentWrite, Erasure, QUEUES_KEPT_LEAST},
 };
 
 /// Something to do within a batch, and to answer after its commit.
@@ -270,6 +270,15 @@ impl Batch {
         let mut names: Vec<&QueueName> = counted.chain(paused).chain(self.limits.keys()).collect();
         names.sort_unstable();
         names.dedup();
+        if names.len() > QUEUES_KEPT_LEAST {
+            // Those that ran empty are told while they are few.
+            let is_limited = |name: &QueueName| self.limits.get(name).copied().flatten().is_some();
+            let is_empty = |name: &QueueName| {
+                let tally = self.tally(name);
+                (tally.queued, tally.running, tally.waiting) == (0, 0, 0)
+            };
+            names.retain(|name| !is_empty(name) || self.is_paused(name) || is_limited(name));
+        }
         let count = |jobs: i64| u64::try_from(jobs).unwrap_or(0);
         let state = |name: &QueueName| {
             let tally = self.tally(name);

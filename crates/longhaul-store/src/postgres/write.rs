@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Claim, Idempotency, StoreError,
-    ledger::{DocumentWrite, Erasure, PaceWrite, Phase},
+    ledger::{DocumentWrite, Erasure, PaceWrite, Phase, QUEUES_KEPT_LEAST},
 };
 
 columns!(States of StateRow {
@@ -191,6 +191,10 @@ impl BlobUses {
 /// Where a batch is counted: one of a few slots, so that servers seldom wait for each other to count.
 pub(super) const SLOTS: i64 = 16;
 
+fn slot_of(node: i64) -> i16 {
+    i16::try_from(node.rem_euclid(SLOTS)).unwrap_or_default()
+}
+
 /// Writes everything; committing is left to the caller.
 pub(super) async fn batch(
     session: &Session,
@@ -251,7 +255,7 @@ async fn rows_of(session: &Session, batch: &Batch, uses: &mut BlobUses) -> Resul
         let Tally { queued, running, waiting } = *tally;
         counts.push(CountRow { queue: queue.as_str(), queued, running, waiting, lifetime: PhantomData });
     }
-    let slot = i16::try_from(batch.node.rem_euclid(SLOTS)).unwrap_or_default();
+    let slot = slot_of(batch.node);
 
     let mut new_jobs = fresh.parameters();
     new_jobs.extend(specs.parameters());
@@ -685,6 +689,8 @@ async fn forget(session: &Session, batch: &Batch) -> Result<(), Fault> {
         let before = forget.tombstones_before.as_micros();
         session.rows(include_str!("queries/forget_tombstones.sql"), &[&before, &limit]).await?;
         session.rows(include_str!("queries/forget_paces.sql"), &[&now, &limit]).await?;
+        let (slot, kept) = (slot_of(batch.node), rows::signed(QUEUES_KEPT_LEAST as u64));
+        session.rows(include_str!("queries/forget_tallies.sql"), &[&slot, &kept, &limit]).await?;
         let silent = (forget.now - LOOK_AGAIN).as_micros();
         session.rows("DELETE FROM claimant WHERE at < $1", &[&silent]).await?;
     }

@@ -138,6 +138,37 @@ async fn two_servers_never_lease_the_same_job_twice() {
 }
 
 #[tokio::test]
+async fn queues_that_ran_empty_are_forgotten_in_the_database_too_and_what_others_hold_is_counted_on() {
+    let servers = Servers::new(2).await;
+    let w = &servers.world;
+    let spec = |name: String| JobSpec { queue: queue(&name), ..w.spec() };
+    // Taken in by one server and cancelled by the other, so that no row comes to nothing by itself.
+    let empty: Vec<JobSpec> = (0..400).map(|number| spec(format!("q{number}"))).collect();
+    let ids: Vec<JobId> = empty.iter().map(|spec| spec.id).collect();
+    servers.submit(0, empty).await.unwrap();
+    let second = &servers.stores[1];
+    let cancels = ids.into_iter().map(|id| async move { second.cancel(&tenant(), id).await });
+    assert!(join_all(cancels).await.iter().all(|status| *status == Ok(Status::Cancelled)));
+    let used: Vec<JobSpec> = (0..20).map(|number| spec(format!("used-{}", number % 4))).collect();
+    servers.submit(0, used).await.unwrap();
+    second.claim(claim(6)).await.unwrap();
+    let before: Vec<(u64, u64)> = used_queues(&servers).await;
+    assert_eq!(before.iter().map(|(queued, running)| queued + running).sum::<u64>(), 20);
+    w.advance(3_602);
+    w.prune().await;
+    let names = servers.database.number("SELECT count(DISTINCT queue) FROM queue_tally").await;
+    assert!(names <= 256, "{names}");
+    assert_eq!(used_queues(&servers).await, before);
+}
+
+/// What runs and waits in the queues that are in use.
+async fn used_queues(servers: &Servers) -> Vec<(u64, u64)> {
+    let states = servers.stores[1].queues().await.unwrap();
+    let used = states.iter().filter(|state| state.name.as_str().starts_with("used-"));
+    used.map(|state| (state.queued, state.running)).collect()
+}
+
+#[tokio::test]
 async fn a_queues_limit_holds_for_all_servers_together() {
     let servers = Servers::new(3).await;
     let w = &servers.world;

@@ -57,6 +57,19 @@ impl Database {
     pub(crate) async fn run(&self, sql: &str) {
         run(&self.url(), sql).await;
     }
+
+    /// The one number that `sql` asks for.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await.unwrap();
+        let work = async {
+            let number = client.query_one(sql, &[]).await.unwrap().get(0);
+            drop(client);
+            number
+        };
+        let (number, ended) = futures::join!(work, connection);
+        ended.unwrap();
+        number
+    }
 }
 
 impl Drop for Owned {

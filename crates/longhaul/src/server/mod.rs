@@ -68,6 +68,7 @@ async fn serve(
     let hub = Arc::new(Hub::default());
     let exporter = telemetry::traces();
     let telemetry = Arc::new(Telemetry::new(exporter.clone().map(|exporter| exporter as Arc<dyn SpanSink>)));
+    telemetry.reserve(wiring::queues_named(settings), settings.kinds.keys().map(String::as_str));
     let observer = Arc::new(Beside { telemetry: telemetry.clone(), first: hub.clone() });
     let store = wiring::store(settings, &clock, &ids, observer).await?;
     let keys = open_keys(settings, &*store, &*clock).await?;
@@ -81,6 +82,7 @@ async fn serve(
     executors.extend(longhaul_tasks::llm::executors(&gateway));
     let options = wiring::engine_options(settings, runs_built_in, telemetry.records_traces())?;
     let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;
+    wiring::name_built_in(&engine, &telemetry);
     let listener = Listener::bind(settings.server.listen, listening)?;
     let address = listener.local_addr();
     telemetry.add(Arc::new(listener.stats()));

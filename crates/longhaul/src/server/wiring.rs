@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
 use longhaul_core::{Clock, DocumentId, IdSource, KindName, QueueName, Span, Tenant};
-use longhaul_engine::{EngineOptions, Executor, Hub, KindOverride, store::StoreError};
+use longhaul_engine::{Engine, EngineOptions, Executor, Hub, KindOverride, store::StoreError};
 use longhaul_gateway::{Gateway, GatewayOptions, Models, Observer};
 use longhaul_server::{
     Limits, MetadataLimits, Schemas, Tasks,
@@ -62,6 +62,20 @@ pub(super) fn engine_options(
         records_traces,
         ..EngineOptions::default()
     })
+}
+
+/// The queues that the configuration names.
+pub(super) fn queues_named(settings: &Settings) -> impl Iterator<Item = &str> {
+    let of_kinds = settings.kinds.values().filter_map(|kind| Some(kind.queue.as_ref()?.as_str()));
+    settings.queues.keys().map(String::as_str).chain(of_kinds)
+}
+
+/// The built-in kinds, and the queues that they go to, have labels of their own in the figures.
+pub(super) fn name_built_in(engine: &Engine, telemetry: &Telemetry) {
+    let kinds = engine.kinds(&Tenant::default_tenant());
+    let built_in = || kinds.iter().filter(|kind| kind.built_in).map(|kind| &kind.spec);
+    let queues = built_in().filter_map(|spec| Some(spec.queue.as_ref()?.as_str()));
+    telemetry.reserve(queues, built_in().map(|spec| spec.name.as_str()));
 }
 
 /// Opens the store that the configuration names.

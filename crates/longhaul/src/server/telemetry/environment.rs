@@ -101,7 +101,8 @@ fn settings(get: &dyn Fn(&str) -> Option<String>, warnings: &mut Vec<String>) ->
     };
     if !(endpoint.starts_with("http://") || endpoint.starts_with("https://")) {
         warnings.push(format!(
-            "the endpoint of OTLP is {endpoint:?}, which is no http or https URL; no traces are recorded"
+            "the endpoint of OTLP is {:?}, which is no http or https URL; no traces are recorded",
+            shown(&endpoint)
         ));
         return None;
     }
@@ -129,6 +130,18 @@ fn settings(get: &dyn Fn(&str) -> Option<String>, warnings: &mut Vec<String>) ->
         batch: size(batch),
         delay: Duration::from_millis(delay),
     })
+}
+
+/// An endpoint as it can stand in a log: without the name and password before its host and without its query, either of which
+/// may be the key of a collector.
+pub(super) fn shown(endpoint: &str) -> String {
+    let uri = endpoint.parse::<http::Uri>().ok();
+    let Some((uri, host)) = uri.as_ref().and_then(|uri| Some((uri, uri.host()?))) else {
+        return "(unreadable)".to_owned();
+    };
+    let scheme = uri.scheme_str().map(|scheme| format!("{scheme}://")).unwrap_or_default();
+    let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{scheme}{host}{port}{}", uri.path())
 }
 
 /// A queue longer than this is a mistake: a span takes about a kilobyte.
@@ -262,6 +275,22 @@ mod tests {
         let said = found.warnings.join("\n");
         assert_eq!((found.settings.unwrap().queue, found.warnings.len()), (2_048, 3), "{said}");
         assert!(!said.contains("geheim") && said.contains("OTEL_TRACES_SAMPLER is \"sometimes\""), "{said}");
+    }
+
+    #[test]
+    fn an_endpoint_is_shown_without_what_may_be_a_key() {
+        for (endpoint, told) in [
+            ("http://collector:4318/v1/traces", "http://collector:4318/v1/traces"),
+            ("https://me:geheim@collector.example/v1/traces?key=geheim", "https://collector.example/v1/traces"),
+            ("https://geheim@[::1]:4318/v1/traces#geheim", "https://[::1]:4318/v1/traces"),
+            ("http://me:ge/heim@collector/v1", "(unreadable)"),
+            ("collector.example/v1?key=geheim", "(unreadable)"),
+        ] {
+            assert_eq!(shown(endpoint), told);
+        }
+        let found = with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://me:geheim@collector:4317")]);
+        assert!(found.settings.is_none() && !found.warnings[0].contains("geheim"), "{found:?}");
+        assert!(found.warnings[0].contains("grpc://collector:4317"), "{found:?}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) fn traces() -> Option<Arc<Exporter>> {
         tracing::warn!("{warning}");
     }
     let settings = settings?;
-    let endpoint = settings.endpoint.clone();
+    let endpoint = environment::shown(&settings.endpoint);
     match Exporter::new(settings) {
         Ok(exporter) => {
             tracing::info!(endpoint, "traces are recorded");

@@ -41,7 +41,8 @@ pub(crate) struct AlertBody {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Name {
-    /// Of what ended by itself, the part that failed; of jobs, or of the calls of a model.
+    /// Of what ended by itself, the part that failed; of jobs, or of the calls of a model, of which those that were refused
+    /// for what they asked do not count as failed.
     ErrorRate,
     /// 95 of 100 calls of a model took no longer. Not of jobs: many a job is right to take minutes.
     P95,

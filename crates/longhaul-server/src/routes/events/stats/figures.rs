@@ -101,11 +101,13 @@ pub(crate) struct ModelBody {
     /// Calls that ended by themselves.
     pub(super) calls: u64,
     pub(super) calls_per_s: f64,
-    /// Of those: without an answer.
+    /// Of those: without an answer, though what was asked was right.
     pub(super) failed: u64,
+    /// Of those: without an answer, because of what was asked. No error of the model's.
+    pub(super) refused: u64,
     /// Attempts after the first.
     pub(super) retries: u64,
-    /// Of the calls, the part without an answer; null when there were none.
+    /// Of the calls, the part that failed; null when there were none.
     pub(super) error_rate: Option<f64>,
     /// Of the calls, the part that another than the first target answered; null when there were none.
     pub(super) fallback_rate: Option<f64>,
@@ -156,7 +158,7 @@ pub(crate) struct DecisionFigures {
 impl ModelBody {
     pub(super) fn of(figures: ModelFigures, seconds: f64) -> Self {
         let ModelFigures { model, in_flight, window, breakers, serves: _, has_cache: _ } = figures;
-        let ModelWindow { calls, failed, degraded, looked_up, hits, retries, .. } = window;
+        let ModelWindow { calls, failed, refused, degraded, looked_up, hits, retries, .. } = window;
         let mut layers: Vec<DecisionFigures> = (window.decisions.into_iter())
             .map(|(layer, decision, count)| DecisionFigures { layer, decision, count })
             .collect();
@@ -167,6 +169,7 @@ impl ModelBody {
             calls,
             calls_per_s: per(calls, seconds),
             failed,
+            refused,
             retries,
             error_rate: part(failed, calls),
             fallback_rate: part(degraded, calls),
