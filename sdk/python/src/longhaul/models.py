@@ -18,6 +18,21 @@ JsonValue: TypeAlias = Any
 """Any JSON."""
 
 
+class Alert(Model):
+    """A condition."""
+
+    bound: float
+    """What it should keep to, in `unit`."""
+    name: Literal["error_rate", "p95", "fallback_rate", "hit_rate", "breaker_open", "oldest_job"]
+    state: Literal["ok", "pending", "firing", "no_data"]
+    """How a condition stands."""
+    subject: str | None = None
+    """What is worst off: `jobs`, `model smart`, `breaker smart/first`, `queue ocr`. Null when there is nothing to judge."""
+    unit: Literal["ratio", "ms"]
+    value: float | None = None
+    """Its figure, in `unit`."""
+
+
 class AnalysisReceipt(Model):
     """What an analysis is answered with."""
 
@@ -209,6 +224,8 @@ class ClaimedJob(Model):
     queue: str
     timeout_s: int | None = None
     """How long this attempt may take, in seconds, when its kind says so."""
+    traceparent: str | None = None
+    """The trace that the worker's part of the work belongs to, as the header of that name, when there is one."""
 
 
 class ClaimedJobs(Model):
@@ -218,11 +235,37 @@ class ClaimedJobs(Model):
     """At least one."""
 
 
+class ReportedUsage(Model):
+    """What a result took."""
+
+    cost_microusd: int | None = None
+    """Millionths of a US dollar."""
+    input_tokens: int | None = None
+    """Tokens read."""
+    output_tokens: int | None = None
+    """Tokens written."""
+
+
+class ResultReport(Model):
+    """What a result says of itself; it is shown with the job."""
+
+    cached: bool | None = None
+    """It came from a cache of the worker's."""
+    degraded: bool | None = None
+    """It is not what the worker gives when all is well."""
+    model: str | None = None
+    """The model that gave it, in 1 to 200 characters."""
+    usage: ReportedUsage | None = None
+    """What it took."""
+
+
 class Complete(Model):
     """A result."""
 
     output: JsonValue
     """What the job gives: any JSON that fits the schema its kind was registered with."""
+    report: ResultReport | None = None
+    """What the result says of itself."""
 
 
 class CompleteOne(Model):
@@ -234,6 +277,8 @@ class CompleteOne(Model):
     """The `lease_token` of its claim."""
     output: JsonValue
     """What it gives."""
+    report: ResultReport | None = None
+    """What the result says of itself."""
 
 
 class CompleteMany(Model):
@@ -447,6 +492,29 @@ class Fail(Model):
     """Whether another attempt may succeed."""
 
 
+class FinishedChild(Model):
+    """A child with what it gave."""
+
+    error: JobError | None = None
+    """Why it failed."""
+    index: int
+    """Its place among its siblings, from 0."""
+    job_id: str
+    kind: str
+    output: JsonValue = None
+    """What it gave, once it has succeeded."""
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
+
+
+class FinishedChildren(Model):
+    """A page of children with what they gave."""
+
+    children: list[FinishedChild]
+    has_more: bool
+    """Whether there are more: go on with `after` = the last `index`."""
+
+
 class ProgressReport(Model):
     """How far the work is."""
 
@@ -498,13 +566,25 @@ class Usage(Model):
     """Tokens written."""
 
 
+class Rate(Model):
+    """At most `count` starts in any `per_s` seconds."""
+
+    count: int
+    per_s: int
+    """Up to a day."""
+
+
 class WaitingFor(Model):
     """Why a job is not running."""
 
     ahead: int | None = None
     """How many stand before it, when there are fewer than 1,000."""
+    key: str | None = None
+    """Where the value stands in its input that it has in common with those it is limited together with."""
+    kind: str | None = None
+    """The kind whose limit leaves no room."""
     limit: int | None = None
-    """How many of the queue may run."""
+    """How many of them may run."""
     message: str
     """The same for a person."""
     pending: int | None = None
@@ -512,14 +592,16 @@ class WaitingFor(Model):
     prompt: str | None = None
     """What is asked."""
     queue: str | None = None
+    rate: Rate | None = None
+    """How many of them may start in a time, when as many have started."""
     running: int | None = None
-    """How many of the queue run, when as many run as may."""
+    """How many of the queue, or of those it is limited together with, run, when as many run as may."""
     step: str | None = None
     """The step that an answer becomes."""
     until: datetime | None = None
     """Until when, when that is known."""
     what: str
-    """`time`, `backoff`, `provider`, `queue_paused`, `queue_full`, `worker`, `turn`, `children` or `input`."""
+    """`time`, `backoff`, `provider`, `queue_paused`, `queue_full`, `kind_full`, `worker`, `turn`, `children` or `input`."""
 
 
 class JobChildren(Model):
@@ -620,6 +702,17 @@ class KeyList(Model):
     data: list[ApiKey]
 
 
+class Limit(Model):
+    """How many jobs of a kind run at once and start in a time, whoever runs them."""
+
+    concurrency: int | None = None
+    """How many of them run at once."""
+    key: str | None = None
+    """JSON Pointer into the input: those jobs are limited together that have the same value there. Without one, all jobs of the kind are."""
+    rate: Rate | None = None
+    """How many attempts of them start in a time."""
+
+
 class Kind(Model):
     """A kind of job."""
 
@@ -632,6 +725,8 @@ class Kind(Model):
     """JSON Schema of its input; null: any JSON."""
     kind: str
     """Its name: what `kind` of a submit says."""
+    limits: list[Limit]
+    """How many of its jobs run at once and start in a time."""
     max_attempts: int | None = None
     output_schema: dict[str, Any] | None = None
     """JSON Schema of its output."""
@@ -646,6 +741,57 @@ class KindList(Model):
 
     data: list[Kind]
     """The built-in ones first."""
+
+
+class ModelFiguresFirstTokenMs(Model):
+    """ModelFiguresFirstTokenMs."""
+
+    count: int
+    """How many were measured."""
+    p50: float
+    p95: float
+    p99: float
+
+class ModelFiguresLatencyMs(Model):
+    """ModelFiguresLatencyMs."""
+
+    count: int
+    """How many were measured."""
+    p50: float
+    p95: float
+    p99: float
+
+class ModelFigures(Model):
+    """What a model did in the window: calls of clients and of jobs alike."""
+
+    breakers: list[dict[str, Any]]
+    """How the breakers of its targets stand."""
+    cache_lookups: int
+    """Calls that looked into the cache."""
+    calls: int
+    """Calls that ended by themselves."""
+    calls_per_s: float
+    cost_microusd: int
+    error_rate: float | None = None
+    """Of the calls, the part without an answer; null when there were none."""
+    failed: int
+    """Of those: without an answer."""
+    fallback_rate: float | None = None
+    """Of the calls, the part that another than the first target answered; null when there were none."""
+    first_token_ms: ModelFiguresFirstTokenMs
+    hit_rate: float | None = None
+    """Of the calls that looked into the cache, the part that it answered; null when none did."""
+    in_flight: int
+    """Attempts at providers that are under way."""
+    input_tokens: int
+    latency_ms: ModelFiguresLatencyMs
+    layers: list[dict[str, Any]]
+    """What its layers decided, and how often."""
+    model: str
+    """Its name."""
+    output_tokens: int
+    retries: int
+    """Attempts after the first."""
 
 
 class OpenAiErrorDetail(Model):
@@ -688,13 +834,21 @@ class Queue(Model):
 
     concurrency: int | None = None
     """How many of its jobs may run at once; null: as many as are claimed."""
+    ended_per_s: float
+    """Jobs that ended, however."""
     name: str
+    oldest_age_ms: int | None = None
+    """How long the job that goes next has been ready; null when none is. Where priorities differ an older one may stand behind it."""
     paused: bool
     """Whether it gives out no jobs."""
     queued: int
     """How many wait, for whatever reason."""
     running: int
     """How many run."""
+    submitted_per_s: float
+    """Jobs taken in, of the last minute, by this server."""
+    waiting: int
+    """How many wait without a worker, for their children or for input."""
 
 
 class QueueList(Model):
@@ -727,6 +881,8 @@ class RegisterKind(Model):
     """What it does."""
     input_schema: dict[str, Any] | None = None
     """JSON Schema that inputs must fit before a job is accepted."""
+    limits: list[Limit] | None = None
+    """At most two: one over all of the kind's jobs, and one by key."""
     max_attempts: int | None = None
     """How many attempts may fail, 1 to 100."""
     output_schema: dict[str, Any] | None = None
@@ -753,6 +909,24 @@ class SetBreaker(Model):
 
     state: Literal["auto", "open", "closed", "half_open"]
     """What a hand does to a breaker."""
+
+
+class SpawnChildren(Model):
+    """Jobs to take in as children."""
+
+    children: list[CreateJob]
+    """1 to 1,000 jobs, without children of their own."""
+    step: str
+    """Names the call within its job, the same on every attempt: 1 to 200 letters, digits and `_ - . : /`. The ids of the children are the output of this step."""
+
+
+class SpawnedChildren(Model):
+    """The children."""
+
+    children: list[str]
+    """Their ids, in the order of the request; of a repeat: those of the first call."""
+    job_id: str
+    """The job that has them."""
 
 
 class StatsJobs(Model):
@@ -813,13 +987,21 @@ class StatsLatencyMs(Model):
     total: StatsLatencyMsTotal
 
 class Stats(Model):
-    """The figures of a window that ends now: jobs that came and went, and how long those that ended had taken."""
+    """The figures of a window that ends now: jobs that came and went, how long those that ended had taken, what models did, and what of it needs a person."""
 
+    alerts: list[Alert]
+    """The conditions that should bring a person, each as it stands."""
     jobs: StatsJobs
     latency_ms: StatsLatencyMs
     """From the submit to the first attempt, from there to the end, and both."""
+    models: list[ModelFigures]
+    """What every model did."""
+    models_left_out: int
+    """Models that this message has no room for."""
     queues: list[Queue]
     """How every queue stands."""
+    queues_left_out: int
+    """Queues that this message has no room for."""
     time: datetime
     """When they were taken."""
     window_s: float
