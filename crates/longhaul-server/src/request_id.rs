@@ -49,7 +49,8 @@ impl RequestId {
     pub fn from_header(value: &HeaderValue) -> Option<Self> {
         let bytes = value.as_bytes();
         let sane = (1..=Self::MAX_LENGTH).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
-        sane.then(|| Self(value.clone()))
+        // Copied: a part of the head would hold the connection's whole buffer.
+        sane.then(|| HeaderValue::from_bytes(bytes).ok().map(Self)).flatten()
     }
 
     /// The id as text.

@@ -30,7 +30,8 @@ impl BodyLimit {
     }
 }
 
-/// Reads a body whole. One that came with its head in one piece is not copied.
+/// Reads a body whole. A large one that came in one piece is not copied; a small one is, for it lies in the buffer of its
+/// connection, which it would hold as long as it is held itself: by each call that waits for a slow provider.
 ///
 /// # Errors
 /// 413 as soon as the body is, or says it is, larger than the limit; 408 when it came too slowly; 400 when it broke
@@ -45,9 +46,9 @@ pub async fn read_body(mut body: Body, limit: BodyLimit) -> Result<Bytes, Proble
         return Err(too_large(limit, None));
     }
     if http_body::Body::is_end_stream(&body) {
-        return Ok(first);
+        return Ok(on_its_own(first));
     }
-    let Some(second) = next_piece(&mut body).await? else { return Ok(first) };
+    let Some(second) = next_piece(&mut body).await? else { return Ok(on_its_own(first)) };
     // The announced length is within the limit, but the memory is taken as the bytes come, not as they are promised.
     let mut whole = BytesMut::with_capacity((first.len() + second.len()).max(8 * 1024));
     whole.extend_from_slice(&first);
@@ -62,6 +63,13 @@ pub async fn read_body(mut body: Body, limit: BodyLimit) -> Result<Bytes, Proble
             None => return Ok(whole.freeze()),
         }
     }
+}
+
+/// Below this a copy costs less than the buffer of 8 KiB that it lets go.
+const COPIED_BYTES: usize = 4 * 1024;
+
+fn on_its_own(piece: Bytes) -> Bytes {
+    if piece.len() <= COPIED_BYTES { Bytes::copy_from_slice(&piece) } else { piece }
 }
 
 /// What the client is told when its body cannot be read to the end.

@@ -26,6 +26,8 @@ use crate::{
 
 /// Every route of the API with its description.
 fn api(limits: &Limits) -> OpenApiRouter<App> {
+    // Layers are put on together and where they are needed: each time costs a box per request.
+    let depth = Extension(DepthLimit(limits.json_depth));
     // What comes in bulk: many jobs at once, and what workers hand in.
     let bulk = OpenApiRouter::new()
         .routes(routes!(jobs::create::create_many))
@@ -33,7 +35,7 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(worker::attempt::complete))
         .routes(routes!(worker::many::complete_many))
         .routes(routes!(worker::children::spawn, worker::children::read))
-        .layer(Extension(BodyLimit(limits.bulk_body)));
+        .layer((Extension(BodyLimit(limits.bulk_body)), depth));
     let uploads = OpenApiRouter::new()
         .routes(routes!(documents::upload))
         .routes(routes!(documents::upload_short))
@@ -78,7 +80,7 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(openai::models::purge))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
-        .layer(Extension(BodyLimit(limits.json_body)));
+        .layer((Extension(BodyLimit(limits.json_body)), depth));
     let openai = OpenApiRouter::new()
         .routes(routes!(openai::chat::create))
         .routes(routes!(openai::embeddings::create))
@@ -92,8 +94,7 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
     let anthropic =
         OpenApiRouter::new().routes(routes!(anthropic::create)).layer(axum::middleware::from_fn(anthropic::words));
     let ours = rest.merge(bulk).merge(uploads);
-    let all = OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(ours).merge(openai).merge(anthropic);
-    all.layer(Extension(DepthLimit(limits.json_depth)))
+    OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(ours).merge(openai).merge(anthropic)
 }
 
 /// The API, and its OpenAPI document as JSON.

@@ -72,6 +72,8 @@ pub(crate) async fn create(
 ) -> Result<Response, Refusal> {
     let ChatCall { model, delivery, request, .. } = decode_request(&body)?;
     let options = call_options(&caller, &request_id, &headers);
+    // Parts of the connection's buffer, which is not to be held while the provider thinks.
+    drop((headers, body));
     let request = Arc::new(request);
     let (id, created) = stamp_id(&app, "msg_");
     match delivery {

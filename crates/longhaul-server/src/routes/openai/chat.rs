@@ -57,6 +57,8 @@ pub(crate) async fn create(
     let relay = RelayTo { dialect: Dialect::OpenAi, id: answer_id.as_str().into(), include_usage };
     let options = call_options(&caller, &id, &headers).relay(relay);
     let id = answer_id;
+    // Parts of the connection's buffer, which is not to be held while the provider thinks.
+    drop((headers, body));
     match delivery {
         Delivery::Whole => {
             let (told, record) = app.gateway().chat_relayed(&model, request, &options).await?;

@@ -41,6 +41,8 @@ pub(crate) async fn create(
     }
     let EmbeddingsCall { model, format, request } = call;
     let options = call_options(&caller, &id, &headers);
+    // Parts of the connection's buffer, which is not to be held while the provider thinks.
+    drop((headers, body));
     let answered = app.gateway().embed(&model, Arc::new(request), &options).await?;
     let model = answered.response.model.as_deref().unwrap_or(&model);
     Ok(answer(encode_embeddings(&answered.response, model, format), &answered.record))

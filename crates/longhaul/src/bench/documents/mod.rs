@@ -225,6 +225,8 @@ struct Client {
 impl Client {
     fn new(running: &Running) -> anyhow::Result<Self> {
         // The server is on this machine, whatever proxies the environment names.
+        // Installed already, or now.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build()?;
         Ok(Self { http, base: format!("http://{}", running.host) })
     }

@@ -75,6 +75,8 @@ pub(crate) async fn create(
         caller,
         app,
     };
+    // Parts of the connection's buffer, which is not to be held while the provider thinks.
+    drop(headers);
     match call.delivery {
         Delivery::Whole => at_once.whole(call).await,
         Delivery::Streamed => at_once.streamed(call).await,
