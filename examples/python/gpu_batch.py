@@ -38,9 +38,18 @@ async def compute() -> None:
         await asyncio.sleep(0.002)
         while len(batch) < MOST and not waiting.empty():
             batch.append(waiting.get_nowait())
-        vectors = await asyncio.to_thread(embed_batch, [text for text, _ in batch])
+        answers = [answer for _, answer in batch]
+        try:
+            vectors = await asyncio.to_thread(embed_batch, [text for text, _ in batch])
+            done = list(zip(answers, vectors, strict=True))
+        except Exception as error:
+            # This batch has failed, and its jobs are tried again; the next one may do better.
+            for answer in answers:
+                if not answer.done():
+                    answer.set_exception(RuntimeError(f"the batch of {len(batch)} failed: {error}"))
+            continue
         batches.append(len(batch))
-        for (_, answer), vector in zip(batch, vectors, strict=True):
+        for answer, vector in done:
             # A job may have been cancelled meanwhile.
             if not answer.done():
                 answer.set_result(vector)
@@ -60,9 +69,14 @@ def embed_batch(texts: list[str]) -> list[list[float]]:
 
 
 async def serve() -> None:
-    """The worker, with the computation beside it."""
+    """The worker, with the computation beside it: when one of them ends, so does the other."""
     computing = asyncio.create_task(compute())
-    await worker.serve()
+    serving = asyncio.create_task(worker.serve())
+    await asyncio.wait({computing, serving}, return_when=asyncio.FIRST_COMPLETED)
+    worker.stop()
+    await serving
+    if computing.done():
+        computing.result()  # raises what it ended by
     computing.cancel()
     print(f"{sum(batches)} texts in {len(batches)} batches")
 

@@ -14,8 +14,8 @@ from longhaul import Worker
 from longhaul._settings import Settings
 from longhaul._transport import Answer
 from longhaul.errors import ConnectionFailed
-from longhaul.worker import _runner
 from longhaul.worker._attempt import Attempt
+from longhaul.worker._line import LONGEST_PAUSE
 from longhaul.worker._runner import Lane, Runner
 
 AWAY = (100.0, 700.0)
@@ -126,6 +126,11 @@ def test_a_server_that_is_away_for_ten_minutes_is_waited_for(
     started: list[Attempt] = []
     ended: list[Attempt] = []
 
+    def start(attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            attempt.is_started = True
+        started.extend(attempts)
+
     async def play() -> None:
         runner = Runner(
             Settings.resolve("http://127.0.0.1:1", None),
@@ -133,11 +138,11 @@ def test_a_server_that_is_away_for_ten_minutes_is_waited_for(
             lanes=[Lane(dict(worker.tasks), 4)],
             queues=None,
             lease=30,
-            start=started.extend,
+            start=start,
             stop=ended.append,
             log=logging.getLogger("longhaul.worker"),
         )
-        runner._transport = network  # type: ignore[assignment]
+        runner._line.transport = network  # type: ignore[assignment]
         # Here the runner lives in this loop, whose time is moved by the test.
         monkeypatch.setattr(runner.io, "loop", asyncio.get_running_loop())
         monkeypatch.setattr(asyncio, "sleep", time.sleep)
@@ -152,7 +157,7 @@ def test_a_server_that_is_away_for_ten_minutes_is_waited_for(
         if not is_known:
             runner.end(started[0], "complete", b"7")
             await time.pass_until(AWAY[1] + 120)
-        for task in [*runner._claims, *runner._service, *runner._sending]:
+        for task in [*runner._claims, *runner._service, *runner._outbox._sending]:
             task.cancel()
 
     with caplog.at_level(logging.INFO, logger="longhaul.worker"):
@@ -163,7 +168,7 @@ def test_a_server_that_is_away_for_ten_minutes_is_waited_for(
     # Ever less often, and never more than fifteen seconds apart: it is back soon after the server.
     assert 40 <= len(in_vain) <= 400, len(in_vain)
     back = min(at for at, _, is_away in network.tries if at >= AWAY[1])
-    assert back <= AWAY[1] + _runner.LONGEST_PAUSE
+    assert back <= AWAY[1] + LONGEST_PAUSE
     said = [record.message for record in caplog.records]
     assert sum("cannot be reached" in message for message in said) == 1, "said once, not six hundred times"
     assert sum("is back" in message for message in said) == 1

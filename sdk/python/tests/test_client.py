@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
+import threading
 import time
 from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,8 @@ from longhaul import (
     JobCancelled,
     Longhaul,
     NotFoundError,
+    PermissionDeniedError,
+    ServerError,
     WaitTimeout,
 )
 from longhaul._progress import ProgressBar
@@ -92,6 +97,112 @@ def test_a_server_that_is_not_there_is_said_so() -> None:
         lh.submit("echo", 1)
     with pytest.raises(ConfigurationError):
         Longhaul("127.0.0.1:8080")
+
+
+class Away:
+    """A server that answers as many requests as it is told as a proxy does whose server is gone, and notes them all."""
+
+    def __init__(self, *answers: tuple[int, dict[str, object]]) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        answers_left = list(answers)
+        asked = self.asked
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length", 0)))
+                asked.append((self.path, self.headers.get("idempotency-key")))
+                status, body = answers_left.pop(0) if len(answers_left) > 1 else answers_left[0]
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = answer
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._host = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._host.server_port}"
+
+    def __enter__(self) -> Away:
+        threading.Thread(target=self._host.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._host.shutdown()
+        self._host.server_close()
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_waiting_outlasts_a_server_that_is_not_there_behind_its_proxy(lh: Longhaul, status: int) -> None:
+    job = lh.submit("echo", 1)
+    ended = job.wait().model_dump(mode="json")
+    with (
+        Away((status, {}), (status, {}), (status, {}), (200, ended)) as away,
+        Longhaul(away.url, max_retries=1) as client,
+    ):
+        assert client.wait(job.id, 20).output == 1
+        assert len(away.asked) == 4
+
+
+def test_waiting_for_a_server_that_is_not_there_ends_in_time() -> None:
+    with Away((503, {})) as away, Longhaul(away.url) as client:
+        began = time.monotonic()
+        with pytest.raises(WaitTimeout):
+            client.wait("job_1", 0.5)
+        assert 0.4 < time.monotonic() - began < 3
+
+
+def test_waiting_does_not_go_on_over_what_no_waiting_mends() -> None:
+    with Away((403, {"code": "forbidden"})) as away, Longhaul(away.url) as client:
+        with pytest.raises(PermissionDeniedError):
+            client.wait("job_1", 20)
+        assert len(away.asked) == 1
+
+
+def test_a_process_that_is_repeated_carries_the_same_key() -> None:
+    done = {"results": [], "succeeded": 1, "failed": 0}
+    with Away((503, {}), (502, {}), (200, done)) as away, Longhaul(away.url) as client:
+        assert client.process([{"task": "keywords", "input": "x"}]) == done
+        assert len({key for _, key in away.asked}) == 1 and away.asked[0][1]
+        client.process([{"task": "keywords", "input": "x"}], idempotency_key="mine")
+        assert away.asked[-1][1] == "mine"
+
+
+def test_items_that_all_failed_are_an_answer_and_not_asked_for_again() -> None:
+    failed: dict[str, object] = {"code": "upstream_failed", "results": [{"id": "0", "error": {}}]}
+    with Away((502, failed)) as away, Longhaul(away.url) as client:
+        assert client.process([{"task": "keywords", "input": "x"}])["results"] == failed["results"]
+        assert len(away.asked) == 1
+
+
+def test_what_must_not_be_done_twice_is_sent_again_only_when_it_was_not_taken() -> None:
+    with Away((507, {"code": "storage_full"}), (202, {"job_id": "job_2"})) as away, Longhaul(away.url) as client:
+        assert client.jobs.retry("job_1").id == "job_2"
+        assert len(away.asked) == 2
+    with Away((500, {"code": "internal"})) as away, Longhaul(away.url) as client:
+        for call in (lambda: client.jobs.retry("job_1"), lambda: client.answer("job_1", True)):
+            with pytest.raises(ServerError):
+                call()
+        assert len(away.asked) == 2, "it may have been taken"
+
+
+def test_what_must_not_be_done_twice_is_sent_again_when_nobody_listened(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    with Longhaul(server.url, max_retries=12) as client:
+        starting = threading.Timer(0.5, server.start)
+        starting.start()
+        try:
+            with pytest.raises(NotFoundError):
+                client.jobs.retry("job_0")
+        finally:
+            starting.join()
+            server.stop()
 
 
 def test_documents_analysis_and_process(lh: Longhaul, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -63,6 +64,38 @@ def test_gpu_batch(server: Server, lh: Longhaul, tmp_path: Path) -> None:
     said = (tmp_path / "example.log").read_text()
     texts, batches = (int(word) for word in said.split() if word.isdigit())
     assert texts == 201 and batches < 100, said
+
+
+def test_gpu_batch_goes_on_after_a_batch_that_failed(
+    server: Server, lh: Longhaul, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LONGHAUL_URL", server.url)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import gpu_batch
+
+    real = gpu_batch.embed_batch
+    failures: list[int] = []
+
+    def sometimes(texts: list[str]) -> list[list[float]]:
+        if len(failures) < 2:
+            failures.append(len(texts))
+            if len(failures) == 1:
+                raise MemoryError("out of memory on the card")
+            return []
+        return real(texts)
+
+    monkeypatch.setattr(gpu_batch, "embed_batch", sometimes)
+    serving = threading.Thread(target=lambda: asyncio.run(gpu_batch.serve()))
+    serving.start()
+    try:
+        until(lambda: any(known.kind == "embed" for known in lh.kinds()), 30, "it does not serve embed")
+        jobs = lh.submit_many([{"kind": "embed", "input": {"text": f"text {number}"}} for number in range(8)])
+        assert {len(job.result(30)) for job in jobs} == {64}
+        assert "out of memory" in str([attempt.error for job in jobs for attempt in lh.jobs.attempts(job.id)])
+    finally:
+        gpu_batch.worker.stop()
+        serving.join(40)
+        assert not serving.is_alive()
 
 
 def test_durable_openai(server: Server, lh: Longhaul, tmp_path: Path) -> None:

@@ -103,6 +103,27 @@ def test_a_claim_brings_no_more_than_an_answer_can_hold(server: Server, lh: Long
     assert sorted(seen) == sorted(job.id for job in jobs)
 
 
+def test_what_a_result_says_of_itself_is_checked_and_shown(server: Server, lh: Longhaul) -> None:
+    call(server, "PUT", "/v1/kinds/raw", {})
+    job = lh.submit("raw", 1)
+    lease = claim(server)[1]["jobs"][0]["lease_token"]
+    path = f"/v1/worker/jobs/{job.id}/complete"
+    wrong = {"model": "", "usage": {"input_tokens": 10**13}}
+    status, said = call(server, "POST", path, {"output": 1, "report": wrong}, longhaul_lease=lease)
+    assert (status, {error["pointer"] for error in said["errors"]}) == (
+        422,
+        {"/report/model", "/report/usage/input_tokens"},
+    )
+    status, said = call(server, "POST", path, {"output": 1, "report": {"cache": True}}, longhaul_lease=lease)
+    assert (status, said["code"]) == (422, "unknown_field")
+    report = {"model": "small", "cached": True, "usage": {"output_tokens": 3}}
+    body = {"jobs": [{"job_id": job.id, "lease_token": lease, "output": 1, "report": report}]}
+    status, said = call(server, "POST", "/v1/worker/complete", body)
+    assert (status, said["results"][0]["status"]) == (200, "succeeded")
+    seen = job.get()
+    assert (seen.model, seen.cached, seen.degraded, seen.usage.output_tokens) == ("small", True, False, 3)
+
+
 @pytest.mark.parametrize("forged", ["lease_7fffffffffffffff-30", "lease_0000000000000001-600-1"])
 def test_a_made_up_lease_changes_nothing(server: Server, lh: Longhaul, forged: str) -> None:
     call(server, "PUT", "/v1/kinds/raw", {})

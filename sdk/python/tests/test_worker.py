@@ -113,7 +113,9 @@ def test_a_kept_answer_is_given_again_without_running(server: Server, lh: Longha
         return value * value
 
     with serving(worker, lh):
-        assert [lh.run("square", {"value": value}) for value in (3, 3, 4, 3)] == [9, 9, 16, 9]
+        jobs = [lh.submit("square", {"value": value}).wait(20) for value in (3, 3, 4, 3)]
+        assert [job.output for job in jobs] == [9, 9, 16, 9]
+        assert [job.cached for job in jobs] == [False, True, False, True], "each says whether it was kept"
     assert runs == [3, 4]
     metrics = square.metrics
     assert (metrics.runs, metrics.succeeded, metrics.cached) == (4, 2, 2)
@@ -188,6 +190,133 @@ def test_steps_give_the_same_on_the_first_attempt_as_on_later_ones(server: Serve
     with serving(worker, lh):
         job = lh.submit("stepwise", {}).wait(30)
     assert seen == [([1, 2], (1, 2), f"{job.job_id}:typed")] * 2
+
+
+def test_a_task_that_is_cancelled_from_within_fails_and_is_not_run_for_ever(server: Server, lh: Longhaul) -> None:
+    worker = Worker(server.url)
+    runs = []
+
+    @worker.task("self-cancelling", retries=1, backoff=(0.001, 0.001))
+    async def self_cancelling(ctx: Context) -> None:
+        runs.append(ctx.attempt)
+        inner = asyncio.get_running_loop().create_future()
+        inner.cancel("nobody asked for this")
+        await inner
+
+    with serving(worker, lh), pytest.raises(JobFailed, match="cancelled from within: nobody asked") as failed:
+        lh.run("self-cancelling", {}, timeout=20)
+    assert failed.value.code == "task_failed"
+    assert runs == [1, 2], "each run is an attempt that counts"
+
+
+def test_a_job_shows_what_its_task_says_that_it_took(server: Server, lh: Longhaul) -> None:
+    worker = Worker(server.url)
+
+    @worker.task("costly", retries=0)
+    async def costly(ctx: Context, tokens: int) -> str:
+        ctx.used(model="small", input_tokens=tokens, cost_microusd=40)
+        ctx.used(output_tokens=2, cost_microusd=2, degraded=True)
+        return "done"
+
+    with serving(worker, lh):
+        # Together and alone: both ways of handing results in.
+        for job in [
+            *lh.submit_many([{"kind": "costly", "input": {"tokens": 7}}] * 8),
+            lh.submit("costly", {"tokens": 7}),
+        ]:
+            seen = job.wait(20)
+            assert (seen.model, seen.degraded, seen.cached) == ("small", True, False)
+            assert (seen.usage.input_tokens, seen.usage.output_tokens, seen.usage.cost_microusd) == (7, 2, 42)
+        with pytest.raises(JobFailed, match="less than zero"):
+            lh.run("costly", {"tokens": -1}, timeout=20)
+
+
+def streamed(lh: Longhaul, job_id: str) -> str:
+    """The text that followers of a job are shown."""
+    events = lh.stream(job_id)
+    return "".join(event.data["text"] for event in events if event.type == "job.output.delta")
+
+
+LONG = 'A "line"\n é 😀 \x01 ' * 12_000
+assert len(LONG.encode()) > 200 * 1024
+
+
+def test_a_text_of_any_length_is_streamed_whole(server: Server, lh: Longhaul) -> None:
+    worker = Worker(server.url)
+
+    @worker.task("in-one-piece")
+    async def in_one_piece(ctx: Context) -> int:
+        await ctx.stream(LONG)
+        return len(LONG)
+
+    @worker.task("from-a-thread")
+    def from_a_thread(ctx: SyncContext) -> int:
+        ctx.stream(LONG)
+        return len(LONG)
+
+    @worker.task("too-much", retries=3)
+    async def too_much(ctx: Context) -> None:
+        await ctx.stream([LONG])
+
+    with serving(worker, lh):
+        for kind in ("in-one-piece", "from-a-thread"):
+            job = lh.submit(kind, {})
+            assert streamed(lh, job.id) == LONG
+            assert job.result(20) == len(LONG)
+        with pytest.raises(JobFailed, match="stream it in parts") as failed:
+            lh.run("too-much", {}, timeout=20)
+        assert failed.value.code == "chunk_too_large"
+
+
+def test_what_is_streamed_while_the_server_is_away_arrives_whole(server: Server, lh: Longhaul) -> None:
+    worker = Worker(server.url)
+    is_away, goes_on = threading.Event(), threading.Event()
+    pieces = [f"{number} " + "y" * 500 for number in range(800)]
+
+    @worker.task("talkative")
+    async def talkative(ctx: Context) -> None:
+        await ctx.stream("it begins. ")
+        goes_on.set()
+        while not is_away.is_set():
+            await asyncio.sleep(0.01)
+        for piece in pieces:
+            await ctx.stream(piece)
+
+    with serving(worker, lh):
+        job = lh.submit("talkative", {})
+        assert goes_on.wait(20)
+        server.kill()
+        is_away.set()
+        time.sleep(1.0)
+        server.start()
+        assert job.wait(60).attempt == 1
+        assert streamed(lh, job.id) == "it begins. " + "".join(pieces)
+
+
+def test_steps_and_streams_at_once_disturb_each_other_in_nothing(server: Server, lh: Longhaul) -> None:
+    worker = Worker(server.url)
+
+    @worker.task("parallel")
+    async def parallel(ctx: Context) -> list[int]:
+        async def talking(name: str) -> None:
+            for number in range(50):
+                await ctx.stream({"of": name, "number": number})
+
+        async def stepping(number: int) -> int:
+            return await ctx.step(f"step:{number}", lambda: number)
+
+        done = await asyncio.gather(*(talking(name) for name in "abc"), *(stepping(number) for number in range(20)))
+        return [one for one in done if one is not None]
+
+    with serving(worker, lh):
+        job = lh.submit("parallel", {})
+        assert job.result(30) == list(range(20))
+        items: list[Any] = []
+        for event in job.stream():
+            if event.type == "job.output.delta":
+                items += event.data["items"]
+    for name in "abc":
+        assert [item["number"] for item in items if item["of"] == name] == list(range(50))
 
 
 def test_a_step_used_twice_is_an_error_that_says_so(server: Server, lh: Longhaul) -> None:

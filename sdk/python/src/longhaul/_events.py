@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 
-from ._transport import Answer, Transport, backoff, refusal
+from ._transport import AWAY, Answer, Transport, backoff, refusal
 from .errors import ConnectionFailed
 from .models import Event, EventPage
 
@@ -66,7 +66,7 @@ async def _pushed(transport: Transport, job_id: str, after: int) -> AsyncIterato
             is_stream = False
         elif response.status >= 400:
             error = refusal(Answer(response.status, response.headers, await response.read()))
-            if error.status in (429, 502, 503, 504):
+            if error.status in AWAY:
                 raise ConnectionFailed(str(error)) from error
             raise error
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +28,12 @@ except PackageNotFoundError:  # run from a source tree
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504, 507})
 """Statuses after which the same request may succeed."""
+
+AWAY = frozenset({429, 502, 503, 504})
+"""Those among them of a server that is away or busy: whoever has time comes again until it is back."""
+
+NOT_TAKEN = frozenset({429, 503, 507})
+"""Those after which nothing has happened, so that also what must not be done twice can be sent again."""
 
 LONGEST_WAIT = 30.0
 """The longest pause between two tries, in seconds, unless the server asks for a longer one."""
@@ -105,7 +111,9 @@ class Transport:
                 return Answer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             why = str(error) or type(error).__name__
-            raise ConnectionFailed(f"{method} {self.settings.url}{path}: {why}") from error
+            is_unsent = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
+            where = f"{method} {self.settings.url}{path}"
+            raise ConnectionFailed(f"{where}: {why}", may_have_arrived=not is_unsent) from error
 
     async def request(
         self,
@@ -117,25 +125,28 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         waits: float = 0.0,
         repeatable: bool = True,
+        final: Collection[str] = (),
     ) -> Answer:
         """Tries until there is an answer that stands. Raises `APIError` for one that says no.
 
-        What is not `repeatable` is sent again only when the server said that it did not take it.
+        What is not `repeatable` is sent again only when the server was not reached, or said that it did not take it.
+        Codes that are `final` stand, whatever their status.
         """
         attempt = 0
         while True:
             pause: float | None
             try:
                 answer = await self.once(method, path, body=body, params=params, headers=headers, waits=waits)
-            except ConnectionFailed:
-                if not repeatable or attempt >= self.settings.max_retries:
+            except ConnectionFailed as lost:
+                again = repeatable or not lost.may_have_arrived
+                if not again or attempt >= self.settings.max_retries:
                     raise
                 pause = backoff(attempt)
             else:
                 if answer.status < 400:
                     return answer
                 error = refusal(answer)
-                again = answer.status in RETRIED and (repeatable or answer.status in (429, 503))
+                again = answer.status in (RETRIED if repeatable else NOT_TAKEN) and error.code not in final
                 if not again or attempt >= self.settings.max_retries:
                     raise error
                 pause = max(backoff(attempt), error.retry_after or 0.0)

@@ -23,8 +23,8 @@ from pydantic import TypeAdapter
 from ._events import follow
 from ._progress import ProgressBar
 from ._settings import Settings
-from ._transport import Answer, Transport, encode, refusal
-from .errors import ConnectionFailed, WaitTimeout, raise_if_unsuccessful
+from ._transport import AWAY, RETRIED, Answer, Transport, backoff, encode, refusal
+from .errors import APIError, ConnectionFailed, WaitTimeout, raise_if_unsuccessful
 from .models import Attempt, Document, Event, Job, Kind, Queue
 
 Status: TypeAlias = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -182,11 +182,18 @@ class AsyncLonghaul:
         until = None if timeout is None else time.monotonic() + timeout
         with ProgressBar(progress) as bar:
             etag: str | None = None
+            failures = 0
             while True:
                 left = LONG_POLL if until is None else until - time.monotonic()
                 if left <= 0:
                     raise WaitTimeout(job_id, timeout or 0.0)
-                found, etag = await self._look(job_id, min(float(LONG_POLL), left), etag, every_change=bar.on)
+                try:
+                    found, etag = await self._look(job_id, min(float(LONG_POLL), left), etag, every_change=bar.on)
+                except (ConnectionFailed, APIError) as error:
+                    await asyncio.sleep(min(left, self._patience(error, failures)))
+                    failures += 1
+                    continue
+                failures = 0
                 if found is None:
                     continue
                 bar.show(found)
@@ -205,19 +212,26 @@ class AsyncLonghaul:
         # The server waits for whole seconds; what is less is waited for here.
         whole = 0 if first else int(seconds)
         params = {"wait": str(whole)} if whole else None
-        try:
-            answer = await self._transport.request(
-                "GET", f"/v1/jobs/{job_id}", params=params, headers=headers, waits=whole
-            )
-        except ConnectionFailed:
-            await asyncio.sleep(min(1.0, max(0.0, seconds)))
-            return None, etag
+        answer = await self._transport.once("GET", f"/v1/jobs/{job_id}", params=params, headers=headers, waits=whole)
+        if answer.status >= 400:
+            raise refusal(answer)
         if answer.status == 304:
             return None, etag
         job = Job.model_validate_json(answer.body)
         if not whole and not first and job.status not in ENDED:
             await asyncio.sleep(min(seconds, 0.1))
         return job, answer.headers.get("etag")
+
+    def _patience(self, error: ConnectionFailed | APIError, failures: int) -> float:
+        """Seconds until it is looked again after so many failures. Raises the error when that cannot help."""
+        longest = 5.0
+        if isinstance(error, ConnectionFailed):
+            return backoff(failures, longest)
+        if error.status not in AWAY and (
+            error.status not in RETRIED or failures >= self._transport.settings.max_retries
+        ):
+            raise error
+        return max(backoff(failures, longest), error.retry_after or 0.0)
 
     async def stream(self, job: str | AsyncJob, *, after: int = 0) -> AsyncIterator[Event]:
         """The job's events after number ``after``, each once and in order, until the one that ends it.
@@ -233,7 +247,11 @@ class AsyncLonghaul:
         return Job.model_validate_json(answer.body)
 
     async def answer(self, job: str | AsyncJob, value: Any) -> Job:
-        """Answers a job that waits for a person."""
+        """Answers a job that waits for a person.
+
+        Twice would answer two questions. So after a connection that was lost in the middle it is not sent again, but
+        raises `ConnectionFailed`; look at the job to see whether it still waits.
+        """
         path = f"/v1/jobs/{id_of(job)}/input"
         answer = await self._transport.request("POST", path, body=encode(value), repeatable=False)
         return Job.model_validate_json(answer.body)
@@ -262,18 +280,27 @@ class AsyncLonghaul:
         model: str | None = None,
         timeout: int | None = None,
         cache: bool | None = None,
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
-        """Many small items at once, answered in one call; what takes longer than ``timeout`` seconds is waited for."""
+        """Many small items at once, answered in one call; what takes longer than ``timeout`` seconds is waited for.
+
+        When the call is repeated it finds what the first one has begun, as with `submit`.
+        """
         body = encode(process_body(items, query, model, timeout, cache))
-        answer = await self._transport.once("POST", "/v1/process", body=body, waits=90)
-        if answer.status >= 400 and answer.status != 502:
-            raise refusal(answer)
+        headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
+        try:
+            answer = await self._transport.request(
+                "POST", "/v1/process", body=body, headers=headers, waits=90, final=_ALL_FAILED
+            )
+        except APIError as error:
+            # Every item has failed, each for a reason of its own.
+            if "results" in error.problem:
+                return error.problem
+            raise
         said: dict[str, Any] = answer.json()
         if answer.status == 202:
             output: dict[str, Any] = await self.job(said["job_id"]).result()
             return output
-        if "results" not in said:
-            raise refusal(answer)
         return said
 
     async def kinds(self) -> list[Kind]:
@@ -333,7 +360,11 @@ class AsyncJobs:
         return _ATTEMPTS.validate_python(answer.json()["data"])
 
     async def retry(self, job_id: str) -> AsyncJob:
-        """Submits an ended job again, as a new one."""
+        """Submits an ended job again, as a new one.
+
+        Twice would make two. So after a connection that was lost in the middle it is not sent again, but raises
+        `ConnectionFailed`; the new job, if there is one, has ``retry_of``.
+        """
         answer = await self._transport.request("POST", f"/v1/jobs/{job_id}/retry", repeatable=False)
         return AsyncJob(self._client, answer.json()["job_id"])
 
@@ -536,6 +567,9 @@ def bytes_of(content: Content) -> bytes:
         return Path(content).read_bytes()
     return content if isinstance(content, bytes) else content.read()
 
+
+_ALL_FAILED = frozenset({"upstream_failed"})
+"""The answer for items that all failed: it comes from the job that was made for them, and stays."""
 
 _KINDS = TypeAdapter(list[Kind])
 _QUEUES = TypeAdapter(list[Queue])

@@ -24,6 +24,11 @@ class ConfigurationError(LonghaulError):
 class ConnectionFailed(LonghaulError):
     """The server could not be reached, or hung up, as often as it was tried."""
 
+    def __init__(self, message: str, *, may_have_arrived: bool = True) -> None:
+        super().__init__(message)
+        self.may_have_arrived = may_have_arrived
+        """Whether the server may have got the request, the last time it was tried."""
+
 
 class WaitTimeout(LonghaulError, TimeoutError):
     """The job had not ended when the time to wait was over. It goes on."""

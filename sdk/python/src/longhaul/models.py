@@ -235,11 +235,37 @@ class ClaimedJobs(Model):
     """At least one."""
 
 
+class ReportedUsage(Model):
+    """What a result took."""
+
+    cost_microusd: int | None = None
+    """Millionths of a US dollar."""
+    input_tokens: int | None = None
+    """Tokens read."""
+    output_tokens: int | None = None
+    """Tokens written."""
+
+
+class ResultReport(Model):
+    """What a result says of itself; it is shown with the job."""
+
+    cached: bool | None = None
+    """It came from a cache of the worker's."""
+    degraded: bool | None = None
+    """It is not what the worker gives when all is well."""
+    model: str | None = None
+    """The model that gave it, in 1 to 200 characters."""
+    usage: ReportedUsage | None = None
+    """What it took."""
+
+
 class Complete(Model):
     """A result."""
 
     output: JsonValue
     """What the job gives: any JSON that fits the schema its kind was registered with."""
+    report: ResultReport | None = None
+    """What the result says of itself."""
 
 
 class CompleteOne(Model):
@@ -251,6 +277,8 @@ class CompleteOne(Model):
     """The `lease_token` of its claim."""
     output: JsonValue
     """What it gives."""
+    report: ResultReport | None = None
+    """What the result says of itself."""
 
 
 class CompleteMany(Model):

@@ -221,9 +221,14 @@ class Longhaul:
         model: str | None = None,
         timeout: int | None = None,
         cache: bool | None = None,
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """As `AsyncLonghaul.process`."""
-        return self._thread().run(self._client.process(items, query=query, model=model, timeout=timeout, cache=cache))
+        return self._thread().run(
+            self._client.process(
+                items, query=query, model=model, timeout=timeout, cache=cache, idempotency_key=idempotency_key
+            )
+        )
 
     def kinds(self) -> list[Kind]:
         """What can be submitted."""

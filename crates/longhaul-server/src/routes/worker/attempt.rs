@@ -1,7 +1,7 @@
 //! What a worker says of a job that it holds.
 
 use axum::{body::Bytes, extract::State, response::Response};
-use longhaul_core::{JobError, Progress, RetryPlan, Span, StepName, Timestamp};
+use longhaul_core::{JobError, Progress, Report, RetryPlan, Span, StepName, Timestamp, Usage};
 use longhaul_engine::{Completion, store::Held};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -21,6 +21,12 @@ const TIMEOUT_GRACE: Span = Span::from_secs(5);
 
 /// The longest message that is kept of an error or of progress, in bytes; what is longer is cut.
 const MESSAGE_MOST: usize = 8 * 1024;
+
+/// The longest name of a model that is kept with a result, in characters.
+const MODEL_MOST: usize = 200;
+
+/// The most that a result can be said to have taken of anything: no real one does, and sums of it stay exact.
+const USAGE_MOST: u64 = 1_000_000_000_000;
 
 /// The longest wait that a worker may ask for before the next attempt: a year.
 const RETRY_AFTER_MOST_MS: u64 = 366 * 86_400_000;
@@ -149,6 +155,67 @@ pub(crate) struct Complete {
     /// What the job gives: any JSON that fits the schema its kind was registered with.
     #[schema(value_type = Value)]
     output: Box<RawValue>,
+    /// What the result says of itself.
+    report: Option<ResultReport>,
+}
+
+/// What a result says of itself; it is shown with the job.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResultReport {
+    /// It came from a cache of the worker's.
+    #[serde(default)]
+    cached: bool,
+    /// It is not what the worker gives when all is well.
+    #[serde(default)]
+    degraded: bool,
+    /// The model that gave it, in 1 to 200 characters.
+    #[schema(min_length = 1, max_length = 200)]
+    model: Option<String>,
+    /// What it took.
+    #[serde(default)]
+    usage: ReportedUsage,
+}
+
+/// What a result took.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReportedUsage {
+    /// Tokens read.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_u64)]
+    input_tokens: u64,
+    /// Tokens written.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_u64)]
+    output_tokens: u64,
+    /// Millionths of a US dollar.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_u64)]
+    cost_microusd: u64,
+}
+
+impl ResultReport {
+    fn check(self) -> Result<Report, Problem> {
+        let Self { cached, degraded, model, usage } = self;
+        let mut errors = Vec::new();
+        if model.as_ref().is_some_and(|model| !(1..=MODEL_MOST).contains(&model.chars().count())) {
+            errors.push(FieldError::new("/report/model", format!("must have 1 to {MODEL_MOST} characters")));
+        }
+        let ReportedUsage { input_tokens, output_tokens, cost_microusd } = usage;
+        let figures =
+            [("input_tokens", input_tokens), ("output_tokens", output_tokens), ("cost_microusd", cost_microusd)];
+        for (name, figure) in figures {
+            if figure > USAGE_MOST {
+                let message = format!("is {figure}; it must be at most {USAGE_MOST}");
+                errors.push(FieldError::new(format!("/report/usage/{name}"), message));
+            }
+        }
+        match errors.is_empty() {
+            true => Ok(Report { degraded, cached, model, usage: Usage { input_tokens, output_tokens, cost_microusd } }),
+            false => Err(Problem::invalid(Code::InvalidRequest, errors)),
+        }
+    }
 }
 
 /// Hand in a result
@@ -170,7 +237,7 @@ pub(crate) async fn complete(
     ApiJson(body): ApiJson<Complete>,
 ) -> Result<Response, Problem> {
     let held = lease.over(&caller.tenant, path.id()?);
-    to_json(&hand_in(&app, &path, held, body.output).await?)
+    to_json(&hand_in(&app, &path, held, body.output, body.report).await?)
 }
 
 /// Takes a result in, or says why not.
@@ -179,14 +246,16 @@ pub(crate) async fn hand_in(
     path: &JobPath,
     held: Held,
     output: Box<RawValue>,
+    report: Option<ResultReport>,
 ) -> Result<WorkerAnswer, Problem> {
+    let report = report.unwrap_or_default().check()?;
     let flaws = app.engine().examine_output(&held, output.get()).await.map_err(|error| refused(path, error))?;
     if !flaws.is_empty() {
         let errors = flaws.into_iter();
         let errors = errors.map(|flaw| FieldError::new(format!("/output{}", flaw.pointer), flaw.message));
         return Err(Problem::invalid(Code::InvalidRequest, errors.collect()));
     }
-    let status = app.engine().complete(held, Completion::Succeeded(raw(output), Box::default())).await;
+    let status = app.engine().complete(held, Completion::Succeeded(raw(output), Box::new(report))).await;
     Ok(WorkerAnswer::of(&path.job_id, status.map_err(|error| refused(path, error))?))
 }
 

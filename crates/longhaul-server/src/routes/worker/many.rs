@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{WorkerAnswer, attempt::hand_in, lease::Lease};
+use super::{
+    WorkerAnswer,
+    attempt::{ResultReport, hand_in},
+    lease::Lease,
+};
 use crate::{
     app::App,
     auth::Worker,
@@ -38,6 +42,8 @@ pub(crate) struct CompleteOne {
     /// What it gives.
     #[schema(value_type = Value)]
     output: Box<RawValue>,
+    /// What the result says of itself.
+    report: Option<ResultReport>,
 }
 
 /// What became of each.
@@ -78,11 +84,11 @@ pub(crate) async fn complete_many(
     if !(1..=MOST).contains(&count) {
         return Err(Problem::invalid_field("/jobs", format!("has {count} results; 1 to {MOST} are taken at once")));
     }
-    let one = async |CompleteOne { job_id, lease_token, output }: CompleteOne| {
+    let one = async |CompleteOne { job_id, lease_token, output, report }: CompleteOne| {
         let path = JobPath { job_id };
         let lease: Lease = lease_token.parse()?;
         let held = lease.over(&caller.tenant, path.id()?);
-        hand_in(&app, &path, held, output).await
+        hand_in(&app, &path, held, output, report).await
     };
     let results = join_all(body.jobs.into_iter().map(async |job| {
         let job_id = job.job_id.clone();

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 import time
 from collections.abc import Coroutine
@@ -18,6 +19,7 @@ from .._transport import Answer, encode
 from ..errors import APIError, LeaseLostError
 from ._context import Cancelled, StepError
 from ._fail import Fail
+from ._output import Output
 
 if TYPE_CHECKING:
     from ._runner import Runner
@@ -25,17 +27,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FLUSH_AFTER = 0.05
-"""Seconds that a piece of output may wait for others to be sent with."""
-
-FLUSH_BYTES = 4 * 1024
-"""So much output is sent at once."""
-
-UNSENT_BYTES = 256 * 1024
-"""A task that streams faster than the server takes it waits above this."""
-
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 """The states after which nothing comes."""
+
+LONGEST_RETRY_AFTER = 365 * 86_400.0
+"""Seconds until the next attempt, at most: what the server takes."""
 
 PROGRESS_EVERY = 0.5
 """Seconds between two reports of progress."""
@@ -66,6 +62,8 @@ class Attempt:
         self.is_lost = False
         self.is_released = False
         self.is_timed_out = False
+        # Whether its function was handed to a loop or a thread, which sees to it that it ends.
+        self.is_started = False
         # Whether its end was handed to the outbox: what comes later is not said.
         self.is_over = False
         self.is_suspended = False
@@ -73,11 +71,10 @@ class Attempt:
         self._lock = threading.Lock()
         self._progress: tuple[float | None, str | None] | None = None
         self._progress_at = 0.0
+        # What the result says of itself.
+        self._report: dict[str, Any] = {}
         self._used: set[str] = set()
-        self._unsent: list[Any] = []
-        self._unsent_bytes = 0
-        self._flushing: asyncio.Task[None] | None = None
-        self._chunk = 0
+        self._output = Output(self._send_chunk, runner.log, self.job_id)
 
     @property
     def should_stop(self) -> bool:
@@ -91,6 +88,21 @@ class Attempt:
         with self._lock:
             self._progress = (fraction, message)
         self._runner.wake_beats()
+
+    def say(self, facts: dict[str, Any], figures: dict[str, int]) -> None:
+        """What the result says of itself; figures add up."""
+        with self._lock:
+            self._report |= facts
+            if figures:
+                usage = self._report.setdefault("usage", {})
+                for name, figure in figures.items():
+                    usage[name] = usage.get(name, 0) + figure
+
+    @property
+    def report_json(self) -> bytes:
+        """What the result says of itself, as a member of the body of ``complete``, if it says anything."""
+        with self._lock:
+            return b',"report":' + encode(self._report) if self._report else b""
 
     def begin_step(self, name: str) -> tuple[bool, bytes]:
         """Whether the step is stored, and its JSON text when it is."""
@@ -138,7 +150,7 @@ class Attempt:
                 return None
             fraction, message = self._progress
             self._progress, self._progress_at = None, now
-        return {"fraction": fraction, "message": message}
+        return {"fraction": fraction, "message": None if message is None else _sayable(message, 8_000)}
 
     @property
     def has_progress(self) -> bool:
@@ -164,48 +176,24 @@ class Attempt:
         await self.call_io("checkpoint", b'{"step":' + encode(name) + b',"output":' + output + b"}")
 
     async def stream_io(self, data: Any) -> None:
-        """Takes a piece of output; sends what has come together soon."""
+        """Takes a piece of output."""
         if self.should_stop:
             raise Cancelled
-        self._unsent.append(data)
-        self._unsent_bytes += len(data) if isinstance(data, str) else len(encode(data))
-        if self._unsent_bytes >= UNSENT_BYTES:
-            await self.flush_io()
-        elif self._flushing is None or self._flushing.done():
-            wait = 0.0 if self._unsent_bytes >= FLUSH_BYTES else FLUSH_AFTER
-            self._flushing = asyncio.get_running_loop().create_task(self._flush_soon(wait))
+        await self._output.take(data)
 
-    async def _flush_soon(self, wait: float) -> None:
-        await asyncio.sleep(wait)
-        while self._unsent and not self.should_stop:
-            try:
-                await self._send_unsent()
-            except Cancelled:
-                return
-            except APIError as error:
-                self._runner.log.error("output of %s was refused: %s", self.job_id, error)
-                return
+    @property
+    def has_unsent(self) -> bool:
+        """Whether output is left to be sent."""
+        return not self._output.is_empty
 
     async def flush_io(self) -> None:
         """Sends what is left of the output."""
-        if self._flushing is not None and self._flushing is not asyncio.current_task():
-            await asyncio.gather(self._flushing, return_exceptions=True)
-        while self._unsent:
-            await self._send_unsent()
+        await self._output.flush()
 
-    async def _send_unsent(self) -> None:
-        """One chunk: texts that follow each other are one text."""
-        first = self._unsent[0]
-        if isinstance(first, str):
-            count = next((i for i, data in enumerate(self._unsent) if not isinstance(data, str)), len(self._unsent))
-            data: Any = "".join(self._unsent[:count])
-        else:
-            count, data = 1, first
-        del self._unsent[:count]
-        if not self._unsent:
-            self._unsent_bytes = 0
-        self._chunk += 1
-        await self.call_io("output", encode({"chunk_seq": self._chunk, "data": data}))
+    async def _send_chunk(self, body: bytes) -> None:
+        if self.should_stop:
+            raise Cancelled
+        await self.call_io("output", body)
 
     async def children_io(self, step: str, jobs: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
         """Takes jobs in as children, once; gives them back when all have ended, else gives the lease up until then."""
@@ -255,8 +243,13 @@ class Attempt:
 
 def failure_json(code: str, message: str, retryable: bool, retry_after: float | None) -> bytes:
     """The body of ``fail``."""
-    word = "".join(c if c.isascii() and c.isprintable() and c != " " else "_" for c in code)[:100] or "task_failed"
-    body: dict[str, Any] = {"error": {"code": word, "message": message[:8_000]}, "retryable": retryable}
-    if retry_after is not None:
-        body["retry_after_ms"] = int(retry_after * 1000)
+    word = "".join(c if c.isascii() and c.isprintable() and c != " " else "_" for c in str(code))[:100] or "task_failed"
+    body: dict[str, Any] = {"error": {"code": word, "message": _sayable(message, 8_000)}, "retryable": retryable}
+    if retry_after is not None and not math.isnan(retry_after):
+        body["retry_after_ms"] = int(min(max(0.0, retry_after), LONGEST_RETRY_AFTER) * 1000)
     return json.dumps(body).encode()
+
+
+def _sayable(text: str, most: int) -> str:
+    """Without the halves of characters that undecodable file names bring along, for which JSON has no word."""
+    return str(text)[:most].encode("utf-8", "replace").decode()

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+USED_MOST = 10**12
+"""The most that a result can be said to have taken of anything."""
+
 
 class Suspended(BaseException):
     """The job waits; its lease was given up. Not an error: let it through."""
@@ -105,6 +108,29 @@ class _Base:
             fraction = min(1.0, max(0.0, float(fraction)))
         self._attempt.report(fraction, message)
 
+    def used(
+        self,
+        *,
+        model: str | None = None,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        cost_microusd: int = 0,
+        degraded: bool = False,
+    ) -> None:
+        """Says what the result took, and who gave it: the job's ``usage``, ``model`` and ``degraded``.
+
+        Figures add up over an attempt. What an earlier attempt said is not known any more, so let a step give its
+        figures with its output, and say them outside of it.
+        """
+        figures = {"input_tokens": input_tokens, "output_tokens": output_tokens, "cost_microusd": cost_microusd}
+        for name, figure in figures.items():
+            if not 0 <= figure <= USED_MOST:
+                raise ValueError(f"{name}={figure}: it must not be less than zero, or more than {USED_MOST}")
+        if model is not None and not 1 <= len(model) <= 200:
+            raise ValueError(f"model={model!r}: it must have 1 to 200 characters")
+        facts = ({} if model is None else {"model": model}) | ({"degraded": True} if degraded else {})
+        self._attempt.say(facts, {name: int(figure) for name, figure in figures.items() if figure})
+
     def has_step(self, name: str) -> bool:
         """Whether an earlier attempt has stored the step."""
         return name in self._attempt.steps
@@ -167,7 +193,11 @@ class Context(_Base):
         return _restored(adapter, output)
 
     async def stream(self, data: Any) -> None:
-        """Sends a piece of output to whoever follows the job: text, or any JSON. Waits when too much is under way."""
+        """Sends a piece of output to whoever follows the job: text of any length, or any other JSON of at most 64 KiB.
+
+        Returns before it has arrived, but waits when too much is under way. Raises `Fail` for a piece that is too
+        large, `APIError` when the server has refused this or an earlier one.
+        """
         await self._attempt.stream(data)
 
     async def ask(self, prompt: str, *, step: str = "ask") -> Any:

@@ -15,4 +15,5 @@ class Fail(Exception):
         self.code = code
         self.message = message or code
         self.retryable = retryable
-        self.retry_after = retry_after.total_seconds() if isinstance(retry_after, timedelta) else retry_after
+        seconds = retry_after.total_seconds() if isinstance(retry_after, timedelta) else retry_after
+        self.retry_after = None if seconds is None else float(seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
 import json
@@ -147,7 +148,10 @@ class Task(Generic[P, R]):
         """What an exception of the function says about its attempt."""
         if isinstance(error, Fail):
             return error
-        message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if isinstance(error, asyncio.CancelledError):
+            # By the server or the worker it was not: those attempts are given back.
+            return Fail("task_failed", _said("the task was cancelled from within", error))
+        message = _said(type(error).__name__, error)
         retry_after, retryable = _http_hint(error)
         if isinstance(error, self.options.permanent):
             retryable = False
@@ -277,6 +281,15 @@ def _explain(error: ValidationError) -> str:
     ]
     more = f" (and {len(flaws) - 5} more)" if len(flaws) > 5 else ""
     return "; ".join(flaws[:5]) + more
+
+
+def _said(name: str, error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        # What an exception is about may be in no state to be shown.
+        text = ""
+    return f"{name}: {text}" if text else name
 
 
 NEVER_TRANSIENT = frozenset({400, 401, 403, 404, 405, 413, 415, 422})

@@ -33,7 +33,7 @@ from ._attempt import Attempt, failure_json
 from ._context import Cancelled, Context, Suspended, SyncContext
 from ._fail import Fail
 from ._limits import Limit
-from ._pool import Pool
+from ._pool import IN_TASK, LoopThreads, Pool
 from ._runner import Lane, Runner
 from ._task import Task, TaskMetrics, TaskOptions
 
@@ -44,6 +44,11 @@ log = logging.getLogger("longhaul.worker")
 
 BLOCKED_AFTER = 5.0
 """Seconds after which an event loop that does not answer is warned about."""
+
+UNKNOWN = object()
+
+STOPPED = (asyncio.CancelledError, Cancelled, KeyboardInterrupt)
+"""How a task ends that was stopped."""
 
 
 class Worker:
@@ -81,6 +86,7 @@ class Worker:
         self._client: AsyncLonghaul | None = None
         self._stop_now: asyncio.Event | None = None
         self._stop: asyncio.Event | None = None
+        self._is_stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._answered = 0.0
         self._asked = 0.0
@@ -159,7 +165,11 @@ class Worker:
         """Runs until SIGTERM or Ctrl-C. A second one does not wait for what runs."""
         if not logging.getLogger().handlers:
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        asyncio.run(self.serve())
+        asyncio.run(self._serve_alone())
+
+    async def _serve_alone(self) -> None:
+        asyncio.get_running_loop().set_default_executor(LoopThreads())
+        await self.serve()
 
     def stop(self) -> None:
         """Tells a running worker to stop in good order. From any thread."""
@@ -167,11 +177,20 @@ class Worker:
             self._loop.call_soon_threadsafe(self._stop.set)
 
     async def serve(self) -> None:
-        """Runs in this event loop until `stop`, a signal, or a refusal that waiting cannot mend."""
+        """Runs in this event loop until `stop`, a signal, or a refusal that waiting cannot mend.
+
+        The loop's default executor gets one before it that, when the loop ends, does not wait for threads that tasks
+        have begun (with ``asyncio.to_thread``, say) and that still run: their jobs were given back by then.
+        """
         if not self.tasks:
             raise ConfigurationError("the worker has no tasks; put @worker.task(…) above a function")
         self._loop = asyncio.get_running_loop()
         self._stop, self._stop_now = asyncio.Event(), asyncio.Event()
+        self._is_stopping = False
+        # Loops that are not asyncio's own do not say which one they have; theirs is left alone.
+        before: Any = getattr(self._loop, "_default_executor", UNKNOWN)
+        if before is not UNKNOWN and not isinstance(before, LoopThreads):
+            self._loop.set_default_executor(LoopThreads(before))
         pool = Pool(most=self._threads())
         runner = Runner(
             self._settings,
@@ -196,6 +215,7 @@ class Worker:
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._is_stopping = True
             stopped.cancel()
             await self._shut_down(runner)
             watchdog.set()
@@ -235,8 +255,11 @@ class Worker:
                 if attempt.timeout is not None:
                     runner.io.loop.call_later(attempt.timeout, self._time_out_thread, runner, attempt)
                 pool.submit(lambda attempt=attempt: self._run_sync(runner, attempt))  # type: ignore[misc]
+                attempt.is_started = True
         if in_loop and self._loop is not None:
             self._loop.call_soon_threadsafe(self._start_in_loop, runner, in_loop)
+            for attempt in in_loop:
+                attempt.is_started = True
 
     def _start_in_loop(self, runner: Runner, attempts: list[Attempt]) -> None:
         loop = asyncio.get_running_loop()
@@ -246,6 +269,7 @@ class Worker:
     async def _run_async(self, runner: Runner, attempt: Attempt) -> None:
         timer: asyncio.TimerHandle | None = None
         task = attempt.task
+        IN_TASK.set(True)
         try:
             kept = self._kept(runner, attempt)
             if kept:
@@ -256,10 +280,13 @@ class Worker:
             if attempt.timeout is not None:
                 timer = asyncio.get_running_loop().call_later(attempt.timeout, self._time_out, attempt)
             self._succeed(runner, attempt, await task.function(**arguments))
+        except (KeyboardInterrupt, SystemExit) as error:
+            # It ends the loop, and the worker with it.
+            self._is_stopping = True
+            self._end_badly(runner, attempt, error)
+            raise
         except BaseException as error:
             self._end_badly(runner, attempt, error)
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                raise
         finally:
             if timer is not None:
                 timer.cancel()
@@ -285,6 +312,7 @@ class Worker:
         if kept is None:
             return False
         attempt.task._metrics.count("cached", time.monotonic() - attempt.began)
+        attempt.say({"cached": True}, {})
         runner.end(attempt, "complete", kept)
         return True
 
@@ -307,10 +335,11 @@ class Worker:
         elif attempt.is_lost:
             attempt.is_over = True
             return
-        elif attempt.should_stop or isinstance(error, (asyncio.CancelledError, Cancelled, KeyboardInterrupt)):
+        elif attempt.should_stop or (self._is_stopping and isinstance(error, STOPPED)):
             runner.end(attempt, "release")
             return
         else:
+            # Also a cancellation that nobody here asked for: given back at no cost, the job would never end.
             fail = task.failure_of(error)
             if not isinstance(error, Fail):
                 log.warning("%s (%s) failed", attempt.job_id, task.name, exc_info=error)

@@ -1,0 +1,107 @@
+"""How attempts end when the server does not take it at once: no server, a network that the test answers for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from longhaul._transport import Answer
+from network import Call, Network, ended, held_by, problem, runner_on, said, until
+
+
+def hand_in_three(answer: Any, monkeypatch: pytest.MonkeyPatch, streams: bool = False) -> Network:
+    """Three results that are handed in together."""
+    network = Network(answer)
+
+    async def play() -> None:
+        runner = runner_on(network, monkeypatch)
+        await runner._begin()
+        attempts = held_by(runner, 3)
+        if streams:
+            await attempts[1].stream_io("its last words")
+        for number, attempt in enumerate(attempts, 1):
+            runner.end(attempt, "complete", b"%d" % number)
+        await until(lambda: not runner.held)
+        await ended(runner)
+
+    asyncio.run(play())
+    return network
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(507, "storage_full"), (503, "store_unavailable"), (503, "overloaded"), (429, "rate_limited")],
+)
+def test_a_result_that_the_server_cannot_take_just_then_is_handed_in_again(
+    monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    """Two refused out of three, then one out of two, then none."""
+
+    def answer(call: Call) -> Answer | None:
+        if call.path != "/v1/worker/complete":
+            return None
+        results: list[Any] = [{"job_id": job["job_id"], "status": "succeeded"} for job in call.body["jobs"]]
+        for place in range(1, len(results)):
+            results[place] = {"job_id": results[place]["job_id"], "problem": problem(status, code)}
+        return said(200, {"results": results})
+
+    network = hand_in_three(answer, monkeypatch)
+    batches = [[job["output"] for job in call.body["jobs"]] for call in network.calls if call.verb == "complete"]
+    assert batches == [[1, 2, 3], [2, 3], [3]]
+    assert network.of("fail") == [], "no correct result is thrown away"
+
+
+@pytest.mark.parametrize(("status", "code"), [(422, "output_invalid"), (413, "output_too_large")])
+def test_a_result_that_does_not_fit_fails_its_job_alone_and_for_good(
+    monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    def answer(call: Call) -> Answer | None:
+        if call.path != "/v1/worker/complete":
+            return None
+        results: list[Any] = [{"job_id": job["job_id"], "status": "succeeded"} for job in call.body["jobs"]]
+        results[1] = {"job_id": "job_2", "problem": problem(status, "invalid_request")}
+        return said(200, {"results": results})
+
+    network = hand_in_three(answer, monkeypatch)
+    (failed,) = [call for call in network.calls if call.verb == "fail"]
+    assert failed.path == "/v1/worker/jobs/job_2/fail"
+    assert (failed.body["error"]["code"], failed.body["retryable"]) == (code, False)
+
+
+def test_a_key_that_is_not_taken_any_more_fails_no_job(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, "longhaul.worker"):
+        network = hand_in_three(
+            lambda call: said(401, problem(401, "unauthorized")) if call.verb == "complete" else None, monkeypatch
+        )
+    assert network.of("fail") == []
+    assert sum("runs again" in record.message for record in caplog.records) == 3
+
+
+def test_output_comes_before_the_end_also_when_results_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(call: Call) -> Answer | None:
+        if call.path != "/v1/worker/complete":
+            return None
+        return said(200, {"results": [{"job_id": job["job_id"]} for job in call.body["jobs"]]})
+
+    network = hand_in_three(answer, monkeypatch, streams=True)
+    verbs = [call.verb for call in network.calls if call.verb in ("output", "complete")]
+    assert verbs == ["output", "complete"]
+    assert network.of("output") == [{"chunk_seq": 1, "data": "its last words"}]
+
+
+def test_a_failure_can_always_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a program puts into it: file names that do not decode, no number, an eternity."""
+    import json
+
+    from longhaul.worker._attempt import failure_json
+
+    body = json.loads(failure_json("mit Leer\ud800", "caf\udce9", True, float("inf")))
+    assert body["error"] == {"code": "mit_Leer_", "message": "caf?"}
+    assert body["retry_after_ms"] == 365 * 86_400_000
+    assert "retry_after_ms" not in json.loads(failure_json("a", "b", True, float("nan")))
+    assert json.loads(failure_json("a", "b", True, -1.0))["retry_after_ms"] == 0
