@@ -32,9 +32,11 @@ async function showsAll(page, server, job_id) {
   await expect(page.locator(".stream")).toHaveText(text);
 }
 
+const UNAVAILABLE = { type: "error", code: "unavailable", message: "the store cannot answer now; try again" };
 for (const [name, word] of [
   ["a lag", { type: "stream.lagged" }],
-  ["an error of the store", { type: "error", code: "unavailable", message: "the store cannot answer now; try again" }],
+  ["an error of the store", UNAVAILABLE],
+  ["an end that is none", { type: "stream.end" }],
 ]) {
   test(`${name} in mid-stream is read over: the page asks again after the last event, and misses nothing`, async ({ page, server }) => {
     const { job_id } = await server.post("/v1/jobs", { kind: "llm.chat", input: chat("slowest") });
