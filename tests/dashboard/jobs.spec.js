@@ -1,4 +1,4 @@
-import { chat, expect, test } from "./server.js";
+import { chat, claim, expect, hold, tell, test } from "./server.js";
 
 test("a running job is cancelled and retried", async ({ page, server }) => {
   const { job_id } = await server.post("/v1/jobs", { kind: "llm.chat", input: chat("endless") });
@@ -127,4 +127,46 @@ test("the main actions are reached and done with the keyboard alone", async ({ p
   await expect(list.getByRole("link").nth(1)).toBeFocused();
   await page.keyboard.press("Enter");
   await expect(page).toHaveURL(/\/ui\/jobs\/job_/);
+});
+
+test("a job that streamed shows its result besides", async ({ page, server }) => {
+  const { job_id } = await server.post("/v1/jobs", { kind: "llm.chat", input: chat("slowly") });
+  await server.get(`/v1/jobs/${job_id}?wait=30`);
+  await page.goto(`${server.url}/ui/jobs/${job_id}`);
+  await expect(page.locator(".stream")).toContainText("simulated");
+  await expect(page.getByLabel("Result")).toContainText("chat.completion");
+});
+
+test("a job that is given back is shown with whoever holds it now, and one that waits with nobody", async ({ page, server }) => {
+  const held = await hold(server, "handed-on", "first-hand");
+  const waits = await hold(server, "waits", "waiter");
+  await page.goto(`${server.url}/ui/workers`);
+  await expect(page.getByRole("region", { name: "first-hand" })).toContainText(held.job_id);
+  await expect(page.getByRole("region", { name: "waiter" })).toContainText(waits.job_id);
+  await tell(server, waits, "wait", { for: "input", step: "ask", prompt: "Shall it?" });
+  await expect(page.getByRole("region", { name: "waiter" })).toHaveCount(0);
+  await expect(page.getByText("1 wait for others")).toBeVisible();
+  await tell(server, held, "release");
+  const again = await claim(server, "handed-on", "second-hand");
+  expect(again.job_id).toBe(held.job_id);
+  await expect(page.getByRole("region", { name: "second-hand" })).toContainText(held.job_id);
+  await expect(page.getByRole("region", { name: "first-hand" })).toHaveCount(0);
+  await tell(server, again, "complete", { output: 1 });
+  await server.post(`/v1/jobs/${waits.job_id}/cancel`, {});
+});
+
+test("a job of very many events is told to run while it does", async ({ page, server }) => {
+  await server.call("PUT", "/v1/kinds/verbose", { description: "tells much" });
+  await page.goto(`${server.url}/ui/playground`);
+  const form = page.getByRole("form", { name: "A job" });
+  await form.getByLabel("Kind").selectOption("verbose");
+  await form.getByRole("button", { name: "Send" }).click();
+  const sent = page.getByRole("region", { name: "The job that was sent" });
+  await expect(sent).toContainText("queued");
+  const held = await claim(server, "verbose", "w1");
+  for (let part = 1; part <= 520; part += 1) await tell(server, held, "heartbeat", { progress: { fraction: part / 520, message: `part ${part}` } });
+  await expect(sent).toContainText("522 events");
+  await expect(sent).toContainText("running");
+  await tell(server, held, "complete", { output: 1 });
+  await expect(sent).toContainText("succeeded");
 });

@@ -59,9 +59,18 @@ export class Server {
     return this.#child.pid;
   }
 
+  /** SIGTERM: it takes no more work in, and goes when what runs has ended or its time is up. */
+  terminate() {
+    this.#child.kill("SIGTERM");
+  }
+
+  get hasEnded() {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
   /** kill -9: no goodbye to anybody. */
   async kill() {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    if (this.hasEnded) return;
     const gone = once(this.#child, "exit");
     this.#child.kill("SIGKILL");
     await gone;
@@ -202,6 +211,26 @@ export const test = base.extend({
     expect(faults).toEqual([]);
   },
 });
+
+/** A job of `kind` that the test itself holds as `worker`: its id and what its calls carry. */
+export async function hold(server, kind, worker = "w1") {
+  await server.call("PUT", `/v1/kinds/${kind}`, { description: "does as it is told" });
+  const { job_id } = await server.post("/v1/jobs", { kind, input: {} });
+  return { job_id, ...(await claim(server, kind, worker)) };
+}
+
+export async function claim(server, kind, worker) {
+  const asked = { worker_id: worker, kinds: [kind], max: 1, wait_s: 10, lease_s: 60 };
+  const [job] = (await server.call("POST", "/v1/worker/claims", asked)).body.jobs;
+  return { job_id: job.job_id, lease: { "longhaul-lease": job.lease_token } };
+}
+
+/** What a worker says of a job that it holds. */
+export async function tell(server, { job_id, lease }, what, body = {}) {
+  const { status, body: answer } = await server.call("POST", `/v1/worker/jobs/${job_id}/${what}`, body, lease);
+  if (status !== 200) throw new Error(`${what}: ${status} ${JSON.stringify(answer)}`);
+  return answer;
+}
 
 export const chat = (model, words = "night trains") => ({ model, stream: true, messages: [{ role: "user", content: words }] });
 

@@ -1,8 +1,10 @@
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { lazy, StrictMode, Suspense } from "react";
 import { createRoot } from "react-dom/client";
-import { Route, Switch } from "wouter";
+import { Redirect, Route, Switch } from "wouter";
 import { ApiError } from "./api/client";
+import { PAGES } from "./parts/pages";
+import { useSession } from "./parts/session";
 import { Shell } from "./parts/Shell";
 import { Loading } from "./parts/show";
 import { applyTheme, storedTheme } from "./theme";
@@ -27,6 +29,13 @@ const Queues = lazy(pages.Queues);
 const Workers = lazy(pages.Workers);
 const Documents = lazy(pages.Documents);
 const Playground = lazy(pages.Playground);
+
+/** The first page that whoever looks may see. */
+function Home() {
+  const { data: who } = useSession();
+  const first = PAGES.find((page) => !who || page.isFor(who));
+  return !first || first.path === "/" ? <Overview /> : <Redirect to={first.path} replace />;
+}
 
 /** When nothing else is to be done the other pages are fetched, so that they open at once, also while the server is away. */
 function fetchOthers(): void {
@@ -64,7 +73,7 @@ if (root) {
         <Shell>
           <Suspense fallback={<Loading what="the page" />}>
             <Switch>
-              <Route path="/" component={Overview} />
+              <Route path="/" component={Home} />
               <Route path="/ui/jobs" component={Jobs} />
               <Route path="/ui/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
               <Route path="/ui/models" component={Models} />

@@ -57,6 +57,18 @@ impl KeyRing {
         id.is_some_and(|id| !self.keys().contains_key(&id))
     }
 
+    /// Whether what a connection was opened with still lets it in.
+    fn still_holds(&self, standing: &Standing, now: Timestamp) -> bool {
+        match standing.key {
+            // It was let in because nobody had a key.
+            None => self.is_empty(),
+            Some(id) => {
+                self.keys().get(&id).is_some_and(|key| key.is_valid(now))
+                    && standing.until.is_none_or(|until| now < until)
+            }
+        }
+    }
+
     fn of_session(
         &self,
         keys: &HashMap<KeyId, ApiKey>,
@@ -80,6 +92,16 @@ fn known<'k>(keys: &'k HashMap<KeyId, ApiKey>, shown: &str, now: Timestamp) -> R
     let key = keys.get(&shown.id).ok_or_else(refused)?;
     let is_right: bool = key.secret_hash.ct_eq(&shown.secret_hash).into();
     if is_right && key.is_valid(now) { Ok(key) } else { Err(refused()) }
+}
+
+/// What a connection that stays open rests on. It was let in once; whether it may stay is asked again and again, because
+/// a key can be revoked and a session ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    /// None: it was let in because there was no key.
+    key: Option<KeyId>,
+    /// The end of the session that was shown instead of the key.
+    until: Option<Timestamp>,
 }
 
 fn caller(key: &ApiKey) -> Caller {
@@ -106,6 +128,18 @@ impl App {
             keys.look(self.engine()).await;
         }
         find(&keys.keys())
+    }
+
+    /// What lets `caller` in, who made this request.
+    pub(crate) fn standing(&self, parts: &Parts, caller: &Caller) -> Standing {
+        // As in `KeyRing::identify`: a session counts where no key is shown.
+        let session = if shown(&parts.headers).is_none() { session::shown(&parts.headers) } else { None };
+        Standing { key: caller.key, until: session.map(|session| session.until) }
+    }
+
+    /// Whether what somebody was let in with would still let them in.
+    pub(crate) fn still_holds(&self, standing: &Standing) -> bool {
+        self.0.keys.still_holds(standing, self.engine().clock().now())
     }
 
     /// Refuses a page of another origin, unless `server.cors` lets it in. Browsers let any page open a WebSocket to

@@ -47,7 +47,8 @@ fn sign(key: &ApiKey, until: Timestamp) -> Option<[u8; 32]> {
 /// A session as it was shown; not yet believed.
 pub(crate) struct Shown<'a> {
     pub(crate) key: KeyId,
-    until: Timestamp,
+    /// When it is over.
+    pub(crate) until: Timestamp,
     signature: &'a str,
 }
 

@@ -28,11 +28,20 @@ export class ApiError extends Error {
   }
 }
 
+const strangers = new Set<() => void>();
+
+/** Calls whenever the server answers that it does not know who asks: the session is over, or its key is. */
+export function onUnknown(listener: () => void): () => void {
+  strangers.add(listener);
+  return () => strangers.delete(listener);
+}
+
 export const api = createClient<paths>({ baseUrl: "" });
 
 /** The data of an answer, or the problem as an exception. */
 export function said<T>(answer: { data?: T; error?: unknown; response: Response }): T {
   if (answer.data !== undefined && answer.response.ok) return answer.data;
+  if (answer.response.status === 401) strangers.forEach((listener) => listener());
   const problem = answer.error as Partial<Problem> | undefined;
   throw new ApiError({
     title: problem?.title ?? answer.response.statusText,

@@ -938,6 +938,32 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/worker/jobs/{job_id}/children": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What children gave
+         * @description For the worker that holds their parent. A page ends early when it holds 16 MiB.
+         */
+        get: operations["read_children"];
+        put?: never;
+        /**
+         * Take children in
+         * @description Once for each `step`: repeating the call, also on a later attempt, takes nothing in and gives back the same ids. They
+         *     run like any other jobs, and are cancelled when this job fails or is cancelled. To wait for their ends without holding
+         *     a worker, give the lease up with `wait`.
+         */
+        post: operations["spawn_children"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/worker/jobs/{job_id}/complete": {
         parameters: {
             query?: never;
@@ -1282,6 +1308,8 @@ export interface components {
              * @description How long this attempt may take, in seconds, when its kind says so.
              */
             timeout_s?: number | null;
+            /** @description The trace that the worker's part of the work belongs to, as the header of that name, when there is one. */
+            traceparent?: string | null;
         };
         /** @description Jobs that the worker holds now. */
         ClaimedJobs: {
@@ -1495,6 +1523,30 @@ export interface components {
              */
             pointer: string;
         };
+        /** @description A child with what it gave. */
+        FinishedChild: {
+            error?: components["schemas"]["JobError"] | null;
+            /**
+             * Format: int32
+             * @description Its place among its siblings, from 0.
+             */
+            index: number;
+            job_id: string;
+            kind: string;
+            /** @description What it gave, once it has succeeded. */
+            output?: unknown;
+            /**
+             * @description `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+             * @enum {string}
+             */
+            status: "queued" | "running" | "succeeded" | "failed" | "cancelled";
+        };
+        /** @description A page of children with what they gave. */
+        FinishedChildren: {
+            children: components["schemas"]["FinishedChild"][];
+            /** @description Whether there are more: go on with `after` = the last `index`. */
+            has_more: boolean;
+        };
         /** @description A sign of life. */
         Heartbeat: {
             progress?: components["schemas"]["ProgressReport"] | null;
@@ -1663,6 +1715,8 @@ export interface components {
             input_schema?: Record<string, never> | null;
             /** @description Its name: what `kind` of a submit says. */
             kind: string;
+            /** @description How many of its jobs run at once and start in a time. */
+            limits: components["schemas"]["Limit"][];
             /** Format: int32 */
             max_attempts?: number | null;
             /** @description JSON Schema of its output. */
@@ -1679,6 +1733,21 @@ export interface components {
         KindList: {
             /** @description The built-in ones first. */
             data: components["schemas"]["Kind"][];
+        };
+        /** @description How many jobs of a kind run at once and start in a time, whoever runs them. */
+        Limit: {
+            /**
+             * Format: int32
+             * @description How many of them run at once.
+             */
+            concurrency?: number | null;
+            /**
+             * @description JSON Pointer into the input: those jobs are limited together that have the same value there. Without one, all jobs
+             *     of the kind are.
+             * @example /customer
+             */
+            key?: string | null;
+            rate?: components["schemas"]["Rate"] | null;
         };
         /** @description What a model did in the window: calls of clients and of jobs alike. */
         ModelFigures: {
@@ -1918,6 +1987,16 @@ export interface components {
         QueueList: {
             data: components["schemas"]["Queue"][];
         };
+        /** @description At most `count` starts in any `per_s` seconds. */
+        Rate: {
+            /** Format: int32 */
+            count: number;
+            /**
+             * Format: int32
+             * @description Up to a day.
+             */
+            per_s: number;
+        };
         /** @description What a submit is answered with. */
         Receipt: {
             job_id: string;
@@ -1940,6 +2019,8 @@ export interface components {
             description?: string | null;
             /** @description JSON Schema that inputs must fit before a job is accepted. */
             input_schema?: Record<string, never> | null;
+            /** @description At most two: one over all of the kind's jobs, and one by key. */
+            limits?: components["schemas"]["Limit"][];
             /**
              * Format: int32
              * @description How many attempts may fail, 1 to 100.
@@ -1971,6 +2052,23 @@ export interface components {
              * @enum {string}
              */
             state: "auto" | "open" | "closed" | "half_open";
+        };
+        /** @description Jobs to take in as children. */
+        SpawnChildren: {
+            /** @description 1 to 1,000 jobs, without children of their own. */
+            children: components["schemas"]["CreateJob"][];
+            /**
+             * @description Names the call within its job, the same on every attempt: 1 to 200 letters, digits and `_ - . : /`. The ids of the
+             *     children are the output of this step.
+             */
+            step: string;
+        };
+        /** @description The children. */
+        SpawnedChildren: {
+            /** @description Their ids, in the order of the request; of a repeat: those of the first call. */
+            children: string[];
+            /** @description The job that has them. */
+            job_id: string;
         };
         /**
          * @description The figures of a window that ends now: jobs that came and went, how long those that ended had taken, what models did,
@@ -2145,9 +2243,13 @@ export interface components {
              * @description How many stand before it, when there are fewer than 1,000.
              */
             ahead?: number | null;
+            /** @description Where the value stands in its input that it has in common with those it is limited together with. */
+            key?: string | null;
+            /** @description The kind whose limit leaves no room. */
+            kind?: string | null;
             /**
              * Format: int32
-             * @description How many of the queue may run.
+             * @description How many of them may run.
              */
             limit?: number | null;
             /** @description The same for a person. */
@@ -2160,9 +2262,10 @@ export interface components {
             /** @description What is asked. */
             prompt?: string | null;
             queue?: string | null;
+            rate?: components["schemas"]["Rate"] | null;
             /**
              * Format: int64
-             * @description How many of the queue run, when as many run as may.
+             * @description How many of the queue, or of those it is limited together with, run, when as many run as may.
              */
             running?: number | null;
             /** @description The step that an answer becomes. */
@@ -2172,7 +2275,7 @@ export interface components {
              * @description Until when, when that is known.
              */
             until?: string | null;
-            /** @description `time`, `backoff`, `provider`, `queue_paused`, `queue_full`, `worker`, `turn`, `children` or `input`. */
+            /** @description `time`, `backoff`, `provider`, `queue_paused`, `queue_full`, `kind_full`, `worker`, `turn`, `children` or `input`. */
             what: string;
         };
         /** @description Where a job stands after a worker's call. */
@@ -9042,6 +9145,292 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["WorkerAnswer"];
+                };
+            };
+            /** @description The request cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No valid API key. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request came too slowly. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Its state does not allow this. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Its data is gone; what is left is that it existed and how it ended. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not of the media type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that cannot be used, each named in `errors`. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request's head is too large. */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of ours. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, shutting down, or the store is unavailable; `Retry-After` says when to come again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full. Nothing was stored; writing resumes when there is room. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_children: {
+        parameters: {
+            query?: {
+                /** @description Only those after this place. */
+                after?: number;
+                /** @description At most so many, 1 to 200. */
+                limit?: number;
+            };
+            header: {
+                /** @description The `lease_token` of the claim. */
+                "Longhaul-Lease": string;
+            };
+            path: {
+                /** @description The job's id. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Children in their order. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FinishedChildren"];
+                };
+            };
+            /** @description The request cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No valid API key. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The API key lacks the scope. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request came too slowly. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Its state does not allow this. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Its data is gone; what is left is that it existed and how it ended. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that cannot be used, each named in `errors`. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request's head is too large. */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of ours. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Overloaded, shutting down, or the store is unavailable; `Retry-After` says when to come again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    spawn_children: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The `lease_token` of the claim. */
+                "Longhaul-Lease": string;
+            };
+            path: {
+                /** @description The job's id. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SpawnChildren"];
+            };
+        };
+        responses: {
+            /** @description They are on disk. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpawnedChildren"];
                 };
             };
             /** @description The request cannot be read. */

@@ -1,4 +1,4 @@
-import { startTransition, useEffect, useState, useSyncExternalStore } from "react";
+import { startTransition, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import type { Stats } from "../api/client";
 import { NOTHING, Output, type Followed } from "./output";
 import { live, type Connection } from "./socket";
@@ -27,12 +27,23 @@ export interface Series {
 
 const EMPTY: Series = { at: [], submitted: [], ended: [], calls: [], p50: [], p95: [], p99: [], queued: [], running: [] };
 
-interface Kept {
+export interface Figures {
   newest: Stats | undefined;
   series: Series;
+  /** When the newest came, by this machine's clock; 0 when none has. */
+  at: number;
+  /** Why none come at the moment. */
+  failure: string | undefined;
 }
 
-let kept: Kept = { newest: undefined, series: EMPTY };
+const NO_FIGURES: Figures = { newest: undefined, series: EMPTY, at: 0, failure: undefined };
+
+let kept: Figures = NO_FIGURES;
+
+/** Whoever looks next may be somebody else. */
+export function forgetFigures(): void {
+  kept = NO_FIGURES;
+}
 
 function with_(series: Series, stats: Stats): Series {
   const point: Record<keyof Series, number> = {
@@ -54,19 +65,35 @@ function with_(series: Series, stats: Stats): Series {
 }
 
 /** The newest figures, and those of the last five minutes. Kept while the page is open, whichever part of it shows. */
-export function useStats(): Kept {
+export function useStats(): Figures {
   const [shown, show] = useState(kept);
-  useEffect(
-    () =>
-      live.stats((stats) => {
+  useEffect(() => {
+    const keep = (next: Figures) => {
+      kept = next;
+      // Figures can wait for what a person does.
+      startTransition(() => show(kept));
+    };
+    return live.stats({
+      figures: (stats) => {
         // Several parts of a page may listen: the first to hear adds the point.
-        if (kept.newest?.time !== stats.time) kept = { newest: stats, series: with_(kept.series, stats) };
-        // Figures can wait for what a person does.
-        startTransition(() => show(kept));
-      }),
-    [],
-  );
+        const isNew = kept.newest?.time !== stats.time;
+        keep(isNew ? { newest: stats, series: with_(kept.series, stats), at: Date.now(), failure: undefined } : { ...kept, failure: undefined });
+      },
+      fail: (failure) => keep({ ...kept, failure }),
+    });
+  }, []);
   return shown;
+}
+
+/** Figures come once a second. Those that are older say nothing of how things stand. */
+const OLD_MS = 5_000;
+
+/** How old figures of `at` are, in milliseconds, when they are too old to judge by; else undefined. */
+export function useAge(at: number): number | undefined {
+  const now = useNow(1_000, true);
+  // What was kept from before gets as long to be replaced.
+  const [since] = useState(() => Date.now());
+  return at > 0 && now - Math.max(at, since) > OLD_MS ? now - at : undefined;
 }
 
 /** A job's events from the first on, and the output that they make. Drawn at most once a frame. */
@@ -85,6 +112,7 @@ export function useJobEvents(id: string): Followed {
         output.push(event);
         frame ||= requestAnimationFrame(draw);
       },
+      trimmed: () => output.trim(),
       end: () => setFollowed((before) => ({ ...before, over: true })),
       fail: (failure) => setFollowed((before) => ({ ...before, failure })),
     });
@@ -105,4 +133,21 @@ export function useNow(everyMs: number, isOn: boolean): number {
     return () => window.clearInterval(timer);
   }, [everyMs, isOn]);
   return now;
+}
+
+/** `value`, told at most once every so many milliseconds; the newest is told in the end. */
+export function useThrottled<T>(value: T, everyMs: number): T {
+  const [told, tell] = useState(value);
+  const toldAt = useRef(0);
+  useEffect(() => {
+    const timer = window.setTimeout(
+      () => {
+        toldAt.current = Date.now();
+        tell(value);
+      },
+      Math.max(0, toldAt.current + everyMs - Date.now()),
+    );
+    return () => window.clearTimeout(timer);
+  }, [value, everyMs]);
+  return told;
 }

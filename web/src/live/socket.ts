@@ -1,46 +1,81 @@
 /**
  * One WebSocket for the whole page. It connects again by itself, with growing pauses, and takes every subscription up
- * where it stood: a job's events are asked for after the last one that came, so nothing is missed and nothing comes
- * twice.
+ * where it stood.
+ *
+ * What a reader has is judged by numbers alone: after event n it takes event n + 1 and nothing else, so that whatever
+ * else is on the wire (events of a subscription that has been left, of one that begins anew) neither repeats nor leaves
+ * out anything. A reader is at the end when the job's last event has come, and never before: a subscription that ends
+ * otherwise is taken up again.
+ *
+ * A connection is open when the server has said something on it. One that is accepted and closed at once, as by a server
+ * that goes down, counts as none.
  */
 import type { JobEvent, Stats } from "../api/client";
 
-export type Connection = "connecting" | "open" | "closed";
+/** `off`: whoever looks may follow nothing. */
+export type Connection = "connecting" | "open" | "closed" | "off";
 
-export type StreamWord =
-  | { type: "stream.end"; job_id: string }
-  | { type: "stream.lagged"; job_id: string }
-  | { type: "stream.trimmed"; job_id: string; from: number; to: number };
+export interface JobListener {
+  event: (event: JobEvent) => void;
+  /** Pieces of output are left out here: they are not kept any more. */
+  trimmed: () => void;
+  /** The job's last event has come. */
+  end: () => void;
+  /** Why nothing comes; undefined: it goes on. */
+  fail: (failure: string | undefined) => void;
+}
 
-type JobListener = { event: (event: JobEvent) => void; end: () => void; fail: (message: string) => void };
+export interface StatsListener {
+  figures: (stats: Stats) => void;
+  fail: (failure: string) => void;
+}
+
+interface Reader {
+  /** The last event that it has. */
+  after: number;
+  isOver: boolean;
+  listener: JobListener;
+}
 
 interface Followed {
-  after: number;
-  ended: boolean;
-  listeners: Set<JobListener>;
+  readers: Set<Reader>;
+  /** Whether the server was asked to send its events, and has not said that it does not. */
+  isAsked: boolean;
+  hasFailed: boolean;
+  /** How often it broke off since an event came. */
+  breaks: number;
+  timer: number | undefined;
 }
+
+const ENDS = new Set(["job.succeeded", "job.failed", "job.cancelled"]);
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
 
-/** Figures come once a second: so long without any, and the connection is dead, whatever the browser thinks of it. */
+/** After so long without a word the server is asked whether it is there. */
+const ASK_AFTER_MS = 5_000;
+
+/** So long without an answer, or in opening, and the connection is dead, whatever the browser thinks of it. */
 const SILENCE_MS = 10_000;
 
 class Live {
   #socket: WebSocket | null = null;
   #state: Connection = "connecting";
+  #hasBegun = false;
   #failures = 0;
   #timer: number | undefined;
+  #startedAt = 0;
   #heardAt = 0;
+  #askedAt = 0;
   #jobs = new Map<string, Followed>();
-  #stats = new Set<(stats: Stats) => void>();
+  /** Of which jobs an unsubscribe is under way, and how many: until it is answered their events are not for us. */
+  #leaving = new Map<string, number>();
+  #stats = new Set<StatsListener>();
   #watchers = new Set<() => void>();
+  #closings = new Set<() => void>();
 
   constructor() {
-    window.setInterval(() => {
-      const isSilent = this.#stats.size > 0 && this.#state === "open" && Date.now() - this.#heardAt > SILENCE_MS;
-      if (isSilent) this.again();
-    }, SILENCE_MS / 2);
+    window.setInterval(() => this.#listen(), ASK_AFTER_MS / 2);
     // Whoever comes back to the page, or to the network, does not wait out the pause.
     const soon = () => {
       if (this.#state === "closed" && document.visibilityState === "visible") this.#connect();
@@ -52,35 +87,38 @@ class Live {
   /** For `useSyncExternalStore`. */
   readonly watch = (listener: () => void): (() => void) => {
     this.#watchers.add(listener);
-    if (!this.#socket) this.#connect();
+    if (!this.#hasBegun) this.#connect();
     return () => this.#watchers.delete(listener);
   };
 
   readonly state = (): Connection => this.#state;
 
-  /** Follows a job from its first event on. The first `after` wins; later listeners hear what comes from now on. */
+  /** Calls for every connection that ends, also for one that never opened. */
+  onClose(listener: () => void): () => void {
+    this.#closings.add(listener);
+    return () => this.#closings.delete(listener);
+  }
+
+  /** Follows a job from behind event `after`. Each listener hears everything from there on, whoever else follows it. */
   job(id: string, after: number, listener: JobListener): () => void {
-    let followed = this.#jobs.get(id);
-    if (!followed) {
-      followed = { after, ended: false, listeners: new Set() };
-      this.#jobs.set(id, followed);
-      this.#say({ op: "subscribe", job_id: id, after });
-    }
-    followed.listeners.add(listener);
+    const followed = this.#jobs.get(id) ?? { readers: new Set(), isAsked: false, hasFailed: false, breaks: 0, timer: undefined };
+    this.#jobs.set(id, followed);
+    const reader = { after, isOver: false, listener };
+    followed.readers.add(reader);
+    // Begun anew, from where the one who has least stands.
+    this.#leave(id, followed);
+    this.#ask(id, followed);
     return () => {
-      followed.listeners.delete(listener);
-      if (followed.listeners.size === 0 && this.#jobs.get(id) === followed) {
-        this.#jobs.delete(id);
-        if (!followed.ended) this.#say({ op: "unsubscribe", job_id: id });
-      }
+      followed.readers.delete(reader);
+      if (followed.readers.size > 0 || this.#jobs.get(id) !== followed) return;
+      window.clearTimeout(followed.timer);
+      this.#jobs.delete(id);
+      this.#leave(id, followed);
     };
   }
 
-  stats(listener: (stats: Stats) => void): () => void {
-    if (this.#stats.size === 0) {
-      this.#heardAt = Date.now();
-      this.#say({ op: "subscribe", topic: "stats" });
-    }
+  stats(listener: StatsListener): () => void {
+    if (this.#stats.size === 0) this.#say({ op: "subscribe", topic: "stats" });
     this.#stats.add(listener);
     return () => {
       this.#stats.delete(listener);
@@ -88,12 +126,20 @@ class Live {
     };
   }
 
-  /** Connects anew, as whoever one is now. */
-  again(): void {
+  /** Whether there is to be a connection at all. Allowed anew, it is another: as whoever one is now. */
+  allow(isAllowed: boolean): void {
+    if (isAllowed === (this.#state !== "off")) return;
+    window.clearTimeout(this.#timer);
     this.#failures = 0;
-    const before = this.#socket;
-    this.#connect();
-    before?.close();
+    if (isAllowed) {
+      this.#become("connecting");
+      this.#connect();
+      return;
+    }
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#become("off");
+    socket?.close();
   }
 
   #become(state: Connection): void {
@@ -102,72 +148,165 @@ class Live {
     this.#watchers.forEach((watcher) => watcher());
   }
 
-  #say(message: object): void {
-    if (!this.#socket) this.#connect();
-    else if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  /** Whether it was said: while there is no connection nothing is, and the next one begins with all there is to say. */
+  #say(message: object): boolean {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(JSON.stringify(message));
+    return true;
+  }
+
+  #ask(id: string, followed: Followed): void {
+    window.clearTimeout(followed.timer);
+    followed.timer = undefined;
+    const standing = [...followed.readers].filter((reader) => !reader.isOver).map((reader) => reader.after);
+    if (standing.length === 0) return;
+    followed.isAsked = this.#say({ op: "subscribe", job_id: id, after: Math.min(...standing) });
+  }
+
+  #leave(id: string, followed: Followed): void {
+    if (!followed.isAsked) return;
+    followed.isAsked = false;
+    if (this.#say({ op: "unsubscribe", job_id: id })) this.#leaving.set(id, (this.#leaving.get(id) ?? 0) + 1);
+  }
+
+  /** The subscription broke off before the job's end: it is taken up again, after a pause. */
+  #later(id: string, followed: Followed): void {
+    window.clearTimeout(followed.timer);
+    followed.isAsked = false;
+    followed.breaks += 1;
+    followed.timer = window.setTimeout(() => this.#ask(id, followed), pause(followed.breaks));
   }
 
   #connect(): void {
+    if (this.#state === "off") return;
+    this.#hasBegun = true;
     window.clearTimeout(this.#timer);
+    const before = this.#socket;
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const socket = new WebSocket(`${scheme}://${location.host}/v1/events/ws`, ["longhaul.v1"]);
     this.#socket = socket;
+    before?.close();
+    this.#startedAt = Date.now();
     // While the server is away every try is still away: what says so does not come and go.
     if (this.#state !== "closed") this.#become("connecting");
     socket.onopen = () => {
-      this.#failures = 0;
-      this.#heardAt = Date.now();
-      this.#become("open");
-      for (const [job_id, { after, ended }] of this.#jobs) if (!ended) this.#say({ op: "subscribe", job_id, after });
+      if (this.#socket !== socket) return;
+      this.#leaving.clear();
+      // Whatever is followed, there is an answer.
+      this.#askedAt = Date.now();
+      this.#say({ op: "ping" });
+      for (const [id, followed] of this.#jobs) this.#ask(id, followed);
       if (this.#stats.size > 0) this.#say({ op: "subscribe", topic: "stats" });
     };
     socket.onmessage = (message) => {
       if (this.#socket !== socket) return;
       this.#heardAt = Date.now();
+      this.#failures = 0;
+      this.#become("open");
       this.#hear(JSON.parse(String(message.data)) as Record<string, unknown>);
     };
-    socket.onclose = () => {
-      if (this.#socket !== socket) return;
-      this.#become("closed");
-      this.#failures += 1;
-      const ceiling = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#failures - 1));
-      // Not all pages at the same moment.
-      this.#timer = window.setTimeout(() => this.#connect(), ceiling / 2 + (Math.random() * ceiling) / 2);
-    };
+    socket.onclose = () => this.#lose(socket);
+  }
+
+  #lose(socket: WebSocket): void {
+    if (this.#socket !== socket) return;
+    this.#socket = null;
+    socket.close();
+    for (const followed of this.#jobs.values()) {
+      window.clearTimeout(followed.timer);
+      followed.isAsked = false;
+    }
+    this.#become("closed");
+    this.#failures += 1;
+    this.#timer = window.setTimeout(() => this.#connect(), pause(this.#failures));
+    this.#closings.forEach((listener) => listener());
+  }
+
+  /** A connection can be dead and nobody is told: whoever hears nothing asks, and whoever gets no answer begins anew. */
+  #listen(): void {
+    const [socket, now] = [this.#socket, Date.now()];
+    if (!socket) return;
+    if (this.#state !== "open") {
+      if (now - this.#startedAt > SILENCE_MS) this.#lose(socket);
+    } else if (this.#askedAt > this.#heardAt) {
+      if (now - this.#askedAt > SILENCE_MS) this.#lose(socket);
+    } else if (now - this.#heardAt >= ASK_AFTER_MS) {
+      this.#askedAt = now;
+      this.#say({ op: "ping" });
+    }
   }
 
   #hear(message: Record<string, unknown>): void {
-    if (message.topic === "stats" && "jobs" in message) {
-      this.#stats.forEach((listener) => listener(message as unknown as Stats));
+    if (message.topic === "stats") {
+      if ("jobs" in message) this.#stats.forEach((listener) => listener.figures(message as unknown as Stats));
+      else if (message.type === "error") this.#stats.forEach((listener) => listener.fail(String(message.message)));
       return;
     }
-    const job = typeof message.job_id === "string" ? this.#jobs.get(message.job_id) : undefined;
+    if (typeof message.job_id !== "string") return;
+    const id = message.job_id;
+    const leaving = this.#leaving.get(id) ?? 0;
+    if (leaving > 0) {
+      // One that has come to its end meanwhile is not followed any more: that answers the unsubscribe, too.
+      const isAnswer = message.type === "unsubscribed" || (message.type === "error" && message.code === "not_subscribed");
+      if (isAnswer && leaving === 1) this.#leaving.delete(id);
+      else if (isAnswer) this.#leaving.set(id, leaving - 1);
+      return;
+    }
+    const followed = this.#jobs.get(id);
+    if (followed) this.#hearOfJob(id, followed, message);
+  }
+
+  #hearOfJob(id: string, followed: Followed, message: Record<string, unknown>): void {
+    const open = [...followed.readers].filter((reader) => !reader.isOver);
     switch (message.type) {
-      case "stream.end":
-        if (job) {
-          job.ended = true;
-          job.listeners.forEach((listener) => listener.end());
+      case "subscribed":
+        if (followed.hasFailed) open.forEach((reader) => reader.listener.fail(undefined));
+        followed.hasFailed = false;
+        return;
+      case "stream.trimmed": {
+        const { from, to } = message as { from: number; to: number };
+        for (const reader of open.filter((reader) => from <= reader.after + 1 && to > reader.after)) {
+          reader.after = to;
+          reader.listener.trimmed();
         }
         return;
+      }
       case "stream.lagged":
-        if (job) this.#say({ op: "subscribe", job_id: message.job_id, after: job.after });
+        this.#later(id, followed);
+        return;
+      case "stream.end":
+        followed.isAsked = false;
+        // An end that nobody has seen the last event of is a break.
+        if (open.length > 0) this.#later(id, followed);
         return;
       case "error":
-        if (job) job.listeners.forEach((listener) => listener.fail(String(message.message)));
-        return;
-      case "subscribed":
-      case "unsubscribed":
-      case "stream.trimmed":
-      case "cancel.accepted":
+        followed.isAsked = false;
+        followed.hasFailed = true;
+        open.forEach((reader) => reader.listener.fail(String(message.message)));
+        // Everything else stays as it is however often one asks.
+        if (message.code === "unavailable") this.#later(id, followed);
         return;
     }
     if (typeof message.seq !== "number") return;
     const event = message as unknown as JobEvent;
-    if (job && event.seq > job.after) {
-      job.after = event.seq;
-      job.listeners.forEach((listener) => listener.event(event));
+    followed.breaks = 0;
+    for (const reader of open.filter((reader) => event.seq === reader.after + 1)) {
+      reader.after = event.seq;
+      reader.listener.event(event);
+      if (!ENDS.has(event.type)) continue;
+      reader.isOver = true;
+      reader.listener.end();
     }
+    // It cannot be, and if it is: what is missing is asked for, instead of waited for without end.
+    const isGap = followed.isAsked && open.some((reader) => event.seq > reader.after + 1);
+    if (isGap) this.#later(id, followed);
   }
+}
+
+/** How long to wait after so many failures in a row; not everybody the same, so that not all come at one moment. */
+function pause(failures: number): number {
+  const ceiling = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (failures - 1));
+  return ceiling / 2 + (Math.random() * ceiling) / 2;
 }
 
 export const live = new Live();

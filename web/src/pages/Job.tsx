@@ -2,15 +2,15 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef } from "react";
 import { Link, useLocation } from "wouter";
 import { api, said, send, type Attempt, type Job, type JobEvent } from "../api/client";
-import { useJobEvents, type Followed } from "../live/hooks";
+import { useJobEvents, useThrottled, type Followed } from "../live/hooks";
 import { CopyAsCurl } from "../parts/Copy";
 import { between, count, dollars, duration, Empty, Failure, Loading, pretty, Status } from "../parts/show";
 import { Waterfall, type CallRecord } from "../parts/Waterfall";
 
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 
-/** Events that change nothing of where the job stands. */
-const ASIDE = new Set(["job.layer", "job.log", "job.step"]);
+/** How often the job is looked at again, at most: it comes with its input and its output. */
+const LOOK_EVERY_MS = 1_000;
 
 /** One job: where it stands, what every attempt and layer did, and what can be done about it. */
 export default function JobPage({ id }: { id: string }) {
@@ -23,8 +23,8 @@ export default function JobPage({ id }: { id: string }) {
     queryKey: ["attempts", id],
     queryFn: async () => said(await api.GET("/v1/jobs/{job_id}/attempts", path)).data as unknown as Attempt[],
   });
-  // Every event that changes where the job stands is a reason to look again.
-  const moved = followed.events.filter((event) => !ASIDE.has(event.type)).at(-1)?.seq ?? 0;
+  // Every event that changes where the job stands is a reason to look again; all others tell themselves what there is.
+  const moved = useThrottled(followed.moved, LOOK_EVERY_MS);
   useEffect(() => {
     if (moved > 0) {
       void client.invalidateQueries({ queryKey: ["job", id] });
@@ -72,7 +72,7 @@ export default function JobPage({ id }: { id: string }) {
       <section className="wide">
         <div className="card">
           <h2>Where it stands</h2>
-          <Facts job={view} />
+          <Facts job={view} progress={over ? view.progress : (followed.progress ?? view.progress)} />
         </div>
         <div className="card">
           <h2>Output</h2>
@@ -84,7 +84,7 @@ export default function JobPage({ id }: { id: string }) {
         {attempts.error && <Failure error={attempts.error} again={() => void attempts.refetch()} />}
         <Waterfall job={view} attempts={attempts.data ?? []} events={followed.events} />
       </section>
-      {view.children.total > 0 && <Children id={id} version={view.version} />}
+      {view.children.total > 0 && <Children id={id} version={view.version} over={over} />}
       <section className="wide">
         <div className="card">
           <h2>Events</h2>
@@ -121,7 +121,7 @@ function shown(value: unknown): string {
   return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}\n… ${count(text.length - SHOWN_CHARACTERS)} more characters` : text;
 }
 
-function Facts({ job }: { job: Job }) {
+function Facts({ job, progress }: { job: Job; progress: NonNullable<Followed["progress"]> }) {
   return (
     <dl className="facts">
       <Fact name="queue">
@@ -131,9 +131,9 @@ function Facts({ job }: { job: Job }) {
         {job.attempt} of {job.max_attempts}
       </Fact>
       {job.queue_position != null && <Fact name="before it">{count(job.queue_position)} jobs</Fact>}
-      {job.progress.message && (
+      {(progress.message || progress.fraction != null) && (
         <Fact name="progress">
-          {job.progress.fraction != null && <progress value={job.progress.fraction} max={1} aria-label="Progress" />} {job.progress.message}
+          {progress.fraction != null && <progress value={progress.fraction} max={1} aria-label="Progress" />} {progress.message}
         </Fact>
       )}
       <Fact name="submitted">{new Date(job.created_at).toLocaleString("en-GB")}</Fact>
@@ -180,29 +180,32 @@ function Fact({ name, children }: { name: string; children: React.ReactNode }) {
   );
 }
 
-/** What it streams as it comes; else what it gave in the end. */
+/** What it streams as it comes, and what it gave in the end. */
 function Given({ job, followed, over }: { job: Job; followed: Followed; over: boolean }) {
-  if (followed.text !== "" || followed.items.length > 0) {
-    return (
-      <>
-        {followed.isCut && <p className="faint">Only the end is shown; all of it is in the result.</p>}
+  const { text, items, isCut } = followed;
+  const isStreamed = text !== "" || items.length > 0;
+  // A text that was streamed as a whole is not shown twice.
+  const isStored = job.output !== null && job.output !== undefined && job.output !== text;
+  return (
+    <>
+      {isStreamed && isCut && <p className="faint">Only the end is shown; all of it is in the result.</p>}
+      {isStreamed && (
         <div className="stream payload" aria-live="polite" tabIndex={0} role="log" aria-label="Output">
-          {followed.text}
-          {followed.items.map((item, index) => (
+          {text}
+          {items.map((item, index) => (
             <pre key={index}>{pretty(item)}</pre>
           ))}
         </div>
-      </>
-    );
-  }
-  if (job.output !== null && job.output !== undefined) {
-    return (
-      <pre className="payload" tabIndex={0}>
-        {shown(job.output)}
-      </pre>
-    );
-  }
-  return <Empty>{over ? "It gave none." : "Nothing yet."}</Empty>;
+      )}
+      {isStored && isStreamed && <h3>Its result</h3>}
+      {isStored && (
+        <pre className="payload" tabIndex={0} aria-label="Result" role="group">
+          {shown(job.output)}
+        </pre>
+      )}
+      {!isStreamed && !isStored && <Empty>{over ? "It gave none." : "Nothing yet."}</Empty>}
+    </>
+  );
 }
 
 /** A job that waits for a person: what it asks, and the answer. */
@@ -238,10 +241,12 @@ function Ask({ job }: { job: Job }) {
 }
 
 /** The parts of a flow, and how each stands. */
-function Children({ id, version }: { id: string; version: number }) {
+function Children({ id, version, over }: { id: string; version: number; over: boolean }) {
   const children = useQuery({
     queryKey: ["children", id, version],
     placeholderData: (before) => before,
+    // A part that ends is no event of the whole.
+    refetchInterval: over ? false : 3_000,
     queryFn: async () => said(await api.GET("/v1/jobs/{job_id}/children", { params: { path: { job_id: id } } })),
   });
   if (children.error) return <Failure error={children.error} again={() => void children.refetch()} />;

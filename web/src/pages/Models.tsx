@@ -1,6 +1,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { send, type Stats } from "../api/client";
 import { useStats } from "../live/hooks";
+import { OldFigures } from "../parts/Old";
 import { count, dollars, duration, Empty, Failure, Figure, Loading, percent, rate, Status } from "../parts/show";
 
 interface Layer {
@@ -48,7 +49,8 @@ type Figures = Stats["models"][number];
 
 /** Each model with its targets and their layers, live, and the hand on the breakers. */
 export default function Models() {
-  const { newest } = useStats();
+  const live = useStats();
+  const { newest } = live;
   const names = useQuery({
     queryKey: ["models"],
     queryFn: async () => ((await (await send("/v1/models")).json()) as { data: { id: string }[] }).data.map((model) => model.id),
@@ -61,6 +63,7 @@ export default function Models() {
         <h1>Models</h1>
         <span className="faint">rates of the last minute; layers since the start</span>
       </div>
+      <OldFigures figures={live} />
       {names.data.length === 0 && <Empty>No model is configured. Three lines of longhaul.toml make one.</Empty>}
       {names.data.map((name) => (
         <Model key={name} name={name} figures={newest?.models.find((model) => model.model === name)} />

@@ -4,13 +4,14 @@ import { Link } from "wouter";
 import { api, said, type Stats } from "../api/client";
 import { useStats } from "../live/hooks";
 import { Alerts } from "../parts/Alerts";
+import { Judged } from "../parts/Old";
 import { count, dollars, duration, Failure, Figure, Loading, percent, rate, Status } from "../parts/show";
 
 const Plot = lazy(() => import("../parts/Plot"));
 
 /** What somebody on call wants to know first, and what somebody who is new here sees of how it works. */
 export default function Overview() {
-  const { newest, series } = useStats();
+  const { newest, series, at, failure } = useStats();
   const first = useQuery({
     queryKey: ["stats"],
     queryFn: async () => said(await api.GET("/v1/stats", {})),
@@ -46,7 +47,9 @@ export default function Overview() {
         <h1>Overview</h1>
         <span className="faint">rates of the last {duration(stats.window_s * 1_000)}</span>
       </div>
-      <Alerts alerts={stats.alerts} queues={stats.queues} />
+      <Judged at={newest ? at : first.dataUpdatedAt} failure={failure}>
+        <Alerts alerts={stats.alerts} queues={stats.queues} />
+      </Judged>
       {isNew && <Begin />}
       <Way stats={stats} />
       <section className="grid figures" aria-label="Figures">

@@ -88,13 +88,11 @@ export default function Playground() {
 }
 
 function Watched({ id }: { id: string }) {
-  const { events, text, over, failure } = useJobEvents(id);
-  const end = events.find((event) => ["job.succeeded", "job.failed", "job.cancelled"].includes(event.type));
+  const { events, earlier, status = "queued", end, text, over, failure } = useJobEvents(id);
   const job = useQuery({
     queryKey: ["job", id, Boolean(end)],
     queryFn: async () => said(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: id } } })),
   });
-  const status = end ? end.type.replace("job.", "") : events.some((event) => event.type === "job.running") ? "running" : "queued";
   const error = (end?.data as { error?: { code: string; message: string } } | undefined)?.error;
   return (
     <section className="card" aria-label="The job that was sent">
@@ -117,7 +115,7 @@ function Watched({ id }: { id: string }) {
         <pre data-testid="output">{JSON.stringify((job.data as { output?: unknown } | undefined)?.output ?? null, null, 2)}</pre>
       )}
       <p className="faint">
-        {events.length} events{over ? ", and no more" : ""} ·{" "}
+        {earlier + events.length} events{over ? ", and no more" : ""} ·{" "}
         <Link href={`/ui/jobs/${id}`}>its whole life</Link>
       </p>
     </section>

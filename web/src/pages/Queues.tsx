@@ -2,12 +2,14 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "wouter";
 import { api, said } from "../api/client";
 import { useStats } from "../live/hooks";
+import { OldFigures } from "../parts/Old";
 import { count, duration, Empty, Failure, Loading, rate } from "../parts/show";
 
 /** How every queue stands, and holding it back. */
 export default function Queues() {
   const client = useQueryClient();
-  const { newest } = useStats();
+  const figures = useStats();
+  const { newest } = figures;
   const listed = useQuery({ queryKey: ["queues"], queryFn: async () => said(await api.GET("/v1/queues", {})).data, refetchInterval: 5_000 });
   const hold = useMutation({
     mutationFn: async ({ queue, paused }: { queue: string; paused: boolean }) => {
@@ -24,6 +26,7 @@ export default function Queues() {
   return (
     <>
       <h1>Queues</h1>
+      <OldFigures figures={figures} />
       {hold.error && <Failure error={hold.error} />}
       <div className="card">
         {listed.data.length === 0 ? (

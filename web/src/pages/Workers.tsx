@@ -4,8 +4,15 @@ import { Link } from "wouter";
 import { api, said, type Attempt, type Job } from "../api/client";
 import { ago, count, Empty, Failure, Loading, Status } from "../parts/show";
 
-/** Of how many running jobs it is asked who holds them. */
-const LOOKED_AT = 100;
+/** Of how many jobs it is shown who holds them. */
+const SHOWN = 200;
+
+/** How many running jobs are looked through for those that somebody holds: many may wait for their parts or a person. */
+const PAGE = 200;
+const PAGES_MOST = 5;
+
+/** How long it is believed who holds a job that has changed since. One that is given back goes on under its number. */
+const BELIEVED_MS = 10_000;
 
 /** How many requests are under way at once. */
 const AT_ONCE = 8;
@@ -15,42 +22,65 @@ interface Held {
   attempt: Attempt | undefined;
 }
 
-/** Who holds what: the newest running jobs by their worker. */
+interface Known {
+  attempt: Attempt | undefined;
+  version: number;
+  at: number;
+}
+
+interface Looked {
+  /** Those that are shown, the longest first. */
+  list: Held[];
+  /** How many of the jobs that were looked at somebody holds, and how many wait. */
+  held: number;
+  waiting: number;
+  pages: number;
+  /** Whether all running jobs were looked at. */
+  isAll: boolean;
+}
+
+/** Who holds what: the running jobs by their worker. */
 export default function Workers() {
-  // Who holds a job under an attempt does not change while it runs: each is asked for once.
-  const known = useRef(new Map<string, Attempt | undefined>());
-  const running = useQuery({
+  // Asking for every job every time would be a hundred requests: what has not changed is still so.
+  const known = useRef(new Map<string, Known>());
+  const running = useQuery<Looked>({
     queryKey: ["running"],
-    refetchInterval: 3_000,
+    // Many pages are not read all the time.
+    refetchInterval: (query) => ((query.state.data?.pages ?? 1) > 1 ? 10_000 : 3_000),
     queryFn: async ({ signal }) => {
-      const page = said(await api.GET("/v1/jobs", { params: { query: { status: "running", limit: LOOKED_AT } }, signal }));
-      const jobs = page.data as unknown as Job[];
-      const before = known.current;
-      const next = new Map<string, Attempt | undefined>();
-      const ask = jobs.filter((job) => {
-        const name = holding(job);
-        if (before.has(name)) next.set(name, before.get(name));
-        return !before.has(name);
+      const { jobs, pages, isAll } = await runningJobs(signal);
+      const waiting = jobs.filter(isWaiting).length;
+      // Those that have run longest are the ones to look at.
+      const held = jobs.filter((job) => !isWaiting(job)).sort((a, b) => (a.started_at ?? "").localeCompare(b.started_at ?? ""));
+      const shown = held.slice(0, SHOWN);
+      const next = new Map<string, Known>();
+      const now = Date.now();
+      const ask = shown.filter((job) => {
+        const before = known.current.get(job.job_id);
+        const isGood = before && (before.version === job.version || now - before.at < BELIEVED_MS);
+        if (isGood) next.set(job.job_id, before);
+        return !isGood;
       });
       const askers = Array.from({ length: Math.min(AT_ONCE, ask.length) }, async () => {
         for (let job = ask.pop(); job; job = ask.pop()) {
           const path = { params: { path: { job_id: job.job_id } }, signal };
-          next.set(holding(job), (said(await api.GET("/v1/jobs/{job_id}/attempts", path)).data as unknown as Attempt[]).at(-1));
+          const attempt = (said(await api.GET("/v1/jobs/{job_id}/attempts", path)).data as unknown as Attempt[]).at(-1);
+          next.set(job.job_id, { attempt, version: job.version, at: now });
         }
       });
       await Promise.all(askers);
       known.current = next;
-      return { held: jobs.map((job): Held => ({ job, attempt: next.get(holding(job)) })), more: page.has_more };
+      const list = shown.map((job): Held => ({ job, attempt: next.get(job.job_id)?.attempt }));
+      return { list, held: held.length, waiting, isAll, pages };
     },
   });
   const workers = useMemo(() => {
     const by = new Map<string, Held[]>();
-    for (const held of running.data?.held ?? []) {
-      const isWaiting = held.job.status_reason?.startsWith("waiting_") ?? false;
-      const worker = isWaiting ? NOBODY : (held.attempt?.worker ?? NOBODY);
+    for (const held of running.data?.list ?? []) {
+      const worker = held.attempt?.worker ?? NOT_KNOWN;
       by.set(worker, [...(by.get(worker) ?? []), held]);
     }
-    return [...by].sort(([a], [b]) => Number(a === NOBODY) - Number(b === NOBODY) || a.localeCompare(b));
+    return [...by].sort(([a], [b]) => Number(a === NOT_KNOWN) - Number(b === NOT_KNOWN) || a.localeCompare(b));
   }, [running.data]);
   if (running.error && !running.data) return <Failure error={running.error} again={() => void running.refetch()} />;
   if (!running.data) return <Loading what="workers" />;
@@ -58,11 +88,12 @@ export default function Workers() {
     <>
       <div className="head">
         <h1>Workers</h1>
-        <span className="faint">{running.data.more ? `of the newest ${LOOKED_AT} running jobs` : `${count(running.data.held.length)} running`}</span>
+        <span className="faint">{wordsOf(running.data)}</span>
       </div>
+      {running.error && <Failure error={running.error} again={() => void running.refetch()} />}
       {workers.length === 0 && (
         <Empty>
-          Nothing runs. The server runs the built-in kinds itself; workers of your own claim jobs over HTTP and appear here while they hold one.
+          {running.data.isAll && running.data.waiting === 0 ? "Nothing runs." : "No worker holds any of them."} The server runs the built-in kinds itself; workers of your own claim jobs over HTTP and appear here while they hold one.
         </Empty>
       )}
       {workers.map(([worker, held]) => (
@@ -111,9 +142,30 @@ export default function Workers() {
   );
 }
 
-/** Jobs that wait for their parts or for a person hold no worker. */
-const NOBODY = "nobody: they wait for others";
+/** One that ended, or changed hands, between two questions. */
+const NOT_KNOWN = "not known yet";
 
-function holding(job: Job): string {
-  return `${job.job_id}/${job.attempt}/${job.status_reason?.startsWith("waiting_") ?? false}`;
+/** Waits for its parts or for a person: nobody holds it. */
+function isWaiting(job: Job): boolean {
+  return job.status_reason?.startsWith("waiting_") ?? false;
+}
+
+/** The running jobs, newest first, as far as it is looked. */
+async function runningJobs(signal: AbortSignal): Promise<{ jobs: Job[]; pages: number; isAll: boolean }> {
+  const jobs: Job[] = [];
+  let cursor: string | undefined;
+  for (let pages = 1; pages <= PAGES_MOST; pages += 1) {
+    const query = { status: "running" as const, limit: PAGE, ...(cursor ? { cursor } : {}) };
+    const page = said(await api.GET("/v1/jobs", { params: { query }, signal }));
+    jobs.push(...(page.data as unknown as Job[]));
+    cursor = page.next_cursor ?? undefined;
+    if (!page.has_more || !cursor) return { jobs, pages, isAll: true };
+  }
+  return { jobs, pages: PAGES_MOST, isAll: false };
+}
+
+function wordsOf({ list, held, waiting, isAll }: Looked): string {
+  const shown = list.length < held ? `the ${count(list.length)} of ${count(held)} held jobs that have run longest` : `${count(held)} held`;
+  const others = waiting > 0 ? `, ${count(waiting)} wait for others and hold no worker` : "";
+  return `${shown}${others}${isAll ? "" : "; there are more, older ones"}`;
 }

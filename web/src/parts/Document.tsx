@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "wouter";
-import { api, said, send, type Job, type JobEvent } from "../api/client";
+import { api, said, send, type Job } from "../api/client";
 import { useJobEvents } from "../live/hooks";
 import { ago, count, Empty, Failure, Status } from "./show";
 
@@ -26,13 +26,9 @@ interface Page {
   error?: unknown;
 }
 
-const ENDS = ["job.succeeded", "job.failed", "job.cancelled"];
-
 /** One document: how far its reading is, its pages as they come, and what it says. */
 export function DocumentCard({ jobId, taken }: { jobId: string; taken?: Taken }) {
-  const { events } = useJobEvents(jobId);
-  const end = events.find((event) => ENDS.includes(event.type));
-  const status = end ? end.type.replace("job.", "") : events.some((event) => event.type === "job.running") ? "running" : "queued";
+  const { status = "queued", end, progress, steps, failure } = useJobEvents(jobId);
   const job = useQuery({
     queryKey: ["job", jobId, Boolean(end)],
     queryFn: async () => said(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: jobId } } })) as unknown as Job,
@@ -45,7 +41,6 @@ export function DocumentCard({ jobId, taken }: { jobId: string; taken?: Taken })
     retry: false,
     queryFn: async () => said(await api.GET("/v1/documents/{document_id}", { params: { path: { document_id: documentId ?? "" } } })),
   });
-  const progress = events.findLast((event) => event.type === "job.progress")?.data as { fraction?: number; message?: string } | undefined;
   const name = taken?.name ?? document.data?.file_name ?? documentId ?? jobId;
   // A document that was removed leaves its job behind.
   if (document.error) return null;
@@ -62,7 +57,8 @@ export function DocumentCard({ jobId, taken }: { jobId: string; taken?: Taken })
         <Link href={`/ui/jobs/${jobId}`}>How it was read</Link>
       </p>
       {status === "failed" && <p className="bad">{(end?.data as { error?: { message?: string } } | undefined)?.error?.message}</p>}
-      <Pages events={events} output={job.data?.output} />
+      {failure && <p className="bad">{failure}</p>}
+      <Pages steps={steps} output={job.data?.output} />
       {status === "succeeded" && documentId && <Search documentId={documentId} />}
     </section>
   );
@@ -72,13 +68,10 @@ export function DocumentCard({ jobId, taken }: { jobId: string; taken?: Taken })
 const PAGES_MOST = 400;
 
 /** The pages that are read, as they come; at the end with what each gave. */
-function Pages({ events, output }: { events: JobEvent[]; output: unknown }) {
+function Pages({ steps, output }: { steps: string[]; output: unknown }) {
   const told = (output as { pages?: Page[] } | null | undefined)?.pages;
-  const steps = events.flatMap((event) => {
-    const name = event.type === "job.step" ? String((event.data as { step?: string }).step ?? "") : "";
-    return name.startsWith("page:") ? [{ page: Number(name.slice(5)) }] : [];
-  });
-  const pages: Page[] = told ?? [...steps].sort((a, b) => a.page - b.page);
+  const read = steps.filter((name) => name.startsWith("page:")).map((name) => ({ page: Number(name.slice(5)) }));
+  const pages: Page[] = told ?? read.sort((a, b) => a.page - b.page);
   if (pages.length === 0) return null;
   const failed = pages.filter((page) => page.error).length;
   return (

@@ -1,25 +1,26 @@
-import { useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
+import { send } from "../api/client";
 import { useConnection } from "../live/hooks";
 import { Boundary } from "./Boundary";
+import { PAGES } from "./pages";
+import { SESSION, useSession } from "./session";
 import { SignIn } from "./SignIn";
 import { applyTheme, storedTheme, type Theme } from "../theme";
 
-const PAGES = [
-  ["/", "Overview"],
-  ["/ui/jobs", "Jobs"],
-  ["/ui/models", "Models"],
-  ["/ui/queues", "Queues"],
-  ["/ui/workers", "Workers"],
-  ["/ui/documents", "Documents"],
-  ["/ui/playground", "Playground"],
-] as const;
+const CONNECTIONS = { connecting: "connecting", open: "live", closed: "disconnected", off: "not live" };
 
 export function Shell({ children }: { children: ReactNode }) {
   const [here] = useLocation();
   const connection = useConnection();
   const client = useQueryClient();
+  const session = useSession();
+  const who = session.data;
+  const leave = useMutation({
+    mutationFn: () => send("/v1/session", { method: "DELETE" }),
+    onSuccess: () => client.setQueryData(SESSION, null),
+  });
   const wasAway = useRef(false);
   useEffect(() => {
     if (connection === "closed") wasAway.current = true;
@@ -29,8 +30,8 @@ export function Shell({ children }: { children: ReactNode }) {
     void client.invalidateQueries({ predicate: (query) => query.queryKey[0] !== "jobs" });
   }, [client, connection]);
   useEffect(() => {
-    const page = PAGES.find(([path]) => (path === "/" ? here === "/" : here.startsWith(path)))?.[1];
-    document.title = page ? `${page} · Longhaul` : "Longhaul";
+    const page = PAGES.find(({ path }) => isAt(here, path));
+    document.title = page ? `${page.name} · Longhaul` : "Longhaul";
   }, [here]);
   const [theme, setTheme] = useState<Theme>(storedTheme);
   return (
@@ -43,19 +44,21 @@ export function Shell({ children }: { children: ReactNode }) {
           <img src="/favicon.svg" alt="" /> Longhaul
         </Link>
         <nav aria-label="Pages">
-          {PAGES.map(([path, name]) => {
-            const current = path === "/" ? here === "/" : here.startsWith(path);
-            return (
-              <Link key={path} href={path} aria-current={current ? "page" : undefined}>
-                {name}
-              </Link>
-            );
-          })}
+          {PAGES.filter((page) => !who || page.isFor(who)).map(({ path, name }) => (
+            <Link key={path} href={path} aria-current={isAt(here, path) ? "page" : undefined}>
+              {name}
+            </Link>
+          ))}
         </nav>
         <div className="foot">
-          <span className={`badge ${connection === "open" ? "good" : "warn"}`} role="status">
-            {connection === "open" ? "live" : connection === "connecting" ? "connecting" : "disconnected"}
+          <span className={`badge ${connection === "open" ? "good" : connection === "off" ? "idle" : "warn"}`} role="status">
+            {CONNECTIONS[connection]}
           </span>
+          {who?.keyed && (
+            <button onClick={() => leave.mutate()} disabled={leave.isPending}>
+              Sign out
+            </button>
+          )}
           <label>
             Theme
             <select
@@ -75,7 +78,7 @@ export function Shell({ children }: { children: ReactNode }) {
         </div>
       </aside>
       <main id="content">
-        {connection === "closed" && (
+        {connection === "closed" && !session.isPending && (
           <div className="banner warn" role="alert">
             The server cannot be reached. What you see may be old; the page connects again by itself, and nothing is lost.
           </div>
@@ -86,4 +89,8 @@ export function Shell({ children }: { children: ReactNode }) {
       </main>
     </div>
   );
+}
+
+function isAt(here: string, path: string): boolean {
+  return path === "/" ? here === "/" : here.startsWith(path);
 }

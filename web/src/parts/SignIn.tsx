@@ -1,28 +1,41 @@
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import type { ReactNode } from "react";
-import { ApiError, api, said, send } from "../api/client";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useEffect, type ReactNode } from "react";
+import { onUnknown, send } from "../api/client";
+import { forgetFigures } from "../live/hooks";
 import { live } from "../live/socket";
+import { may, SESSION, useSession } from "./session";
 import { Failure, Loading } from "./show";
 
-/** Lets in whoever the server lets in; asks everybody else for a key, and trades it for a cookie that no script reads. */
+/**
+ * Lets in whoever the server lets in; asks everybody else for a key, and trades it for a cookie that no script reads.
+ * A session can end at any moment: whenever the server does not know who asks, or closes the connection, it is asked who
+ * that is.
+ */
 export function SignIn({ children }: { children: ReactNode }) {
   const client = useQueryClient();
-  const who = useQuery({
-    queryKey: ["session"],
-    queryFn: async () => said(await api.GET("/v1/session", {})),
-    retry: (failures, error) => failures < 2 && !(error instanceof ApiError),
-    staleTime: 60_000,
-  });
+  const who = useSession();
+  useEffect(() => {
+    const again = () => void client.invalidateQueries({ queryKey: SESSION }, { cancelRefetch: false });
+    const stops = [onUnknown(again), live.onClose(again)];
+    return () => stops.forEach((stop) => stop());
+  }, [client]);
+  const isOut = who.data === null;
+  // Who may read no jobs is refused the connection, too.
+  const isFollowing = who.data === undefined || (who.data !== null && may(who.data, "jobs:read"));
+  useEffect(() => live.allow(isFollowing), [isFollowing]);
+  useEffect(() => {
+    if (!isOut) return;
+    // Whoever comes next sees nothing of what this one saw.
+    forgetFigures();
+    client.removeQueries({ predicate: (query) => query.queryKey[0] !== SESSION[0] });
+  }, [client, isOut]);
   const enter = useMutation({
     mutationFn: (key: string) =>
       send("/v1/session", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ key }) }),
-    onSuccess: async () => {
-      live.again();
-      await client.invalidateQueries();
-    },
+    onSuccess: () => client.invalidateQueries({ queryKey: SESSION }),
   });
   if (who.data) return <>{children}</>;
-  if (who.error instanceof ApiError && who.error.problem.status === 401) {
+  if (isOut) {
     return (
       <form
         className="card"

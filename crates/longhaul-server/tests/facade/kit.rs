@@ -6,7 +6,7 @@ use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt as _;
-use longhaul_core::{Ids, Tenant};
+use longhaul_core::{Clock, Ids, Tenant};
 use longhaul_engine::{Engine, EngineOptions, Hub, SystemClock, store::StoreError};
 use longhaul_gateway::{
     Gateway, GatewayOptions, GatewaySettings,
@@ -25,7 +25,8 @@ use tower::ServiceExt as _;
 /// A server.
 #[derive(Clone)]
 pub(crate) struct Stage {
-    router: Router,
+    pub(crate) router: Router,
+    pub(crate) app: App,
     pub(crate) engine: Engine,
     pub(crate) gateway: Gateway,
 }
@@ -118,8 +119,12 @@ fn gateway() -> Gateway {
 impl Stage {
     /// A fresh one, without keys.
     pub(crate) async fn open() -> Self {
+        Self::open_at(Arc::new(SystemClock::start())).await
+    }
+
+    /// A fresh one, without keys, that goes by this clock.
+    pub(crate) async fn open_at(clock: Arc<dyn Clock>) -> Self {
         let gateway = gateway();
-        let clock = Arc::new(SystemClock::start());
         let hub = Arc::new(Hub::default());
         let ids = Arc::new(Ids::seeded(7));
         let store = MemoryStore::open(StoreClock { clock: clock.clone(), ids: ids.clone() }, hub.clone()).unwrap();
@@ -138,8 +143,9 @@ impl Stage {
     fn over(engine: Engine, gateway: Gateway) -> Self {
         let limits = Limits { facade_body: 64 * 1024, ..Limits::default() };
         let app = App::new(engine.clone(), gateway.clone(), KeyRing::default(), limits, Arc::new(NoTasks), Vec::new());
-        let router = application(app, &ServeOptions { open_documents: true, ..ServeOptions::default() }).unwrap();
-        Self { router, engine, gateway }
+        let options = ServeOptions { open_documents: true, ..ServeOptions::default() };
+        let router = application(app.clone(), &options).unwrap();
+        Self { router, app, engine, gateway }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
@@ -159,6 +165,11 @@ impl Stage {
 
     pub(crate) async fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
         self.send(post(path, body, headers)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
+        let request = Request::put(path).header("host", "localhost").header("content-type", "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -1,4 +1,5 @@
-//! The routes that speak OpenAI's and Anthropic's APIs, through the whole router, over simulated providers.
+//! The routes that speak OpenAI's and Anthropic's APIs, the WebSocket and the figures, through the whole router, over
+//! simulated providers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is a failed test")]
 
@@ -8,4 +9,5 @@ mod kit;
 mod metrics;
 mod models;
 mod responses;
+mod socket;
 mod stats;

@@ -1,5 +1,8 @@
 //! The figures: what models and queues did lately, and what of it needs a person.
 
+use std::sync::Arc;
+
+use longhaul_core::{Span, testing::ManualClock};
 use serde_json::{Value, json};
 
 use crate::kit::Stage;
@@ -86,4 +89,26 @@ async fn a_queue_tells_how_long_its_next_job_has_been_ready() {
     assert_eq!(stage.post("/v1/queues/held/resume", &json!({})).await.json()["paused"], false);
     let found = stage.get("/v1/queues").await.json();
     assert!(named(&found["data"], "name", "held").get("oldest_age_ms").is_some());
+}
+
+#[tokio::test]
+async fn a_queue_that_is_held_back_on_purpose_brings_nobody() {
+    let clock = ManualClock::default();
+    let stage = Stage::open_at(Arc::new(clock.clone())).await;
+    let put = json!({"description": "served by nobody here"});
+    assert_eq!(stage.put("/v1/kinds/elsewhere", &put).await.status, 200);
+    assert_eq!(stage.post("/v1/queues/held/pause", &json!({})).await.status, 200);
+    let submit = async |queue: &str| {
+        let job = json!({"kind": "elsewhere", "queue": queue, "input": {}});
+        assert_eq!(stage.post("/v1/jobs", &job).await.status, 202);
+    };
+    let oldest = async || named(&stage.get("/v1/stats").await.json()["alerts"], "name", "oldest_job").clone();
+    submit("held").await;
+    clock.advance(Span::from_secs(16 * 60));
+    let alert = oldest().await;
+    assert_ne!(alert["state"], "firing", "{alert}");
+    submit("open").await;
+    clock.advance(Span::from_secs(16 * 60));
+    let alert = oldest().await;
+    assert_eq!((&alert["state"], &alert["subject"]), (&json!("firing"), &json!("queue open")), "{alert}");
 }

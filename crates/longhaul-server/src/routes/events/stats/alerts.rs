@@ -52,7 +52,7 @@ enum Name {
     HitRate,
     /// How long a breaker has not been closed.
     BreakerOpen,
-    /// How long the job that goes next in a queue has been ready.
+    /// How long the job that goes next in a queue that is not paused has been ready.
     OldestJob,
 }
 
@@ -113,7 +113,8 @@ pub(super) fn judged(jobs: &JobFigures, models: &[ModelBody], queues: &[QueueBod
             worse(&mut open, open_for as f64, || format!("breaker {}/{}", model.model, breaker.target));
         }
     }
-    for queue in queues {
+    // One that is held back on purpose waits as it should; that it is paused is told with it.
+    for queue in queues.iter().filter(|queue| !queue.paused) {
         #[allow(clippy::cast_precision_loss, reason = "milliseconds of a lifetime fit in 53 bits")]
         worse(&mut old, queue.oldest_age_ms.unwrap_or(0) as f64, || format!("queue {}", queue.name));
     }

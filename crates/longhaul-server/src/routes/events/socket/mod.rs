@@ -5,6 +5,9 @@
 //! bytes, so a slow client holds up its own subscriptions and nothing else. What it cannot follow live it reads from
 //! storage.
 
+mod feeds;
+mod said;
+
 use std::{pin::Pin, str::FromStr as _, time::Duration};
 
 use axum::{
@@ -16,24 +19,22 @@ use axum::{
     response::Response,
 };
 use futures::{Stream, StreamExt as _, stream::SelectAll};
-use longhaul_core::{Caller, JobId, QueueName, Scope, Tenant};
-use longhaul_engine::{Follow, Followed, store::StoreError};
-use serde::Deserialize;
+use longhaul_core::{Caller, JobId, Scope, Tenant};
 use serde_json::{Value, json};
 
-use super::{sse, stats};
+use self::{
+    feeds::Out,
+    said::{Said, Topic, bad_job_id, error, name, store_error, with_topic},
+};
 use crate::{
     app::App,
-    auth::Read,
+    auth::{Read, Standing},
     problem::{Code, Problem},
-    routes::jobs::view::EventBody,
 };
 
-/// How often a ping is sent. A client that has not answered the one before is gone.
+/// How often a ping is sent. A client that has not answered the one before is gone, and one whose key or session has
+/// ended is told to go.
 const PING_EVERY: Duration = Duration::from_secs(15);
-
-/// How often the figures are sent to those who asked for them.
-const STATS_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the socket may take no bytes.
 const WRITE_WITHIN: Duration = Duration::from_secs(30);
@@ -44,29 +45,14 @@ const MESSAGE_BYTES: usize = 16 * 1024;
 /// How many jobs and queues one connection may follow.
 const SUBSCRIPTIONS_MOST: usize = 1_000;
 
-/// What a client sends.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
-enum Said {
-    Subscribe { job_id: Option<String>, queue: Option<String>, topic: Option<String>, after: Option<u64> },
-    Unsubscribe { job_id: Option<String>, queue: Option<String>, topic: Option<String> },
-    Cancel { job_id: String },
-}
-
-/// What somebody follows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Topic {
-    Job(JobId),
-    Queue(QueueName),
-    Stats,
-}
-
 /// Follow jobs over a WebSocket
 ///
 /// Send `{"op":"subscribe","job_id":"job_…","after":0}` to get a job's events from that `seq` on, `{"op":"subscribe",
 /// "queue":"default"}` for all events of a queue from now on, `{"op":"subscribe","topic":"stats"}` for the figures, once
-/// a second; `unsubscribe` with the same names; `{"op":"cancel","job_id":"job_…"}`. A browser sends its key as a second
-/// subprotocol: `new WebSocket(url, ["longhaul.v1", "lh_…"])`.
+/// a second; `unsubscribe` with the same names; `{"op":"cancel","job_id":"job_…"}`; `{"op":"ping"}` is answered by
+/// `pong`. `stream.end` comes behind a job's last event; after `stream.lagged` and after an error `unavailable` subscribe
+/// again, after the last event that came. A browser sends its key as a second subprotocol: `new WebSocket(url,
+/// ["longhaul.v1", "lh_…"])`. The connection is closed when the key or the session ends.
 #[utoipa::path(
     get, path = "/v1/events/ws", tag = "events", operation_id = "follow_events",
     responses((status = 101, description = "The protocol is switched; messages are JSON texts."))
@@ -78,12 +64,17 @@ pub(crate) async fn connect(State(app): State<App>, parts: Parts) -> Result<Resp
         Err(problem) => return Err(problem),
     };
     app.check_origin(&parts)?;
+    if app.stopping().is_cancelled() {
+        // It would be closed at once, and a client that counts openings would come again at once.
+        return Err(Problem::new(Code::ShuttingDown, "The server is stopping."));
+    }
+    let standing = app.standing(&parts, &caller);
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app)
         .await
         .map_err(|rejection| Problem::new(Code::MalformedRequest, rejection.body_text()))?;
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES).write_buffer_size(0);
     let upgrade = if asked { upgrade.protocols([PROTOCOL]) } else { upgrade };
-    Ok(upgrade.on_upgrade(move |socket| Box::pin(serve(app, caller, socket))))
+    Ok(upgrade.on_upgrade(move |socket| Box::pin(serve(app, caller, standing, socket))))
 }
 
 /// What we call the protocol when a client names any.
@@ -107,26 +98,19 @@ fn with_key_of_protocol(mut parts: Parts) -> (Parts, bool) {
     (parts, asked)
 }
 
-/// Something to send, or a subscription that has ended.
-enum Out {
-    Send(Value),
-    /// A text that is sent to many as it is.
-    Text(Utf8Bytes),
-    Ended(Topic),
-}
-
 type Feed = Pin<Box<dyn Stream<Item = Out> + Send>>;
 
 struct Connection {
     app: App,
     caller: Caller,
+    standing: Standing,
     socket: WebSocket,
     feeds: SelectAll<Feed>,
     topics: Vec<(Topic, tokio_util::sync::CancellationToken)>,
 }
 
-async fn serve(app: App, caller: Caller, socket: WebSocket) {
-    let mut connection = Connection { app, caller, socket, feeds: SelectAll::new(), topics: Vec::new() };
+async fn serve(app: App, caller: Caller, standing: Standing, socket: WebSocket) {
+    let mut connection = Connection { app, caller, standing, socket, feeds: SelectAll::new(), topics: Vec::new() };
     if let Err(Gone) = connection.run().await {
         tracing::debug!("a WebSocket client has gone");
     }
@@ -134,6 +118,9 @@ async fn serve(app: App, caller: Caller, socket: WebSocket) {
 
 /// The client is no longer there, or takes nothing.
 struct Gone;
+
+/// What is said to a client whose key or session has ended.
+const NOT_ANY_MORE: &str = "the API key or the session has ended; connect again with one that holds";
 
 impl Connection {
     async fn run(&mut self) -> Result<(), Gone> {
@@ -153,6 +140,9 @@ impl Connection {
                         return self.close(close_code::POLICY, "no answer to a ping").await;
                     }
                     answered = false;
+                    if !self.still_may() {
+                        return self.close(close_code::POLICY, NOT_ANY_MORE).await;
+                    }
                     self.send(Message::Ping(axum::body::Bytes::new())).await?;
                 }
                 said = self.socket.recv() => match said {
@@ -160,6 +150,9 @@ impl Connection {
                     Some(Ok(Message::Close(_))) => return Ok(()),
                     Some(Ok(Message::Text(text))) => {
                         answered = true;
+                        if !self.still_may() {
+                            return self.close(close_code::POLICY, NOT_ANY_MORE).await;
+                        }
                         self.hear(&text).await?;
                     }
                     Some(Ok(Message::Binary(_))) => {
@@ -174,6 +167,10 @@ impl Connection {
                 },
             }
         }
+    }
+
+    fn still_may(&self) -> bool {
+        self.app.still_holds(&self.standing)
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Gone> {
@@ -196,7 +193,7 @@ impl Connection {
             Ok(said) => said,
             Err(error) => {
                 let message = format!(
-                    "this message is not understood: {error}; say {{\"op\":\"subscribe\"|\"unsubscribe\"|\"cancel\", …}}"
+                    "this message is not understood: {error}; say {{\"op\":\"subscribe\"|\"unsubscribe\"|\"cancel\"|\"ping\", …}}"
                 );
                 return self.say(&json!({ "type": "error", "code": "malformed_request", "message": message })).await;
             }
@@ -211,6 +208,7 @@ impl Connection {
                 Err(answer) => answer,
             },
             Said::Cancel { job_id } => self.cancel(&job_id).await,
+            Said::Ping {} => json!({ "type": "pong" }),
         };
         self.say(&answer).await
     }
@@ -226,7 +224,7 @@ impl Connection {
         let feed: Feed = match &topic {
             Topic::Job(job) => match self.app.engine().follow(&tenant, *job, after.unwrap_or(0)).await {
                 Ok(follow) if follow.is_over() => return with_topic(json!({ "type": "stream.end" }), &topic),
-                Ok(follow) => Box::pin(of_job(*job, follow)),
+                Ok(follow) => Box::pin(feeds::of_job(*job, follow.at(), follow.into_stream())),
                 Err(why) => return store_error(&why, &topic),
             },
             Topic::Queue(_) | Topic::Stats if after.is_some() => {
@@ -236,13 +234,13 @@ impl Connection {
                     &topic,
                 );
             }
-            Topic::Queue(queue) => Box::pin(of_queue(self.app.clone(), tenant, queue.clone())),
+            Topic::Queue(queue) => Box::pin(feeds::of_queue(self.app.clone(), tenant, queue.clone())),
             Topic::Stats => {
                 if tenant != Tenant::default_tenant() {
                     let message = "the figures are the installation's: only keys of the tenant `default` may see them";
                     return error("forbidden", message, &topic);
                 }
-                Box::pin(of_stats(self.app.clone()))
+                Box::pin(feeds::of_stats(self.app.clone()))
             }
         };
         let stop = tokio_util::sync::CancellationToken::new();
@@ -279,115 +277,4 @@ impl Connection {
             Err(why) => store_error(&why, &topic),
         }
     }
-}
-
-/// What is named: one of a job, a queue and a topic.
-fn name(job_id: Option<String>, queue: Option<String>, topic: Option<String>) -> Result<Topic, Value> {
-    match (job_id, queue, topic) {
-        (Some(job), None, None) => JobId::from_str(&job).map(Topic::Job).map_err(|_| bad_job_id(&job)),
-        (None, Some(queue), None) => QueueName::new(&queue).map(Topic::Queue).map_err(
-            |why| json!({ "type": "error", "code": "invalid_request", "queue": queue, "message": why.to_string() }),
-        ),
-        (None, None, Some(topic)) if topic == "stats" => Ok(Topic::Stats),
-        (None, None, Some(topic)) => {
-            let message = "there is no such topic; known is `stats`";
-            Err(json!({ "type": "error", "code": "invalid_request", "topic": topic, "message": message }))
-        }
-        _ => {
-            let message = "name exactly one of `job_id`, `queue` and `topic`";
-            Err(json!({ "type": "error", "code": "invalid_request", "message": message }))
-        }
-    }
-}
-
-fn bad_job_id(job_id: &str) -> Value {
-    let shown: String = job_id.chars().take(80).collect();
-    json!({ "type": "error", "code": "not_found", "job_id": shown, "message": "there is no such job" })
-}
-
-fn error(code: &str, message: &str, topic: &Topic) -> Value {
-    with_topic(json!({ "type": "error", "code": code, "message": message }), topic)
-}
-
-fn store_error(why: &StoreError, topic: &Topic) -> Value {
-    match why {
-        StoreError::NotFound(_) => error("not_found", "there is no such job", topic),
-        StoreError::Gone(_) => error("gone", "the job's data is gone: its retention is over, or it was erased", topic),
-        other => {
-            tracing::warn!(error = %other, "a subscription failed");
-            error("unavailable", "the store cannot answer now; try again", topic)
-        }
-    }
-}
-
-fn with_topic(mut value: Value, topic: &Topic) -> Value {
-    match topic {
-        Topic::Job(job) => value["job_id"] = json!(job),
-        Topic::Queue(queue) => value["queue"] = json!(queue.to_string()),
-        Topic::Stats => value["topic"] = json!("stats"),
-    }
-    value
-}
-
-/// One job's events, and a last word when nothing can follow.
-fn of_job(job: JobId, follow: Follow) -> impl Stream<Item = Out> + Send {
-    let events = futures::stream::unfold(Some(follow), move |follow| async move {
-        let mut follow = follow?;
-        let out: Vec<Value> = match follow.next().await? {
-            Ok(Followed::Events(events)) => (events.iter())
-                .map(|event| serde_json::to_value(EventBody::of(job, event)).unwrap_or_default())
-                .collect(),
-            Ok(Followed::Trimmed(before, after)) => vec![sse::trimmed(job, before, after)],
-            Ok(Followed::Lagged) => {
-                let after = follow.at();
-                let word = json!({ "type": "stream.lagged", "job_id": job, "after": after });
-                return Some((vec![word], None));
-            }
-            // The connection is closed for the same reason, with a word of its own.
-            Ok(Followed::Stopping) => return None,
-            Err(why) => return Some((vec![store_error(&why, &Topic::Job(job))], None)),
-        };
-        Some((out, Some(follow)))
-    });
-    let events = events.flat_map(futures::stream::iter).map(Out::Send);
-    let end =
-        futures::stream::iter([Out::Send(json!({ "type": "stream.end", "job_id": job })), Out::Ended(Topic::Job(job))]);
-    events.chain(end)
-}
-
-/// All events of a tenant's jobs in a queue, from now on.
-fn of_queue(app: App, tenant: Tenant, queue: QueueName) -> impl Stream<Item = Out> + Send {
-    let feed = app.engine().follow_queue(&tenant, queue.clone());
-    futures::stream::unfold(feed, move |mut feed| {
-        let queue = queue.clone();
-        async move {
-            let out: Vec<Value> = match feed.next().await {
-                Some((job, events)) => (events.iter())
-                    .map(|event| serde_json::to_value(EventBody::of(job, event)).unwrap_or_default())
-                    .collect(),
-                // More happened than was kept for us.
-                None => vec![json!({ "type": "stream.lagged", "queue": queue.to_string() })],
-            };
-            Some((out, feed))
-        }
-    })
-    .flat_map(futures::stream::iter)
-    .map(Out::Send)
-}
-
-/// The figures, at once and then every second.
-fn of_stats(app: App) -> impl Stream<Item = Out> + Send {
-    let mut ticks = tokio::time::interval(STATS_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    futures::stream::unfold((app, ticks), |(app, mut ticks)| async move {
-        ticks.tick().await;
-        let out = match stats::message(&app).await {
-            Ok(text) => Out::Text(text),
-            Err(why) => Out::Send(
-                json!({ "type": "error", "code": "unavailable", "topic": "stats", "message": why.to_string() }),
-            ),
-        };
-        Some((out, (app, ticks)))
-    })
-    .boxed()
 }
