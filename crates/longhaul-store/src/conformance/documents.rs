@@ -123,7 +123,7 @@ pub async fn parts_are_stored_by_who_has_the_lease_and_by_nobody_else(w: World) 
     let put = |held, text| w.store.put_document_part(held, document.id, "text", Payload::inline(text));
     let stale = w.claim_one().await.held;
     put(stale.clone(), "1").await.unwrap();
-    w.finish(&stale, crate::Outcome::Released).await.unwrap();
+    w.finish(&stale, crate::Outcome::Released { ambiguous: false }).await.unwrap();
     let lost = Err(StoreError::Refused(longhaul_core::Refused::LeaseLost));
     assert_eq!(put(stale.clone(), "2").await, lost, "nobody has it");
     let held = w.claim_one().await.held;

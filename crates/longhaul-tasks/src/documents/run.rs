@@ -33,6 +33,8 @@ pub(super) const MAX_CHUNKS: usize = 65_536;
 
 /// Dots per inch of pages that are drawn for OCR: what programs that read pictures are made for.
 const OCR_DPI: u32 = 300;
+/// How often a call is tried, over all targets, by an attempt that follows a failed one: once more, or by the next target.
+const TRIES_AGAIN: u32 = 2;
 
 /// A step's output, and how long it took.
 #[derive(Serialize, Deserialize)]
@@ -155,11 +157,11 @@ impl<'a> Run<'a> {
         self.step(name, gone).await.map(Some)
     }
 
-    /// How models are asked. The first attempt leaves trying again to the model's own stack; those that follow it because
-    /// it failed ask each target once: so tries of the job and of the stack add up and do not multiply.
+    /// How models are asked. The first attempt leaves trying again to the model's own stack; in those that follow because it
+    /// failed, a call is tried [`TRIES_AGAIN`] times at most: tries of the job and of the stack add up and do not multiply.
     pub(super) fn options(&self) -> CallOptions {
         let options = call::options(self.job);
-        if self.job.failures() == 0 { options } else { options.max_retries(0) }
+        if self.job.failures() == 0 { options } else { options.max_attempts(TRIES_AGAIN) }
     }
 
     /// What it is and what stands on its pages. Fails when nothing can be read.
