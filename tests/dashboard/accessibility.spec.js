@@ -6,6 +6,8 @@ const PAGES = ["/", "/ui/jobs", "/ui/models", "/ui/queues", "/ui/workers", "/ui/
 for (const colorScheme of ["light", "dark"]) {
   test(`no page has a serious fault in ${colorScheme}, nor is any wider than a phone`, async ({ page, server }) => {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    // Sixteen pages, each looked through as a whole.
+    test.slow();
     const { job_id } = await server.post("/v1/jobs", { kind: "llm.chat", input: chat("smart") });
     await server.post("/v1/jobs", { kind: "llm.chat", input: chat("slowest") });
     expect((await server.get(`/v1/jobs/${job_id}?wait=30`)).status).toBe("succeeded");

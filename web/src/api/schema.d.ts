@@ -306,8 +306,10 @@ export interface paths {
          * Follow jobs over a WebSocket
          * @description Send `{"op":"subscribe","job_id":"job_…","after":0}` to get a job's events from that `seq` on, `{"op":"subscribe",
          *     "queue":"default"}` for all events of a queue from now on, `{"op":"subscribe","topic":"stats"}` for the figures, once
-         *     a second; `unsubscribe` with the same names; `{"op":"cancel","job_id":"job_…"}`. A browser sends its key as a second
-         *     subprotocol: `new WebSocket(url, ["longhaul.v1", "lh_…"])`.
+         *     a second; `unsubscribe` with the same names; `{"op":"cancel","job_id":"job_…"}`; `{"op":"ping"}` is answered by
+         *     `pong`. `stream.end` comes behind a job's last event; after `stream.lagged` and after an error `unavailable` subscribe
+         *     again, after the last event that came. A browser sends its key as a second subprotocol: `new WebSocket(url,
+         *     ["longhaul.v1", "lh_…"])`. The connection is closed when the key or the session ends.
          */
         get: operations["follow_events"];
         put?: never;

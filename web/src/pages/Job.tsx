@@ -187,7 +187,7 @@ function Given({ job, followed, over }: { job: Job; followed: Followed; over: bo
   // A text that was streamed as a whole is not shown twice.
   const isStored = job.output !== null && job.output !== undefined && job.output !== text;
   return (
-    <>
+    <div className="stack">
       {isStreamed && isCut && <p className="faint">Only the end is shown; all of it is in the result.</p>}
       {isStreamed && (
         <div className="stream payload" aria-live="polite" tabIndex={0} role="log" aria-label="Output">
@@ -204,7 +204,7 @@ function Given({ job, followed, over }: { job: Job; followed: Followed; over: bo
         </pre>
       )}
       {!isStreamed && !isStored && <Empty>{over ? "It gave none." : "Nothing yet."}</Empty>}
-    </>
+    </div>
   );
 }
 
