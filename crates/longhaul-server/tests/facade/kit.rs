@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use longhaul_core::{Ids, Tenant};
 use longhaul_engine::{Engine, EngineOptions, Hub, SystemClock, store::StoreError};
 use longhaul_gateway::{
-    Gateway, GatewayOptions, GatewaySettings,
+    Gateway, GatewayOptions, GatewaySettings, Observer,
     settings::{
         CacheSettings, Canned, ModelSettings, OnInterrupt, Preset, ProviderSettings, Serves, SimSettings,
         TargetSettings, Wire,
@@ -17,7 +17,7 @@ use longhaul_gateway::{
 };
 use longhaul_providers::sim::{Fault, Latency};
 use longhaul_resilience::Scenario;
-use longhaul_server::{App, Limits, Schemas, ServeOptions, Tasks, application, auth::KeyRing};
+use longhaul_server::{App, Limits, Schemas, ServeOptions, Tasks, application, auth::KeyRing, metrics::Telemetry};
 use longhaul_store::{MemoryStore, StoreClock};
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -82,7 +82,7 @@ fn quick() -> SimSettings {
     SimSettings { first_token: Latency::NONE, tokens_per_second: f64::INFINITY, ..SimSettings::default() }
 }
 
-fn gateway() -> Gateway {
+fn gateway(telemetry: &Arc<Telemetry>) -> Gateway {
     let mut settings = GatewaySettings::default();
     let faulty = |fault| SimSettings { faults: BTreeMap::from([(fault, 1.0)]), ..quick() };
     let slow = SimSettings { tokens_per_second: 50.0, min_tokens: 40, max_tokens: 60, ..quick() };
@@ -112,13 +112,17 @@ fn gateway() -> Gateway {
     for (name, model) in [("cached", cached), ("canned", canned), ("vectors", vectors), ("slow-continue", continued)] {
         settings.models.insert(name.to_owned(), model);
     }
-    Gateway::new(settings, GatewayOptions { seed: Some(1), ..GatewayOptions::default() }).unwrap()
+    let told = telemetry.clone();
+    let observer: Observer = Arc::new(move |record| told.called(record));
+    let options = GatewayOptions { seed: Some(1), observer: Some(observer), ..GatewayOptions::default() };
+    Gateway::new(settings, options).unwrap()
 }
 
 impl Stage {
     /// A fresh one, without keys.
     pub(crate) async fn open() -> Self {
-        let gateway = gateway();
+        let telemetry = Arc::new(Telemetry::default());
+        let gateway = gateway(&telemetry);
         let clock = Arc::new(SystemClock::start());
         let hub = Arc::new(Hub::default());
         let ids = Arc::new(Ids::seeded(7));
@@ -128,7 +132,8 @@ impl Stage {
         let options = EngineOptions::default();
         let engine = Engine::start(options, store, hub, executors, schemas, clock, ids).await.unwrap();
         let limits = Limits { facade_body: 64 * 1024, ..Limits::default() };
-        let app = App::new(engine.clone(), gateway.clone(), KeyRing::default(), limits, Arc::new(NoTasks), Vec::new());
+        let app = App::new(engine.clone(), gateway.clone(), KeyRing::default(), limits, Arc::new(NoTasks), Vec::new())
+            .observed(telemetry);
         let router = application(app, &ServeOptions { open_documents: true, ..ServeOptions::default() }).unwrap();
         Self { router, engine, gateway }
     }
