@@ -151,13 +151,16 @@ impl<K: Hash + Eq, V: Clone> Memory<K, V> {
     }
 }
 
+/// What an insertion drives out: usually one at most, more if it is heavy.
+type Gone<K, V> = (Option<Slot<K, V>>, Vec<Slot<K, V>>);
+
 impl<K: Eq, V> Shard<K, V> {
     fn find(&self, hash: u64, key: &K) -> Option<usize> {
         self.table.find(hash, |&index| self.slots[index as usize].key == *key).map(|&index| index as usize)
     }
 
-    /// Puts an entry in, and says what went for it: usually one at most, more if it is heavy.
-    fn insert(&mut self, slot: Slot<K, V>, now: Tick) -> (Option<Slot<K, V>>, Vec<Slot<K, V>>) {
+    /// Puts an entry in, and says what went for it.
+    fn insert(&mut self, slot: Slot<K, V>, now: Tick) -> Gone<K, V> {
         let mut gone = Vec::new();
         if let Some(index) = self.find(slot.hash, &slot.key) {
             let weight = self.weight - self.slots[index].weight + slot.weight;

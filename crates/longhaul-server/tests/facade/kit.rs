@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use longhaul_core::{Clock, Ids, Tenant};
 use longhaul_engine::{Engine, EngineOptions, Hub, SystemClock, store::StoreError};
 use longhaul_gateway::{
-    Gateway, GatewayOptions, GatewaySettings,
+    Gateway, GatewayOptions, GatewaySettings, Observer,
     settings::{
         CacheSettings, Canned, ModelSettings, OnInterrupt, Preset, ProviderSettings, Serves, SimSettings,
         TargetSettings, Wire,
@@ -17,7 +17,7 @@ use longhaul_gateway::{
 };
 use longhaul_providers::sim::{Fault, Latency};
 use longhaul_resilience::Scenario;
-use longhaul_server::{App, Limits, Schemas, ServeOptions, Tasks, application, auth::KeyRing};
+use longhaul_server::{App, Limits, Schemas, ServeOptions, Tasks, application, auth::KeyRing, metrics::Telemetry};
 use longhaul_store::{MemoryStore, StoreClock};
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -29,6 +29,7 @@ pub(crate) struct Stage {
     pub(crate) app: App,
     pub(crate) engine: Engine,
     pub(crate) gateway: Gateway,
+    telemetry: Arc<Telemetry>,
 }
 
 /// An answer, whole.
@@ -83,7 +84,7 @@ fn quick() -> SimSettings {
     SimSettings { first_token: Latency::NONE, tokens_per_second: f64::INFINITY, ..SimSettings::default() }
 }
 
-fn gateway() -> Gateway {
+fn gateway(telemetry: &Arc<Telemetry>) -> Gateway {
     let mut settings = GatewaySettings::default();
     let faulty = |fault| SimSettings { faults: BTreeMap::from([(fault, 1.0)]), ..quick() };
     let slow = SimSettings { tokens_per_second: 50.0, min_tokens: 40, max_tokens: 60, ..quick() };
@@ -113,7 +114,10 @@ fn gateway() -> Gateway {
     for (name, model) in [("cached", cached), ("canned", canned), ("vectors", vectors), ("slow-continue", continued)] {
         settings.models.insert(name.to_owned(), model);
     }
-    Gateway::new(settings, GatewayOptions { seed: Some(1), ..GatewayOptions::default() }).unwrap()
+    let told = telemetry.clone();
+    let observer: Observer = Arc::new(move |record| told.called(record));
+    let options = GatewayOptions { seed: Some(1), observer: Some(observer), ..GatewayOptions::default() };
+    Gateway::new(settings, options).unwrap()
 }
 
 impl Stage {
@@ -124,7 +128,8 @@ impl Stage {
 
     /// A fresh one, without keys, that goes by this clock.
     pub(crate) async fn open_at(clock: Arc<dyn Clock>) -> Self {
-        let gateway = gateway();
+        let telemetry = Arc::new(Telemetry::default());
+        let gateway = gateway(&telemetry);
         let hub = Arc::new(Hub::default());
         let ids = Arc::new(Ids::seeded(7));
         let store = MemoryStore::open(StoreClock { clock: clock.clone(), ids: ids.clone() }, hub.clone()).unwrap();
@@ -132,20 +137,21 @@ impl Stage {
         let schemas = Arc::new(Schemas);
         let options = EngineOptions::default();
         let engine = Engine::start(options, store, hub, executors, schemas, clock, ids).await.unwrap();
-        Self::over(engine, gateway)
+        Self::over(engine, gateway, telemetry)
     }
 
     /// A server that has just started over the same jobs.
     pub(crate) fn restarted(&self) -> Self {
-        Self::over(self.engine.clone(), self.gateway.clone())
+        Self::over(self.engine.clone(), self.gateway.clone(), self.telemetry.clone())
     }
 
-    fn over(engine: Engine, gateway: Gateway) -> Self {
+    fn over(engine: Engine, gateway: Gateway, telemetry: Arc<Telemetry>) -> Self {
         let limits = Limits { facade_body: 64 * 1024, ..Limits::default() };
-        let app = App::new(engine.clone(), gateway.clone(), KeyRing::default(), limits, Arc::new(NoTasks), Vec::new());
+        let app = App::new(engine.clone(), gateway.clone(), KeyRing::default(), limits, Arc::new(NoTasks), Vec::new())
+            .observed(telemetry.clone());
         let options = ServeOptions { open_documents: true, ..ServeOptions::default() };
         let router = application(app.clone(), &options).unwrap();
-        Self { router, app, engine, gateway }
+        Self { router, app, engine, gateway, telemetry }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {

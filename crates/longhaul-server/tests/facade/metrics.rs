@@ -41,10 +41,8 @@ async fn every_layer_tells_its_calls_their_errors_and_how_long_they_took() {
     assert_eq!(around("broken", "whole", "cache", "failed"), None, "it has none");
     assert_eq!(around("sim", "stream", "deadline", "answered"), Some(1.0));
     let target = |model: &str, mode: &str, layer: &str| {
-        format!(r#"model="{model}",target="{model}",mode="{mode}",layer="{layer}""#)
+        format!(r#"model="{model}",target="sim-small",mode="{mode}",layer="{layer}""#)
     };
-    let one = page.keys().find(|name| name.starts_with(r#"longhaul_layer_calls_total{model="broken",target=""#));
-    assert!(one.is_some(), "{page:?}");
     assert_eq!(calls(&format!(r#"{},outcome="failed""#, target("broken", "whole", "retry"))), Some(1.0));
     let took =
         |part: &str, labels: String| page.get(&format!("longhaul_layer_duration_seconds_{part}{{{labels}}}")).copied();

@@ -381,7 +381,7 @@ async fn an_observer_hears_that_kinds_and_keys_were_changed_on_other_servers() {
     };
     store.put_key(key.clone()).await.unwrap();
     heard.elsewhere.notified().await;
-    assert_eq!(other.keys().await.unwrap(), [key.clone()]);
+    assert_eq!(other.keys().await.unwrap(), std::slice::from_ref(&key));
     store.revoke_key(&tenant(), key.id).await.unwrap();
     heard.elsewhere.notified().await;
     assert!(other.keys().await.unwrap()[0].revoked_at.is_some());

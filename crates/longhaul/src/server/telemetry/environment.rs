@@ -135,7 +135,8 @@ fn settings(get: &dyn Fn(&str) -> Option<String>, warnings: &mut Vec<String>) ->
 /// An endpoint as it can stand in a log: without the name and password before its host and without its query, either of which
 /// may be the key of a collector.
 pub(super) fn shown(endpoint: &str) -> String {
-    let uri = endpoint.parse::<http::Uri>().ok();
+    // An `@` behind the host is what a password leaves there that was not escaped.
+    let uri = endpoint.parse::<http::Uri>().ok().filter(|uri| !uri.path().contains('@'));
     let Some((uri, host)) = uri.as_ref().and_then(|uri| Some((uri, uri.host()?))) else {
         return "(unreadable)".to_owned();
     };
