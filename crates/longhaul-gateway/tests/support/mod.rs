@@ -115,8 +115,11 @@ pub struct Provider {
     _serving: AbortOnDropHandle<()>,
 }
 
+/// What is played to the call of that number with that body.
+type Plot = dyn Fn(usize, &str) -> Play + Send + Sync;
+
 struct Shared {
-    play: Box<dyn Fn(usize, &str) -> Play + Send + Sync>,
+    play: Box<Plot>,
     requests: AtomicUsize,
     bodies: Mutex<Vec<String>>,
     arrived: watch::Sender<usize>,

@@ -105,7 +105,7 @@ async fn tries_of_the_job_and_of_the_models_stack_add_up_and_do_not_multiply() {
     let (_, job) = stage.upload_with("One page.", by("frail"), twice).await;
     let error = stage.error(job).await;
     assert_eq!((error.attempt, error.retryable), (2, true), "{error:?}");
-    assert_eq!(stage.provider.calls(), 4 + 1, "three retries by the stack, and one more call by the second attempt");
+    assert_eq!(stage.provider.calls(), 4 + 2, "three retries by the stack, and two more calls by the second attempt");
 }
 
 #[tokio::test]
