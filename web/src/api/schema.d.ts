@@ -700,7 +700,8 @@ export interface paths {
         };
         /**
          * List queues
-         * @description Every queue that is configured, paused, or has had a job since the start.
+         * @description Every queue that is configured, paused, or holds a job that has not ended; and of those that ran empty, some that were
+         *     used since the start.
          */
         get: operations["list_queues"];
         put?: never;
@@ -1322,6 +1323,7 @@ export interface components {
         Complete: {
             /** @description What the job gives: any JSON that fits the schema its kind was registered with. */
             output: unknown;
+            report?: components["schemas"]["ResultReport"] | null;
         };
         /** @description Results to hand in together. */
         CompleteMany: {
@@ -1336,6 +1338,7 @@ export interface components {
             lease_token: string;
             /** @description What it gives. */
             output: unknown;
+            report?: components["schemas"]["ResultReport"] | null;
         };
         /** @description What became of each. */
         CompletedMany: {
@@ -1783,12 +1786,12 @@ export interface components {
             cost_microusd: number;
             /**
              * Format: double
-             * @description Of the calls, the part without an answer; null when there were none.
+             * @description Of the calls, the part that failed; null when there were none.
              */
             error_rate?: number | null;
             /**
              * Format: int64
-             * @description Of those: without an answer.
+             * @description Of those: without an answer, though what was asked was right.
              */
             failed: number;
             /**
@@ -1847,6 +1850,11 @@ export interface components {
             model: string;
             /** Format: int64 */
             output_tokens: number;
+            /**
+             * Format: int64
+             * @description Of those: without an answer, because of what was asked. No error of the model's.
+             */
+            refused: number;
             /**
              * Format: int64
              * @description Attempts after the first.
@@ -2037,6 +2045,35 @@ export interface components {
              * @description How long one attempt may take, in seconds.
              */
             timeout_s?: number | null;
+        };
+        /** @description What a result took. */
+        ReportedUsage: {
+            /**
+             * Format: int64
+             * @description Millionths of a US dollar.
+             */
+            cost_microusd?: number;
+            /**
+             * Format: int64
+             * @description Tokens read.
+             */
+            input_tokens?: number;
+            /**
+             * Format: int64
+             * @description Tokens written.
+             */
+            output_tokens?: number;
+        };
+        /** @description What a result says of itself; it is shown with the job. */
+        ResultReport: {
+            /** @description It came from a cache of the worker's. */
+            cached?: boolean;
+            /** @description It is not what the worker gives when all is well. */
+            degraded?: boolean;
+            /** @description The model that gave it, in 1 to 200 characters. */
+            model?: string | null;
+            /** @description What it took. */
+            usage?: components["schemas"]["ReportedUsage"];
         };
         /** @description Who asks. */
         Session: {

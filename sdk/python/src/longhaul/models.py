@@ -773,9 +773,9 @@ class ModelFigures(Model):
     calls_per_s: float
     cost_microusd: int
     error_rate: float | None = None
-    """Of the calls, the part without an answer; null when there were none."""
+    """Of the calls, the part that failed; null when there were none."""
     failed: int
-    """Of those: without an answer."""
+    """Of those: without an answer, though what was asked was right."""
     fallback_rate: float | None = None
     """Of the calls, the part that another than the first target answered; null when there were none."""
     first_token_ms: ModelFiguresFirstTokenMs
@@ -790,6 +790,8 @@ class ModelFigures(Model):
     model: str
     """Its name."""
     output_tokens: int
+    refused: int
+    """Of those: without an answer, because of what was asked. No error of the model's."""
     retries: int
     """Attempts after the first."""
 
