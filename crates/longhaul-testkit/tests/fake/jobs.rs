@@ -85,7 +85,8 @@ impl Jobs {
                 job.events.pop();
             }
             match job.status {
-                "running" => self.tell(id, "job.queued"),
+                // Without a status: killed between its line and its first event.
+                "running" | "" => self.tell(id, "job.queued"),
                 "succeeded" if self.bug == Some(Bug::Resurrect) && index % 50 == 0 => self.tell(id, "job.queued"),
                 _ => {}
             }
