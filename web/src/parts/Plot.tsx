@@ -22,7 +22,12 @@ function clock(seconds: number): string {
 export default function Plot({ label, times, lines, unit }: { label: string; times: number[]; lines: Line[]; unit: "number" | "duration" }) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
+  // What a plot that is made again begins with: not what there was when the first was made.
+  const data = useRef<uPlot.AlignedData>([[]]);
   const names = lines.map((line) => line.name).join("|");
+  useEffect(() => {
+    data.current = [times, ...lines.map((line) => line.values)];
+  }, [times, lines]);
   useEffect(() => {
     const element = place.current;
     if (!element) return;
@@ -49,7 +54,7 @@ export default function Plot({ label, times, lines, unit }: { label: string; tim
           axes: [{ ...axis, space: 72, values: (_, marks) => marks.map(clock) }, { ...axis, size: 56, values: (_, marks) => marks.map((mark) => (unit === "duration" ? duration(mark) : String(mark))) }],
           series: [{}, ...lines.map((line) => ({ label: line.name, stroke: color(line.color), width: 2, points: { show: false } }))],
         },
-        [times, ...lines.map((line) => line.values)],
+        data.current,
         element,
       );
     };
@@ -72,7 +77,7 @@ export default function Plot({ label, times, lines, unit }: { label: string; tim
   }, [names, unit]);
   useEffect(() => {
     // Each plot in a frame of its own task: several of them together would be a long one.
-    const soon = window.setTimeout(() => plot.current?.setData([times, ...lines.map((line) => line.values)]));
+    const soon = window.setTimeout(() => plot.current?.setData(data.current));
     return () => window.clearTimeout(soon);
   }, [times, lines]);
   return <div ref={place} role="img" aria-label={label} />;
