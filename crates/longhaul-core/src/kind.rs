@@ -34,3 +34,28 @@ pub struct KindSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<Limit>,
 }
+
+impl KindSpec {
+    /// A kind of that name, of which nothing else is said: any input, any output, and what configuration gives every kind.
+    ///
+    /// ```
+    /// use longhaul_core::{KindName, KindSpec};
+    ///
+    /// let resize = KindSpec { timeout_s: Some(60), ..KindSpec::named(KindName::new("resize")?) };
+    /// assert_eq!(resize.limits, []);
+    /// # Ok::<(), longhaul_core::NameError>(())
+    /// ```
+    pub const fn named(name: KindName) -> Self {
+        Self {
+            name,
+            description: None,
+            input_schema: None,
+            output_schema: None,
+            queue: None,
+            max_attempts: None,
+            backoff: None,
+            timeout_s: None,
+            limits: Vec::new(),
+        }
+    }
+}

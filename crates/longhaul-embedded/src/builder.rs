@@ -65,17 +65,7 @@ impl Builder {
             Err(why) => drop(self.wrong.get_or_insert(StartError::Name(kind.to_owned(), why))),
             Ok(name) if !self.names.insert(name.clone()) => drop(self.wrong.get_or_insert(StartError::Twice(name))),
             Ok(name) => {
-                let spec = KindSpec {
-                    name,
-                    description: None,
-                    input_schema: None,
-                    output_schema: None,
-                    queue: None,
-                    max_attempts: None,
-                    backoff: None,
-                    timeout_s: None,
-                    limits: Vec::new(),
-                };
+                let spec = KindSpec::named(name);
                 self.executors.push(Arc::new(Handled::new(spec, handler)));
             }
         }

@@ -286,15 +286,9 @@ impl Flow {
         let description = "Runs its children and ends with what they have come to: \
                            `{results:[{job_id,status,output?,error?}]}`, in the order of the request.";
         Some(Self(KindSpec {
-            name: KindName::new("flow").ok()?,
             description: Some(description.into()),
             input_schema: Some(serde_json::json!({ "type": "object" })),
-            output_schema: None,
-            queue: None,
-            max_attempts: None,
-            backoff: None,
-            timeout_s: None,
-            limits: Vec::new(),
+            ..KindSpec::named(KindName::new("flow").ok()?)
         }))
     }
 }

@@ -92,17 +92,7 @@ impl Pair {
 }
 
 fn spec(name: &str) -> KindSpec {
-    KindSpec {
-        name: KindName::new(name).unwrap(),
-        description: None,
-        input_schema: None,
-        output_schema: None,
-        queue: None,
-        max_attempts: None,
-        backoff: None,
-        timeout_s: None,
-        limits: Vec::new(),
-    }
+    KindSpec::named(KindName::new(name).unwrap())
 }
 
 fn by_customer(name: &str) -> KindSpec {

@@ -85,17 +85,7 @@ struct Stage {
 }
 
 async fn stage(change: impl FnOnce(&mut KindSpec)) -> Stage {
-    let mut kind = KindSpec {
-        name: KindName::new("puppet").unwrap(),
-        description: None,
-        input_schema: None,
-        output_schema: None,
-        queue: None,
-        max_attempts: Some(3),
-        backoff: None,
-        timeout_s: None,
-        limits: Vec::new(),
-    };
+    let mut kind = KindSpec { max_attempts: Some(3), ..KindSpec::named(KindName::new("puppet").unwrap()) };
     change(&mut kind);
     let clock = ManualClock::default();
     let ids = Arc::new(Ids::seeded(11));

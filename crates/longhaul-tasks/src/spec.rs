@@ -6,15 +6,10 @@ use serde_json::Value;
 /// A kind that runs as jobs do, unless configuration says otherwise.
 pub(crate) fn kind(name: &str, description: &str, input: Value, output: Value) -> KindSpec {
     KindSpec {
-        name: name_of(name),
         description: Some(description.to_owned()),
         input_schema: Some(input),
         output_schema: Some(output),
-        queue: None,
-        max_attempts: None,
-        backoff: None,
-        timeout_s: None,
-        limits: Vec::new(),
+        ..KindSpec::named(name_of(name))
     }
 }
 

@@ -47,17 +47,7 @@ impl Executor for Actor {
 }
 
 pub(crate) fn spec(name: &str) -> KindSpec {
-    KindSpec {
-        name: KindName::new(name).unwrap(),
-        description: None,
-        input_schema: None,
-        output_schema: None,
-        queue: None,
-        max_attempts: Some(1),
-        backoff: None,
-        timeout_s: None,
-        limits: Vec::new(),
-    }
+    KindSpec { max_attempts: Some(1), ..KindSpec::named(KindName::new(name).unwrap()) }
 }
 
 pub(crate) fn actor(

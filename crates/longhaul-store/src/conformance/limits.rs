@@ -248,17 +248,7 @@ pub async fn a_limit_that_changes_counts_from_then_on(w: World) {
 }
 
 pub async fn limits_of_tenants_are_apart(w: World) {
-    let spec = |most| KindSpec {
-        name: kind("echo"),
-        description: None,
-        input_schema: None,
-        output_schema: None,
-        queue: None,
-        max_attempts: None,
-        backoff: None,
-        timeout_s: None,
-        limits: vec![at_once(most)],
-    };
+    let spec = |most| KindSpec { limits: vec![at_once(most)], ..KindSpec::named(kind("echo")) };
     let tenants = ["one", "two", "three"].map(|name| Tenant::new(name).unwrap());
     for (whose, most) in tenants.iter().zip([1, 2]) {
         w.store.put_kind(whose, spec(most)).await.unwrap();

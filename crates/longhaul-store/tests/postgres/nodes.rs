@@ -256,17 +256,7 @@ async fn limits_of_a_kind_hold_for_all_servers_together() {
 
 /// The kind `echo` as a worker registers it.
 fn limited_spec(limits: Vec<Limit>) -> longhaul_core::KindSpec {
-    longhaul_core::KindSpec {
-        name: kind("echo"),
-        description: None,
-        input_schema: None,
-        output_schema: None,
-        queue: None,
-        max_attempts: None,
-        backoff: None,
-        timeout_s: None,
-        limits,
-    }
+    longhaul_core::KindSpec { limits, ..longhaul_core::KindSpec::named(kind("echo")) }
 }
 
 #[tokio::test]

@@ -84,17 +84,7 @@ async fn stores_in_two_schemas_of_a_database_are_apart() {
 }
 
 fn spec() -> KindSpec {
-    KindSpec {
-        name: kind("other"),
-        description: None,
-        input_schema: None,
-        output_schema: None,
-        queue: None,
-        max_attempts: None,
-        backoff: None,
-        timeout_s: None,
-        limits: Vec::new(),
-    }
+    KindSpec::named(kind("other"))
 }
 
 #[tokio::test]

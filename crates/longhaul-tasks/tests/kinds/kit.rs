@@ -222,17 +222,7 @@ impl Stage {
     /// Stores a part by hand, under the lease of a job that is made for it.
     pub(crate) async fn put_part(&self, document: DocumentId, part: &'static str, content: &'static [u8]) {
         let kind = KindName::new("by.hand").unwrap();
-        let spec = KindSpec {
-            name: kind.clone(),
-            description: None,
-            input_schema: None,
-            output_schema: None,
-            queue: None,
-            max_attempts: None,
-            backoff: None,
-            timeout_s: None,
-            limits: Vec::new(),
-        };
+        let spec = KindSpec::named(kind.clone());
         self.engine.register_kind(&self.tenant, spec).await.unwrap().unwrap();
         self.submit("by.hand", &Value::Null).await;
         let claim = RemoteClaim {

@@ -263,15 +263,10 @@ impl Stage {
     /// A kind that the test serves by hand.
     pub(crate) async fn register(&self, kind: &str, schema: Value) {
         let spec = KindSpec {
-            limits: Vec::new(),
-            name: KindName::new(kind).unwrap(),
             description: Some(format!("What {kind} does.")),
             input_schema: Some(schema),
-            output_schema: None,
-            queue: None,
             max_attempts: Some(1),
-            backoff: None,
-            timeout_s: None,
+            ..KindSpec::named(KindName::new(kind).unwrap())
         };
         self.engine.register_kind(&self.tenant, spec).await.unwrap().unwrap();
     }
