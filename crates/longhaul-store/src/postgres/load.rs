@@ -59,9 +59,17 @@ pub(super) async fn begin(session: &Session, needs: &Needs, claims: bool, key: i
     pipelined(vec![session.send_plain("BEGIN"), session.send(&turn, &[&key])]).await.map(drop)
 }
 
-/// Reads the time and all that the operations need into the batch.
-pub(super) async fn fill(session: &Session, time: &TimeSource, needs: &Needs, batch: &mut Batch) -> Result<(), Fault> {
+/// Reads the time and all that the operations need into the batch. Says what this server's own clock showed when the time
+/// was asked for: what is to happen a while after the batch's time happens that much after this.
+pub(super) async fn fill(
+    session: &Session,
+    time: &TimeSource,
+    own: &dyn Clock,
+    needs: &Needs,
+    batch: &mut Batch,
+) -> Result<Timestamp, Fault> {
     lock_jobs(session, needs, batch).await?;
+    let asked_at = own.now();
     // After the locks: whoever held them before is done, and nothing that follows happened before.
     batch.now = time.now(session).await?;
     other_needs(session, needs, &mut batch.found).await?;
@@ -93,7 +101,7 @@ pub(super) async fn fill(session: &Session, time: &TimeSource, needs: &Needs, ba
         let lives = |phase: &Phase| !phase.status().is_terminal();
         batch.found.living = above.into_iter().filter(|(_, phase)| lives(phase)).map(|(no, _)| no).collect();
     }
-    Ok(())
+    Ok(asked_at)
 }
 
 fn take_all(batch: &mut Batch, found: &[Row]) -> Result<Vec<i64>, StoreError> {

@@ -108,8 +108,8 @@ struct Committed {
     granted: Vec<Served>,
     shares: Arc<Shares>,
     more: bool,
-    /// In what time a limit opens that holds something back.
-    opens_in: Option<Span>,
+    /// When a limit opens that holds something back, by this server's own clock.
+    opens_at: Option<Timestamp>,
 }
 
 /// Why a transaction was not.
@@ -271,7 +271,7 @@ impl Writer {
         self.waiting = waiting.into_iter().flatten().collect();
         self.more_to_lease = committed.more;
         self.shares = committed.shares;
-        self.opens_at = committed.opens_in.map(|span| self.tools.time.clock.now() + span.max(LOOK_LATER));
+        self.opens_at = committed.opens_at;
         if !committed.changes.is_empty() {
             self.tools.observer.committed(&committed.changes);
         }
@@ -379,7 +379,7 @@ impl Writer {
         load::begin(session, &needs, !claims.is_empty(), keys.claims()).await?;
         let mut batch =
             Batch::new(Timestamp::EPOCH, *node, time.ids.clone(), self.limits.clone(), self.rules.clone(), *deltas_for);
-        load::fill(session, source, &needs, &mut batch).await?;
+        let asked_at = load::fill(session, source, &*time.clock, &needs, &mut batch).await?;
         for claim in claims {
             if seen.saw(claim, batch.now) {
                 batch.writes.claimants.push(claim.clone());
@@ -395,7 +395,8 @@ impl Writer {
         let mut shares = self.shares.clone();
         let Handed { served: granted, mut more, opens_at } =
             claims::serve(session, &mut batch, &wanted, &mut shares, keys).await?;
-        let opens_in = opens_at.map(|at| at.since(batch.now));
+        // From when the time was asked for, and not from now: the batch may have waited for others since.
+        let opens_at = opens_at.map(|at| asked_at + at.since(batch.now).max(LOOK_LATER));
         // So that what has taken a place among the ready ones is replaced.
         more |= gates::open(session, &mut batch).await? > 0 && granted.len() < wanted.len();
         family::cancel_abandoned(session, &mut batch).await?;
@@ -405,7 +406,7 @@ impl Writer {
         }
         let (changes, is_ready) = batch.changes(&**observer);
         let is_registry = batch.changes_what_is_kept();
-        Ok((transaction, Committed { changes, is_ready, is_registry, granted, shares, more, opens_in }))
+        Ok((transaction, Committed { changes, is_ready, is_registry, granted, shares, more, opens_at }))
     }
 
     /// Asks what became of a transaction whose connection was lost while it was being committed.

@@ -5,7 +5,7 @@
 use std::pin::pin;
 
 use futures::future::join;
-use longhaul_core::{JobSpec, Limit, LimitKey, Rate, Span, Tenant};
+use longhaul_core::{JobSpec, Limit, LimitKey, Rate, Span, Tenant, Timestamp};
 use longhaul_store::{
     Claim, NewJob, Submit,
     conformance::{World, claim, kind, poll_once, queue, succeeded},
@@ -139,8 +139,8 @@ async fn a_key_that_was_counted_before_the_lock_is_counted_again_under_it() {
     assert!(poll_once(waiting.as_mut()).is_pending(), "one with the key runs at the other server");
 }
 
-#[tokio::test]
-async fn a_waiting_claim_looks_when_time_opens_the_rate_of_a_kind() {
+/// A store whose kind `echo` may start one job a second, with two jobs of which one has started; and 0.9 s later.
+async fn paced() -> Servers {
     let servers = Servers::new(1).await;
     let (w, store) = (&servers.world, &servers.stores[0]);
     let rate = Rate { count: 1, per_s: 1 };
@@ -148,18 +148,48 @@ async fn a_waiting_claim_looks_when_time_opens_the_rate_of_a_kind() {
     servers.submit(0, (0..2).map(|_| w.spec()).collect()).await.unwrap();
     assert_eq!(w.take(claim(9)).await.len(), 1);
     w.clock.advance(Span::from_millis(900));
-    let mut waiting = pin!(store.claim(claim(1)));
-    assert!(poll_once(waiting.as_mut()).is_pending());
-    // Far before it would look by itself.
-    let mut looks_at = None;
-    for _ in 0..1_000 {
-        store.queues().await.unwrap();
-        looks_at = w.clock.next_wake().filter(|at| *at < w.now() + Span::from_millis(200));
-        if looks_at.is_some() {
-            break;
+    servers
+}
+
+/// When the writer looks for a waiting claim because time opens a rate: far before it would look by itself.
+async fn looks_at(servers: &Servers) -> Timestamp {
+    let clock = &servers.world.clock;
+    loop {
+        servers.stores[0].queues().await.unwrap();
+        if let Some(at) = clock.next_wake().filter(|at| *at < servers.world.now() + Span::from_millis(200)) {
+            return at;
         }
     }
+}
+
+#[tokio::test]
+async fn a_waiting_claim_looks_when_time_opens_the_rate_of_a_kind() {
+    let servers = paced().await;
+    let w = &servers.world;
+    let mut waiting = pin!(servers.stores[0].claim(claim(1)));
+    assert!(poll_once(waiting.as_mut()).is_pending());
     // It looks when a start does not count any more.
-    w.clock.set(looks_at.unwrap());
+    w.clock.set(looks_at(&servers).await);
+    assert_eq!(waiting.await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_rate_that_opens_during_a_batch_is_looked_at_after_it() {
+    let servers = paced().await;
+    let (w, store) = (&servers.world, &servers.stores[0]);
+    let mut waiting = pin!(store.claim(claim(1)));
+    assert!(poll_once(waiting.as_mut()).is_pending());
+    let opens_at = looks_at(&servers).await;
+    let (rival, watch) = (servers.database.connect().await, servers.database.connect().await);
+    hold(&rival).await;
+    // This reads the time, and then waits for the lock, because a claim waits with it.
+    let sweep = store.sweep();
+    let meanwhile = async {
+        waiting_for_locks(&watch, 1).await;
+        w.clock.set(opens_at);
+        rival.batch_execute("COMMIT").await.unwrap();
+    };
+    let (swept, ()) = join(sweep, meanwhile).await;
+    swept.unwrap();
     assert_eq!(waiting.await.unwrap().len(), 1);
 }
