@@ -43,8 +43,8 @@ pub(super) struct Needs {
     pub(super) keys: HashSet<KeyId>,
     /// What time has made due.
     pub(super) due: bool,
-    /// Leases that run out although nobody could hear their workers.
-    pub(super) unheard: bool,
+    /// Leases that run out although nobody could hear their workers, of jobs behind this one.
+    pub(super) unheard_after: Option<i64>,
     /// So many ended jobs whose retention is over.
     pub(super) expired: Option<usize>,
     /// How every queue stands.

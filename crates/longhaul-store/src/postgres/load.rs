@@ -78,10 +78,11 @@ pub(super) async fn fill(
         due(session, batch).await?;
         batch.found.due.review_after = gates::due(session, batch, needs.review_after).await?;
     }
-    if needs.unheard {
+    if let Some(after) = needs.unheard_after {
         // Nobody could hear a sign of life while there was no server; whoever still lives gives one soon.
         let (now, heard_by) = (batch.now.as_micros(), (batch.now + AFTER_START).as_micros());
-        let unheard = session.rows(include_str!("queries/unheard.sql"), &[&batch.node, &now, &heard_by]).await?;
+        let unheard =
+            session.rows(include_str!("queries/unheard.sql"), &[&batch.node, &now, &heard_by, &after]).await?;
         batch.found.unheard = take_all(batch, &unheard)?;
     }
     if !needs.limited.is_empty() {

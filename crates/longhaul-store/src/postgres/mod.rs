@@ -227,8 +227,7 @@ async fn open(
         beside: Mutex::new(beside),
         runtime: None,
     };
-    // Each time a bounded number, until none is left.
-    while store.extend_unheard().await? > 0 {}
+    store.extend_unheard().await?;
     store.sweep().await?;
     Ok(store)
 }

@@ -84,9 +84,14 @@ impl Store {
         answer.await.map_err(|_| closed())?
     }
 
-    /// After a start: gives workers elsewhere the time for a sign of life. Says how many.
-    pub(super) async fn extend_unheard(&self) -> Result<usize, StoreError> {
-        self.run(|needs| needs.unheard = true, Batch::extend_unheard).await
+    /// After a start: gives workers elsewhere the time for a sign of life.
+    pub(super) async fn extend_unheard(&self) -> Result<(), StoreError> {
+        // Each time a bounded number, and each job once: time goes on meanwhile, so that the first would be due again.
+        let mut after = Some(i64::MIN);
+        while after.is_some() {
+            after = self.run(move |needs| needs.unheard_after = after, Batch::extend_unheard).await?;
+        }
+        Ok(())
     }
 
     /// Reads in the store's own runtime.

@@ -62,15 +62,15 @@ impl Batch {
         Ok(Swept { changed, next: in_batch.chain(next).min() })
     }
 
-    /// After a start: gives workers elsewhere the time for a sign of life. Says how many.
-    pub(super) fn extend_unheard(&mut self) -> Result<usize, StoreError> {
+    /// After a start: gives workers elsewhere the time for a sign of life. Says which job was the last, if there was one.
+    pub(super) fn extend_unheard(&mut self) -> Result<Option<i64>, StoreError> {
         let unheard = std::mem::take(&mut self.found.unheard);
         for no in &unheard {
             if let Some(token) = self.entry(*no)?.job.lease().map(|lease| lease.token) {
                 self.apply(*no, Step::Beat { token, lease_for: AFTER_START, progress: None })?;
             }
         }
-        Ok(unheard.len())
+        Ok(unheard.last().copied())
     }
 
     /// Ends the leases that were held in the process of a dead server: they died with it.

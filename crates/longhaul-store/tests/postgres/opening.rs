@@ -1,6 +1,7 @@
 //! Opening a database, and what is answered when it misbehaves.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::Path,
     sync::{
@@ -10,9 +11,10 @@ use std::{
 };
 
 use futures::future::{join, join_all};
-use longhaul_core::{EventKind, Ids, KindSpec, LogLevel, testing::ManualClock};
+use longhaul_core::{EventKind, Ids, KindSpec, LogLevel, Payload, Span, testing::ManualClock};
 use longhaul_store::{
-    JobQuery, JobStore, PostgresOpenError, PostgresOptions, PostgresStore, StoreClock, StoreError, Unobserved,
+    Claim, JobQuery, JobStore, NewJob, PostgresOpenError, PostgresOptions, PostgresStore, StoreClock, StoreError,
+    Submit, Unobserved,
     conformance::{World, claim, kind, tenant},
 };
 use tempfile::TempDir;
@@ -98,6 +100,29 @@ async fn leases_are_on_the_databases_time() {
     assert!(lease.since > world.now(), "the clock that was handed in stands at the beginning of 2026");
     assert_eq!(store.sweep().await.unwrap().next, Some(lease.expires_at));
     assert!(world.job(id).await.lease().is_some());
+}
+
+#[tokio::test]
+async fn a_restart_gives_every_worker_elsewhere_time_once() {
+    let database = Database::new().await;
+    let own = PostgresOptions { own_time: false, ..options(&database) };
+    let store = open(&own).await.unwrap();
+    let world = World::with(Postgres(database.clone())).await;
+    world.store.close().await;
+    // More than one batch of them.
+    let jobs = (0..1_500).map(|_| NewJob { spec: Arc::new(world.spec()), input: Payload::inline("{}") }).collect();
+    store.submit(Submit { jobs, idempotency: None, document: None }).await.unwrap();
+    let mut ends = BTreeMap::new();
+    while ends.len() < 1_500 {
+        let leased = store.claim(Claim { lease_for: Span::from_secs(5), ..claim(1_500) }).await.unwrap();
+        ends.extend(leased.iter().map(|leased| (leased.held.job, leased.view.job.lease().unwrap().expires_at)));
+    }
+    store.close().await;
+    let store = open(&own).await.unwrap();
+    for (job, before) in ends {
+        let now = store.job(&tenant(), job).await.unwrap().job.lease().unwrap().expires_at;
+        assert!(now > before + Span::from_secs(10), "{before:?} {now:?}");
+    }
 }
 
 #[tokio::test]
