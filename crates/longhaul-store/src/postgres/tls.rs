@@ -29,16 +29,16 @@ use tokio_rustls::TlsConnector;
 
 use super::PostgresOpenError;
 
-/// Makes connections that are encrypted where the URL says so.
+/// Makes connections that are encrypted where the URL says so; none: nowhere.
 #[derive(Clone)]
-pub(super) struct Tls(Arc<ClientConfig>);
+pub(super) struct Tls(Option<Arc<ClientConfig>>);
 
 /// What a URL says: how to connect, and with which roots.
 pub(super) fn configured(url: &str) -> Result<(Config, Tls), PostgresOpenError> {
     let wrong = |why: String| PostgresOpenError::Url(why);
-    let (url, root_file) = without_root_file(url);
+    let Split { url, root_file, has_mode } = split(url);
     let mut config = Config::from_str(&url).map_err(|error| wrong(error.to_string()))?;
-    if !url.contains("sslmode=") {
+    if !has_mode {
         config.ssl_mode(if root_file.is_some() { SslMode::Require } else { SslMode::Disable });
     }
     let mut roots = Vec::new();
@@ -50,22 +50,38 @@ pub(super) fn configured(url: &str) -> Result<(Config, Tls), PostgresOpenError> 
             return Err(wrong(format!("sslrootcert {path:?} holds no certificates")));
         }
     }
-    let tls = client(roots).map_err(|error| wrong(format!("no TLS: {error}")))?;
-    Ok((config, Tls(Arc::new(tls))))
+    // A machine without any roots can do without them where nothing is encrypted.
+    let tls = match config.get_ssl_mode() {
+        SslMode::Disable => None,
+        _ => Some(client(roots).map_err(|error| wrong(format!("no TLS: {error}")))?.into()),
+    };
+    Ok((config, Tls(tls)))
 }
 
-/// The URL without `sslrootcert`, which the driver does not know, and the file that it names.
-fn without_root_file(url: &str) -> (String, Option<String>) {
-    let Some((before, query)) = url.split_once('?') else { return (url.to_owned(), None) };
-    let (mut left, mut file) = (Vec::new(), None);
+/// A URL, and what it says of TLS.
+struct Split {
+    /// Without `sslrootcert`, which the driver does not know.
+    url: String,
+    /// The file that it names.
+    root_file: Option<String>,
+    /// Whether there is an `sslmode`.
+    has_mode: bool,
+}
+
+fn split(url: &str) -> Split {
+    let Some((before, query)) = url.split_once('?') else {
+        return Split { url: url.to_owned(), root_file: None, has_mode: false };
+    };
+    let (mut left, mut root_file) = (Vec::new(), None);
     for pair in query.split('&') {
         match pair.strip_prefix("sslrootcert=") {
-            Some(path) => file = Some(path.replace("%2F", "/").replace("%2f", "/").replace("%20", " ")),
+            Some(path) => root_file = Some(path.replace("%2F", "/").replace("%2f", "/").replace("%20", " ")),
             None => left.push(pair),
         }
     }
+    let has_mode = left.iter().any(|pair| pair.starts_with("sslmode="));
     let url = if left.is_empty() { before.to_owned() } else { format!("{before}?{}", left.join("&")) };
-    (url, file)
+    Split { url, root_file, has_mode }
 }
 
 fn client(roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
@@ -87,13 +103,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for T
     fn make_tls_connect(&mut self, host: &str) -> io::Result<Connect> {
         // A socket in the file system has no name, and is asked for no TLS.
         let name = ServerName::try_from(host.to_owned()).ok();
-        Ok(Connect { connector: TlsConnector::from(self.0.clone()), name })
+        Ok(Connect { connector: self.0.clone().map(TlsConnector::from), name })
     }
 }
 
 /// One connection to be.
 pub(super) struct Connect {
-    connector: TlsConnector,
+    connector: Option<TlsConnector>,
     name: Option<ServerName<'static>>,
 }
 
@@ -104,9 +120,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Conne
 
     fn connect(self, stream: S) -> Self::Future {
         Box::pin(async move {
+            let connector = self.connector.ok_or_else(|| io::Error::other("the URL asks for no TLS"))?;
             let name =
                 self.name.ok_or_else(|| io::Error::other("the host is no name that a certificate could hold"))?;
-            Ok(Encrypted(Box::new(self.connector.connect(name, stream).await?)))
+            Ok(Encrypted(Box::new(connector.connect(name, stream).await?)))
         })
     }
 }
@@ -233,11 +250,19 @@ mod tests {
 
     #[test]
     fn a_root_file_is_taken_out_of_the_url_and_has_to_be_one() {
-        let (url, file) = without_root_file("postgres://h/d?sslrootcert=%2Fa%2Fb.pem&connect_timeout=3");
-        assert_eq!((url.as_str(), file.as_deref()), ("postgres://h/d?connect_timeout=3", Some("/a/b.pem")));
+        let Split { url, root_file, .. } = split("postgres://h/d?sslrootcert=%2Fa%2Fb.pem&connect_timeout=3");
+        assert_eq!((url.as_str(), root_file.as_deref()), ("postgres://h/d?connect_timeout=3", Some("/a/b.pem")));
         let refused = configured("postgres://h/d?sslrootcert=/nowhere.pem").err().unwrap().to_string();
         assert!(refused.contains("/nowhere.pem"), "{refused}");
-        let (config, _) = configured("postgres://h/d").unwrap();
-        assert_eq!(config.get_ssl_mode(), SslMode::Disable);
+    }
+
+    #[test]
+    fn nothing_is_encrypted_unless_the_url_says_so() {
+        for url in ["postgres://h/d", "postgres://me:sslmode=@h/d", "postgres://h/d?sslmode=disable"] {
+            let (config, tls) = configured(url).unwrap();
+            assert_eq!(config.get_ssl_mode(), SslMode::Disable, "{url}");
+            assert!(tls.0.is_none(), "{url}: the system's roots are not needed");
+        }
+        assert_eq!(configured("postgres://h/d?sslmode=prefer").unwrap().0.get_ssl_mode(), SslMode::Prefer);
     }
 }
