@@ -10,7 +10,7 @@ use std::{collections::HashMap, hash::Hash};
 const TURN: u64 = 1 << 20;
 
 /// How many are remembered before those are looked for who need not be: at most twice as many as need to be, and this.
-const KEPT_LEAST: usize = 4_096;
+pub(crate) const KEPT_LEAST: usize = 4_096;
 
 /// The times of those who share something.
 #[derive(Debug, Clone)]
@@ -32,6 +32,11 @@ impl<K: Clone + Eq + Hash> Turns<K> {
     /// When the next turn of `who` begins: the least goes first.
     pub(crate) fn next_of(&self, who: &K) -> u64 {
         self.ahead.get(who).map_or(self.clock, |ahead| self.clock.max(*ahead))
+    }
+
+    /// Whether `who` has to wait for others before its next turn begins.
+    pub(crate) fn is_ahead(&self, who: &K) -> bool {
+        self.ahead.get(who).is_some_and(|ahead| *ahead > self.clock)
     }
 
     /// `who` has had a turn; says when its next begins.

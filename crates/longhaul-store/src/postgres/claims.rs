@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     Claim, Held, JobView, Leased, StoreError,
-    ledger::{LaneKey, Turns},
+    ledger::{KEPT_LEAST, LaneKey, Turns},
 };
 
 /// How many jobs are leased in one batch, about: bounds the time that everybody in it waits.
@@ -46,6 +46,8 @@ pub(super) struct Shares {
     pub(super) weights: HashMap<Tenant, u32>,
     queues: Turns<QueueName>,
     tenants: HashMap<QueueName, Turns<Tenant>>,
+    /// From so many queues on, it is looked for those that need not be remembered.
+    tidy_at: usize,
 }
 
 impl Shares {
@@ -57,7 +59,19 @@ impl Shares {
     fn take(&mut self, key: &LaneKey) {
         let weight = self.weights.get(&key.tenant).copied().unwrap_or(1);
         self.queues.take(&key.queue, 1);
-        self.tenants.entry(key.queue.clone()).or_default().take(&key.tenant, weight);
+        if let Some(turns) = self.tenants.get_mut(&key.queue) {
+            turns.take(&key.tenant, weight);
+            return;
+        }
+        if self.tenants.len() >= self.tidy_at.max(KEPT_LEAST) {
+            // Of a queue that has not had a turn lately, nobody has either: its tenants may as well begin anew.
+            let Self { queues, tenants, .. } = self;
+            tenants.retain(|queue, _| queues.is_ahead(queue));
+            self.tidy_at = 2 * self.tenants.len();
+        }
+        let mut turns = Turns::default();
+        turns.take(&key.tenant, weight);
+        self.tenants.insert(key.queue.clone(), turns);
     }
 }
 
@@ -250,7 +264,7 @@ struct Best {
     /// Of which lane.
     place: usize,
     head: Head,
-    /// There were other lanes that it could have come from.
+    /// There may be other lanes that it could have come from.
     had_rivals: bool,
 }
 
@@ -408,4 +422,28 @@ fn lease(batch: &mut Batch, claim: &Claim, no: i64) -> Result<Option<Leased>, St
     let held = Held { tenant: entry.job.spec.tenant.clone(), job: entry.job.spec.id, token };
     let view = JobView { job: entry.job.clone(), input, output: None };
     Ok(Some(Leased { view: view.into(), held }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_that_have_had_no_turn_lately_are_forgotten() {
+        let mut shares = Shares::default();
+        let lane = |queue: &str| LaneKey {
+            queue: QueueName::new(queue).unwrap(),
+            kind: KindName::new("echo").unwrap(),
+            tenant: Tenant::default_tenant(),
+        };
+        let busy = lane("busy");
+        for number in 0..4 * KEPT_LEAST {
+            shares.take(&lane(&format!("q-{number}")));
+            // So that time goes on for all of them.
+            shares.take(&busy);
+            shares.take(&busy);
+        }
+        assert!(shares.tenants.len() <= KEPT_LEAST, "{}", shares.tenants.len());
+        assert!(shares.next_of(&busy) > 0);
+    }
 }
