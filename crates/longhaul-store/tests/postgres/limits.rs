@@ -13,9 +13,7 @@ use longhaul_store::{
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::Client;
 
-use crate::nodes::Servers;
-
-const FOR_LONG: Span = Span::from_secs(3_600);
+use crate::nodes::{FOR_LONG, Servers};
 
 fn by_key(concurrency: Option<u32>, rate: Option<Rate>) -> Limit {
     Limit { key: Some("/key".into()), concurrency, rate }
