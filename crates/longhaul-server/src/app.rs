@@ -27,8 +27,6 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) gateway: Gateway,
     pub(crate) started_at: Timestamp,
-    /// No other server works on the same store.
-    pub(crate) is_alone: bool,
     pub(crate) keys: KeyRing,
     pub(crate) limits: Limits,
     pub(crate) uploads: Uploads,
@@ -75,7 +73,6 @@ impl App {
     ) -> Self {
         Self(Arc::new(Shared {
             started_at: engine.clock().now(),
-            is_alone: false,
             engine,
             gateway,
             keys,
@@ -102,16 +99,6 @@ impl App {
     pub fn secured(mut self, is_secure: bool) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.is_secure = is_secure;
-        }
-        self
-    }
-
-    /// No other server works on the same store, so that what came in since the start came in here. Called before the
-    /// application is made.
-    #[must_use]
-    pub fn alone(mut self, is_alone: bool) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.0) {
-            shared.is_alone = is_alone;
         }
         self
     }

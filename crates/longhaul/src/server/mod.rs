@@ -25,7 +25,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::reload::Reload;
-use crate::config::{Settings, Sources, StoreUrl, refuse_if_exposed};
+use crate::config::{Settings, Sources, refuse_if_exposed};
 
 /// How long connections may take to end after the engine has.
 const LISTENER_DRAIN: std::time::Duration = std::time::Duration::from_secs(3);
@@ -95,7 +95,6 @@ async fn serve(
     let cors = wiring::cors(settings);
     let app = App::new(engine.clone(), gateway, keys, wiring::limits(settings), tasks, cors.origins.clone())
         .secured(settings.server.tls_cert.is_some())
-        .alone(matches!(settings.store.url, StoreUrl::Sqlite(_)))
         .observed(telemetry);
     let serve_options = ServeOptions { open_documents: address.ip().is_loopback(), cors };
     let stopping = app.stopping().clone();

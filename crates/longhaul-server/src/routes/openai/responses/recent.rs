@@ -117,7 +117,7 @@ impl RecentCreates {
     /// Whether a create of the last two minutes can be one that is not remembered here.
     fn may_be_elsewhere(&self, app: &App, now: Timestamp) -> bool {
         let within = |then: Timestamp| now.since(then) < REMEMBERED;
-        !app.0.is_alone || within(app.0.started_at) || self.lock().forgot.is_some_and(within)
+        app.engine().is_shared() || within(app.0.started_at) || self.lock().forgot.is_some_and(within)
     }
 
     fn put(&self, name: Name, now: Timestamp) -> Place {
