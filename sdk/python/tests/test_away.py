@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -68,6 +69,7 @@ class Network:
         self.tries: list[tuple[float, str, bool]] = []
         self.given = False
         self.completed: list[Any] = []
+        self.beats: list[tuple[float, Any]] = []
 
     async def once(
         self,
@@ -81,6 +83,8 @@ class Network:
     ) -> Answer:
         is_away = AWAY[0] <= self.time.now < AWAY[1]
         self.tries.append((self.time.now, path, is_away))
+        if path.endswith("/heartbeat"):
+            self.beats.append((self.time.now, json.loads(body).get("progress")))
         if is_away:
             raise ConnectionFailed(f"{method} {path}: nobody listens")
         if path == "/v1/worker/claims":
@@ -117,37 +121,10 @@ def test_a_server_that_is_away_for_ten_minutes_is_waited_for(
     time = Time()
     time.now = 0.0 if is_known else AWAY[0]
     network = Network(time)
-    worker = Worker("http://127.0.0.1:1")
-
-    @worker.task("slow")
-    def slow() -> int:
-        return 7
-
     started: list[Attempt] = []
-    ended: list[Attempt] = []
-
-    def start(attempts: list[Attempt]) -> None:
-        for attempt in attempts:
-            attempt.is_started = True
-        started.extend(attempts)
 
     async def play() -> None:
-        runner = Runner(
-            Settings.resolve("http://127.0.0.1:1", None),
-            name="w",
-            lanes=[Lane(dict(worker.tasks), 4)],
-            queues=None,
-            lease=30,
-            start=start,
-            stop=ended.append,
-            log=logging.getLogger("longhaul.worker"),
-        )
-        runner._line.transport = network  # type: ignore[assignment]
-        # Here the runner lives in this loop, whose time is moved by the test.
-        monkeypatch.setattr(runner.io, "loop", asyncio.get_running_loop())
-        monkeypatch.setattr(asyncio, "sleep", time.sleep)
-        monkeypatch.setattr(asyncio, "wait_for", waiting(time))
-        monkeypatch.setattr("time.monotonic", lambda: time.now)
+        runner = runner_in(time, network, started, monkeypatch)
         beginning = asyncio.ensure_future(runner._begin())
         if is_known:
             await time.pass_until(DONE_AT)
@@ -157,8 +134,7 @@ def test_a_server_that_is_away_for_ten_minutes_is_waited_for(
         if not is_known:
             runner.end(started[0], "complete", b"7")
             await time.pass_until(AWAY[1] + 120)
-        for task in [*runner._claims, *runner._service, *runner._outbox._sending]:
-            task.cancel()
+        end(runner)
 
     with caplog.at_level(logging.INFO, logger="longhaul.worker"):
         asyncio.run(play())
@@ -172,6 +148,66 @@ def test_a_server_that_is_away_for_ten_minutes_is_waited_for(
     said = [record.message for record in caplog.records]
     assert sum("cannot be reached" in message for message in said) == 1, "said once, not six hundred times"
     assert sum("is back" in message for message in said) == 1
+
+
+def test_progress_that_was_made_meanwhile_is_told_when_the_server_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = Time()
+    network = Network(time)
+    started: list[Attempt] = []
+
+    async def play() -> None:
+        runner = runner_in(time, network, started, monkeypatch)
+        beginning = asyncio.ensure_future(runner._begin())
+        for at, fraction in ((DONE_AT, 0.25), (DONE_AT + 30, 0.5)):
+            await time.pass_until(at)
+            started[0].report(fraction, None)
+        await time.pass_until(AWAY[1] + 60)
+        await beginning
+        end(runner)
+
+    asyncio.run(play())
+    heard = [progress for at, progress in network.beats if at >= AWAY[1] and progress]
+    assert heard == [{"fraction": 0.5, "message": None}], "the newest, once"
+    in_vain = [at for at, _ in network.beats if AWAY[0] <= at < AWAY[1]]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(in_vain)]
+    assert 5 <= min(pauses) <= max(pauses) <= 6, "a server that is away is not asked more often for it"
+
+
+def runner_in(time: Time, network: Network, started: list[Attempt], monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """A runner that lives in the running event loop, whose time is moved by the test."""
+    worker = Worker("http://127.0.0.1:1")
+
+    @worker.task("slow")
+    def slow() -> int:
+        return 7
+
+    def start(attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            attempt.is_started = True
+        started.extend(attempts)
+
+    runner = Runner(
+        Settings.resolve("http://127.0.0.1:1", None),
+        name="w",
+        lanes=[Lane(dict(worker.tasks), 4)],
+        queues=None,
+        lease=30,
+        start=start,
+        stop=lambda attempt: None,
+        log=logging.getLogger("longhaul.worker"),
+    )
+    runner._line.transport = network  # type: ignore[assignment]
+    monkeypatch.setattr(runner.io, "loop", asyncio.get_running_loop())
+    monkeypatch.setattr(asyncio, "sleep", time.sleep)
+    monkeypatch.setattr(asyncio, "wait_for", waiting(time))
+    monkeypatch.setattr("time.monotonic", lambda: time.now)
+    return runner
+
+
+def end(runner: Runner) -> None:
+    """Ends the runner's tasks."""
+    for task in [*runner._claims, *runner._service, *runner._outbox._sending]:
+        task.cancel()
 
 
 def waiting(time: Time) -> Callable[[Awaitable[Any], float | None], Awaitable[Any]]:

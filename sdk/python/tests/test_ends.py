@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from longhaul import Worker
 from longhaul._transport import Answer
+from longhaul.errors import ConnectionFailed
 from network import Call, Network, ended, held_by, problem, runner_on, said, until
 
 
@@ -92,6 +94,70 @@ def test_output_comes_before_the_end_also_when_results_go_together(monkeypatch: 
     verbs = [call.verb for call in network.calls if call.verb in ("output", "complete")]
     assert verbs == ["output", "complete"]
     assert network.of("output") == [{"chunk_seq": 1, "data": "its last words"}]
+
+
+@pytest.mark.parametrize(
+    ("why", "verb"), [("is_timed_out", "fail"), ("is_released", "release"), ("is_cancelled", "release")]
+)
+def test_an_attempt_that_ends_while_the_server_is_away_says_so_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, why: str, verb: str
+) -> None:
+    """It streams, nobody listens, and then it is told to stop: its lease holds all the same."""
+    is_away = True
+    taken: list[tuple[str, Any]] = []
+
+    def answer(call: Call) -> Answer | None:
+        if call.verb in ("output", "fail", "release"):
+            if is_away:
+                raise ConnectionFailed("nobody listens")
+            taken.append((call.verb, call.body and call.body["error"]["code"]))
+        return None
+
+    async def play() -> None:
+        nonlocal is_away
+        network = Network(answer)
+        runner = runner_on(network, monkeypatch)
+        await runner._begin()
+        (attempt,) = held_by(runner, 1)
+        attempt.timeout = 5.0
+        await attempt.stream_io("its last words")
+        streaming = attempt._output._sending
+        assert streaming is not None
+        await until(lambda: network.of("output"))
+        setattr(attempt, why, True)
+        await until(streaming.done)
+        Worker("http://127.0.0.1:1")._end_badly(runner, attempt, asyncio.CancelledError())
+        # As a shutdown does for whatever it has told to stop.
+        runner.end(attempt, "release")
+        await until(lambda: len(network.of(verb)) > 1 or not runner.held)
+        is_away = False
+        await until(lambda: not runner.held)
+        await ended(runner)
+
+    with caplog.at_level(logging.WARNING, "longhaul.worker"):
+        asyncio.run(play())
+    assert taken == [(verb, "attempt_timeout" if verb == "fail" else None)], "once, and not dropped"
+    assert "lost" not in caplog.text
+
+
+def test_the_end_of_a_lease_that_is_lost_meanwhile_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(call: Call) -> Answer | None:
+        if call.verb == "fail":
+            raise ConnectionFailed("nobody listens")
+        return None
+
+    async def play() -> None:
+        network = Network(answer)
+        runner = runner_on(network, monkeypatch)
+        await runner._begin()
+        (attempt,) = held_by(runner, 1)
+        runner.end(attempt, "fail", b"{}")
+        await until(lambda: len(network.of("fail")) > 1)
+        runner.lose(attempt)
+        await until(lambda: len(runner._outbox) == 0)
+        await ended(runner)
+
+    asyncio.run(play())
 
 
 def test_a_failure_can_always_be_told(monkeypatch: pytest.MonkeyPatch) -> None:

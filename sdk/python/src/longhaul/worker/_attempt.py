@@ -55,7 +55,7 @@ class Attempt:
         self.timeout: float | None = task.options.timeout or job.get("timeout_s")
         self.began = time.monotonic()
         self.renewed = self.began
-        # When a beat found nobody.
+        # When a beat was last not heard.
         self.missed = self.began
         # Why it should stop, if it should.
         self.is_cancelled = False
@@ -151,6 +151,12 @@ class Attempt:
             fraction, message = self._progress
             self._progress, self._progress_at = None, now
         return {"fraction": fraction, "message": None if message is None else _sayable(message, 8_000)}
+
+    def restore_progress(self, progress: dict[str, Any]) -> None:
+        """Keeps progress that could not be told, unless newer has come."""
+        with self._lock:
+            if self._progress is None:
+                self._progress = (progress["fraction"], progress["message"])
 
     @property
     def has_progress(self) -> bool:

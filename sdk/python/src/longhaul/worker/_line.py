@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from typing import overload
 
 from .._settings import Settings
 from .._transport import Answer, Transport, backoff, refusal
@@ -38,6 +39,14 @@ class Line:
             self._log.info("the server is back")
         return answer
 
+    @overload
+    async def persist(self, method: str, path: str, body: bytes) -> Answer: ...
+
+    @overload
+    async def persist(
+        self, method: str, path: str, body: bytes, *, lease: str, until: Callable[[], bool]
+    ) -> Answer | None: ...
+
     async def persist(
         self,
         method: str,
@@ -46,8 +55,8 @@ class Line:
         *,
         lease: str | None = None,
         until: Callable[[], bool] = lambda: False,
-    ) -> Answer:
-        """Tries until the server has an answer that stands, or there is no use in it any more.
+    ) -> Answer | None:
+        """Tries until the server has an answer that stands, or there is no use in it any more: then there is none.
 
         An answer below 400 is a JSON object: anything else comes from something that stands in the server's place.
         """
@@ -69,8 +78,7 @@ class Line:
             except ConnectionFailed:
                 pass
             if until():
-                gone = b'{"code":"lease_lost","detail":"the lease was lost while the server was away"}'
-                return Answer(409, {}, gone)
+                return None
             failures += 1
             await asyncio.sleep(max(pause, backoff(failures, LONGEST_PAUSE)))
 

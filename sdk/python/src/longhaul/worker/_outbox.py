@@ -177,7 +177,7 @@ class Outbox:
             lease=attempt.lease,
             until=lambda: attempt.is_lost,
         )
-        if answer.status >= 400:
+        if answer is not None and answer.status >= 400:
             await self._explain(end, answer)
 
     async def _explain(self, end: End, answer: Answer) -> None:

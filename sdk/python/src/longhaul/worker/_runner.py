@@ -24,7 +24,8 @@ from .._thread import LoopThread
 from .._transport import Answer, backoff, refusal
 from ..errors import APIError, AuthenticationError, ConfigurationError, ConnectionFailed, PermissionDeniedError
 from ._attempt import Attempt
-from ._line import LONGEST_PAUSE, Line
+from ._context import Cancelled
+from ._line import LONGEST_PAUSE, Line, may_be_taken_later
 from ._outbox import Outbox
 from ._task import Task
 
@@ -252,14 +253,17 @@ class Runner:
             for attempt in list(self.held.values()):
                 if attempt.is_lost or attempt.lease in beating:
                     continue
+                if attempt.missed > attempt.renewed and now - attempt.missed < every:
+                    # Not again at once: with many jobs at hand that would be a storm against a server that starts.
+                    continue
                 progress = attempt.take_progress(now)
-                if progress is None and now - max(attempt.renewed, attempt.missed) < every:
+                if progress is None and now - attempt.renewed < every:
                     if attempt.has_progress:
                         loop.call_later(0.25, self._beats_due.set)
                     continue
                 task = loop.create_task(self._beat_once(attempt, progress))
                 beating[attempt.lease] = task
-                task.add_done_callback(partial(self._beaten, beating, attempt))
+                task.add_done_callback(partial(self._beaten, beating, attempt, progress))
 
     async def _beat_once(self, attempt: Attempt, progress: dict[str, Any] | None) -> None:
         body = json.dumps({"progress": progress}).encode() if progress else b"{}"
@@ -268,8 +272,7 @@ class Runner:
         try:
             answer = await self._line.once("POST", path, body, headers={"longhaul-lease": attempt.lease})
         except ConnectionFailed:
-            # Not again at once: with many jobs at hand that would be a storm against a server that starts.
-            attempt.missed = time.monotonic()
+            self._missed(attempt, progress)
             return
         if answer.status == 200:
             said = answer.json()
@@ -281,13 +284,26 @@ class Runner:
             if not attempt.is_over and not attempt.is_suspended:
                 self.lose(attempt)
         else:
-            attempt.missed = time.monotonic()
+            # What is refused for good would be refused with every beat, and the lease would end.
+            self._missed(attempt, progress if may_be_taken_later(answer.status) else None)
             self.log.warning("the lease of %s could not be renewed: %s", attempt.job_id, refusal(answer))
 
-    def _beaten(self, beating: dict[str, asyncio.Task[None]], attempt: Attempt, task: asyncio.Task[None]) -> None:
+    def _missed(self, attempt: Attempt, progress: dict[str, Any] | None) -> None:
+        """Nobody heard a beat: one of the next ones tells what it was to tell."""
+        attempt.missed = time.monotonic()
+        if progress is not None:
+            attempt.restore_progress(progress)
+
+    def _beaten(
+        self,
+        beating: dict[str, asyncio.Task[None]],
+        attempt: Attempt,
+        progress: dict[str, Any] | None,
+        task: asyncio.Task[None],
+    ) -> None:
         beating.pop(attempt.lease, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            attempt.missed = time.monotonic()
+            self._missed(attempt, progress)
             self.log.error("the lease of %s could not be renewed", attempt.job_id, exc_info=error)
 
     def _heed(self, is_draining: bool) -> None:
@@ -319,7 +335,10 @@ class Runner:
     # ── calls under a lease ──
 
     async def deliver(self, attempt: Attempt, verb: str, body: bytes, *, method: str = "POST") -> Answer:
-        """A call under a lease, tried until it is answered. Raises what the server refuses."""
+        """A call under a lease, tried until it is answered. Raises what the server refuses.
+
+        An attempt that shall stop does not wait for a server that is away: `Cancelled`. The lease is kept for its end.
+        """
         answer = await self._line.persist(
             method,
             f"/v1/worker/jobs/{attempt.job_id}/{verb}",
@@ -327,9 +346,10 @@ class Runner:
             lease=attempt.lease,
             until=lambda: attempt.should_stop,
         )
+        if answer is None:
+            raise Cancelled
         if answer.status >= 400:
             raise refusal(answer)
-        attempt.renewed = max(attempt.renewed, attempt.began)
         return answer
 
     # ── the end ──
