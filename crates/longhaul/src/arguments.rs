@@ -14,7 +14,8 @@ use crate::exit;
 Durable, resumable, cancellable asynchronous AI work in one binary.
 
 `longhaul serve` takes work over HTTP, answers with a job id once the work is on disk, and runs it. \
-`serve`, `config`, `verify`, `bench` and `demo` act on this machine; every other command talks to a running server.
+`serve`, `config`, `models`, `verify`, `bench` and `demo` act on this machine; every other command talks to a \
+running server.
 
 A first look: longhaul demo
 

@@ -1,7 +1,7 @@
 //! The `longhaul` program: configuration, command line, benchmarks, and the wiring of `serve`.
 //!
-//! `serve`, `config check`, `bench` and `demo` act on this machine. Every other command speaks HTTP to a server, through
-//! [`client`] alone, and knows of it only what the HTTP contract says: no type of the server's crates is used there, so
+//! `serve`, `config check`, `models check`, `verify`, `bench` and `demo` act on this machine. Every other command speaks
+//! HTTP to a server, through [`client`] alone, and knows of it only what the HTTP contract says: no type of the server's crates is used there, so
 //! that the command line of one version works with a server of another.
 //!
 //! Started with [`reading::MODE`] the program is none of this: it reads one document for a server and ends.

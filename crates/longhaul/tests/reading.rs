@@ -127,6 +127,7 @@ async fn what_is_no_document_is_refused_with_the_same_error_as_in_process() {
 
 #[tokio::test]
 async fn a_page_that_takes_too_long_fails_alone() {
+    // Some seconds of work, on a fast machine too.
     let slow = heavy(1_000_000);
     let mut options = options();
     options.max_cpu_s = 1;
@@ -141,6 +142,7 @@ async fn a_page_that_takes_too_long_fails_alone() {
 
 #[tokio::test]
 async fn a_page_that_nobody_waits_for_any_more_does_not_spoil_the_next() {
+    // Half a second of work. Where the machine is so slow that it has not begun after 20 ms, this proves less, and holds.
     let slow = heavy(250_000);
     let mut options = options();
     options.limits.max_page_chars = 100_000_000;

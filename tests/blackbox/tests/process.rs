@@ -29,7 +29,7 @@ fn query(text: &str) -> Value {
 #[tokio::test]
 async fn a_question_is_a_miss_then_a_hit_and_asked_together_it_is_asked_once() {
     let provider = Scripted::start(|asked, _| match asked.last_text() {
-        "slow" => Answer::Late(Duration::from_millis(300), "you said: slow".into()),
+        "slow" => Answer::Late(Duration::from_secs(2), "you said: slow".into()),
         _ => said(asked),
     });
     let provider = provider.await.unwrap();

@@ -113,7 +113,7 @@ pub(super) async fn run(plan: &QuestionsPlan, screen: &mut Screen) -> anyhow::Re
         directory: plan.directory.clone(),
         progress: false,
     };
-    let running = Rc::new(target::start(&server_plan).await?);
+    let running = target::start(&server_plan).await?;
     let questions: Rc<Vec<Vec<u8>>> = Rc::new((0..QUESTIONS).map(|n| question(&running.host, n, plan.items)).collect());
     let mut control = Connection::new(running.address);
     for question in questions.iter() {
@@ -129,9 +129,7 @@ pub(super) async fn run(plan: &QuestionsPlan, screen: &mut Screen) -> anyhow::Re
     let flat_out = local.run_until(part(plan, &running, &questions, None)).await?;
     let server_bytes = usage_of(&running.pids).resident_bytes;
     drop(local);
-    if let Ok(running) = Rc::try_unwrap(running) {
-        running.stop().await?;
-    }
+    running.stop().await?;
     Ok(QuestionsReport { clients: plan.clients, items: plan.items, steady, flat_out, server_bytes })
 }
 
@@ -151,7 +149,7 @@ struct Tally {
 
 async fn part(
     plan: &QuestionsPlan,
-    running: &Rc<Running>,
+    running: &Running,
     questions: &Rc<Vec<Vec<u8>>>,
     rate: Option<u32>,
 ) -> anyhow::Result<QuestionsFigure> {

@@ -224,9 +224,9 @@ struct Client {
 
 impl Client {
     fn new(running: &Running) -> anyhow::Result<Self> {
-        // The server is on this machine, whatever proxies the environment names.
         // Installed already, or now.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // The server is on this machine, whatever proxies the environment names.
         let http = reqwest::Client::builder().no_proxy().build()?;
         Ok(Self { http, base: format!("http://{}", running.host) })
     }
