@@ -4,12 +4,18 @@
 
 mod support;
 
-use longhaul_gateway::settings::{Canned, Flavor, ModelSettings, OnCut, Price};
+use std::pin::pin;
+use std::time::Duration;
+
+use longhaul_gateway::settings::{Canned, Flavor, ModelSettings, OnCut, Price, StreamSettings};
 use longhaul_gateway::{ChatStream, Gateway, GatewaySettings};
 use longhaul_providers::ErrorCode;
 use longhaul_providers::chat::{StreamEvent, Usage};
+use longhaul_resilience::VirtualClock;
 use serde_json::{Value, json};
 use support::{Play, Provider, ask, chunk, error, gateway, options, smart, stream, stream_begin};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The model over these providers, which goes on; each of another product.
 fn going_on(providers: &[(&Provider, Flavor)]) -> (GatewaySettings, ModelSettings) {
@@ -29,7 +35,10 @@ struct Told {
 }
 
 async fn told(gateway: &Gateway) -> (Told, ChatStream) {
-    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    rest_of(gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap()).await
+}
+
+async fn rest_of(mut stream: ChatStream) -> (Told, ChatStream) {
     let mut told = Told { text: String::new(), usage: None, failed: None };
     while let Some(event) = stream.next().await {
         match event {
@@ -141,4 +150,65 @@ async fn a_target_that_fails_to_go_on_leaves_the_first_error() {
     let (gateway, _) = gateway(settings, model);
     assert_eq!(told(&gateway).await.0.failed, Some(ErrorCode::ConnectionLost));
     assert_eq!(refusing.requests(), 1);
+}
+
+/// A model whose first target falls silent within its answer, where that breaks the stream; the second is asked to go on
+/// and says nothing yet.
+async fn falling_silent(stream: StreamSettings) -> ([Provider; 2], Gateway, VirtualClock) {
+    let silent = Provider::start(|_| Play::Hang(stream_begin(&["Hel"]))).await;
+    let other = Provider::start(|_| Play::Later(support::stream(&["lo"]))).await;
+    let (settings, mut model) = going_on(&[(&silent, Flavor::Compatible), (&other, Flavor::Vllm)]);
+    model.stream = stream;
+    model.timeout = 20 * SECOND;
+    let (gateway, clock) = gateway(settings, model);
+    ([silent, other], gateway, clock)
+}
+
+async fn pass(clock: &VirtualClock, seconds: u32) {
+    for _ in 0..seconds {
+        clock.advance(SECOND);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_reader_waits_for_the_next_target_beyond_the_time_of_the_part_before() {
+    let limits = StreamSettings { idle: 9 * SECOND, total: 10 * SECOND, on_cut: OnCut::Continue };
+    let ([_silent, other], gateway, clock) = falling_silent(limits).await;
+    let stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    let ((told, stream), ()) = tokio::join!(rest_of(stream), async {
+        pass(&clock, 9).await;
+        other.arrived(1).await;
+        pass(&clock, 15).await;
+        assert_eq!(gateway.stack("smart").unwrap().targets[1].places.in_use, 1, "it is still being asked");
+        other.drip();
+    });
+    assert_eq!((told.text.as_str(), told.failed), ("Hello", None));
+    assert_eq!(stream.record().unwrap().target.as_deref(), Some("b"));
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_while_the_next_target_is_asked_holds_nothing_for_ever() {
+    let limits = StreamSettings { idle: 5 * SECOND, total: 600 * SECOND, on_cut: OnCut::Continue };
+    let ([_silent, other], gateway, clock) = falling_silent(limits).await;
+    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    while !matches!(stream.next().await.unwrap(), StreamEvent::TextDelta { .. }) {}
+    {
+        let mut next = pin!(stream.next());
+        assert!(futures_util::poll!(&mut next).is_pending());
+        clock.advance(5 * SECOND);
+        while other.requests() == 0 {
+            assert!(futures_util::poll!(&mut next).is_pending());
+            tokio::task::yield_now().await;
+        }
+    }
+    let held = || gateway.stack("smart").unwrap().targets[1].places.in_use;
+    pass(&clock, 20).await;
+    assert_eq!(held(), 1, "its reader might still be there");
+    pass(&clock, 3).await;
+    assert_eq!(held(), 0);
+    other.open_connections(0).await;
+    let Some(StreamEvent::Error(error)) = stream.next().await else { panic!() };
+    assert_eq!(error.code, ErrorCode::StreamInterrupted);
+    assert!(error.message.contains("while another target was asked"), "{}", error.message);
 }

@@ -7,8 +7,8 @@ mod support;
 use std::future::Future as _;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use longhaul_gateway::settings::{CacheSettings, Canned, LimitSettings, OnCut, Price, Scenario, StreamSettings};
@@ -215,6 +215,16 @@ async fn a_stream_may_be_no_longer_than_an_answer_may_be() {
     nothing_is_held(&gateway, 1);
 }
 
+/// Whether a reader has been woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[tokio::test]
 async fn a_byte_now_and_then_is_no_piece() {
     let slow = support::delta("never whole").into_bytes();
@@ -226,18 +236,23 @@ async fn a_byte_now_and_then_is_no_piece() {
     let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
     stream.next().await.unwrap();
     stream.next().await.unwrap();
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut reader = Context::from_waker(&waker);
     let mut next = pin!(stream.next());
-    let mut ended = None;
-    for _ in 0..7 {
+    assert!(next.as_mut().poll(&mut reader).is_pending());
+    for _ in 0..5 {
         server.drip();
-        clock.advance(SECOND);
-        tokio::task::yield_now().await;
-        if let Poll::Ready(event) = futures_util::poll!(&mut next) {
-            ended = event;
-            break;
+        // No time passes here: what wakes the reader is the byte.
+        while !woken.0.swap(false, Ordering::SeqCst) {
+            tokio::task::yield_now().await;
         }
+        assert!(next.as_mut().poll(&mut reader).is_pending(), "it is read, and is no piece");
+        clock.advance(SECOND);
+        woken.0.store(false, Ordering::SeqCst);
     }
-    assert!(matches!(ended, Some(StreamEvent::Error(error)) if error.message.contains("silent")));
+    let Poll::Ready(Some(StreamEvent::Error(error))) = next.as_mut().poll(&mut reader) else { panic!() };
+    assert!(error.message.contains("silent"), "{}", error.message);
     server.open_connections(0).await;
 }
 

@@ -138,7 +138,7 @@ pub(crate) struct Live {
     spent: Spent,
     /// What the provider of this part has said that it costs.
     said: Option<Usage>,
-    /// When the part that is being read began.
+    /// When the part that is being read began; while the next target is asked, when that did.
     part_began: Tick,
     first_token: Duration,
     /// Reports of parts that have ended.
@@ -295,6 +295,7 @@ impl Live {
         let Some(request) = self.told.as_ref().and_then(|told| self.continuation(told)) else { return false };
         self.settle();
         self.reports.push(self.opened.report());
+        self.part_began = self.session.cx.renew();
         self.broken = Some(fail.clone());
         let (model, cx) = (Arc::clone(&self.session.model), Arc::clone(&self.session.cx));
         let used = self.used.clone();
@@ -351,9 +352,9 @@ impl Live {
         self.part_began
     }
 
-    /// The next target is being asked; that keeps its own time.
-    pub(super) fn is_reopening(&self) -> bool {
-        self.reopening.is_some()
+    /// How long the next target may be asked, while it is: as long as any call. Its reader is woken before that is over.
+    pub(super) fn reopening_limit(&self) -> Option<Duration> {
+        self.reopening.as_ref().map(|_| self.session.model.settings.timeout)
     }
 
     pub(super) fn take_record(&mut self) -> Option<Box<CallRecord>> {
@@ -363,7 +364,10 @@ impl Live {
     /// Ends the stream because nobody reads it.
     pub(super) fn give_up(&mut self, limits: StreamSettings) -> StreamEvent {
         let StreamSettings { idle, total, .. } = limits;
-        let message = format!("nobody read the stream for {idle:?}, or it went on for more than {total:?}");
+        let message = match self.reopening_limit() {
+            Some(limit) => format!("nobody read the stream for {limit:?} while another target was asked to go on"),
+            None => format!("nobody read the stream for {idle:?}, or it went on for more than {total:?}"),
+        };
         let error = ProviderError::new(ErrorCode::StreamInterrupted, message);
         self.fail(&CallFail::inner(CallError::broken_off(error, &self.opened.by)))
     }

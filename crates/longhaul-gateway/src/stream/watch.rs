@@ -6,7 +6,8 @@
 //! not empty: a stream that is past its time, and whose reader has not come, is given up on its behalf. The reader hears of
 //! it when it comes back.
 //!
-//! A reader that does come is never overtaken: it notices its limits itself, a grace period before the list does.
+//! A reader that does come is never overtaken: it notices its limits itself, a grace period before the list does. While the
+//! next target is asked to go on there is nothing to come for; the limit is then how long that may take.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -125,11 +126,16 @@ impl Watch {
                 continue;
             };
             let Some(live) = &state.live else { continue };
-            if state.polls != entry.polls || live.is_reopening() {
+            if state.polls != entry.polls {
                 (entry.polls, entry.since) = (state.polls, now);
             }
-            let unread = now.since(entry.since) >= entry.limits.idle.saturating_add(GRACE);
-            if unread || now.since(live.part_began()) >= entry.limits.total.saturating_add(GRACE) {
+            let StreamSettings { idle, total, .. } = entry.limits;
+            let is_beyond = |since: Tick, limit: Duration| now.since(since) >= limit.saturating_add(GRACE);
+            let is_overdue = match live.reopening_limit() {
+                Some(limit) => is_beyond(live.part_began(), limit),
+                None => is_beyond(entry.since, idle) || is_beyond(live.part_began(), total),
+            };
+            if is_overdue {
                 overdue.push((Arc::clone(&entry.slot), entry.limits));
             }
         }

@@ -35,6 +35,8 @@ pub enum Play {
     Reset(Vec<u8>),
     /// Bytes, then nothing more, for ever.
     Hang(Vec<u8>),
+    /// Nothing until the test says so, then bytes; the connection stays open for the next request.
+    Later(Vec<u8>),
     /// Bytes, then one byte of the second part each time the test says so.
     Drip(Vec<u8>, Vec<u8>),
     /// Bytes, then zeros without end.
@@ -190,7 +192,7 @@ impl Provider {
         self.shared.open.subscribe().wait_for(|open| *open == count).await.unwrap();
     }
 
-    /// Another byte of whatever drips.
+    /// Another byte of whatever drips, or what was to come later.
     pub fn drip(&self) {
         self.shared.drip.send_modify(|count| *count += 1);
     }
@@ -201,6 +203,8 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
     let mut read = Vec::new();
     loop {
         let Some(body) = read_request(&mut stream, &mut read).await else { return };
+        // From here on: the test may speak as soon as it knows that the request has arrived.
+        let mut said = shared.drip.subscribe();
         let number = shared.requests.fetch_add(1, Ordering::SeqCst);
         let play = (shared.play)(number, &body);
         shared.bodies.lock().unwrap().push(body);
@@ -228,12 +232,20 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
                 until_closed(&mut stream).await;
                 return;
             }
+            Play::Later(bytes) => {
+                tokio::select! {
+                    said = said.changed() => said.unwrap(),
+                    () = until_closed(&mut stream) => return,
+                }
+                if stream.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
             Play::Drip(bytes, slowly) => {
-                let mut told = shared.drip.subscribe();
                 let _ = stream.write_all(&bytes).await;
                 for byte in slowly {
                     tokio::select! {
-                        changed = told.changed() => changed.unwrap(),
+                        said = said.changed() => said.unwrap(),
                         () = until_closed(&mut stream) => return,
                     }
                     if stream.write_all(&[byte]).await.is_err() {

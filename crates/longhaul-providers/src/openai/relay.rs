@@ -319,6 +319,20 @@ mod tests {
     }
 
     #[test]
+    fn what_groq_tells_in_its_own_place_is_heard() {
+        let begin = frame(r#"{"role":"assistant","content":"a"}"#, "null");
+        let end = frame("{}", "\"stop\"");
+        let groq = |frame: &str, told: &str| frame.replace("\"x\":1", &format!("\"x_groq\":{told}"));
+        let usage = r#"{"id":"req_1","usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
+        let body = begin.clone() + &groq(&end, usage) + "data: [DONE]\n\n";
+        let (_, events) = told(relay(false), &[body.as_bytes()]);
+        assert_eq!(answer(&events).usage.unwrap().output_tokens, 4, "{events:?}");
+        let body = begin + &groq(&frame("{}", "null"), r#"{"error":{"message":"no"}}"#);
+        let (_, events) = told(relay(false), &[body.as_bytes()]);
+        assert!(matches!(events.last(), Some(StreamEvent::Error(error)) if error.message == "no"), "{events:?}");
+    }
+
+    #[test]
     fn a_stream_that_names_no_role_begins_the_long_way() {
         let body = frame(r#"{"content":"a"}"#, "null") + &frame(r#"{"content":"b"}"#, "null") + "data: [DONE]\n\n";
         let (frames, events) = told(relay(false), &[body.as_bytes()]);

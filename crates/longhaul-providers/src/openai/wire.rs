@@ -69,7 +69,7 @@ pub(super) struct Call {
 
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(default)]
-struct ExtraContent {
+pub(super) struct ExtraContent {
     google: Option<GoogleContent>,
 }
 

@@ -82,6 +82,16 @@ impl ReadPage {
         Self::failed(number, TaskError::new(error.code(), error.to_string()))
     }
 
+    fn left_out(number: usize, room: &Room) -> Self {
+        Self::error(&PageError::LeftOut { page: number, max: room.max() }, number)
+    }
+
+    /// It had no room when it was read.
+    fn is_left_out(&self) -> bool {
+        let code = PageError::LeftOut { page: 0, max: 0 }.code();
+        self.error.as_ref().is_some_and(|error| error.code == code)
+    }
+
     fn chars(&self) -> usize {
         self.page.text.chars().count()
     }
@@ -93,6 +103,19 @@ impl ReadPage {
 
     pub(super) fn report(&self) -> PageReport {
         PageReport { page: self.page.number, chars: self.chars(), source: self.source, error: self.error.clone() }
+    }
+}
+
+impl Timed<ReadPage> {
+    /// The page, if there is room for it behind those before it.
+    fn within(mut self, room: &Room) -> Self {
+        let number = self.value.page.number;
+        if self.value.is_left_out() {
+            room.close();
+        } else if !room.takes(self.value.chars()) {
+            self.value = ReadPage::left_out(number, room);
+        }
+        self
     }
 }
 
@@ -181,8 +204,9 @@ impl<'a> Run<'a> {
         let (done, room) = (AtomicUsize::new(0), Room::of(extractor.max_document_chars()));
         let pages: Vec<_> =
             (1..=what.page_count).map(|number| self.read_page(&source, &what, number, &room, &done)).collect();
-        let pages: Vec<Timed<ReadPage>> =
-            stream::iter(pages).buffered(self.ingest.page_concurrency).try_collect().await?;
+        // They come out in their order, in which they have to be judged.
+        let pages = stream::iter(pages).buffered(self.ingest.page_concurrency);
+        let pages: Vec<Timed<ReadPage>> = pages.map_ok(|page| page.within(&room)).try_collect().await?;
         timings.pages = pages.iter().map(|page| page.ms).sum();
         let pages: Vec<ReadPage> = pages.into_iter().map(|page| page.value).collect();
         something_to_read(&pages)?;
@@ -200,18 +224,17 @@ impl<'a> Run<'a> {
         let name = format!("page:{number}");
         if let Some(known) = self.stored::<ReadPage>(&name).await? {
             // What an earlier attempt has read was told then.
-            room.was_taken(known.value.chars(), known.value.error.as_ref());
             done.fetch_add(1, Ordering::Relaxed);
             return Ok(known);
         }
-        let left_out = || ReadPage::error(&PageError::LeftOut { page: number, max: room.max() }, number);
         let page = if room.is_full() {
             // Nothing was done that would have to be remembered.
-            Timed { ms: 0, value: left_out() }
+            Timed { ms: 0, value: ReadPage::left_out(number, room) }
         } else {
             let work = async {
                 let page = self.page_of(source, what, number).await?;
-                Ok(if room.takes(page.chars()) { page } else { left_out() })
+                // Whatever stands before it, it has no room: it is not stored either.
+                Ok(if page.chars() > room.max() { ReadPage::left_out(number, room) } else { page })
             };
             self.step(&name, work).await?
         };

@@ -5,9 +5,12 @@
 //! built-in algorithms compute, and take the text as it is.
 //!
 //! A summary that cannot be made is told in the output and does not fail what has been reached.
+//!
+//! What a part has taken is in its step, and what all have taken is in the last one, so that it is known to whichever attempt
+//! ends the job. Where there is no last one, the parts have been paid for all the same.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -45,7 +48,7 @@ pub(super) struct Summarised {
     pub(super) taken: Taken,
 }
 
-/// A summary as its step keeps it.
+/// A summary as its step keeps it. The last has taken what its parts have, too.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(from = "Kept")]
 struct Summary {
@@ -80,13 +83,13 @@ impl Run<'_> {
     ) -> Result<Summarised, Failure> {
         let model = self.model(model, Operation::Summary)?;
         let made = match self.stored::<Summary>("summary").await? {
-            Some(known) => Ok((known, Taken::default())),
+            Some(known) => Ok(known),
             None => self.make_summary(&model, text).await,
         };
         match made {
-            Ok((Timed { ms, value: Summary { text, taken } }, of_parts)) => {
+            Ok(Timed { ms, value: Summary { text, taken } }) => {
                 timings.summary = ms;
-                Ok(Summarised { text: Some(text), error: None, taken: taken.and(of_parts) })
+                Ok(Summarised { text: Some(text), error: None, taken })
             }
             // Somebody has said when: until then the job is put aside, with all that it has.
             Err(failure @ Failure::Job { plan: RetryPlan::Park(_), .. }) => Err(failure),
@@ -98,9 +101,23 @@ impl Run<'_> {
         }
     }
 
-    /// The last step, with what the steps before it have taken, its own time including theirs.
-    async fn make_summary(&self, model: &Arc<dyn Model>, text: String) -> Result<(Timed<Summary>, Taken), Failure> {
-        let (mut text, mut taken, mut ms) = (text, Taken::default(), 0);
+    /// The last step, its own time including that of the steps before it.
+    async fn make_summary(&self, model: &Arc<dyn Model>, text: String) -> Result<Timed<Summary>, Failure> {
+        let of_parts = Tally::default();
+        let made = self.summary_over_parts(model, text, &of_parts).await;
+        if made.is_err() {
+            self.waste(of_parts.sum());
+        }
+        made
+    }
+
+    async fn summary_over_parts(
+        &self,
+        model: &Arc<dyn Model>,
+        text: String,
+        of_parts: &Tally,
+    ) -> Result<Timed<Summary>, Failure> {
+        let (mut text, mut ms) = (text, 0);
         if self.ingest.calls.models.gateway_of(model.name()).is_some() {
             for level in 1.. {
                 let mut parts = self.parts_of(text).await?;
@@ -112,14 +129,17 @@ impl Run<'_> {
                     let message = "the model's summaries of the document's parts are as long as the parts";
                     return Err(Failure::permanent("summary_too_long", message));
                 }
-                let summaries = self.summaries_of(model, level, parts).await?;
+                let summaries = self.summaries_of(model, level, parts, of_parts).await?;
                 ms += summaries.iter().map(|summary| summary.ms).sum::<u64>();
-                taken = summaries.iter().fold(taken, |sum, summary| sum.and(summary.value.taken));
                 text = summaries.into_iter().map(|summary| summary.value.text).collect::<Vec<_>>().join("\n\n");
             }
         }
-        let last = self.step("summary", self.ask_for_summary(model, text)).await?;
-        Ok((Timed { ms: ms + last.ms, value: last.value }, taken))
+        let last = async {
+            let last = self.ask_for_summary(model, text).await?;
+            Ok(Summary { taken: last.taken.and(of_parts.sum()), ..last })
+        };
+        let last = self.step("summary", last).await?;
+        Ok(Timed { ms: ms + last.ms, value: last.value })
     }
 
     /// The text in parts that can be sent, cut where sentences end.
@@ -142,20 +162,32 @@ impl Run<'_> {
         model: &Arc<dyn Model>,
         level: usize,
         parts: Vec<String>,
+        of_parts: &Tally,
     ) -> Result<Vec<Timed<Summary>>, Failure> {
-        let (count, done) = (parts.len(), &AtomicUsize::new(0));
-        let calls = parts.into_iter().enumerate().map(|(index, text)| async move {
-            let name = format!("summary:{level}:{}", index + 1);
-            let made = self.step(&name, self.ask_for_summary(model, text)).await?;
+        let mut made: Vec<Option<Timed<Summary>>> = Vec::with_capacity(parts.len());
+        // First of all: when a call fails, what was paid for on an earlier attempt is counted already.
+        for index in 0..parts.len() {
+            let known = self.stored::<Summary>(&name(level, index)).await?;
+            known.iter().for_each(|known| of_parts.add(known.value.taken));
+            made.push(known);
+        }
+        let (count, done) = (parts.len(), &AtomicUsize::new(made.iter().flatten().count()));
+        let missing = parts.into_iter().enumerate().filter(|(index, _)| made[*index].is_none());
+        let calls = missing.map(|(index, text)| async move {
+            let summary = self.step(&name(level, index), self.ask_for_summary(model, text)).await?;
+            of_parts.add(summary.value.taken);
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             if level == 1 {
                 let fraction = VECTORS_DONE + (1.0 - VECTORS_DONE) * part(done, count + 1);
                 self.job.progress(fraction, format!("summary {done}/{count}")).await?;
             }
-            Ok(made)
+            Ok((index, summary))
         });
         let calls: Vec<_> = calls.collect();
-        together(self.ingest.embed_concurrency, calls).await
+        for (index, summary) in together(self.ingest.embed_concurrency, calls).await? {
+            made[index] = Some(summary);
+        }
+        Ok(made.into_iter().flatten().collect())
     }
 
     async fn ask_for_summary(&self, model: &Arc<dyn Model>, text: String) -> Result<Summary, Failure> {
@@ -189,6 +221,29 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// What the parts of a summary have taken, counted as each is made: a failure leaves nothing else of them.
+#[derive(Default)]
+struct Tally(Mutex<Taken>);
+
+impl Tally {
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, taken: Taken) {
+        let mut sum = self.lock();
+        *sum = sum.and(taken);
+    }
+
+    fn sum(&self) -> Taken {
+        *self.lock()
+    }
+}
+
+fn name(level: usize, index: usize) -> String {
+    format!("summary:{level}:{}", index + 1)
 }
 
 fn summary_of(result: AnalysisResult) -> Result<String, Failure> {

@@ -446,6 +446,24 @@ async fn no_more_text_is_kept_than_a_document_may_have_and_what_came_before_is_n
 }
 
 #[tokio::test]
+async fn which_pages_fit_in_does_not_hang_on_which_was_read_first() {
+    let paper = Paper::cut_off(10, &["four", "seven77", "1"]);
+    let stage = stage_for(&paper).await;
+    paper.hold(Some(1));
+    let (document, job) = stage.upload("paper.pdf", b"%PDF", json!({"embed": false, "summary": false})).await;
+    let is_read = async |page: &str| stage.steps(job).await.iter().any(|step| step == page);
+    while !(is_read("page:2").await && is_read("page:3").await) {
+        tokio::task::yield_now().await;
+    }
+    paper.hold(None);
+    let output = stage.output(job).await;
+    let codes: Vec<_> = output["pages"].as_array().unwrap().iter().map(|page| page["error"]["code"].as_str()).collect();
+    assert_eq!(codes, [None, Some("page_left_out"), Some("page_left_out")], "{output}");
+    let text = DocumentText::read(&stage.part(document, DocumentText::PART).await.unwrap()).unwrap();
+    assert_eq!(text.joined(), "four");
+}
+
+#[tokio::test]
 async fn hundreds_of_documents_wait_in_their_queue_and_keep_no_other_job_from_running() {
     let paper = Paper::of(&["one"]);
     let stage = stage_for(&paper).await;

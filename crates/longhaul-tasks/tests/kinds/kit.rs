@@ -250,6 +250,8 @@ impl Stage {
 pub(crate) struct FakeModel {
     capabilities: Capabilities,
     pub(crate) calls: AtomicUsize,
+    under_way: AtomicUsize,
+    most_at_once: AtomicUsize,
     errors: Mutex<VecDeque<ModelError>>,
     gate: Option<Semaphore>,
 }
@@ -265,7 +267,14 @@ impl FakeModel {
         let operations = vec![Operation::Embed, Operation::Summary, Operation::Keywords, Operation::Extract];
         let capabilities =
             Capabilities { operations, embedding_dimensions: Some(2), max_embed_texts: 3, cpu_bound: false };
-        Self { capabilities, calls: AtomicUsize::new(0), errors: Mutex::default(), gate: None }
+        Self {
+            capabilities,
+            calls: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
+            most_at_once: AtomicUsize::new(0),
+            errors: Mutex::default(),
+            gate: None,
+        }
     }
 
     /// Answers nobody before [`FakeModel::let_go`].
@@ -291,8 +300,20 @@ impl FakeModel {
         self.calls.load(Ordering::SeqCst)
     }
 
+    /// Calls that were under way at once, at most.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.most_at_once.load(Ordering::SeqCst)
+    }
+
     async fn answer<T>(&self, answer: T) -> Result<T, ModelError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        self.most_at_once.fetch_max(self.under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let answer = self.answer_when_let_go(answer).await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        answer
+    }
+
+    async fn answer_when_let_go<T>(&self, answer: T) -> Result<T, ModelError> {
         if let Some(gate) = &self.gate {
             gate.acquire().await.unwrap().forget();
         }

@@ -1,7 +1,8 @@
 //! Searching a document that was taken in.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
+use futures::poll;
 use longhaul_core::{DocumentId, Span, Status};
 use longhaul_gateway::ErrorClass;
 use longhaul_tasks::documents::{DocumentChunks, DocumentVectors, RankedBy, SearchError, SearchOutput};
@@ -86,12 +87,15 @@ async fn a_model_that_takes_too_long_is_not_waited_for() {
     let (stage, model) = stage_with(FakeModel::held()).await;
     model.let_go(1);
     let document = taken_in(&stage, BY_FAKE()).await;
-    let (found, ()) = tokio::join!(search(&stage, document, "bread", 10), async {
-        stage.until(|| model.calls() == 2).await;
-        stage.clock.advance(Span::from_millis(1_999));
+    let mut search = pin!(search(&stage, document, "bread", 10));
+    while model.calls() < 2 {
+        assert!(poll!(&mut search).is_pending());
         tokio::task::yield_now().await;
-        stage.clock.advance(Span::from_millis(1));
-    });
+    }
+    stage.clock.advance(Span::from_millis(1_999));
+    assert!(poll!(&mut search).is_pending());
+    stage.clock.advance(Span::from_millis(1));
+    let found = search.await;
     assert_eq!((found.ranked_by.as_slice(), found.hits.len()), (WORDS, 1));
 }
 

@@ -166,6 +166,40 @@ async fn a_long_text_is_summarised_part_by_part_and_then_as_a_whole() {
     assert!(of_parts == parts.len() && steps.contains(&"summary".to_owned()), "{steps:?}");
     let calls = ledger.len() as u64;
     assert_eq!(stage.view(job).await.job.report.usage.input_tokens, calls * INPUT_TOKENS);
+    // An attempt that dies behind its last step leaves it to the next to say what all of them took.
+    let last = stage.step(job, "summary").await;
+    assert_eq!(last["value"]["taken"]["spent"]["input_tokens"], calls * INPUT_TOKENS, "{last}");
+}
+
+#[tokio::test]
+async fn parts_of_a_summary_that_cannot_be_made_have_been_paid_for() {
+    let in_parts = json!({"embed": false, "summary": {"model": "smart"}});
+    // The last call fails.
+    let stage = Stage::new(|asked, _| match asked.last_text().contains("In short") {
+        true => broken(403),
+        false => summary("In short: much."),
+    })
+    .await;
+    let (_, job) = stage.upload(&prose(7, 14_000), in_parts.clone()).await;
+    assert_eq!(stage.output(job).await["summary_error"]["code"], "provider_permission");
+    let parts = stage.provider.calls() as u64 - 1;
+    assert!(parts > 1);
+    assert_eq!(stage.view(job).await.job.report.usage.input_tokens, parts * INPUT_TOKENS);
+
+    // One part is put off, and then fails.
+    let failures = AtomicUsize::new(0);
+    let stage = Stage::new(move |asked, _| match asked.last_text().contains("marmalade") {
+        true if failures.fetch_add(1, Ordering::SeqCst) == 0 => Answer::Busy(1),
+        true => broken(403),
+        false => summary("In short: much."),
+    })
+    .await;
+    let text = format!("{} Then there is marmalade.", prose(7, 14_000));
+    let (_, job) = stage.upload(&text, in_parts).await;
+    assert_eq!(stage.output(job).await["summary_error"]["code"], "provider_permission");
+    let made = stage.steps(job).await.iter().filter(|step| step.starts_with("summary:1:")).count() as u64;
+    assert!(made > 1);
+    assert_eq!(stage.view(job).await.job.report.usage.input_tokens, made * INPUT_TOKENS, "each counts once");
 }
 
 #[tokio::test]
