@@ -133,6 +133,8 @@ async fn an_agent_survives_a_kill_in_every_state_and_no_finished_call_is_paid_tw
     // Killed while a worker holds the second call; the worker goes on as if nothing had happened.
     let (job_id, input, lease) = claim(&client, "weather.now").await;
     assert_eq!(input, json!({"city": "Porto"}));
+    // By then what the clock has said is kept: a call that a kill cuts off would be made again.
+    stands(&client, &id, "waiting_children").await;
     let stage = stage.crash_and_restart().await;
     let client = stage.client();
     complete(&client, &job_id, &lease, json!("windy")).await;
