@@ -44,7 +44,22 @@ pub(super) struct Contenders {
     /// Why one is missing.
     pub(super) missing: Option<String>,
     _processes: Vec<Child>,
+    _nginx: Option<Nginx>,
     _directory: TempDir,
+}
+
+/// nginx, until it is dropped.
+struct Nginx(Child);
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Told to end and not killed: its workers outlive a master that is.
+        let pid = self.0.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
+        if let Some(pid) = pid {
+            // It may have ended by itself.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
 }
 
 /// Starts the provider and what stands before it.
@@ -56,12 +71,12 @@ pub(super) async fn start(plan: &GatewayPlan, shapes: &[Shape]) -> anyhow::Resul
     let (provider, upstream) = announced(provider, directory.path(), "provider").await?;
     let mut processes = vec![provider];
     let mut list = vec![Contender { name: "direct", address: upstream, pid: None }];
-    let mut missing = None;
+    let (mut missing, mut plain) = (None, None);
     match plan.nginx.clone().or_else(find_nginx) {
         Some(program) => {
-            let (child, address) = nginx(&program, directory.path(), upstream).await?;
-            list.push(Contender { name: "nginx", address, pid: child.id() });
-            processes.push(child);
+            let (started, address) = nginx(&program, directory.path(), upstream).await?;
+            list.push(Contender { name: "nginx", address, pid: started.0.id() });
+            plain = Some(started);
         }
         None => {
             missing = Some("nginx is not installed (Debian: apt-get install nginx-light), so it is left out".into())
@@ -75,7 +90,7 @@ pub(super) async fn start(plan: &GatewayPlan, shapes: &[Shape]) -> anyhow::Resul
     let (child, address) = announced(server, directory.path(), "longhaul").await?;
     list.push(Contender { name: "longhaul", address, pid: child.id() });
     processes.push(child);
-    Ok(Contenders { list, missing, _processes: processes, _directory: directory })
+    Ok(Contenders { list, missing, _processes: processes, _nginx: plain, _directory: directory })
 }
 
 /// Starts a process that says where it listens.
@@ -128,7 +143,7 @@ fn find_nginx() -> Option<PathBuf> {
 }
 
 /// nginx as a plain proxy with connections kept on both sides.
-async fn nginx(program: &Path, home: &Path, upstream: SocketAddr) -> anyhow::Result<(Child, SocketAddr)> {
+async fn nginx(program: &Path, home: &Path, upstream: SocketAddr) -> anyhow::Result<(Nginx, SocketAddr)> {
     let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let folder = home.join("nginx");
     std::fs::create_dir_all(&folder)?;
@@ -148,13 +163,13 @@ async fn nginx(program: &Path, home: &Path, upstream: SocketAddr) -> anyhow::Res
     std::fs::write(&path, config)?;
     let mut command = Command::new(program);
     command.arg("-p").arg(&folder).arg("-c").arg(&path).arg("-e").arg(folder.join("error.log"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let mut child = command.spawn().context("cannot start nginx")?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = Nginx(command.spawn().context("cannot start nginx")?);
     for _ in 0..500 {
         if TcpStream::connect(address).await.is_ok() {
             return Ok((child, address));
         }
-        if child.try_wait()?.is_some() {
+        if child.0.try_wait()?.is_some() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
