@@ -89,7 +89,17 @@ def job(number: int, kind: str = "job") -> dict[str, Any]:
 def runner_on(
     network: Network, monkeypatch: pytest.MonkeyPatch, start: Callable[[list[Attempt]], None] | None = None
 ) -> Runner:
-    """A runner for tasks of the kind ``job``. To be made in a running event loop, which becomes its own."""
+    """A runner for tasks of the kind ``job``, which tries again at once."""
+    runner = patient_runner_on(network, monkeypatch, start)
+    for module in ("_line", "_outbox", "_runner"):
+        monkeypatch.setattr(f"longhaul.worker.{module}.backoff", lambda *_: 0.0)
+    return runner
+
+
+def patient_runner_on(
+    network: Any, monkeypatch: pytest.MonkeyPatch, start: Callable[[list[Attempt]], None] | None = None
+) -> Runner:
+    """A runner that waits as in life. To be made in a running event loop, which becomes its own."""
     worker = Worker("http://127.0.0.1:1")
     worker.task("job")(lambda: None)
     runner = Runner(
@@ -103,10 +113,8 @@ def runner_on(
         log=logging.getLogger("longhaul.worker"),
     )
     runner.io.stop()
-    runner._line.transport = network  # type: ignore[assignment]
+    runner._line.transport = network
     monkeypatch.setattr(runner.io, "loop", asyncio.get_running_loop())
-    for module in ("_line", "_outbox", "_runner"):
-        monkeypatch.setattr(f"longhaul.worker.{module}.backoff", lambda *_: 0.0)
     return runner
 
 

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from longhaul import Worker
-from longhaul._settings import Settings
 from longhaul._transport import Answer
 from longhaul.errors import ConnectionFailed
 from longhaul.worker._attempt import Attempt
 from longhaul.worker._line import LONGEST_PAUSE
-from longhaul.worker._runner import Lane, Runner
+from longhaul.worker._runner import Runner
+from network import patient_runner_on
 
 AWAY = (100.0, 700.0)
 """From when to when nobody listens: ten minutes."""
@@ -104,7 +103,7 @@ class Network:
 
 JOB = {
     "job_id": "job_1",
-    "kind": "slow",
+    "kind": "job",
     "attempt": 1,
     "max_attempts": 5,
     "lease_token": "lease_1-30",
@@ -175,29 +174,13 @@ def test_progress_that_was_made_meanwhile_is_told_when_the_server_is_back(monkey
 
 def runner_in(time: Time, network: Network, started: list[Attempt], monkeypatch: pytest.MonkeyPatch) -> Runner:
     """A runner that lives in the running event loop, whose time is moved by the test."""
-    worker = Worker("http://127.0.0.1:1")
-
-    @worker.task("slow")
-    def slow() -> int:
-        return 7
 
     def start(attempts: list[Attempt]) -> None:
         for attempt in attempts:
             attempt.is_started = True
         started.extend(attempts)
 
-    runner = Runner(
-        Settings.resolve("http://127.0.0.1:1", None),
-        name="w",
-        lanes=[Lane(dict(worker.tasks), 4)],
-        queues=None,
-        lease=30,
-        start=start,
-        stop=lambda attempt: None,
-        log=logging.getLogger("longhaul.worker"),
-    )
-    runner._line.transport = network  # type: ignore[assignment]
-    monkeypatch.setattr(runner.io, "loop", asyncio.get_running_loop())
+    runner = patient_runner_on(network, monkeypatch, start)
     monkeypatch.setattr(asyncio, "sleep", time.sleep)
     monkeypatch.setattr(asyncio, "wait_for", waiting(time))
     monkeypatch.setattr("time.monotonic", lambda: time.now)

@@ -52,7 +52,7 @@ pub(crate) use backing::{
 pub(crate) use queues::KEPT_LEAST as QUEUES_KEPT_LEAST;
 pub(crate) use store::{LedgerStore, Retention};
 pub(crate) use stream::partial_of;
-pub(crate) use turns::{KEPT_LEAST, Turns};
+pub(crate) use turns::Turns;
 
 use crate::{BatchFigures, Change, EndFigures, EndedAttempt, JobView, Observer, StoreError};
 use explain::Seen;

@@ -10,7 +10,7 @@ use std::{collections::HashMap, hash::Hash};
 const TURN: u64 = 1 << 20;
 
 /// How many are remembered before those are looked for who need not be: at most twice as many as need to be, and this.
-pub(crate) const KEPT_LEAST: usize = 4_096;
+const KEPT_LEAST: usize = 4_096;
 
 /// The times of those who share something.
 #[derive(Debug, Clone)]

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     Claim, Held, JobView, Leased, StoreError,
-    ledger::{KEPT_LEAST, LaneKey, Turns},
+    ledger::{LaneKey, QUEUES_KEPT_LEAST, Turns},
 };
 
 /// How many jobs are leased in one batch, about: bounds the time that everybody in it waits.
@@ -63,7 +63,7 @@ impl Shares {
             turns.take(&key.tenant, weight);
             return;
         }
-        if self.tenants.len() >= self.tidy_at.max(KEPT_LEAST) {
+        if self.tenants.len() >= self.tidy_at.max(QUEUES_KEPT_LEAST) {
             // Of a queue that has not had a turn lately, nobody has either: its tenants may as well begin anew.
             let Self { queues, tenants, .. } = self;
             tenants.retain(|queue, _| queues.is_ahead(queue));
@@ -437,13 +437,13 @@ mod tests {
             tenant: Tenant::default_tenant(),
         };
         let busy = lane("busy");
-        for number in 0..4 * KEPT_LEAST {
+        for number in 0..4 * QUEUES_KEPT_LEAST {
             shares.take(&lane(&format!("q-{number}")));
             // So that time goes on for all of them.
             shares.take(&busy);
             shares.take(&busy);
         }
-        assert!(shares.tenants.len() <= KEPT_LEAST, "{}", shares.tenants.len());
+        assert!(shares.tenants.len() <= QUEUES_KEPT_LEAST, "{}", shares.tenants.len());
         assert!(shares.next_of(&busy) > 0);
     }
 }
