@@ -18,11 +18,13 @@ use bytes::{Bytes, BytesMut};
 use longhaul_resilience::Tick;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::runtime::Id;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 use super::error::HttpError;
 use super::framing::Framing;
+use super::idle::here;
 use super::message::{AnswerHead, MAX_HEAD_BYTES, Outgoing};
 
 /// The most that is read at once. It lies on the stack while the socket is asked, and nowhere while it has nothing.
@@ -40,6 +42,8 @@ pub(super) struct Wire {
     reusable: bool,
     /// When it became idle.
     pub(super) idle_since: Tick,
+    /// The event loop that looks after the socket.
+    pub(super) home: Id,
 }
 
 /// How an exchange failed. `unsent`: no byte of the request left, so that another connection may be tried.
@@ -49,8 +53,16 @@ pub(super) struct Failed {
 }
 
 impl Wire {
+    /// Made where the stream was.
     pub(super) fn new(stream: Stream) -> Box<Self> {
-        Box::new(Self { stream, unread: BytesMut::new(), ended: false, reusable: true, idle_since: Tick::ZERO })
+        Box::new(Self {
+            stream,
+            unread: BytesMut::new(),
+            ended: false,
+            reusable: true,
+            idle_since: Tick::ZERO,
+            home: here(),
+        })
     }
 
     /// Whether another request can be sent. Looks at the socket, so a peer that has hung up is noticed, and one that says

@@ -19,6 +19,7 @@ mod connection;
 mod endpoint;
 mod error;
 mod framing;
+mod idle;
 mod message;
 mod pool;
 mod tls;

@@ -26,6 +26,7 @@ use super::connection::{Failed, Wire};
 use super::endpoint::Endpoint;
 use super::error::HttpError;
 use super::framing::Framing;
+use super::idle::{Idle, here};
 use super::message::Outgoing;
 use super::tls::Tls;
 
@@ -86,8 +87,7 @@ pub(crate) struct Pool {
     settings: PoolSettings,
     tls: Option<Tls>,
     places: Arc<Semaphore>,
-    #[allow(clippy::vec_box, reason = "they come in boxes and go out in boxes")]
-    idle: Mutex<Vec<Box<Wire>>>,
+    idle: Mutex<Idle<Box<Wire>>>,
     tracker: TaskTracker,
 }
 
@@ -104,7 +104,7 @@ impl Pool {
         let tls =
             endpoint.is_secure().then(|| Tls::to(endpoint.host(), settings.extra_roots.as_deref())).transpose()?;
         let places = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-        Ok(Arc::new(Self { endpoint, settings, tls, places, idle: Mutex::new(Vec::new()), tracker }))
+        Ok(Arc::new(Self { endpoint, settings, tls, places, idle: Mutex::default(), tracker }))
     }
 
     pub(crate) fn max_answer_bytes(&self) -> usize {
@@ -179,15 +179,15 @@ impl Pool {
         Incoming { head, body: AnswerBody::new(Arc::clone(self), wire, place, framing) }
     }
 
-    #[allow(clippy::vec_box, reason = "as the field")]
-    fn idle_wires(&self) -> MutexGuard<'_, Vec<Box<Wire>>> {
+    fn idle_wires(&self) -> MutexGuard<'_, Idle<Box<Wire>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection that was used last and still stands.
+    /// The connection that was used last and still stands, of this event loop's if there are any.
     fn take_idle(&self, now: Tick) -> Option<Box<Wire>> {
+        let here = here();
         loop {
-            let mut wire = self.idle_wires().pop()?;
+            let mut wire = self.idle_wires().take(here)?;
             if now.since(wire.idle_since) < self.settings.idle_timeout && wire.is_usable() {
                 return Some(wire);
             }
@@ -200,12 +200,10 @@ impl Pool {
             return;
         }
         wire.idle_since = now;
-        let old: Vec<Box<Wire>> = {
+        let old = {
             let mut idle = self.idle_wires();
-            let old = idle.iter().take_while(|wire| now.since(wire.idle_since) >= self.settings.idle_timeout).count();
-            let old = idle.drain(..old).collect();
-            idle.push(wire);
-            old
+            idle.put(wire.home, wire);
+            idle.take_old(|wire| now.since(wire.idle_since) >= self.settings.idle_timeout)
         };
         // Closing may talk to the socket: not under the lock.
         drop(old);

@@ -22,6 +22,7 @@ use super::{
     Application, Drained,
     connection::{Connection, Seat},
     drive::{self, HttpBuilder},
+    event_loops::EventLoops,
     options::ListenerOptions,
     refuse,
     stats::Counters,
@@ -87,6 +88,7 @@ pub(super) async fn serve<S: Application>(
     listener: TcpListener,
     application: S,
     shared: Arc<Shared>,
+    event_loops: Option<Arc<EventLoops>>,
     shutdown: CancellationToken,
 ) -> Drained {
     let tracker = TaskTracker::new();
@@ -97,6 +99,7 @@ pub(super) async fn serve<S: Application>(
         refusals: Arc::default(),
         tracker: tracker.clone(),
         shared: Arc::clone(&shared),
+        event_loops: event_loops.clone(),
     };
     let mut failures = 0;
     loop {
@@ -126,7 +129,10 @@ pub(super) async fn serve<S: Application>(
     }
     desk.admit_backlog(listener);
     drop(desk);
-    drain(&shared, &tracker).await
+    let drained = drain(&shared, &tracker).await;
+    // Not before: who else holds it is not known here.
+    drop(event_loops);
+    drained
 }
 
 /// Where arriving connections get a task.
@@ -137,6 +143,7 @@ struct Desk<S> {
     refusals: Arc<AtomicU64>,
     tracker: TaskTracker,
     shared: Arc<Shared>,
+    event_loops: Option<Arc<EventLoops>>,
 }
 
 impl<S: Application> Desk<S> {
@@ -163,9 +170,32 @@ impl<S: Application> Desk<S> {
             peer,
         };
         match &self.tls {
-            None => drop(self.tracker.spawn(task.serve_plain(stream))),
-            Some(acceptor) => drop(self.tracker.spawn(task.serve_tls(stream, acceptor.clone()))),
+            None => self.start(stream, |stream| task.serve_plain(stream)),
+            Some(acceptor) => {
+                let acceptor = acceptor.clone();
+                self.start(stream, |stream| task.serve_tls(stream, acceptor));
+            }
         }
+    }
+
+    /// Gives a connection to its event loop, which looks after the socket from then on.
+    fn start<F>(&self, stream: TcpStream, serve: impl FnOnce(TcpStream) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some((event_loop, place)) = self.event_loops.as_ref().and_then(|loops| loops.place()) else {
+            drop(self.tracker.spawn(serve(stream)));
+            return;
+        };
+        let moved = stream.into_std();
+        let serve_there = async move {
+            match moved.and_then(TcpStream::from_std) {
+                Ok(stream) => serve(stream).await,
+                Err(error) => tracing::error!(%error, "a connection was lost on its way to its thread"),
+            }
+            drop(place);
+        };
+        drop(self.tracker.spawn_on(serve_there, &event_loop));
     }
 
     /// Takes in what the kernel had accepted for us, so that closing the listening socket resets nobody.

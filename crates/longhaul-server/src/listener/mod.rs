@@ -24,6 +24,7 @@ mod client_addr;
 mod connection;
 mod descriptors;
 mod drive;
+mod event_loops;
 mod options;
 mod refuse;
 mod service;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use body_rate::BodyTooSlow;
 pub use client_addr::{BadProxy, ClientAddr, ForwardedHeader, TrustedProxies};
+pub use event_loops::EventLoops;
 pub use options::{BodyFloor, Http2Options, ListenerOptions};
 pub use stats::{ListenerCounts, ListenerStats};
 pub use tls::{TlsError, TlsIdentity};
@@ -70,6 +72,7 @@ pub struct Listener {
     local_addr: SocketAddr,
     options: ListenerOptions,
     stats: ListenerStats,
+    event_loops: Option<Arc<EventLoops>>,
 }
 
 /// An address that cannot be listened on.
@@ -111,9 +114,19 @@ impl Listener {
             Ok((socket, local_addr))
         };
         match bind() {
-            Ok((socket, local_addr)) => Ok(Self { socket, local_addr, options, stats: ListenerStats(Arc::default()) }),
+            Ok((socket, local_addr)) => {
+                let stats = ListenerStats(Arc::default());
+                Ok(Self { socket, local_addr, options, stats, event_loops: None })
+            }
             Err(source) => Err(bind_error(addr, source)),
         }
+    }
+
+    /// Connections are served by `event_loops`; without them, by the runtime that [`Self::serve`] runs in.
+    #[must_use]
+    pub fn on(mut self, event_loops: Arc<EventLoops>) -> Self {
+        self.event_loops = Some(event_loops);
+        self
     }
 
     /// The address that was bound, with its actual port.
@@ -135,7 +148,7 @@ impl Listener {
     /// and cuts the rest. Connections that became something else (WebSockets) end by their own rules.
     pub async fn serve<S: Application>(self, application: S, shutdown: CancellationToken) -> Drained {
         let shared = Arc::new(accept::Shared::new(self.options, self.stats.0));
-        accept::serve(self.socket, application, shared, shutdown).await
+        accept::serve(self.socket, application, shared, self.event_loops, shutdown).await
     }
 }
 

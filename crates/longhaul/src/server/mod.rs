@@ -16,7 +16,7 @@ use longhaul_engine::{Engine, Hub, SystemClock};
 use longhaul_server::{
     App, Schemas, ServeOptions, application,
     auth::{self, KeyRing},
-    listener::Listener,
+    listener::{EventLoops, Listener},
     metrics::{Beside, Telemetry},
     spans::SpanSink,
 };
@@ -43,8 +43,10 @@ pub(crate) fn run(
 ) -> anyhow::Result<()> {
     telemetry::start(&settings.telemetry)?;
     allow_open_files();
+    // First, so that they end last: whatever runs elsewhere may use a connection that was opened there.
+    let event_loops = Arc::new(EventLoops::one_per_core().context("starting the threads of the connections")?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(serve(settings, sources, file, runs_built_in))
+    runtime.block_on(serve(settings, sources, file, runs_built_in, event_loops.clone()))
 }
 
 /// Every connection is an open file: takes as many as the system lets this process have.
@@ -61,6 +63,7 @@ async fn serve(
     sources: Sources,
     file: Option<PathBuf>,
     runs_built_in: bool,
+    event_loops: Arc<EventLoops>,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
@@ -83,7 +86,7 @@ async fn serve(
     let options = wiring::engine_options(settings, runs_built_in, telemetry.records_traces())?;
     let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;
     wiring::name_built_in(&engine, &telemetry);
-    let listener = Listener::bind(settings.server.listen, listening)?;
+    let listener = Listener::bind(settings.server.listen, listening)?.on(event_loops);
     let address = listener.local_addr();
     telemetry.add(Arc::new(listener.stats()));
     let exported = CancellationToken::new();
