@@ -3,9 +3,11 @@
 //! One is made for every call, answered or not. It is made once, at the end; what it says of the layers is kept as they
 //! wrote it and put into words only when somebody reads it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use longhaul_providers::ErrorClass;
 use longhaul_providers::chat::Usage;
 use longhaul_resilience::{Decision, Note, Report, Tick};
@@ -16,6 +18,15 @@ use crate::call::ReplyNotes;
 use crate::error::CallError;
 use crate::exchanges::{CallTrace, ProviderCall};
 use crate::served::Served;
+
+const CACHE: HeaderName = HeaderName::from_static("longhaul-cache");
+const TARGET: HeaderName = HeaderName::from_static("longhaul-target");
+const PROVIDER: HeaderName = HeaderName::from_static("longhaul-provider");
+const DEGRADED: HeaderName = HeaderName::from_static("longhaul-degraded");
+const ATTEMPTS: HeaderName = HeaderName::from_static("longhaul-attempts");
+const LATENCY_MS: HeaderName = HeaderName::from_static("longhaul-latency-ms");
+const COST_MICROUSD: HeaderName = HeaderName::from_static("longhaul-cost-microusd");
+const IGNORED: HeaderName = HeaderName::from_static("longhaul-ignored");
 
 /// What the cache did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
@@ -230,33 +241,34 @@ impl CallRecord {
         self.notes_lost
     }
 
-    /// The headers that tell a client of HTTP what happened.
-    pub fn headers(&self) -> Vec<(&'static str, String)> {
-        let mut headers = vec![("longhaul-cache", self.cache.name().to_owned())];
-        if let Some(target) = &self.target {
-            headers.push(("longhaul-target", header_text(target)));
-        }
-        if let Some(provider) = &self.provider {
-            headers.push(("longhaul-provider", header_text(provider)));
-        }
-        if self.degraded {
-            headers.push(("longhaul-degraded", "true".to_owned()));
-        }
-        headers.push(("longhaul-attempts", self.attempts.to_string()));
-        headers.push(("longhaul-latency-ms", (self.took.as_micros().div_ceil(1000)).to_string()));
-        if let Some(cost) = self.cost_microusd {
-            headers.push(("longhaul-cost-microusd", cost.to_string()));
-        }
-        if !self.ignored.is_empty() {
-            headers.push(("longhaul-ignored", header_text(&self.ignored.join(", "))));
-        }
-        headers
+    /// The headers that tell a client of HTTP what happened, each once.
+    pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + '_ {
+        let cost = self.cost_microusd.map(HeaderValue::from);
+        let ignored = (!self.ignored.is_empty()).then(|| header_text(&self.ignored.join(", ")));
+        let latency_ms = u64::try_from(self.took.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+        [
+            (CACHE, Some(HeaderValue::from_static(self.cache.name()))),
+            (TARGET, self.target.as_deref().map(header_text)),
+            (PROVIDER, self.provider.as_deref().map(header_text)),
+            (DEGRADED, self.degraded.then(|| HeaderValue::from_static("true"))),
+            (ATTEMPTS, Some(HeaderValue::from(self.attempts))),
+            (LATENCY_MS, Some(HeaderValue::from(latency_ms))),
+            (COST_MICROUSD, cost),
+            (IGNORED, ignored),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
     }
 }
 
 /// A name as it can stand in a header: what HTTP does not allow there becomes `?`.
-fn header_text(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+fn header_text(text: &str) -> HeaderValue {
+    let is_allowed = |c: char| c.is_ascii_graphic() || c == ' ';
+    let shown: Cow<'_, str> = match text.chars().all(is_allowed) {
+        true => text.into(),
+        false => text.chars().map(|c| if is_allowed(c) { c } else { '?' }).collect(),
+    };
+    HeaderValue::from_str(&shown).unwrap_or(HeaderValue::from_static("?"))
 }
 
 fn micros(duration: Duration) -> u64 {

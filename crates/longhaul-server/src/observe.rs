@@ -58,7 +58,7 @@ impl<S> Layer<S> for Observe {
     type Service = Observed<S>;
 
     fn layer(&self, inner: S) -> Observed<S> {
-        Observed { inner, observe: self.clone() }
+        Observed { inner, observe: Arc::new(self.clone()) }
     }
 }
 
@@ -66,7 +66,7 @@ impl<S> Layer<S> for Observe {
 #[derive(Clone)]
 pub(crate) struct Observed<S> {
     inner: S,
-    observe: Observe,
+    observe: Arc<Observe>,
 }
 
 impl<S> Service<Request<Body>> for Observed<S>
@@ -82,7 +82,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let Observe { telemetry, clock, ids } = &self.observe;
+        let Observe { telemetry, clock, ids } = &*self.observe;
         let route = request.extensions().get::<MatchedPath>().cloned();
         let said = trace_of(request.headers());
         let traced = telemetry.spans().and_then(|sink| traced(sink, &**ids, route.as_ref(), said));
@@ -94,8 +94,7 @@ where
         let id = request.extensions().get::<RequestId>().cloned();
         let log = log_span(id.as_ref(), traced.map(|(context, _)| context).or(said));
         let seen = Seen {
-            telemetry: telemetry.clone(),
-            clock: clock.clone(),
+            observe: self.observe.clone(),
             began: clock.now(),
             method: request.method().clone(),
             route,
@@ -162,8 +161,7 @@ pin_project! {
 
 /// What is known of a request.
 struct Seen {
-    telemetry: Arc<Telemetry>,
-    clock: Arc<dyn Clock>,
+    observe: Arc<Observe>,
     began: Timestamp,
     method: Method,
     route: Option<MatchedPath>,
@@ -191,13 +189,13 @@ where
 impl Seen {
     fn ended(&mut self, response: &Response) {
         self.is_over = true;
-        let (now, status) = (self.clock.now(), response.status());
+        let (now, status) = (self.observe.clock.now(), response.status());
         let route = self.route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
         let took = now.since(self.began);
-        self.telemetry.request_ended(route, &self.method, status, took);
+        self.observe.telemetry.request_ended(route, &self.method, status, took);
         tracing::debug!(method = %self.method, route, status = status.as_u16(), took_us = took.as_micros(), "request answered");
         let Some((context, parent)) = self.traced.filter(|(context, _)| context.is_sampled()) else { return };
-        let Some(sink) = self.telemetry.spans() else { return };
+        let Some(sink) = self.observe.telemetry.spans() else { return };
         let name = format!("{} {route}", self.method);
         let span = Span::new(context, parent, name, SpanKind::Server, (self.began, now))
             .with("http.request.method", self.method.to_string())
@@ -213,7 +211,7 @@ impl Seen {
 impl Drop for Seen {
     fn drop(&mut self) {
         if !self.is_over {
-            self.telemetry.request_given_up();
+            self.observe.telemetry.request_given_up();
         }
     }
 }

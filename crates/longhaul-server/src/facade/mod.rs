@@ -2,16 +2,16 @@
 //!
 //! A handler of such a route reads the client's body with the vendor's own reader, asks the gateway or submits a job,
 //! and writes the answer with the vendor's own writer; both are in `longhaul-providers`, so no vendor's JSON is spelled
-//! here. Whatever is refused on the way, by us or by a provider, is a [`Refusal`]; [`shape`] puts it, and every
+//! here. Whatever is refused on the way, by us or by a provider, is a [`Refusal`]; [`InWordsOf`] puts it, and every
 //! [`Problem`], into the vendor's words on its way out.
 
 mod refusal;
 mod stream;
+mod words;
 
 use axum::{
     extract::{FromRequest, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, header},
-    middleware::Next,
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
@@ -20,13 +20,14 @@ use longhaul_gateway::{CallOptions, CallRecord};
 
 pub(crate) use refusal::Refusal;
 pub(crate) use stream::{EventStream, event_stream};
+pub(crate) use words::InWordsOf;
 
 use crate::{
     app::App,
     json::{BodyLimit, read_body},
     observe::trace_of,
     problem::{Code, Problem},
-    request_id::{Refused, RequestId},
+    request_id::RequestId,
     spans::calls,
 };
 
@@ -35,27 +36,6 @@ use crate::{
 pub(crate) enum Vendor {
     OpenAi,
     Anthropic,
-}
-
-/// Puts whatever a route of the vendor refuses into the vendor's words.
-pub(crate) async fn shape(vendor: Vendor, request: Request, next: Next) -> Response {
-    let id = request.extensions().get::<RequestId>().cloned();
-    let mut response = next.run(request).await;
-    let refusal = match response.extensions_mut().remove::<Problem>() {
-        Some(problem) => Some(Refusal::of_problem(&problem, response.headers())),
-        None => response.extensions_mut().remove::<Refusal>(),
-    };
-    let id_text = id.as_ref().map(RequestId::as_str).unwrap_or_default();
-    if let Some(refusal) = refusal {
-        response = refusal.render(vendor, id_text);
-        response.extensions_mut().insert(Refused);
-    }
-    if vendor == Vendor::Anthropic
-        && let Ok(id) = HeaderValue::from_str(id_text)
-    {
-        response.headers_mut().insert(HeaderName::from_static("request-id"), id);
-    }
-    response
 }
 
 /// The body of a request, whole. Its media type is not looked at: clients of these APIs leave it out.
@@ -94,12 +74,13 @@ pub(crate) fn wants_fresh(headers: &HeaderMap) -> bool {
 /// Tells in the answer's headers what happened.
 pub(crate) fn tell(response: &mut Response, record: &CallRecord) {
     let headers = response.headers_mut();
-    for (name, value) in record.headers() {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    }
+    // And room for those that other layers add, so that the map grows once.
+    headers.reserve(ROOM);
+    headers.extend(record.headers());
 }
+
+/// Headers of an answer to a call, at most.
+const ROOM: usize = 16;
 
 /// A whole answer with the record of its call.
 pub(crate) fn answer(body: Vec<u8>, record: &CallRecord) -> Response {
@@ -118,6 +99,7 @@ pub(crate) fn json(body: impl Into<Bytes>) -> Response {
 /// A fresh id in the vendor's manner, and the second at which it was made.
 pub(crate) fn stamp_id(app: &App, prefix: &str) -> (String, i64) {
     let now = app.engine().clock().now();
-    let id = app.engine().ids().uuid(now);
-    (format!("{prefix}{}", id.as_simple()), now.as_millis() / 1_000)
+    let id = app.engine().ids().uuid(now).simple();
+    let mut digits = [0; 32];
+    ([prefix, id.encode_lower(&mut digits)].concat(), now.as_millis() / 1_000)
 }

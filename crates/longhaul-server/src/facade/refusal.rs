@@ -118,7 +118,7 @@ impl Refusal {
 }
 
 impl IntoResponse for Refusal {
-    /// [`shape`](super::shape) renders it; until then it is a status.
+    /// [`InWordsOf`](super::InWordsOf) renders it; until then it is a status.
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::from_u16(self.0.failure.status).unwrap_or(StatusCode::BAD_GATEWAY);

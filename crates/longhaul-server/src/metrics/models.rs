@@ -3,13 +3,10 @@
 //!
 //! All labels are names of the configuration, or closed sets of the program: no client can add one.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{hash::Hash, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
+use hashbrown::{Equivalent, HashMap};
 use longhaul_gateway::{CacheUse, CallRecord, LayerNote, ProviderCall};
 
 use super::{
@@ -23,44 +20,102 @@ static PER_TOKEN: Edges = Edges::PER_TOKEN;
 static TOKENS: Edges = Edges::TOKENS;
 static WAIT: Edges = Edges::WAIT;
 
-/// Series by their labels.
+/// Labels as they are looked up: with texts that the record of a call lends.
+trait Labels: Hash + Equivalent<Self::Held> {
+    /// The same labels, to stay.
+    type Held: Clone + Eq + Hash + Ord;
+
+    fn held(&self) -> Self::Held;
+}
+
+/// Series by their labels. Every call looks some up, on every core: so without a lock, and without taking hold of anything
+/// that the cores share. Labels that are new, which is rare, cost a copy of the map.
 #[derive(Debug)]
-struct Series<K, T>(RwLock<HashMap<K, Arc<T>>>);
+struct Series<K, T>(ArcSwap<HashMap<K, Arc<T>>>);
 
 impl<K, T> Default for Series<K, T> {
     fn default() -> Self {
-        Self(RwLock::default())
+        Self(ArcSwap::from_pointee(HashMap::default()))
     }
 }
 
 impl<K: Clone + Eq + Hash + Ord, T> Series<K, T> {
-    fn of(&self, labels: &K, new: impl FnOnce() -> T) -> Arc<T> {
-        if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(labels) {
-            return known.clone();
+    /// Tells the series of `labels` something; it is made if there is none yet.
+    fn tell<L: Labels<Held = K> + ?Sized>(&self, labels: &L, new: impl FnOnce() -> T, what: impl FnOnce(&T)) {
+        if let Some(series) = self.0.load().get(labels) {
+            return what(series);
         }
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.entry(labels.clone()).or_insert_with(|| Arc::new(new())).clone()
+        let (held, new) = (labels.held(), Arc::new(new()));
+        self.0.rcu(|known| {
+            let mut all = HashMap::clone(known);
+            all.entry(held.clone()).or_insert_with(|| new.clone());
+            all
+        });
+        if let Some(series) = self.0.load().get(labels) {
+            what(series);
+        }
     }
 
     fn all(&self) -> Vec<(K, Arc<T>)> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = all.iter().map(|(labels, series)| (labels.clone(), series.clone())).collect();
+        let mut all: Vec<_> = self.0.load().iter().map(|(labels, series)| (labels.clone(), series.clone())).collect();
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         all
     }
 }
 
+impl Labels for str {
+    type Held = Arc<str>;
+
+    fn held(&self) -> Arc<str> {
+        self.into()
+    }
+}
+
+impl Labels for (&'static str, &'static str) {
+    type Held = Self;
+
+    fn held(&self) -> Self {
+        *self
+    }
+}
+
 /// Who was called for what, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Called {
+struct Called<S> {
     operation: &'static str,
-    model: Arc<str>,
-    provider: Option<Arc<str>>,
-    upstream: Option<Arc<str>>,
+    model: S,
+    provider: Option<S>,
+    upstream: Option<S>,
     error: Option<&'static str>,
 }
 
-impl Called {
+impl Equivalent<Called<Arc<str>>> for Called<&str> {
+    fn equivalent(&self, held: &Called<Arc<str>>) -> bool {
+        *self == held.lent()
+    }
+}
+
+impl Labels for Called<&str> {
+    type Held = Called<Arc<str>>;
+
+    fn held(&self) -> Self::Held {
+        let Self { operation, model, provider, upstream, error } = *self;
+        Called {
+            operation,
+            model: model.into(),
+            provider: provider.map(Arc::from),
+            upstream: upstream.map(Arc::from),
+            error,
+        }
+    }
+}
+
+impl Called<Arc<str>> {
+    fn lent(&self) -> Called<&str> {
+        let Self { operation, model, provider, upstream, error } = self;
+        Called { operation, model, provider: provider.as_deref(), upstream: upstream.as_deref(), error: *error }
+    }
+
     fn labels(&self) -> Vec<(&'static str, &str)> {
         let mut labels = vec![("gen_ai_operation_name", self.operation), ("gen_ai_request_model", &*self.model)];
         labels.extend(self.provider.as_deref().map(|name| ("gen_ai_provider_name", name)));
@@ -109,19 +164,51 @@ struct OfModel {
 
 /// A target and how an exchange with it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Asked {
-    model: Arc<str>,
-    target: Arc<str>,
-    provider: Arc<str>,
+struct Asked<S> {
+    model: S,
+    target: S,
+    provider: S,
     error: &'static str,
+}
+
+impl Equivalent<Asked<Arc<str>>> for Asked<&str> {
+    fn equivalent(&self, held: &Asked<Arc<str>>) -> bool {
+        let Asked { model, target, provider, error } = held;
+        *self == Asked { model: &**model, target, provider, error }
+    }
+}
+
+impl Labels for Asked<&str> {
+    type Held = Asked<Arc<str>>;
+
+    fn held(&self) -> Self::Held {
+        let Self { model, target, provider, error } = *self;
+        Asked { model: model.into(), target: target.into(), provider: provider.into(), error }
+    }
 }
 
 /// A layer that stands around all targets of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Around {
-    model: Arc<str>,
+struct Around<S> {
+    model: S,
     mode: &'static str,
     layer: &'static str,
+}
+
+impl Equivalent<Around<Arc<str>>> for Around<&str> {
+    fn equivalent(&self, held: &Around<Arc<str>>) -> bool {
+        let Around { model, mode, layer } = held;
+        *self == Around { model: &**model, mode, layer }
+    }
+}
+
+impl Labels for Around<&str> {
+    type Held = Around<Arc<str>>;
+
+    fn held(&self) -> Self::Held {
+        let Self { model, mode, layer } = *self;
+        Around { model: model.into(), mode, layer }
+    }
 }
 
 /// How calls of such a layer ended.
@@ -140,13 +227,21 @@ struct Decided {
     decision: &'static str,
 }
 
+impl Labels for Decided {
+    type Held = Self;
+
+    fn held(&self) -> Self {
+        *self
+    }
+}
+
 /// All calls.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    called: Series<Called, Durations>,
+    called: Series<Called<Arc<str>>, Durations>,
     models: Series<Arc<str>, OfModel>,
-    asked: Series<Asked, Histogram>,
-    around: Series<Around, OfLayer>,
+    asked: Series<Asked<Arc<str>>, Histogram>,
+    around: Series<Around<Arc<str>>, OfLayer>,
     decided: Series<Decided, Counter>,
     waited: Series<(&'static str, &'static str), Histogram>,
 }
@@ -163,67 +258,66 @@ impl Calls {
     }
 
     fn count(&self, record: &CallRecord) {
-        let model = self.models.of(&record.model, OfModel::default);
-        let outcome = match &record.error {
-            None => &model.answered,
-            Some(error) if error.is_refusal() => &model.refused,
-            Some(_) => &model.failed,
-        };
-        outcome.add(1);
-        model.degraded.add(u64::from(record.degraded));
-        model.retries.add(u64::from(record.retries));
-        model.cost_microusd.add(record.cost_microusd.unwrap_or(0));
-        let place = CACHE_USES.iter().position(|how| *how == record.cache);
-        if let Some(count) = place.and_then(|place| model.cache.get(place)) {
-            count.add(1);
-        }
+        self.models.tell(&*record.model, OfModel::default, |model| {
+            let outcome = match &record.error {
+                None => &model.answered,
+                Some(error) if error.is_refusal() => &model.refused,
+                Some(_) => &model.failed,
+            };
+            outcome.add(1);
+            model.degraded.add(u64::from(record.degraded));
+            model.retries.add(u64::from(record.retries));
+            model.cost_microusd.add(record.cost_microusd.unwrap_or(0));
+            let place = CACHE_USES.iter().position(|how| *how == record.cache);
+            if let Some(count) = place.and_then(|place| model.cache.get(place)) {
+                count.add(1);
+            }
+        });
     }
 
     fn measure(&self, record: &CallRecord) {
         let called = Called {
             operation: record.serves,
-            model: record.model.clone(),
-            provider: record.provider.clone(),
-            upstream: record.upstream_model.clone(),
+            model: &*record.model,
+            provider: record.provider.as_deref(),
+            upstream: record.upstream_model.as_deref(),
             error: record.error.as_ref().map(|error| error.code),
         };
-        let durations = self.called.of(&called, Durations::new);
-        durations.whole.record_micros(record.took);
-        if let Some(first) = record.first_token {
-            durations.first_chunk.record_micros(first);
-        }
-        // What came from a cache was read and written by no model this time.
-        let Some(usage) = record.usage.filter(|_| !record.cache.is_free()) else { return };
-        durations.input_tokens.record(usage.input_tokens);
-        durations.output_tokens.record(usage.output_tokens);
-        if let (Some(first), Some(after_first)) = (record.first_token, usage.output_tokens.checked_sub(1))
-            && let Ok(count @ 1..) = u32::try_from(after_first)
-        {
-            durations.per_token.record_micros(record.took.saturating_sub(first) / count);
-        }
+        self.called.tell(&called, Durations::new, |durations| {
+            durations.whole.record_micros(record.took);
+            if let Some(first) = record.first_token {
+                durations.first_chunk.record_micros(first);
+            }
+            // What came from a cache was read and written by no model this time.
+            let Some(usage) = record.usage.filter(|_| !record.cache.is_free()) else { return };
+            durations.input_tokens.record(usage.input_tokens);
+            durations.output_tokens.record(usage.output_tokens);
+            if let (Some(first), Some(after_first)) = (record.first_token, usage.output_tokens.checked_sub(1))
+                && let Ok(count @ 1..) = u32::try_from(after_first)
+            {
+                durations.per_token.record_micros(record.took.saturating_sub(first) / count);
+            }
+        });
     }
 
     /// The layers around all targets keep no counts of their own, because streams do not go through them: they are counted
     /// from how the call ended. What the cache answered went no further.
     fn around(&self, record: &CallRecord) {
         let mode = if record.streamed { "stream" } else { "whole" };
-        let of = |layer| self.around.of(&Around { model: record.model.clone(), mode, layer }, OfLayer::default);
+        let tell = |layer, what: &dyn Fn(&OfLayer)| {
+            self.around.tell(&Around { model: &*record.model, mode, layer }, OfLayer::default, what);
+        };
         let ended = |layer: &OfLayer| if record.error.is_some() { &layer.failed } else { &layer.answered }.add(1);
         if record.cache != CacheUse::Off {
-            ended(&of("cache"));
+            tell("cache", &ended);
         }
         if record.cache.is_free() {
             return;
         }
         // A canned reply may have come after the time was up: that is the fallback's, which stands around its targets.
         let is_cut = record.layers().any(|note| matches!(note.decision, "deadline.cut" | "deadline.refused"));
-        let deadline = of("deadline");
-        if is_cut {
-            deadline.timed_out.add(1)
-        } else {
-            ended(&deadline)
-        }
-        ended(&of("fallback"));
+        tell("deadline", if is_cut { &|layer| layer.timed_out.add(1) } else { &ended });
+        tell("fallback", &ended);
     }
 
     /// Into the family of the layers' calls, whose other samples the gateway has counted.
@@ -238,22 +332,18 @@ impl Calls {
         }
     }
 
-    fn asked(&self, model: &Arc<str>, call: &ProviderCall) {
-        let asked = Asked {
-            model: model.clone(),
-            target: call.target.clone(),
-            provider: call.provider.clone(),
-            error: call.error.unwrap_or_default(),
-        };
-        self.asked.of(&asked, || Histogram::new(&CALL)).record_micros(call.took);
+    fn asked(&self, model: &str, call: &ProviderCall) {
+        let ProviderCall { target, provider, error, took, .. } = call;
+        let asked = Asked { model, target: &**target, provider, error: error.unwrap_or_default() };
+        self.asked.tell(&asked, || Histogram::new(&CALL), |histogram| histogram.record_micros(*took));
     }
 
     fn decided(&self, note: &LayerNote) {
         let LayerNote { stack, layer, decision, detail, .. } = *note;
-        self.decided.of(&Decided { stack, layer, decision }, Counter::default).add(1);
+        self.decided.tell(&Decided { stack, layer, decision }, Counter::default, |count| count.add(1));
         if matches!(decision, "limit.waited" | "bulkhead.waited" | "retry.scheduled") {
-            let waited = self.waited.of(&(stack, layer), || Histogram::new(&WAIT));
-            waited.record_micros(Duration::from_millis(detail.into()));
+            let wait = Duration::from_millis(detail.into());
+            self.waited.tell(&(stack, layer), || Histogram::new(&WAIT), |waited| waited.record_micros(wait));
         }
     }
 

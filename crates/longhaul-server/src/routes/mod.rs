@@ -20,6 +20,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::{App, Limits},
+    facade::{InWordsOf, Vendor},
     json::{BodyLimit, DepthLimit},
     openapi,
 };
@@ -90,9 +91,8 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(openai::responses::stored::show, openai::responses::stored::remove))
         .routes(routes!(openai::responses::stored::cancel))
         .routes(routes!(openai::responses::stored::input_items))
-        .layer(axum::middleware::from_fn(openai::words));
-    let anthropic =
-        OpenApiRouter::new().routes(routes!(anthropic::create)).layer(axum::middleware::from_fn(anthropic::words));
+        .layer(InWordsOf(Vendor::OpenAi));
+    let anthropic = OpenApiRouter::new().routes(routes!(anthropic::create)).layer(InWordsOf(Vendor::Anthropic));
     let ours = rest.merge(bulk).merge(uploads);
     OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(ours).merge(openai).merge(anthropic)
 }

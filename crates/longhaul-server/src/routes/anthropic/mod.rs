@@ -2,12 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Request, State},
-    http::HeaderMap,
-    middleware::Next,
-    response::Response,
-};
+use axum::{extract::State, http::HeaderMap, response::Response};
 use longhaul_providers::{
     anthropic::facade::{MessageStreamEncoder, decode_request, encode_response},
     facade::{ChatCall, Stamp},
@@ -19,14 +14,9 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     auth::Llm,
-    facade::{EventStream, FacadeBody, Refusal, Vendor, answer, call_options, event_stream, shape, stamp_id, tell},
+    facade::{EventStream, FacadeBody, Refusal, answer, call_options, event_stream, stamp_id, tell},
     request_id::RequestId,
 };
-
-/// The layer of all routes here.
-pub(crate) async fn words(request: Request, next: Next) -> Response {
-    shape(Vendor::Anthropic, request, next).await
-}
 
 /// An error, as Anthropic writes it.
 #[derive(Serialize, ToSchema)]

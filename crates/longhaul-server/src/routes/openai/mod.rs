@@ -10,7 +10,7 @@ pub(crate) mod responses;
 
 use std::collections::BTreeMap;
 
-use axum::{extract::Request, http::HeaderMap, middleware::Next, response::Response};
+use axum::{http::HeaderMap, response::Response};
 use bytes::Bytes;
 use longhaul_core::Caller;
 use longhaul_engine::JobRequest;
@@ -21,15 +21,10 @@ use utoipa::ToSchema;
 use super::jobs::create;
 use crate::{
     app::App,
-    facade::{Refusal, Vendor, shape, wants_fresh},
+    facade::{Refusal, wants_fresh},
     observe::trace_of,
     prefer,
 };
-
-/// The layer of all routes here.
-pub(crate) async fn words(request: Request, next: Next) -> Response {
-    shape(Vendor::OpenAi, request, next).await
-}
 
 /// A call as a job: the receipt of `POST /v1/jobs`, once it is durable.
 pub(crate) async fn as_job(
