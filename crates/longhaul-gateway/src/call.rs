@@ -231,16 +231,9 @@ impl Question {
         hash.0.update(by);
         hash.put(self.serves().name());
         hash.put(tenant);
-        match (self, of) {
-            (Self::Chat(request), KeyOf::Exact) => hash.put_json(&**request),
-            (Self::Chat(request), KeyOf::Normalised) => {
-                hash.count(request.messages.len());
-                for message in &request.messages {
-                    hash.put_message(message);
-                }
-                hash.put_json(&ChatRequest { messages: Vec::new(), ..(**request).clone() });
-            }
-            (Self::Embeddings(request), _) => hash.put_json(&**request),
+        match self {
+            Self::Chat(request) => hash.put_chat(request, of),
+            Self::Embeddings(request) => hash.put_json(&**request),
         }
         hash.finish()
     }
@@ -273,7 +266,40 @@ impl Hashing {
         debug_assert!(written, "a request can be written as JSON");
     }
 
-    fn put_message(&mut self, message: &Message) {
+    fn put_chat(&mut self, request: &ChatRequest, of: KeyOf) {
+        // Taken apart, so that a field that is new is not forgotten.
+        let ChatRequest {
+            messages,
+            tools,
+            tool_choice,
+            parallel_tool_calls,
+            response_format,
+            max_output_tokens,
+            temperature,
+            top_p,
+            top_k,
+            stop,
+            seed,
+            frequency_penalty,
+            presence_penalty,
+            logprobs,
+            reasoning,
+            user,
+            dialect,
+            extra,
+            goes_on,
+        } = request;
+        self.count(messages.len());
+        for message in messages {
+            self.put_message(message, of);
+        }
+        let numbers = (max_output_tokens, temperature, top_p, top_k, seed, frequency_penalty, presence_penalty);
+        let wishes = (tools, tool_choice, parallel_tool_calls, response_format, stop, logprobs, reasoning);
+        self.put_json(&(numbers, wishes, user, dialect, extra, goes_on));
+    }
+
+    /// Texts as they are, which a conversation is mostly made of; what is rare as JSON.
+    fn put_message(&mut self, message: &Message, of: KeyOf) {
         self.put(message.role.name());
         self.count(usize::from(message.name.is_some()));
         self.put(message.name.as_deref().unwrap_or_default());
@@ -283,11 +309,11 @@ impl Hashing {
             match &part.content {
                 Content::Text(text) if part.extra.is_empty() => {
                     self.count(0);
-                    self.put(&normalised(text));
+                    self.put_text(text, of);
                 }
                 Content::Text(text) => {
                     self.count(1);
-                    self.put(&normalised(text));
+                    self.put_text(text, of);
                     self.put_json(&part.extra);
                 }
                 _ => {
@@ -299,6 +325,13 @@ impl Hashing {
         self.count(usize::from(!message.extra.is_empty()));
         if !message.extra.is_empty() {
             self.put_json(&message.extra);
+        }
+    }
+
+    fn put_text(&mut self, text: &str, of: KeyOf) {
+        match of {
+            KeyOf::Exact => self.put(text),
+            KeyOf::Normalised => self.put(&normalised(text)),
         }
     }
 }
@@ -468,12 +501,14 @@ mod tests {
             with_extra(false, true),
             with_extra(true, true),
         ];
-        let key = |messages: &Vec<Message>| {
+        let key = |messages: &Vec<Message>, of| {
             let request = ChatRequest { messages: messages.clone(), ..ChatRequest::default() };
-            Question::Chat(Arc::new(request)).key(KeyOf::Normalised, &[0; 32], "a")
+            Question::Chat(Arc::new(request)).key(of, &[0; 32], "a")
         };
-        let keys: std::collections::HashSet<Key> = conversations.iter().map(key).collect();
-        assert_eq!(keys.len(), conversations.len());
+        for of in [KeyOf::Exact, KeyOf::Normalised] {
+            let keys: std::collections::HashSet<Key> = conversations.iter().map(|messages| key(messages, of)).collect();
+            assert_eq!(keys.len(), conversations.len(), "{of:?}");
+        }
     }
 
     #[test]

@@ -313,7 +313,7 @@ fn write_turn(list: &mut List<'_>, turn: &Turn<'_>, same: bool) {
         object.field("role", turn.role);
         match turn.parts.as_slice() {
             [Part { content: Content::Text(text), extra }] if extra.is_empty() || !same => {
-                object.field("content", text);
+                object.text("content", text);
             }
             parts => {
                 object.list("content", |list| parts.iter().for_each(|part| write_part(list, part, same)));
@@ -330,7 +330,7 @@ fn write_part(list: &mut List<'_>, part: &Part, same: bool) {
     list.object(|object| {
         match &part.content {
             Content::Text(text) | Content::Refusal(text) => {
-                object.field("type", "text").field("text", text);
+                object.field("type", "text").text("text", text);
             }
             Content::Image(image) => write_image(object, image),
             Content::ToolCall(call) => {
@@ -363,7 +363,7 @@ fn write_result(object: &mut Object<'_>, result: &ToolResult, same: bool) {
     match result.parts.as_slice() {
         [] => {}
         [Part { content: Content::Text(text), extra }] if extra.is_empty() || !same => {
-            object.field("content", text);
+            object.text("content", text);
         }
         parts => {
             object.list("content", |list| parts.iter().for_each(|part| write_part(list, part, same)));

@@ -163,7 +163,7 @@ fn turns<'a>(
 
 fn write_text(list: &mut List<'_>, text: &str) {
     list.object(|object| {
-        object.field("text", text);
+        object.text("text", text);
     });
 }
 
@@ -174,7 +174,7 @@ fn write_part(part: &Part, names: &HashMap<&str, &str>, model: &str, gaps: &Gaps
     };
     Ok(match &part.content {
         Content::Text(text) | Content::Refusal(text) => json(&|object| {
-            object.field("text", text);
+            object.text("text", text);
         }),
         Content::Image(image) => match &image.source {
             ImageSource::Data { media_type, base64 } => json(&|object| {

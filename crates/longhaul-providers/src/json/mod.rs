@@ -6,7 +6,7 @@
 mod read;
 mod write;
 
-pub(crate) use read::{Fields, Integer, list, one_or_many};
+pub(crate) use read::{Fields, Integer, list, one_or_many, text};
 pub(crate) use write::{List, Object, object, to_bytes, write};
 
 use serde::de::DeserializeOwned;

@@ -96,6 +96,12 @@ impl<'a> Fields<'a> {
         self.raw(name).ok_or_else(|| self.missing(name))
     }
 
+    /// Takes a text that must be there, and may be long.
+    pub(crate) fn require_text(&mut self, name: &str) -> Result<String, RequestError> {
+        let raw = self.require_raw(name)?;
+        text(raw, &self.at(name))
+    }
+
     /// Takes a field that is an object.
     pub(crate) fn object(&mut self, name: &str) -> Result<Option<Fields<'a>>, RequestError> {
         let at = self.at(name);
@@ -106,6 +112,19 @@ impl<'a> Fields<'a> {
     pub(crate) fn list(&mut self, name: &str) -> Result<Option<Vec<(&'a RawValue, String)>>, RequestError> {
         let at = self.at(name);
         self.raw(name).map(|raw| list(raw, &at)).transpose()
+    }
+
+    /// Takes a field that is a list of objects.
+    pub(crate) fn objects(&mut self, name: &str) -> Result<Option<Vec<Fields<'a>>>, RequestError> {
+        let at = self.at(name);
+        let Some(raw) = self.raw(name) else { return Ok(None) };
+        let of = |entries, index| Self { path: format!("{at}[{index}]"), entries, put_back: Extra::new() }.checked();
+        let objects = match serde_json::from_str::<Vec<Entries<'a>>>(raw.get()) {
+            Ok(all) => all.into_iter().enumerate().map(|(index, Entries(entries))| of(entries, index)).collect(),
+            // Read once more, one by one, to say which is none.
+            Err(_) => list(raw, &at)?.into_iter().map(|(raw, at)| Self::of(raw, at)).collect(),
+        };
+        Result::map(objects, Some)
     }
 
     /// The fault that a field is not there.
@@ -136,6 +155,36 @@ pub(crate) fn list<'a>(raw: &'a RawValue, at: &str) -> Result<Vec<(&'a RawValue,
     let elements: Vec<&'a RawValue> =
         serde_json::from_str(raw.get()).map_err(|_| RequestError::at(at, format!("`{at}`: expected a list")))?;
     Ok(elements.into_iter().enumerate().map(|(index, raw)| (raw, format!("{at}[{index}]"))).collect())
+}
+
+/// A text that may be long, such as a prompt. That it is JSON is known, so what stands between its escapes is copied as it
+/// is.
+pub(crate) fn text(raw: &RawValue, at: &str) -> Result<String, RequestError> {
+    unescaped(raw).map_err(|why| RequestError::at(at, format!("`{at}`: {why}")))
+}
+
+fn unescaped(raw: &RawValue) -> Result<String, String> {
+    let Some(mut rest) = raw.get().strip_prefix('"').and_then(|json| json.strip_suffix('"')) else {
+        return read(raw);
+    };
+    let mut text = String::with_capacity(rest.len());
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        let (plain, escape) = rest.split_at(at);
+        text.push_str(plain);
+        text.push(match escape.as_bytes().get(1) {
+            Some(b'n') => '\n',
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b't') => '\t',
+            Some(b'r') => '\r',
+            Some(b'/') => '/',
+            // By number, or rare.
+            _ => return read(raw),
+        });
+        rest = &escape[2..];
+    }
+    text.push_str(rest);
+    Ok(text)
 }
 
 /// A text or a list of texts.
@@ -180,32 +229,76 @@ fn read<T: DeserializeOwned>(raw: &RawValue) -> Result<T, String> {
     })
 }
 
+/// The fields of an object, in their order, those that come twice included.
+struct Entries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EntriesVisitor)
+    }
+}
+
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+            entries.push((name, value));
+        }
+        Ok(Entries(entries))
+    }
+}
+
 fn entries(text: &str) -> Result<Vec<(Cow<'_, str>, &RawValue)>, serde_json::Error> {
-    struct Entries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-    impl<'de> Deserialize<'de> for Entries<'de> {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_map(EntriesVisitor)
-        }
-    }
-
-    struct EntriesVisitor;
-
-    impl<'de> Visitor<'de> for EntriesVisitor {
-        type Value = Entries<'de>;
-
-        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-            out.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut entries = Vec::new();
-            while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                entries.push((name, value));
-            }
-            Ok(Entries(entries))
-        }
-    }
-
     serde_json::from_str::<Entries<'_>>(text).map(|entries| entries.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn texts_are_read_as_serde_json_reads_them(
+            pieces in proptest::collection::vec(
+                prop_oneof![
+                    ".{0,40}".prop_map(|text| serde_json::to_string(&text).unwrap().trim_matches('"').to_owned()),
+                    proptest::sample::select(&[
+                        r#"\n"#, r#"\""#, r#"\\"#, r#"\/"#, r#"\b"#, r#"\f"#, r#"\r"#, r#"\t"#, r#"\u0000"#, r#"\ud83c\udf88"#,
+                        r#"\ud83d"#,
+                    ][..]).prop_map(str::to_owned),
+                ],
+                0..8,
+            )
+        ) {
+            let json = format!("\"{}\"", pieces.concat());
+            let Ok(raw) = RawValue::from_string(json.clone()) else { return Ok(()) };
+            let (ours, theirs) = (unescaped(&raw), serde_json::from_str::<String>(&json));
+            prop_assert_eq!(ours.ok(), theirs.ok());
+        }
+    }
+
+    #[test]
+    fn a_list_of_objects_names_the_one_that_is_none() {
+        let of = |list: &str| {
+            let body = format!(r#"{{"messages":{list}}}"#);
+            let read = Fields::of_body(body.as_bytes()).unwrap().objects("messages");
+            read.map(|all| all.map(|all| all.iter().map(|fields| fields.path.clone()).collect::<Vec<_>>()))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(of(r#"[{"a":1},{}]"#), Ok(Some(vec!["messages[0]".into(), "messages[1]".into()])));
+        assert_eq!(of("null"), Ok(None));
+        assert_eq!(of("[{},7]"), Err("expected an object".into()));
+        assert!(of("7").unwrap_err().contains("expected a list"));
+        assert!(of(r#"[{"a":1,"a":2}]"#).unwrap_err().contains("given twice"));
+    }
 }

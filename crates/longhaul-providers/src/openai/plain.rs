@@ -118,6 +118,48 @@ struct Delta<'a> {
 /// A whole answer to a good status, if it is plain.
 pub(super) fn answer(body: &Bytes, read: fn(&[u8]) -> crate::chat::ChatResponse) -> Option<RelayedAnswer> {
     let text = std::str::from_utf8(body).ok()?;
+    let (id, usage) = match long_content(text) {
+        None => looked_over(text)?,
+        Some(content) => {
+            let (id, usage) = looked_over(&[&text[..content.start], &text[content.end..]].concat())?;
+            let left_out = if id.start < content.start { 0 } else { content.len() };
+            (id.start + left_out..id.end + left_out, usage)
+        }
+    };
+    Some(RelayedAnswer::new(Dialect::OpenAi, body.clone(), id, usage, read))
+}
+
+/// Shorter texts are read in no time.
+const LONG: usize = 512;
+
+/// Where the long text of an answer stands, between its quotes: a text that JSON reads as it is, or with escapes that are
+/// not by number. An answer is mostly this text, so it is looked over many bytes at a time and left out of what is parsed.
+///
+/// The answer without it is JSON, and plain, exactly if the answer is. Within a text of JSON no quote stands bare, so what is
+/// found here is no part of another text; and a quote that ends a text is followed by no name, in both or in neither.
+fn long_content(text: &str) -> Option<Range<usize>> {
+    const NAME: &[u8] = br#""content""#;
+    let bytes = text.as_bytes();
+    let skip_space = |at: usize| at + bytes[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let colon = skip_space(memmem::find(bytes, NAME)? + NAME.len());
+    let quote = (bytes.get(colon) == Some(&b':')).then(|| skip_space(colon + 1))?;
+    let start = (bytes.get(quote) == Some(&b'"')).then_some(quote + 1)?;
+    let mut end = start;
+    loop {
+        end += memchr::memchr2(b'"', b'\\', &bytes[end..])?;
+        if bytes[end] == b'"' {
+            break;
+        }
+        let is_short = matches!(bytes.get(end + 1)?, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't');
+        end += is_short.then_some(2)?;
+    }
+    // Without a way out of the loop, so that it takes many bytes at once.
+    let least = bytes[start..end].iter().fold(u8::MAX, |least, byte| least.min(*byte));
+    (end - start >= LONG && least >= 0x20).then_some(start..end)
+}
+
+/// Where the id of a plain answer stands, and what the answer cost.
+fn looked_over(text: &str) -> Option<(Range<usize>, Option<Usage>)> {
     let Braced(answer) = serde_json::from_str::<Braced<Answer<'_>>>(text).ok()?;
     let [Braced(choice)] = answer.choices.as_slice() else { return None };
     let Braced(message) = choice.message.as_ref()?;
@@ -137,8 +179,7 @@ pub(super) fn answer(body: &Bytes, read: fn(&[u8]) -> crate::chat::ChatResponse)
     if !is_plain {
         return None;
     }
-    let id = within_quotes(text, answer.id)?;
-    Some(RelayedAnswer::new(Dialect::OpenAi, body.clone(), id, answer.usage.map(Usage::from), read))
+    Some((within_quotes(text, answer.id)?, answer.usage.map(Usage::from)))
 }
 
 /// What there is to know of a plain chunk.
@@ -365,6 +406,56 @@ mod tests {
         for (name, value) in [("refusal", "null"), ("content", r#""two \ud83c\udf88""#), ("annotations", "[]")] {
             let change = Change { level: "message", name, value, again: false };
             assert!(is_plain(&written("answer", true, &[change])), "{name}: {value}");
+        }
+    }
+
+    /// What stands before the text, the text, and what stands after it.
+    fn with_content(before: &str, content: &str, after: &str) -> String {
+        format!(
+            r#"{{"id":"theirs","object":"chat.completion","created":7,"model":"m",{before}
+               "choices":[{{"index":0,"finish_reason":"stop","message":{{"role":"assistant","content": "{content}"}}}}]{after}}}"#
+        )
+    }
+
+    #[test]
+    fn a_long_text_is_looked_over_without_being_read() {
+        let long = r#"He said \"no\".\n"#.repeat(100);
+        let body = with_content("", &long, r#","usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}"#);
+        assert_eq!(long_content(&body).map(|range| &body[range]), Some(&*long));
+        let told = answer(&Bytes::from(body.clone()), decode_plain).expect("plain");
+        assert_eq!(told.body("ours"), body.replace("theirs", "ours").as_bytes());
+        assert_eq!(told.usage().map(|usage| usage.output_tokens), Some(4));
+        // The id may stand after it.
+        let body = body.replace(r#""id":"theirs","#, "").replacen("]", r#"],"id":"theirs""#, 1);
+        let told = answer(&Bytes::from(body.clone()), decode_plain).expect("plain");
+        assert_eq!(told.body("ours"), body.replace("theirs", "ours").as_bytes());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_048))]
+
+        #[test]
+        fn an_answer_without_its_long_text_is_plain_exactly_if_the_answer_is(
+            before in proptest::sample::select(&[
+                "", r#""user":"content","#, r#""user":"\"content\":\"","#, r#""user":"x"content":"y","#, r#""content":"x","#,
+                r#""user":{"content":"x"},"#, r#""user":"\\","#, r#"""content":"#, r#""\u0063ontent":"x","#, r#""user":"\","#,
+            ][..]),
+            pieces in proptest::collection::vec(proptest::sample::select(&[
+                "some words", r#"\n"#, r#"\""#, r#"\\"#, r#"\/"#, r#"\u00e4"#, r#"\ud83d"#, r#"\x"#, "é", "\u{1}", "\n", "\"", r#"\"#,
+                r#"","x":""#, r#""},"y":{"content":""#,
+            ][..]), 0..6),
+            at in 0..600_usize,
+        ) {
+            let filler = "x".repeat(600);
+            let content = [&filler[..at], &pieces.concat(), &filler[at..]].concat();
+            let body = with_content(before, &content, "");
+            let told = answer(&Bytes::from(body.clone()), decode_plain);
+            let read_whole = looked_over(&body);
+            prop_assert_eq!(told.is_some(), read_whole.is_some(), "{}", body);
+            if let (Some(told), Some((id, usage))) = (told, read_whole) {
+                prop_assert_eq!(told.usage(), usage);
+                prop_assert_eq!(told.body("ours"), [&body[..id.start], "ours", &body[id.end..]].concat().into_bytes());
+            }
         }
     }
 

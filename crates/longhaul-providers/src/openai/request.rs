@@ -194,7 +194,7 @@ fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (
                             function.field("name", &call.name);
                             // An empty text is no JSON, and servers that parse it fail.
                             let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
-                            function.field("arguments", arguments);
+                            function.text("arguments", arguments);
                         });
                         // A server that knows no such field passes over it; Google's compatible API wants it.
                         object.some("extra_content", call.signature.as_deref().map(super::write_signature).as_ref());
@@ -221,7 +221,7 @@ fn write_content(object: &mut Object<'_>, parts: Vec<&Part>, same: bool) {
             object.field("content", "");
         }
         [Part { content: Content::Text(text), extra }] if extra.is_empty() || !same => {
-            object.field("content", text);
+            object.text("content", text);
         }
         parts => {
             object.list("content", |list| parts.iter().for_each(|part| write_part(list, part, same)));
@@ -237,7 +237,7 @@ fn write_part(list: &mut List<'_>, part: &Part, same: bool) {
     list.object(|object| {
         match &part.content {
             Content::Text(text) => {
-                object.field("type", "text").field("text", text);
+                object.field("type", "text").text("text", text);
             }
             Content::Refusal(text) => {
                 object.field("type", "refusal").field("refusal", text);

@@ -140,7 +140,7 @@ fn write_said(list: &mut List<'_>, message: &Message, said: &mut Vec<&Part>, sam
         object.field("type", "message").field("role", message.role.name());
         match parts.as_slice() {
             [Part { content: Content::Text(text), extra }] if extra.is_empty() || !same => {
-                object.field("content", text);
+                object.text("content", text);
             }
             parts => {
                 object.list("content", |list| parts.iter().for_each(|part| write_part(list, part, message.role, same)));
@@ -161,7 +161,7 @@ fn write_part(list: &mut List<'_>, part: &Part, role: Role, same: bool) {
         match &part.content {
             Content::Text(text) => {
                 object.field("type", if role == Role::Assistant { "output_text" } else { "input_text" });
-                object.field("text", text);
+                object.text("text", text);
             }
             Content::Refusal(text) => {
                 object.field("type", "refusal").field("refusal", text);

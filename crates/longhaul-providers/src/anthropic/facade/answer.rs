@@ -26,7 +26,7 @@ pub fn encode_response(response: &ChatResponse, stamp: &Stamp) -> Vec<u8> {
 fn write_part(list: &mut List<'_>, part: &Part, dialect: Dialect) {
     match &part.content {
         Content::Text(text) | Content::Refusal(text) => list.object(|object| {
-            object.field("type", "text").field("text", text);
+            object.field("type", "text").text("text", text);
             let citations = part.extra.get("citations").filter(|_| dialect == Dialect::Anthropic);
             object.field("citations", &citations);
         }),

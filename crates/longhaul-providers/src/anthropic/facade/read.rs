@@ -7,7 +7,7 @@ use crate::chat::{
     ResponseFormat, Role, Tool, ToolCall, ToolChoice, ToolResult,
 };
 use crate::facade::{ChatCall, RequestError};
-use crate::json::{Fields, Json, list};
+use crate::json::{Fields, Json, list, text};
 use crate::openai::facade::{read_effort, read_schema};
 use crate::protocol::Delivery;
 
@@ -21,8 +21,8 @@ pub fn decode_request(body: &[u8]) -> Result<ChatCall, RequestError> {
     if let Some(raw) = fields.raw("system") {
         messages.push(Message::of(Role::System, read_content(raw, "system")?));
     }
-    for (raw, at) in fields.list("messages")?.ok_or_else(|| fields.missing("messages"))? {
-        messages.push(read_message(Fields::of(raw, at)?)?);
+    for message in fields.objects("messages")?.ok_or_else(|| fields.missing("messages"))? {
+        messages.push(read_message(message)?);
     }
     if !messages.iter().any(|message| message.role != Role::System) {
         return Err(RequestError::at("messages", "`messages` must not be empty"));
@@ -73,9 +73,7 @@ fn read_message(mut fields: Fields<'_>) -> Result<Message, RequestError> {
 
 fn read_content(raw: &RawValue, at: &str) -> Result<Vec<Part>, RequestError> {
     if raw.get().starts_with('"') {
-        let text: String =
-            serde_json::from_str(raw.get()).map_err(|error| RequestError::at(at, format!("`{at}`: {error}")))?;
-        return Ok(vec![Part::text(text)]);
+        return Ok(vec![Part::text(text(raw, at)?)]);
     }
     let blocks =
         list(raw, at).map_err(|_| RequestError::at(at, format!("`{at}`: expected a text or a list of blocks")))?;
@@ -86,7 +84,7 @@ fn read_block(raw: &RawValue, at: String) -> Result<Part, RequestError> {
     let mut fields = Fields::of(raw, at)?;
     let kind: String = fields.require("type")?;
     let content = match kind.as_str() {
-        "text" => Content::Text(fields.require("text")?),
+        "text" => Content::Text(fields.require_text("text")?),
         "image" => match read_image(&mut fields)? {
             Some(source) => Content::Image(Image { source, detail: None }),
             None => return Ok(Content::Native(Json::from(raw)).into()),

@@ -100,7 +100,7 @@ impl MessageStreamEncoder {
             block.field("type", "text").field("text", "").field("citations", &());
         });
         self.delta(frames, |delta| {
-            delta.field("type", "text_delta").field("text", text);
+            delta.field("type", "text_delta").text("text", text);
         });
     }
 

@@ -7,7 +7,7 @@ use crate::chat::{
     ResponseFormat, Role, Tool, ToolCall, ToolChoice, ToolResult,
 };
 use crate::facade::{ChatCall, RequestError};
-use crate::json::{Fields, Json, list, one_or_many};
+use crate::json::{Fields, Json, list, one_or_many, text};
 use crate::openai::read_signature;
 use crate::protocol::Delivery;
 
@@ -24,8 +24,8 @@ pub fn decode_request(body: &[u8]) -> Result<ChatCall, RequestError> {
     refuse_what_is_not_here(&mut fields)?;
 
     let mut messages = Vec::new();
-    for (raw, at) in fields.list("messages")?.ok_or_else(|| fields.missing("messages"))? {
-        messages.push(read_message(Fields::of(raw, at)?)?);
+    for message in fields.objects("messages")?.ok_or_else(|| fields.missing("messages"))? {
+        messages.push(read_message(message)?);
     }
     if messages.is_empty() {
         return Err(RequestError::at("messages", "`messages` must not be empty"));
@@ -149,9 +149,7 @@ fn read_assistant(fields: &mut Fields<'_>, parts: &mut Vec<Part>) -> Result<(), 
 
 fn read_content(raw: &RawValue, at: &str) -> Result<Vec<Part>, RequestError> {
     if raw.get().starts_with('"') {
-        let text: String =
-            serde_json::from_str(raw.get()).map_err(|error| RequestError::at(at, format!("`{at}`: {error}")))?;
-        return Ok(vec![Part::text(text)]);
+        return Ok(vec![Part::text(text(raw, at)?)]);
     }
     let elements =
         list(raw, at).map_err(|_| RequestError::at(at, format!("`{at}`: expected a text or a list of parts")))?;
@@ -162,7 +160,7 @@ fn read_part(raw: &RawValue, at: String) -> Result<Part, RequestError> {
     let mut fields = Fields::of(raw, at)?;
     let kind: String = fields.require("type")?;
     let content = match kind.as_str() {
-        "text" => Content::Text(fields.require("text")?),
+        "text" => Content::Text(fields.require_text("text")?),
         "refusal" => Content::Refusal(fields.require("refusal")?),
         "image_url" => {
             let mut image = fields.object("image_url")?.ok_or_else(|| fields.missing("image_url"))?;

@@ -160,7 +160,7 @@ impl StreamEncoder for ChatStreamEncoder {
         }
         match event {
             StreamEvent::TextDelta { text } => self.delta(frames, None, |delta| {
-                delta.field("content", text);
+                delta.text("content", text);
             }),
             StreamEvent::RefusalDelta { text } => self.delta(frames, None, |delta| {
                 delta.field("refusal", text);

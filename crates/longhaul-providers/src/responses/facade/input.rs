@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use crate::chat::{Content, Image, Message, Part, ReasoningContent, Role, ToolCall, ToolResult};
 use crate::facade::RequestError;
-use crate::json::{Extra, Fields, Json, list, to_bytes};
+use crate::json::{Extra, Fields, Json, list, text, to_bytes};
 use crate::openai::facade::{data_url, read_detail};
 
 /// Reads kept items (of an earlier response's input and output) as messages.
@@ -101,9 +101,7 @@ fn read_message(mut fields: Fields<'_>) -> Result<Message, RequestError> {
 
 fn read_content(raw: &RawValue, at: &str) -> Result<Vec<Part>, RequestError> {
     if raw.get().starts_with('"') {
-        let text: String =
-            serde_json::from_str(raw.get()).map_err(|error| RequestError::at(at, format!("`{at}`: {error}")))?;
-        return Ok(vec![Part::text(text)]);
+        return Ok(vec![Part::text(text(raw, at)?)]);
     }
     let parts =
         list(raw, at).map_err(|_| RequestError::at(at, format!("`{at}`: expected a text or a list of parts")))?;
@@ -119,7 +117,7 @@ fn read_part(raw: &RawValue, at: String) -> Result<Part, RequestError> {
             for list in ["annotations", "logprobs"] {
                 fields.take::<Json>(list)?;
             }
-            Content::Text(fields.require("text")?)
+            Content::Text(fields.require_text("text")?)
         }
         "refusal" => Content::Refusal(fields.require("refusal")?),
         "input_image" => match fields.take::<String>("image_url")? {
