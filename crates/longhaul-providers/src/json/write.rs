@@ -17,31 +17,25 @@ pub(crate) fn write(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
 
 /// Appends a text.
 ///
-/// What `serde_json` writes, byte by byte; here the stretches between what must be escaped are found many bytes at a time
-/// and copied as they are. A prompt of a hundred thousand letters is written on its way to each provider.
+/// As `serde_json` writes it, which looks at byte after byte; here what lies between escapes is found many bytes at a time
+/// and copied as it is. A prompt of a hundred thousand letters is written on its way to each provider.
 pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
+    // Without a way out of the loop, so that it takes many bytes at once.
+    let has_controls = text.bytes().fold(false, |found, byte| found | ((byte < 0x20) & (byte != b'\n')));
+    let next = |rest: &[u8]| match has_controls {
+        false => memchr::memchr3(b'"', b'\\', b'\n', rest),
+        true => rest.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\'),
+    };
     out.reserve(text.len() + 2);
     out.push(b'"');
     let mut rest = text.as_bytes();
-    loop {
-        let plain = plain_bytes(rest);
-        out.extend_from_slice(&rest[..plain]);
-        let Some(&byte) = rest.get(plain) else { break };
-        escape(out, byte);
-        rest = &rest[plain + 1..];
+    while let Some(at) = next(rest) {
+        out.extend_from_slice(&rest[..at]);
+        escape(out, rest[at]);
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
-}
-
-/// How many bytes from the beginning stand in JSON as they are.
-fn plain_bytes(bytes: &[u8]) -> usize {
-    const AT_ONCE: usize = 32;
-    let must_be_escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    // Without a way out of the inner loop, so that it is compiled to a few instructions for all bytes of a chunk.
-    let is_plain = |chunk: &&[u8]| !chunk.iter().fold(false, |found, byte| found | must_be_escaped(*byte));
-    let begun = bytes.chunks_exact(AT_ONCE).take_while(is_plain).count() * AT_ONCE;
-    let more = bytes[begun..].iter().position(|byte| must_be_escaped(*byte));
-    more.map_or(bytes.len(), |more| begun + more)
 }
 
 fn escape(out: &mut Vec<u8>, byte: u8) {
