@@ -300,21 +300,23 @@ impl Hashing {
 
     /// Texts as they are, which a conversation is mostly made of; what is rare as JSON.
     fn put_message(&mut self, message: &Message, of: KeyOf) {
-        self.put(message.role.name());
-        self.count(usize::from(message.name.is_some()));
-        self.put(message.name.as_deref().unwrap_or_default());
-        self.count(message.parts.len());
-        for part in &message.parts {
+        let Message { role, parts, name, extra } = message;
+        self.put(role.name());
+        self.count(usize::from(name.is_some()));
+        self.put(name.as_deref().unwrap_or_default());
+        self.count(parts.len());
+        for part in parts {
+            let Part { content, extra } = part;
             // Of each kind its own sign: what follows cannot be taken for another's.
-            match &part.content {
-                Content::Text(text) if part.extra.is_empty() => {
+            match content {
+                Content::Text(text) if extra.is_empty() => {
                     self.count(0);
                     self.put_text(text, of);
                 }
                 Content::Text(text) => {
                     self.count(1);
                     self.put_text(text, of);
-                    self.put_json(&part.extra);
+                    self.put_json(extra);
                 }
                 _ => {
                     self.count(2);
@@ -322,9 +324,9 @@ impl Hashing {
                 }
             }
         }
-        self.count(usize::from(!message.extra.is_empty()));
-        if !message.extra.is_empty() {
-            self.put_json(&message.extra);
+        self.count(usize::from(!extra.is_empty()));
+        if !extra.is_empty() {
+            self.put_json(extra);
         }
     }
 

@@ -40,12 +40,17 @@ struct Server {
 
 impl Server {
     fn start(options: ListenerOptions) -> Self {
+        Self::start_on(options, Some(2))
+    }
+
+    /// With so many event loops; none: in the runtime of the test.
+    fn start_on(options: ListenerOptions, event_loops: Option<usize>) -> Self {
         let (release, arrived) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (held, came) = (Arc::clone(&release), Arc::clone(&arrived));
         let router = Router::new()
             .route("/", get(|| async { "hello" }))
             .route("/refuse", post(|| async { StatusCode::PAYLOAD_TOO_LARGE }))
-            .route("/thread", get(|| async { std::thread::current().name().unwrap_or_default().to_owned() }))
+            .route("/thread", get(thread).post(|_: Bytes| thread()))
             .route("/who", get(|client: ClientAddr| async move { client.ip.to_string() }))
             .route(
                 "/echo",
@@ -73,8 +78,10 @@ impl Server {
                 }),
             );
         let listener = Listener::bind("127.0.0.1:0".parse().expect("an address"), options).expect("bound");
-        let event_loops = EventLoops::start(NonZeroUsize::new(2).expect("two")).expect("threads");
-        let listener = listener.on(Arc::new(event_loops));
+        let listener = match event_loops.and_then(NonZeroUsize::new) {
+            Some(count) => listener.on(Arc::new(EventLoops::start(count).expect("threads"))),
+            None => listener,
+        };
         let (addr, stats, shutdown) = (listener.local_addr(), listener.stats(), CancellationToken::new());
         let ended = TaskTracker::new().spawn(listener.serve(router, shutdown.clone()));
         Self { addr, stats, shutdown, ended, release, arrived }
@@ -88,6 +95,11 @@ impl Server {
         self.shutdown.cancel();
         unhung(self.ended).await.expect("the listener ends")
     }
+}
+
+/// The thread that works on a request.
+async fn thread() -> String {
+    std::thread::current().name().unwrap_or_default().to_owned()
 }
 
 async fn unhung<F: Future>(future: F) -> F::Output {
@@ -131,6 +143,45 @@ fn quick() -> ListenerOptions {
         linger_timeout: Duration::from_millis(300),
         ..ListenerOptions::default()
     }
+}
+
+#[tokio::test]
+async fn without_event_loops_connections_are_served_where_the_listener_runs() {
+    let server = Server::start_on(ListenerOptions::default(), None);
+    let answer = get_on(&mut server.connect().await, "/thread").await;
+    assert!(!answer.contains("connections-"), "{answer}");
+    assert_eq!(server.stop().await, Drained { cut_connections: 0 });
+}
+
+#[tokio::test]
+async fn a_large_body_is_worked_on_where_other_connections_do_not_wait_for_it() {
+    let server = Server::start(ListenerOptions::default());
+    let mut stream = server.connect().await;
+    for (bytes, is_here) in [(100_000, true), (200_000, false), (0, true)] {
+        let head = format!("POST /thread HTTP/1.1\r\nhost: x\r\ncontent-length: {bytes}\r\n\r\n");
+        stream.write_all(&[head.into_bytes(), vec![b'x'; bytes]].concat()).await.expect("sent");
+        let answer = read_answer(&mut stream).await;
+        assert_eq!(answer.contains("connections-"), is_here, "{bytes} bytes: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_request_is_given_up_with_its_client() {
+    let server = Server::start(ListenerOptions::default());
+    let mut stream = server.connect().await;
+    let before = Arc::strong_count(&server.release);
+    // Of a size that is not told, and so taken for large.
+    let request = b"GET /held HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    stream.write_all(request).await.expect("sent");
+    unhung(server.arrived.notified()).await;
+    assert!(Arc::strong_count(&server.release) > before, "the handler holds one");
+    drop(stream);
+    unhung(async {
+        while Arc::strong_count(&server.release) > before {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

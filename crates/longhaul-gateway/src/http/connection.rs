@@ -24,7 +24,6 @@ use tokio_util::either::Either;
 
 use super::error::HttpError;
 use super::framing::Framing;
-use super::idle::here;
 use super::message::{AnswerHead, MAX_HEAD_BYTES, Outgoing};
 
 /// The most that is read at once. It lies on the stack while the socket is asked, and nowhere while it has nothing.
@@ -53,16 +52,9 @@ pub(super) struct Failed {
 }
 
 impl Wire {
-    /// Made where the stream was.
-    pub(super) fn new(stream: Stream) -> Box<Self> {
-        Box::new(Self {
-            stream,
-            unread: BytesMut::new(),
-            ended: false,
-            reusable: true,
-            idle_since: Tick::ZERO,
-            home: here(),
-        })
+    /// `home` is where the stream was connected.
+    pub(super) fn new(stream: Stream, home: Id) -> Box<Self> {
+        Box::new(Self { stream, unread: BytesMut::new(), ended: false, reusable: true, idle_since: Tick::ZERO, home })
     }
 
     /// Whether another request can be sent. Looks at the socket, so a peer that has hung up is noticed, and one that says

@@ -10,7 +10,7 @@ pub(super) fn here() -> Id {
     Handle::current().id()
 }
 
-/// Idle connections by home. There are as many shelves as event loops have ever asked: one per core, and one more.
+/// Idle connections by home. There are at most as many shelves as there are runtimes: one per core, and one more.
 #[derive(Debug)]
 pub(super) struct Idle<W>(Vec<Shelf<W>>);
 

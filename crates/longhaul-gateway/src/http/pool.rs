@@ -241,13 +241,16 @@ impl Pool {
 
     async fn connect_to(&self, address: SocketAddr) -> Result<Box<Wire>, HttpError> {
         let failed = |error: std::io::Error| HttpError::Connect(format!("{address}: {error}"));
+        // Before the wait: a call that several wait for may be driven by another loop afterwards.
+        let home = here();
         let stream = TcpStream::connect(address).await.map_err(failed)?;
         // Requests are written whole, answers come in small pieces: waiting for more only costs time.
         stream.set_nodelay(true).map_err(failed)?;
-        Ok(Wire::new(match &self.tls {
+        let stream = match &self.tls {
             None => Either::Left(stream),
             Some(tls) => Either::Right(tls.connect(stream).await?),
-        }))
+        };
+        Ok(Wire::new(stream, home))
     }
 }
 

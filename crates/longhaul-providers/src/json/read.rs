@@ -114,17 +114,20 @@ impl<'a> Fields<'a> {
         self.raw(name).map(|raw| list(raw, &at)).transpose()
     }
 
-    /// Takes a field that is a list of objects.
-    pub(crate) fn objects(&mut self, name: &str) -> Result<Option<Vec<Fields<'a>>>, RequestError> {
+    /// Takes a field that is a list of objects, each with its own fault if it is none.
+    #[allow(clippy::type_complexity, reason = "a list of what may each be at fault")]
+    pub(crate) fn objects(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<Vec<Result<Fields<'a>, RequestError>>>, RequestError> {
         let at = self.at(name);
         let Some(raw) = self.raw(name) else { return Ok(None) };
         let of = |entries, index| Self { path: format!("{at}[{index}]"), entries, put_back: Extra::new() }.checked();
-        let objects = match serde_json::from_str::<Vec<Entries<'a>>>(raw.get()) {
+        Ok(Some(match serde_json::from_str::<Vec<Entries<'a>>>(raw.get()) {
             Ok(all) => all.into_iter().enumerate().map(|(index, Entries(entries))| of(entries, index)).collect(),
             // Read once more, one by one, to say which is none.
             Err(_) => list(raw, &at)?.into_iter().map(|(raw, at)| Self::of(raw, at)).collect(),
-        };
-        Result::map(objects, Some)
+        }))
     }
 
     /// The fault that a field is not there.
@@ -291,14 +294,18 @@ mod tests {
     fn a_list_of_objects_names_the_one_that_is_none() {
         let of = |list: &str| {
             let body = format!(r#"{{"messages":{list}}}"#);
-            let read = Fields::of_body(body.as_bytes()).unwrap().objects("messages");
-            read.map(|all| all.map(|all| all.iter().map(|fields| fields.path.clone()).collect::<Vec<_>>()))
-                .map_err(|error| error.to_string())
+            let all =
+                Fields::of_body(body.as_bytes()).unwrap().objects("messages").map_err(|error| error.to_string())?;
+            let told = |object: Result<Fields<'_>, RequestError>| match object {
+                Ok(fields) => fields.path,
+                Err(error) => error.to_string(),
+            };
+            Ok::<_, String>(all.map(|all| all.into_iter().map(told).collect::<Vec<_>>().join(", ")))
         };
-        assert_eq!(of(r#"[{"a":1},{}]"#), Ok(Some(vec!["messages[0]".into(), "messages[1]".into()])));
+        assert_eq!(of(r#"[{"a":1},{}]"#), Ok(Some("messages[0], messages[1]".into())));
         assert_eq!(of("null"), Ok(None));
-        assert_eq!(of("[{},7]"), Err("expected an object".into()));
+        assert_eq!(of("[{},7]"), Ok(Some("messages[0], expected an object".into())));
+        assert_eq!(of(r#"[{"a":1,"a":2},{}]"#), Ok(Some("`a` is given twice, messages[1]".into())));
         assert!(of("7").unwrap_err().contains("expected a list"));
-        assert!(of(r#"[{"a":1,"a":2}]"#).unwrap_err().contains("given twice"));
     }
 }

@@ -76,7 +76,9 @@ pub(crate) fn tell(response: &mut Response, record: &CallRecord) {
     let headers = response.headers_mut();
     // And room for those that other layers add, so that the map grows once.
     headers.reserve(ROOM);
-    headers.extend(record.headers());
+    for (name, value) in record.headers() {
+        headers.insert(name, value);
+    }
 }
 
 /// Headers of an answer to a call, at most.

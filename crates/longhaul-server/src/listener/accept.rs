@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Handle,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -36,15 +39,19 @@ pub(super) struct Shared {
     pub(super) draining: AtomicBool,
     /// Stop everything.
     pub(super) cut: CancellationToken,
+    /// Where requests with large bodies are worked on, when connections have event loops: by as many threads as there are
+    /// cores, which take work from each other.
+    pub(super) roomy: Option<Handle>,
     registry: Mutex<HashMap<u64, Weak<Connection>>>,
     next_id: AtomicU64,
 }
 
 impl Shared {
-    pub(super) fn new(options: ListenerOptions, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(options: ListenerOptions, counters: Arc<Counters>, roomy: Option<Handle>) -> Self {
         Self {
             options,
             counters,
+            roomy,
             draining: AtomicBool::new(false),
             cut: CancellationToken::new(),
             registry: Mutex::default(),
@@ -160,7 +167,8 @@ impl<S: Application> Desk<S> {
             // The peer is gone already; its task will find out.
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let connection = Arc::new(Connection::new(seat));
+        let (event_loop, place) = self.event_loops.as_ref().and_then(|loops| loops.place()).unzip();
+        let connection = Arc::new(Connection::new(seat, place));
         let task = drive::Task {
             registered: Registered::new(&self.shared, &connection),
             connection,
@@ -170,20 +178,24 @@ impl<S: Application> Desk<S> {
             peer,
         };
         match &self.tls {
-            None => self.start(stream, |stream| task.serve_plain(stream)),
+            None => self.start(event_loop, stream, |stream| task.serve_plain(stream)),
             Some(acceptor) => {
                 let acceptor = acceptor.clone();
-                self.start(stream, |stream| task.serve_tls(stream, acceptor));
+                self.start(event_loop, stream, |stream| task.serve_tls(stream, acceptor));
             }
         }
     }
 
     /// Gives a connection to its event loop, which looks after the socket from then on.
-    fn start<F>(&self, stream: TcpStream, serve: impl FnOnce(TcpStream) -> F + Send + 'static)
-    where
+    fn start<F>(
+        &self,
+        event_loop: Option<Handle>,
+        stream: TcpStream,
+        serve: impl FnOnce(TcpStream) -> F + Send + 'static,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let Some((event_loop, place)) = self.event_loops.as_ref().and_then(|loops| loops.place()) else {
+        let Some(event_loop) = event_loop else {
             drop(self.tracker.spawn(serve(stream)));
             return;
         };
@@ -193,7 +205,6 @@ impl<S: Application> Desk<S> {
                 Ok(stream) => serve(stream).await,
                 Err(error) => tracing::error!(%error, "a connection was lost on its way to its thread"),
             }
-            drop(place);
         };
         drop(self.tracker.spawn_on(serve_there, &event_loop));
     }

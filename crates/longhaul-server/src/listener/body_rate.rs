@@ -223,7 +223,7 @@ mod tests {
 
         let counters = Arc::default();
         let seat = super::super::connection::Seat::take(&counters, 1).expect("a seat");
-        let connection = Arc::new(Connection::new(seat));
+        let connection = Arc::new(Connection::new(seat, None));
         let pieces = futures::stream::unfold((), move |()| async move {
             tokio::time::sleep(period).await;
             Some((Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![b'x'; bytes]))), ()))

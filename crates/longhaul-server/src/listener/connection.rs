@@ -16,7 +16,7 @@ use std::{
 use futures::task::AtomicWaker;
 use tokio::{net::TcpStream, time::Instant};
 
-use super::{options::ListenerOptions, stats::Counters};
+use super::{event_loops::Place, options::ListenerOptions, stats::Counters};
 
 /// The runtime's clock, by which its timers run too.
 #[allow(clippy::disallowed_methods, reason = "deadlines of sockets are kept by the runtime's timers and their clock")]
@@ -74,12 +74,14 @@ pub(super) struct Connection {
     pub(super) task: AtomicWaker,
     /// The socket, when the HTTP machinery has let go of it.
     leftover: Mutex<Option<TcpStream>>,
-    /// Gives the place back when the connection and all that it answered are gone.
+    /// Gives the seat back when the connection and all that it answered or became are gone.
     _seat: Seat,
+    /// As the seat: on its event loop.
+    _place: Option<Place>,
 }
 
 impl Connection {
-    pub(super) fn new(seat: Seat) -> Self {
+    pub(super) fn new(seat: Seat, place: Option<Place>) -> Self {
         Self {
             born: now(),
             phase: AtomicU64::new(Phase::Fresh as u64),
@@ -92,6 +94,7 @@ impl Connection {
             task: AtomicWaker::new(),
             leftover: Mutex::new(None),
             _seat: seat,
+            _place: place,
         }
     }
 
@@ -244,7 +247,7 @@ mod tests {
 
     fn connection() -> Connection {
         let counters = Arc::default();
-        Connection::new(Seat::take(&counters, 1).expect("a seat"))
+        Connection::new(Seat::take(&counters, 1).expect("a seat"), None)
     }
 
     fn limits() -> ListenerOptions {

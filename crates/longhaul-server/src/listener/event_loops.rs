@@ -5,8 +5,10 @@
 //! thread as in a runtime whose threads take work from each other, and what belongs to a connection stays in the caches of one
 //! core. Against one such runtime for everything, a call at one connection takes a quarter less processor time.
 //!
-//! What runs on a loop must not compute for long, since all connections of the loop wait meanwhile: what takes more than a
-//! millisecond belongs to `spawn_blocking`. Jobs run in the runtime of the engine and never here.
+//! What runs on a loop must not compute for long, since all connections of the loop wait meanwhile. What takes long is what
+//! has a large body: to read it, to check it, to hash it. So a request with more than [`LARGE_BODY`] is worked on in the
+//! runtime that the listener runs in, where other threads take over what waits; only its bytes come and go here. Jobs run
+//! there anyway.
 
 use std::{
     io,
@@ -20,6 +22,16 @@ use std::{
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// The largest body, in bytes, that is worked on where its connection is. A prompt of this size takes a millisecond. One
+/// whose size is not told counts as large.
+pub(super) const LARGE_BODY: u64 = 128 * 1024;
+
+/// Threads that wait for files and for names of hosts on behalf of all loops together: as many as a runtime has by default.
+const BLOCKING_THREADS: usize = 512;
+
+/// Of these, each loop may have so many at least.
+const LEAST_BLOCKING_THREADS: usize = 16;
 
 /// Threads that serve connections; see the module. They end when this is dropped, and what still runs on them is given up:
 /// drop it after everything whose tasks may run there, and whose sockets may have been opened there.
@@ -56,7 +68,8 @@ impl EventLoops {
     /// # Errors
     /// When the system gives no threads or no descriptors.
     pub fn start(count: NonZeroUsize) -> io::Result<Self> {
-        (0..count.get()).map(EventLoop::start).collect::<io::Result<_>>().map(Self)
+        let blocking_threads = (BLOCKING_THREADS / count).max(LEAST_BLOCKING_THREADS);
+        (0..count.get()).map(|number| EventLoop::start(number, blocking_threads)).collect::<io::Result<_>>().map(Self)
     }
 
     /// A place for a connection, on the loop that has the fewest.
@@ -67,8 +80,8 @@ impl EventLoops {
 }
 
 impl EventLoop {
-    fn start(number: usize) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+    fn start(number: usize, blocking_threads: usize) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(blocking_threads).build()?;
         let handle = runtime.handle().clone();
         let end = CancellationToken::new();
         let ended = end.clone();

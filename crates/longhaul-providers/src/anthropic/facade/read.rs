@@ -22,7 +22,7 @@ pub fn decode_request(body: &[u8]) -> Result<ChatCall, RequestError> {
         messages.push(Message::of(Role::System, read_content(raw, "system")?));
     }
     for message in fields.objects("messages")?.ok_or_else(|| fields.missing("messages"))? {
-        messages.push(read_message(message)?);
+        messages.push(read_message(message?)?);
     }
     if !messages.iter().any(|message| message.role != Role::System) {
         return Err(RequestError::at("messages", "`messages` must not be empty"));

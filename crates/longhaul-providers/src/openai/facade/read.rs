@@ -25,7 +25,7 @@ pub fn decode_request(body: &[u8]) -> Result<ChatCall, RequestError> {
 
     let mut messages = Vec::new();
     for message in fields.objects("messages")?.ok_or_else(|| fields.missing("messages"))? {
-        messages.push(read_message(message)?);
+        messages.push(read_message(message?)?);
     }
     if messages.is_empty() {
         return Err(RequestError::at("messages", "`messages` must not be empty"));
