@@ -131,9 +131,9 @@ impl App {
     }
 
     /// What lets `caller` in, who made this request.
-    pub(crate) fn standing(&self, parts: &Parts, caller: &Caller) -> Standing {
+    pub(crate) fn standing(&self, headers: &HeaderMap, caller: &Caller) -> Standing {
         // As in `KeyRing::identify`: a session counts where no key is shown.
-        let session = if shown(&parts.headers).is_none() { session::shown(&parts.headers) } else { None };
+        let session = if shown(headers).is_none() { session::shown(headers) } else { None };
         Standing { key: caller.key, until: session.map(|session| session.until) }
     }
 

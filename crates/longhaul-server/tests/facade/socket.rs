@@ -188,6 +188,35 @@ async fn a_key_that_is_revoked_is_told_to_go_though_it_says_nothing() {
 }
 
 #[tokio::test]
+async fn a_stream_of_events_ends_with_the_key_that_it_was_asked_for_with() {
+    let clock = ManualClock::default();
+    let (stage, admin) = keyed(&clock).await;
+    let (key, id) = another(&stage, &admin).await;
+    let put = json!({"description": "served by nobody here"});
+    let put = axum::http::Request::put("/v1/kinds/told").header("authorization", &admin).body(put.to_string().into());
+    assert_eq!(stage.send(with_json(put.unwrap())).await.status, 200);
+    let job = stage.post_with("/v1/jobs", &json!({"kind": "told", "input": {}}), &[("authorization", &key)]).await.json();
+    let path = format!("/v1/jobs/{}", job["job_id"].as_str().unwrap());
+    let stream = |key: &str| {
+        let request = axum::http::Request::get(format!("{path}/events")).header("host", "localhost");
+        let request = request.header("authorization", key).header("accept", "text/event-stream");
+        stage.open_stream(request.body(axum::body::Body::empty()).unwrap())
+    };
+    let mut kept = stream(&admin).await.into_body().into_data_stream();
+    let mut lost = stream(&key).await.into_body().into_data_stream();
+    for stream in [&mut kept, &mut lost] {
+        assert!(stream.next().await.unwrap().unwrap().starts_with(b"retry: "));
+        assert!(String::from_utf8_lossy(&stream.next().await.unwrap().unwrap()).contains("job.queued"));
+    }
+    revoke(&stage, &admin, &id).await;
+    // What happens to the job is told to whom it still may be.
+    let cancel = [("authorization", admin.as_str())];
+    assert_eq!(stage.post_with(&format!("{path}/cancel"), &json!({}), &cancel).await.status, 200);
+    assert!(String::from_utf8_lossy(&kept.next().await.unwrap().unwrap()).contains("job.cancelled"));
+    assert!(lost.next().await.is_none());
+}
+
+#[tokio::test]
 async fn a_connection_of_a_session_ends_with_the_session() {
     let clock = ManualClock::default();
     let (stage, admin) = keyed(&clock).await;

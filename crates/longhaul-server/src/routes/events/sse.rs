@@ -1,7 +1,8 @@
 //! One job's events as a stream of server-sent events.
 //!
 //! A line is on disk before it is sent. A reader that cannot keep up costs the producer nothing: what it missed is read
-//! from storage; one that lags too far behind is told so and comes again with `Last-Event-ID`.
+//! from storage; one that lags too far behind is told so and comes again with `Last-Event-ID`. Before anything is sent it is
+//! asked whether what let the reader in still does.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use futures::{Stream, StreamExt as _};
 use longhaul_core::{Event, JobId};
 use longhaul_engine::{Follow, Followed};
 
-use crate::{problem::Problem, routes::jobs::view::EventBody};
+use crate::{app::App, auth::Standing, problem::Problem, routes::jobs::view::EventBody};
 
 /// How often something is sent when nothing happens, so that proxies and clients do not think the connection dead.
 const PING_EVERY: Duration = Duration::from_secs(15);
@@ -57,9 +58,9 @@ pub(crate) fn nothing_left() -> Response {
     response
 }
 
-/// The answer that streams what `follow` gives, until the job's end.
-pub(crate) fn answer(job: JobId, follow: Follow) -> Response {
-    let mut response = Response::new(Body::from_stream(lines(job, follow)));
+/// The answer that streams what `follow` gives, until the job's end or that of what its reader was let in with.
+pub(crate) fn answer(app: App, standing: Standing, job: JobId, follow: Follow) -> Response {
+    let mut response = Response::new(Body::from_stream(lines(app, standing, job, follow)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
@@ -68,23 +69,34 @@ pub(crate) fn answer(job: JobId, follow: Follow) -> Response {
     response
 }
 
-fn lines(job: JobId, follow: Follow) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+fn lines(
+    app: App,
+    standing: Standing,
+    job: JobId,
+    follow: Follow,
+) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
     let greeting = futures::stream::once(async { Ok(Bytes::from(format!("retry: {RETRY_MS}\n\n"))) });
-    let rest = futures::stream::unfold(Some(follow), move |follow| async move {
-        let mut follow = follow?;
-        match tokio::time::timeout(PING_EVERY, follow.next()).await {
-            Err(_) => Some((Ok(Bytes::from_static(b": ping\n\n")), Some(follow))),
+    let rest = futures::stream::unfold(Some((app, standing, follow)), move |reader| async move {
+        let (app, standing, mut follow) = reader?;
+        let next = tokio::time::timeout(PING_EVERY, follow.next()).await;
+        if !app.still_holds(&standing) {
+            // Who comes again is told why.
+            return None;
+        }
+        let goes_on = |follow| Some((app, standing, follow));
+        match next {
+            Err(_) => Some((Ok(Bytes::from_static(b": ping\n\n")), goes_on(follow))),
             Ok(None) => None,
             Ok(Some(Ok(Followed::Events(events)))) => {
                 let mut out = BytesMut::with_capacity(events.len() * 192);
                 for event in events.iter() {
                     write_event(&mut out, job, event);
                 }
-                Some((Ok(out.freeze()), Some(follow)))
+                Some((Ok(out.freeze()), goes_on(follow)))
             }
             Ok(Some(Ok(Followed::Trimmed(before, after)))) => {
                 let data = trimmed(job, before, after);
-                Some((Ok(word("stream.trimmed", &data)), Some(follow)))
+                Some((Ok(word("stream.trimmed", &data)), goes_on(follow)))
             }
             Ok(Some(Ok(Followed::Lagged))) => {
                 let data = serde_json::json!({

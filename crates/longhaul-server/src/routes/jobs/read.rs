@@ -201,7 +201,8 @@ pub(crate) async fn events(
     if sse::is_wanted(&headers) {
         let after = sse::last_event_id(&headers)?.or(query.after).unwrap_or(0);
         let follow = app.engine().follow(&caller.tenant, id, after).await.map_err(|error| path.missing(error))?;
-        return Ok(if follow.is_over() { sse::nothing_left() } else { sse::answer(id, follow) });
+        let standing = app.standing(&headers, &caller);
+        return Ok(if follow.is_over() { sse::nothing_left() } else { sse::answer(app, standing, id, follow) });
     }
     let limit = page_size("?limit", query.limit, 200, 1_000)?;
     let after = query.after.unwrap_or(0);

@@ -68,7 +68,7 @@ pub(crate) async fn connect(State(app): State<App>, parts: Parts) -> Result<Resp
         // It would be closed at once, and a client that counts openings would come again at once.
         return Err(Problem::new(Code::ShuttingDown, "The server is stopping."));
     }
-    let standing = app.standing(&parts, &caller);
+    let standing = app.standing(&parts.headers, &caller);
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app)
         .await
         .map_err(|rejection| Problem::new(Code::MalformedRequest, rejection.body_text()))?;
