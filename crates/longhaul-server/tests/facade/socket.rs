@@ -14,7 +14,7 @@ use tokio_tungstenite::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::kit::{Answer, Stage};
+use crate::kit::{Answer, Stage, post};
 
 /// How much a connection holds that nobody reads: less than what makes a reader lag.
 const PIPE_BYTES: usize = 8 * 1024;
@@ -195,7 +195,8 @@ async fn a_stream_of_events_ends_with_the_key_that_it_was_asked_for_with() {
     let put = json!({"description": "served by nobody here"});
     let put = axum::http::Request::put("/v1/kinds/told").header("authorization", &admin).body(put.to_string().into());
     assert_eq!(stage.send(with_json(put.unwrap())).await.status, 200);
-    let job = stage.post_with("/v1/jobs", &json!({"kind": "told", "input": {}}), &[("authorization", &key)]).await.json();
+    let job =
+        stage.post_with("/v1/jobs", &json!({"kind": "told", "input": {}}), &[("authorization", &key)]).await.json();
     let path = format!("/v1/jobs/{}", job["job_id"].as_str().unwrap());
     let stream = |key: &str| {
         let request = axum::http::Request::get(format!("{path}/events")).header("host", "localhost");
@@ -214,6 +215,43 @@ async fn a_stream_of_events_ends_with_the_key_that_it_was_asked_for_with() {
     assert_eq!(stage.post_with(&format!("{path}/cancel"), &json!({}), &cancel).await.status, 200);
     assert!(String::from_utf8_lossy(&kept.next().await.unwrap().unwrap()).contains("job.cancelled"));
     assert!(lost.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_background_stream_ends_with_the_key_that_it_was_asked_for_with() {
+    let clock = ManualClock::default();
+    let (stage, admin) = keyed(&clock).await;
+    let new = json!({"name": "page", "scopes": ["llm"]});
+    let made = stage.post_with("/v1/api_keys", &new, &[("authorization", &admin)]).await.json();
+    let key = format!("Bearer {}", made["key"].as_str().unwrap());
+    let body = json!({"model": "hang", "input": "hi", "background": true, "stream": true});
+    let stream = |key: &str| stage.open_stream(post("/v1/responses", &body, &[("authorization", key)]));
+    let mut kept = stream(&admin).await.into_body().into_data_stream();
+    let mut lost = stream(&key).await.into_body().into_data_stream();
+    for stream in [&mut kept, &mut lost] {
+        assert!(String::from_utf8_lossy(&stream.next().await.unwrap().unwrap()).contains("response.created"));
+    }
+    revoke(&stage, &admin, made["key_id"].as_str().unwrap()).await;
+    // Who still may is told, in time, that there is nothing to be told.
+    let mut heard = String::new();
+    while !heard.contains("still there") {
+        heard += &String::from_utf8_lossy(&as_time_passes(&clock, kept.next()).await.unwrap().unwrap());
+    }
+    while let Some(told) = as_time_passes(&clock, lost.next()).await {
+        assert!(!told.unwrap().starts_with(b": still there"));
+    }
+}
+
+/// Lets a second pass each time there is nothing else to be done.
+async fn as_time_passes<F: Future>(clock: &ManualClock, future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    loop {
+        tokio::select! {
+            biased;
+            output = &mut future => return output,
+            () = tokio::task::yield_now() => clock.advance(Span::from_secs(1)),
+        }
+    }
 }
 
 #[tokio::test]

@@ -177,7 +177,7 @@ async fn in_background(
             json(super::object(&view, &stored)?)
         }
         Delivery::Whole => json(encode_pending(&stamp_of(job, call.model), &call.echo, Status::Queued)),
-        Delivery::Streamed => follow::events(app, &caller.tenant, job, None).await?,
+        Delivery::Streamed => follow::events(app, caller, headers, job, None).await?,
     };
     let headers = response.headers_mut();
     if replayed {

@@ -9,10 +9,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{body::Body, response::Response};
+use axum::{body::Body, http::HeaderMap, response::Response};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
-use longhaul_core::{Event, EventKind, JobId, OutputData, Span, Tenant};
+use longhaul_core::{Caller, Event, EventKind, JobId, OutputData, Span, Tenant};
 use longhaul_engine::{Follow, Followed};
 use longhaul_providers::{
     facade::{Frame, Stamp},
@@ -23,18 +23,26 @@ use longhaul_tasks::llm::{EventJoiner, stored::response_id};
 use super::{found, marks, prelude, said};
 use crate::{
     app::App,
+    auth::Standing,
     facade::{Refusal, event_stream},
 };
 
 /// How long a stream is silent before a comment says that it is still there.
 const PING: Duration = Duration::from_secs(15);
 
-/// The events of a response behind `after`, or all.
-pub(super) async fn events(app: &App, tenant: &Tenant, job: JobId, after: Option<u64>) -> Result<Response, Refusal> {
+/// The events of a response behind `after`, or all, for as long as what `caller` was let in with holds.
+pub(super) async fn events(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    job: JobId,
+    after: Option<u64>,
+) -> Result<Response, Refusal> {
+    let (tenant, standing) = (&caller.tenant, app.standing(headers, caller));
     let (_, stored) = found(app, tenant, &response_id(job)).await?;
     let (stamp, call) = marks(job, &stored)?;
     let follow = app.engine().follow(tenant, job, 0).await?;
-    let reader = Reader::new(app, tenant, follow, stamp, call.echo, after);
+    let reader = Reader::new((app, tenant, standing), follow, stamp, call.echo, after);
     let body = stream::unfold(reader, |mut reader| async {
         let bytes = reader.next().await?;
         Some((Ok::<_, std::convert::Infallible>(bytes), reader))
@@ -46,6 +54,7 @@ pub(super) async fn events(app: &App, tenant: &Tenant, job: JobId, after: Option
 struct Reader {
     app: App,
     tenant: Tenant,
+    standing: Standing,
     follow: Follow,
     stamp: Stamp,
     echo: Echo,
@@ -59,10 +68,17 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(app: &App, tenant: &Tenant, follow: Follow, stamp: Stamp, echo: Echo, after: Option<u64>) -> Self {
+    fn new(
+        (app, tenant, standing): (&App, &Tenant, Standing),
+        follow: Follow,
+        stamp: Stamp,
+        echo: Echo,
+        after: Option<u64>,
+    ) -> Self {
         let mut reader = Self {
             app: app.clone(),
             tenant: tenant.clone(),
+            standing,
             follow,
             stamp,
             echo,
@@ -99,8 +115,15 @@ impl Reader {
             let clock = self.app.engine().clock().clone();
             let followed = tokio::select! {
                 biased;
-                followed = self.follow.next() => followed,
-                () = clock.sleep(Span::from(PING)) => return Some(Bytes::from_static(b": still there\n\n")),
+                followed = self.follow.next() => Ok(followed),
+                () = clock.sleep(Span::from(PING)) => Err(Bytes::from_static(b": still there\n\n")),
+            };
+            if !self.app.still_holds(&self.standing) {
+                return None;
+            }
+            let followed = match followed {
+                Ok(followed) => followed,
+                Err(ping) => return Some(ping),
             };
             match followed {
                 Some(Ok(Followed::Events(events))) => {

@@ -2,6 +2,7 @@
 
 use axum::{
     extract::{Path, Query, State},
+    http::HeaderMap,
     response::Response,
 };
 use longhaul_core::{Span, Status};
@@ -50,6 +51,7 @@ pub(crate) async fn show(
     State(app): State<App>,
     Llm(caller): Llm,
     Path(id): Path<String>,
+    headers: HeaderMap,
     query: Result<Query<ReadQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(query) = query.map_err(|error| RequestError::body(format!("the query cannot be read: {error}")))?;
@@ -61,7 +63,7 @@ pub(crate) async fn show(
         let why = "only a background response that was created with `stream` has a stream to be read";
         return Err(RequestError::at("stream", why).code("unsupported_value").into());
     }
-    follow::events(&app, &caller.tenant, view.job.spec.id, query.starting_after).await
+    follow::events(&app, &caller, &headers, view.job.spec.id, query.starting_after).await
 }
 
 /// Cancel a response
