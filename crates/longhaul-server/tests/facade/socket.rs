@@ -152,20 +152,27 @@ async fn a_key_that_is_revoked_cancels_nothing_over_a_connection_that_is_open() 
     let clock = ManualClock::default();
     let (stage, admin) = keyed(&clock).await;
     let (key, id) = another(&stage, &admin).await;
-    let put = json!({"description": "served by nobody here"});
-    let put = axum::http::Request::put("/v1/kinds/told").header("authorization", &admin).body(put.to_string().into());
-    assert_eq!(stage.send(with_json(put.unwrap())).await.status, 200);
-    let submit = json!({"kind": "told", "input": {}});
-    let job = stage.post_with("/v1/jobs", &submit, &[("authorization", &key)]).await.json();
+    let job = queued(&stage, &admin, &key).await;
     let mut page = Page::open(&stage, &[("authorization", &key)]).await.unwrap();
     page.say(&json!({"op": "ping"})).await;
     assert_eq!(page.hear().await["type"], "pong");
     revoke(&stage, &admin, &id).await;
-    page.say(&json!({"op": "cancel", "job_id": job["job_id"]})).await;
+    page.say(&json!({"op": "cancel", "job_id": job})).await;
     assert_eq!(page.closed().await, CloseCode::Policy);
-    let path = format!("/v1/jobs/{}", job["job_id"].as_str().unwrap());
-    let request = axum::http::Request::get(path).header("authorization", &admin).body(axum::body::Body::empty());
+    let request = axum::http::Request::get(format!("/v1/jobs/{job}"))
+        .header("authorization", &admin)
+        .body(axum::body::Body::empty());
     assert_eq!(stage.send(request.unwrap()).await.json()["status"], "queued");
+}
+
+/// A job of `key`'s that waits for somebody to run it.
+async fn queued(stage: &Stage, admin: &str, key: &str) -> String {
+    let kind = json!({"description": "served by nobody here"}).to_string();
+    let put = axum::http::Request::put("/v1/kinds/told").header("authorization", admin).body(kind.into());
+    assert_eq!(stage.send(with_json(put.unwrap())).await.status, 200);
+    let submit = json!({"kind": "told", "input": {}});
+    let job = stage.post_with("/v1/jobs", &submit, &[("authorization", key)]).await.json();
+    job["job_id"].as_str().unwrap().to_owned()
 }
 
 fn with_json(mut request: axum::http::Request<axum::body::Body>) -> axum::http::Request<axum::body::Body> {
@@ -192,12 +199,7 @@ async fn a_stream_of_events_ends_with_the_key_that_it_was_asked_for_with() {
     let clock = ManualClock::default();
     let (stage, admin) = keyed(&clock).await;
     let (key, id) = another(&stage, &admin).await;
-    let put = json!({"description": "served by nobody here"});
-    let put = axum::http::Request::put("/v1/kinds/told").header("authorization", &admin).body(put.to_string().into());
-    assert_eq!(stage.send(with_json(put.unwrap())).await.status, 200);
-    let job =
-        stage.post_with("/v1/jobs", &json!({"kind": "told", "input": {}}), &[("authorization", &key)]).await.json();
-    let path = format!("/v1/jobs/{}", job["job_id"].as_str().unwrap());
+    let path = format!("/v1/jobs/{}", queued(&stage, &admin, &key).await);
     let stream = |key: &str| {
         let request = axum::http::Request::get(format!("{path}/events")).header("host", "localhost");
         let request = request.header("authorization", key).header("accept", "text/event-stream");
