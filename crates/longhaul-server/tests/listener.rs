@@ -50,7 +50,7 @@ impl Server {
         let router = Router::new()
             .route("/", get(|| async { "hello" }))
             .route("/refuse", post(|| async { StatusCode::PAYLOAD_TOO_LARGE }))
-            .route("/thread", get(thread))
+            .route("/thread", get(thread).post(|_: Bytes| thread()))
             .route("/who", get(|client: ClientAddr| async move { client.ip.to_string() }))
             .route(
                 "/echo",
@@ -151,6 +151,37 @@ async fn without_event_loops_connections_are_served_where_the_listener_runs() {
     let answer = get_on(&mut server.connect().await, "/thread").await;
     assert!(!answer.contains("connections-"), "{answer}");
     assert_eq!(server.stop().await, Drained { cut_connections: 0 });
+}
+
+#[tokio::test]
+async fn a_large_body_is_worked_on_where_other_connections_do_not_wait_for_it() {
+    let server = Server::start(ListenerOptions::default());
+    let mut stream = server.connect().await;
+    for (bytes, is_here) in [(100_000, true), (200_000, false), (0, true)] {
+        let head = format!("POST /thread HTTP/1.1\r\nhost: x\r\ncontent-length: {bytes}\r\n\r\n");
+        stream.write_all(&[head.into_bytes(), vec![b'x'; bytes]].concat()).await.expect("sent");
+        let answer = read_answer(&mut stream).await;
+        assert_eq!(answer.contains("connections-"), is_here, "{bytes} bytes: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_request_is_given_up_with_its_client() {
+    let server = Server::start(ListenerOptions::default());
+    let mut stream = server.connect().await;
+    let before = Arc::strong_count(&server.release);
+    // Of a size that is not told, and so taken for large.
+    let request = b"GET /held HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    stream.write_all(request).await.expect("sent");
+    unhung(server.arrived.notified()).await;
+    assert!(Arc::strong_count(&server.release) > before, "the handler holds one");
+    drop(stream);
+    unhung(async {
+        while Arc::strong_count(&server.release) > before {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -39,15 +39,19 @@ pub(super) struct Shared {
     pub(super) draining: AtomicBool,
     /// Stop everything.
     pub(super) cut: CancellationToken,
+    /// Where requests with large bodies are worked on, when connections have event loops: by as many threads as there are
+    /// cores, which take work from each other.
+    pub(super) roomy: Option<Handle>,
     registry: Mutex<HashMap<u64, Weak<Connection>>>,
     next_id: AtomicU64,
 }
 
 impl Shared {
-    pub(super) fn new(options: ListenerOptions, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(options: ListenerOptions, counters: Arc<Counters>, roomy: Option<Handle>) -> Self {
         Self {
             options,
             counters,
+            roomy,
             draining: AtomicBool::new(false),
             cut: CancellationToken::new(),
             registry: Mutex::default(),

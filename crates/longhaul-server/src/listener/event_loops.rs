@@ -5,9 +5,10 @@
 //! thread as in a runtime whose threads take work from each other, and what belongs to a connection stays in the caches of one
 //! core. Against one such runtime for everything, a call at one connection takes a quarter less processor time.
 //!
-//! What runs on a loop must not compute for long, since all connections of the loop wait meanwhile. Jobs run in the runtime of
-//! the engine and never here; disks, hashes of uploads and local models are waited for on threads of their own. What is left
-//! is reading and checking large bodies of JSON: a millisecond for each 128 KiB or so.
+//! What runs on a loop must not compute for long, since all connections of the loop wait meanwhile. What takes long is what
+//! has a large body: to read it, to check it, to hash it. So a request with more than [`LARGE_BODY`] is worked on in the
+//! runtime that the listener runs in, where other threads take over what waits; only its bytes come and go here. Jobs run
+//! there anyway.
 
 use std::{
     io,
@@ -21,6 +22,10 @@ use std::{
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// The largest body, in bytes, that is worked on where its connection is. A prompt of this size takes a millisecond. One
+/// whose size is not told counts as large.
+pub(super) const LARGE_BODY: u64 = 128 * 1024;
 
 /// Threads that wait for files and for names of hosts on behalf of all loops together: as many as a runtime has by default.
 const BLOCKING_THREADS: usize = 512;

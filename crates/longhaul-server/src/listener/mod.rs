@@ -36,7 +36,10 @@ use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
 
 use axum::body::Body;
 use http::{Request, Response};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    runtime::Handle,
+};
 use tokio_util::sync::CancellationToken;
 
 pub use body_rate::BodyTooSlow;
@@ -122,7 +125,8 @@ impl Listener {
         }
     }
 
-    /// Connections are served by `event_loops`; without them, by the runtime that [`Self::serve`] runs in.
+    /// Connections are served by `event_loops`, and requests with large bodies by the runtime that [`Self::serve`] runs in;
+    /// without them, everything is served by that.
     #[must_use]
     pub fn on(mut self, event_loops: Arc<EventLoops>) -> Self {
         self.event_loops = Some(event_loops);
@@ -147,7 +151,8 @@ impl Listener {
     /// Serves until `shutdown` is cancelled; then stops accepting, lets running requests end within the drain time,
     /// and cuts the rest. Connections that became something else (WebSockets) end by their own rules.
     pub async fn serve<S: Application>(self, application: S, shutdown: CancellationToken) -> Drained {
-        let shared = Arc::new(accept::Shared::new(self.options, self.stats.0));
+        let roomy = self.event_loops.is_some().then(Handle::current);
+        let shared = Arc::new(accept::Shared::new(self.options, self.stats.0, roomy));
         accept::serve(self.socket, application, shared, self.event_loops, shutdown).await
     }
 }

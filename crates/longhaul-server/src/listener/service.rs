@@ -17,9 +17,13 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
+use tokio_util::task::AbortOnDropHandle;
 use tower::{ServiceExt as _, util::Oneshot};
 
-use super::{Application, accept::Shared, body_rate::RatedBody, client_addr::ClientAddr, connection::Connection};
+use super::{
+    Application, accept::Shared, body_rate::RatedBody, client_addr::ClientAddr, connection::Connection,
+    event_loops::LARGE_BODY,
+};
 use crate::{
     problem::{Code, Problem},
     request_id::X_REQUEST_ID,
@@ -38,7 +42,7 @@ pub(super) struct Door<S> {
 impl<S: Application> hyper::service::Service<Request<Incoming>> for Door<S> {
     type Response = Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Answer<Oneshot<S, Request<Body>>>;
+    type Future = Answer<Work<Oneshot<S, Request<Body>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let multiplexed = request.version() == Version::HTTP_2;
@@ -50,6 +54,7 @@ impl<S: Application> hyper::service::Service<Request<Incoming>> for Door<S> {
         } else {
             ClientAddr { ip: self.peer.ip().to_canonical(), peer: self.peer }
         };
+        let is_large = http_body::Body::size_hint(request.body()).upper().is_none_or(|most| most > LARGE_BODY);
         let mut request = request.map(|body| {
             if http_body::Body::is_end_stream(&body) {
                 Body::empty()
@@ -58,12 +63,44 @@ impl<S: Application> hyper::service::Service<Request<Incoming>> for Door<S> {
             }
         });
         request.extensions_mut().insert(client);
+        let answer = self.application.clone().oneshot(request);
         Answer {
-            inner: self.application.clone().oneshot(request),
+            inner: match &self.shared.roomy {
+                Some(roomy) if is_large => Work::There { answer: AbortOnDropHandle::new(roomy.spawn(answer)) },
+                _ => Work::Here { answer },
+            },
             running: Some(running),
             shared: Arc::clone(&self.shared),
             number,
             multiplexed,
+        }
+    }
+}
+
+pin_project! {
+    /// The application at work on a request.
+    #[project = AtWork]
+    pub(super) enum Work<F> {
+        /// Where the connection is.
+        Here { #[pin] answer: F },
+        /// Where there is room for a large body. Given up when the connection is.
+        There { #[pin] answer: AbortOnDropHandle<Result<Response<Body>, Infallible>> },
+    }
+}
+
+impl<F> Future for Work<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            AtWork::Here { answer } => answer.poll(cx),
+            AtWork::There { answer } => Poll::Ready(ready!(answer.poll(cx)).unwrap_or_else(|error| {
+                tracing::error!(%error, "a request was given up by the runtime that worked on it");
+                Ok(Problem::new(Code::Internal, "The server stopped while it worked on the request.").render())
+            })),
         }
     }
 }

@@ -3,9 +3,12 @@
 //! An upload is streamed to disk as it comes; its job is accepted only when the bytes are durable. The file's name is
 //! for people: files are named by what is in them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Poll, ready},
 };
 
 use axum::{
@@ -15,7 +18,7 @@ use axum::{
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream};
 use longhaul_core::{DocumentId, JobId, Tenant, Timestamp, TraceContext};
 use longhaul_engine::{
     JobRequest,
@@ -205,15 +208,34 @@ async fn document_of(app: &App, tenant: &Tenant, job: JobId) -> Result<DocumentI
     Ok(input.document_id)
 }
 
-/// Ends a body that brings more than [`AROUND_MOST`] while nothing comes of it: the parser keeps all of that in memory.
+/// What a body that brings more than [`AROUND_MOST`] while nothing comes of it is ended with.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {} KiB came in a row that are no part's content", AROUND_MOST / 1024)]
+struct NoUpload;
+
+/// The body, one piece at a time, and no more of it than [`AROUND_MOST`] while nothing comes of it.
+///
+/// The parser (multer 3.1) keeps in memory what it has not given out, and reads all that is there before it looks at any of
+/// it; and when the first pieces and the end come at once, it may take them for a body without a boundary. So it is told after
+/// each piece that there is nothing more for now.
 fn within_reason(request: Request, useless: Arc<AtomicUsize>) -> Request {
     let (parts, body) = request.into_parts();
-    let pieces = body.into_data_stream().map(move |piece| {
-        let piece = piece?;
-        if useless.fetch_add(piece.len(), Ordering::Relaxed) > AROUND_MOST {
-            return Err(axum::Error::new("more than 256 KiB came without a part's content"));
+    let mut body = body.into_data_stream();
+    let mut just_gave = false;
+    let pieces = stream::poll_fn(move |cx| {
+        if std::mem::take(&mut just_gave) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
-        Ok(piece)
+        let piece = ready!(body.poll_next_unpin(cx));
+        just_gave = true;
+        Poll::Ready(piece.map(|piece| {
+            let piece = piece?;
+            if useless.fetch_add(piece.len(), Ordering::Relaxed) > AROUND_MOST {
+                return Err(axum::Error::new(NoUpload));
+            }
+            Ok(piece)
+        }))
     });
     Request::from_parts(parts, Body::from_stream(pieces))
 }
@@ -326,6 +348,10 @@ async fn read_options(mut field: Field<'_>) -> Result<Vec<u8>, Problem> {
 
 fn broken(error: &axum::extract::multipart::MultipartError) -> Problem {
     let source = std::error::Error::source(error).unwrap_or(error);
+    let mut causes = std::iter::successors(Some(source), |error| error.source());
+    if let Some(no_upload) = causes.find_map(|error| error.downcast_ref::<NoUpload>()) {
+        return Problem::new(Code::MalformedRequest, format!("The multipart body is no upload: {no_upload}."));
+    }
     match error.status() {
         StatusCode::BAD_REQUEST => {
             Problem::new(Code::MalformedRequest, format!("The multipart body cannot be read: {source}."))
@@ -502,7 +528,75 @@ pub(crate) async fn remove(
 
 #[cfg(test)]
 mod tests {
-    use super::plain_name;
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    const PIECE: &[u8] = &[b'x'; 64 * 1024];
+
+    /// What comes of a body of these pieces: the length of its parts, and the most bytes that the parser ever held unparsed.
+    /// All of it is there at once, or, `late`, a moment after it was first asked for.
+    async fn parse(pieces: &[&'static [u8]], late: bool) -> Result<(usize, usize), Problem> {
+        let useless = Arc::new(AtomicUsize::new(0));
+        let pieces = stream::iter(pieces.to_vec()).map(|piece| Ok::<_, axum::Error>(Bytes::from_static(piece)));
+        let first = async move {
+            if late {
+                std::future::poll_fn(once_pending()).await
+            }
+        };
+        let request = Request::builder()
+            .header("content-type", "multipart/form-data; boundary=b")
+            .body(Body::from_stream(first.map(|()| pieces).flatten_stream()))
+            .expect("a request");
+        let request = within_reason(request, Arc::clone(&useless));
+        let mut multipart = Multipart::from_request(request, &()).await.expect("multipart");
+        let (mut length, mut held) = (0, 0);
+        while let Some(mut field) = multipart.next_field().await.map_err(|error| broken(&error))? {
+            while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
+                held = useless.swap(0, Ordering::Relaxed).max(held);
+                length += chunk.len();
+            }
+        }
+        Ok((length, held))
+    }
+
+    /// Not ready when it is first asked; right after, it is.
+    fn once_pending() -> impl FnMut(&mut std::task::Context<'_>) -> Poll<()> {
+        let mut asked = false;
+        move |cx| {
+            cx.waker().wake_by_ref();
+            if std::mem::replace(&mut asked, true) { Poll::Ready(()) } else { Poll::Pending }
+        }
+    }
+
+    const HEAD: &[u8] = b"--b\r\ncontent-disposition: form-data; name=\"file\"\r\n\r\n";
+    const END: &[u8] = b"\r\n--b--\r\n";
+
+    #[tokio::test]
+    async fn an_upload_that_is_there_at_once_is_read_piece_by_piece() {
+        let pieces = [&[HEAD][..], &[PIECE; 30], &[END]].concat();
+        for late in [false, true] {
+            let (length, held) = parse(&pieces, late).await.expect("an upload");
+            assert_eq!(length, 30 * PIECE.len());
+            assert!(held < 3 * PIECE.len(), "{held} bytes held");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upload_in_one_piece_that_comes_a_moment_late_is_read() {
+        const WHOLE: &[u8] = b"--b\r\ncontent-disposition: form-data; name=\"file\"\r\n\r\nhello\r\n--b--\r\n";
+        for late in [false, true] {
+            assert_eq!(parse(&[WHOLE], late).await.expect("an upload").0, 5);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_of_which_nothing_comes_is_ended() {
+        let pieces = [&[&b"no boundary"[..]][..], &[PIECE; 30]].concat();
+        let problem = parse(&pieces, false).await.expect_err("no upload");
+        assert_eq!(problem.code(), Code::MalformedRequest);
+        assert!(problem.detail().contains("more than 256 KiB came in a row"), "{}", problem.detail());
+    }
 
     #[test]
     fn a_path_as_a_name_keeps_its_last_part() {
