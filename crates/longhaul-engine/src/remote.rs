@@ -52,10 +52,20 @@ pub struct RemoteJob {
 pub enum Completion {
     /// With an output, a JSON text.
     Succeeded(Bytes, Box<Report>),
-    /// With a failure, and what should follow.
-    Failed(JobError, RetryPlan),
+    /// With a failure.
+    Failed {
+        /// What went wrong.
+        error: JobError,
+        /// What should follow.
+        plan: RetryPlan,
+        /// Something had begun outside of which nobody knows whether it took effect.
+        ambiguous: bool,
+    },
     /// Unfinished, at no cost.
-    Released,
+    Released {
+        /// As of a failure.
+        ambiguous: bool,
+    },
     /// Unfinished, until this has come.
     Waiting(Wait),
 }
@@ -197,8 +207,8 @@ impl Engine {
                 };
                 return self.with_stored(output, finish).await;
             }
-            Completion::Failed(error, plan) => Outcome::Failed { error, plan, ambiguous: false },
-            Completion::Released => Outcome::Released { ambiguous: false },
+            Completion::Failed { error, plan, ambiguous } => Outcome::Failed { error, plan, ambiguous },
+            Completion::Released { ambiguous } => Outcome::Released { ambiguous },
             Completion::Waiting(wait) => Outcome::Waiting(wait),
         };
         self.inner.store.finish(held, outcome).await

@@ -141,6 +141,56 @@ def test_an_attempt_that_takes_too_long_fails_in_a_loop_and_in_a_thread(server: 
                 lh.run(kind, {}, timeout=20)
 
 
+def test_an_attempt_that_is_cut_off_in_a_step_is_ambiguous_and_keeps_its_output(server: Server, lh: Longhaul) -> None:
+    worker = Worker(server.url, drain=0.2)
+
+    async def never() -> None:
+        await asyncio.sleep(60)
+
+    async def at_once() -> None: ...
+
+    async def broken() -> None:
+        raise ValueError("within the step")
+
+    @worker.task("in-a-step", retries=0, timeout=0.5)
+    async def in_a_step(ctx: Context) -> None:
+        await ctx.stream("its last words")
+        await ctx.step("outside", never)
+
+    @worker.task("deaf-in-a-step", retries=0, timeout=0.5)
+    def deaf_in_a_step(ctx: SyncContext) -> None:
+        ctx.step("outside", lambda: until(lambda: ctx.cancelled, 20, "it is not told"))
+
+    @worker.task("between-steps", retries=0, timeout=0.5)
+    async def between_steps(ctx: Context) -> None:
+        await ctx.step("outside", at_once)
+        await asyncio.sleep(60)
+
+    @worker.task("failing", retries=0)
+    async def failing(ctx: Context) -> None:
+        await ctx.step("outside", broken)
+
+    @worker.task("stopped")
+    async def stopped(ctx: Context) -> None:
+        await ctx.step("outside", never)
+
+    def ends(job: str) -> list[tuple[str, bool]]:
+        return [(str(attempt.outcome), attempt.ambiguous) for attempt in lh.jobs.attempts(job)]
+
+    with serving(worker, lh):
+        jobs = {kind: lh.submit(kind, {}) for kind in worker.tasks}
+        for kind in ("in-a-step", "deaf-in-a-step", "between-steps", "failing"):
+            with pytest.raises(JobFailed):
+                jobs[kind].result(20)
+        until(lambda: jobs["stopped"].get().status == "running", 20, "it does not run")
+    assert ends(jobs["in-a-step"].id) == [("failed", True)]
+    assert ends(jobs["deaf-in-a-step"].id) == [("failed", True)]
+    assert ends(jobs["between-steps"].id) == [("failed", False)]
+    assert ends(jobs["failing"].id) == [("failed", False)], "what a step raises is known"
+    assert ends(jobs["stopped"].id) == [("released", True)]
+    assert streamed(lh, jobs["in-a-step"].id) == "its last words"
+
+
 def test_a_task_that_blocks_the_loop_is_warned_about_and_keeps_its_lease(
     server: Server, lh: Longhaul, caplog: pytest.LogCaptureFixture
 ) -> None:

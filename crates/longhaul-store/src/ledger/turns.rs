@@ -35,6 +35,7 @@ impl<K: Clone + Eq + Hash> Turns<K> {
     }
 
     /// Whether `who` has to wait for others before its next turn begins.
+    #[cfg(any(feature = "postgres", test))]
     pub(crate) fn is_ahead(&self, who: &K) -> bool {
         self.ahead.get(who).is_some_and(|ahead| *ahead > self.clock)
     }

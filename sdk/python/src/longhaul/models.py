@@ -485,6 +485,8 @@ class WorkerError(Model):
 class Fail(Model):
     """A failure."""
 
+    ambiguous: bool | None = None
+    """Whether nobody knows if the last call outside took effect: a time-out cut it off, say. The attempt keeps it."""
     error: WorkerError
     retry_after_ms: int | None = None
     """Not before so many milliseconds from now, instead of the kind's backoff."""
@@ -893,6 +895,13 @@ class RegisterKind(Model):
     """Where its jobs wait unless they say otherwise."""
     timeout_s: int | None = None
     """How long one attempt may take, in seconds."""
+
+
+class Release(Model):
+    """What is to be known of an attempt that is given back."""
+
+    ambiguous: bool | None = None
+    """Whether nobody knows if the last call outside took effect: a shutdown cut it off, say. The attempt keeps it."""
 
 
 class Session(Model):

@@ -98,7 +98,9 @@ async fn end_if_timed_out(app: &App, path: &JobPath, held: &Held, lease: Lease) 
         return Ok(());
     }
     let error = JobError::transient("attempt_timeout", "the attempt took longer than its kind allows");
-    let ended = app.engine().complete(held.clone(), Completion::Failed(error, RetryPlan::Backoff)).await;
+    // What its worker is in the middle of, nobody knows.
+    let completion = Completion::Failed { error, plan: RetryPlan::Backoff, ambiguous: true };
+    let ended = app.engine().complete(held.clone(), completion).await;
     ended.map_err(|error| refused(path, error))?;
     Err(lease_lost())
 }
@@ -270,6 +272,10 @@ pub(crate) struct Fail {
     /// Not before so many milliseconds from now, instead of the kind's backoff.
     #[schema(minimum = 0)]
     retry_after_ms: Option<u64>,
+    /// Whether nobody knows if the last call outside took effect: a time-out cut it off, say. The attempt keeps it.
+    #[serde(default)]
+    #[schema(default = false)]
+    ambiguous: bool,
 }
 
 /// What went wrong.
@@ -315,9 +321,20 @@ pub(crate) async fn fail(
         Some(millis) => RetryPlan::After(Span::from_millis(millis)),
         None => RetryPlan::Backoff,
     };
+    let completion = Completion::Failed { error, plan, ambiguous: body.ambiguous };
     let status =
-        app.engine().complete(held, Completion::Failed(error, plan)).await.map_err(|error| refused(&path, error))?;
+        app.engine().complete(held, completion).await.map_err(|error| refused(&path, error))?;
     to_json(&WorkerAnswer::of(&path.job_id, status))
+}
+
+/// What is to be known of an attempt that is given back.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Release {
+    /// Whether nobody knows if the last call outside took effect: a shutdown cut it off, say. The attempt keeps it.
+    #[serde(default)]
+    #[schema(default = false)]
+    ambiguous: bool,
 }
 
 /// Give a job back
@@ -327,6 +344,7 @@ pub(crate) async fn fail(
 #[utoipa::path(
     post, path = "/v1/worker/jobs/{job_id}/release", tag = "worker", operation_id = "release",
     params(JobPath, ("Longhaul-Lease" = String, Header, description = "The `lease_token` of the claim.")),
+    request_body(content = Option<Release>, description = "May be left out."),
     responses((status = 200, description = "It is somebody else's to claim.", body = WorkerAnswer))
 )]
 pub(crate) async fn release(
@@ -334,9 +352,11 @@ pub(crate) async fn release(
     Worker(caller): Worker,
     ApiPath(path): ApiPath<JobPath>,
     lease: Lease,
+    OptionalJson(Release { ambiguous }): OptionalJson<Release>,
 ) -> Result<Response, Problem> {
     let held = lease.over(&caller.tenant, path.id()?);
-    let status = app.engine().complete(held, Completion::Released).await.map_err(|error| refused(&path, error))?;
+    let completion = Completion::Released { ambiguous };
+    let status = app.engine().complete(held, completion).await.map_err(|error| refused(&path, error))?;
     to_json(&WorkerAnswer::of(&path.job_id, status))
 }
 

@@ -7,11 +7,12 @@ thread. Methods whose names end in ``_io`` run there; the others run where the u
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -67,6 +68,8 @@ class Attempt:
         # Whether its end was handed to the outbox: what comes later is not said.
         self.is_over = False
         self.is_suspended = False
+        # Whether the last of its output is being sent: its end waits for that.
+        self._is_ending = False
         self.running: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
         self._progress: tuple[float | None, str | None] | None = None
@@ -74,12 +77,19 @@ class Attempt:
         # What the result says of itself.
         self._report: dict[str, Any] = {}
         self._used: set[str] = set()
+        # Steps that have begun and neither come to an end nor failed.
+        self._in_steps = 0
         self._output = Output(self._send_chunk, runner.log, self.job_id)
 
     @property
     def should_stop(self) -> bool:
         """Whether what it does is of no use any more."""
         return self.is_cancelled or self.is_lost or self.is_released or self.is_timed_out
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether a call that the server has not answered need not be made again."""
+        return self.is_lost if self._is_ending else self.should_stop
 
     # ── from the user's code ──
 
@@ -116,6 +126,29 @@ class Attempt:
         if self.should_stop:
             raise Cancelled
         return (True, encode(self.steps[name])) if name in self.steps else (False, b"")
+
+    @contextlib.contextmanager
+    def in_step(self) -> Iterator[None]:
+        """While a step is at work. One that is cut off stays: nobody knows what it did."""
+        with self._lock:
+            self._in_steps += 1
+        try:
+            yield
+        except Exception:
+            if not self.should_stop:
+                self._leave_step()
+            raise
+        else:
+            self._leave_step()
+
+    def _leave_step(self) -> None:
+        with self._lock:
+            self._in_steps -= 1
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether nobody knows if its last call outside took effect: it would be cut off in the middle of a step."""
+        return self._in_steps > 0
 
     async def checkpoint(self, name: str, output: bytes) -> None:
         """Stores a step."""
@@ -196,8 +229,13 @@ class Attempt:
         """Sends what is left of the output."""
         await self._output.flush()
 
+    async def finish_io(self) -> None:
+        """Sends what is left of the output before the end of the attempt, also of one that took too long."""
+        self._is_ending = True
+        await self.flush_io()
+
     async def _send_chunk(self, body: bytes) -> None:
-        if self.should_stop:
+        if self.is_in_vain:
             raise Cancelled
         await self.call_io("output", body)
 
@@ -247,12 +285,19 @@ class Attempt:
         self.is_suspended = True
 
 
-def failure_json(code: str, message: str, retryable: bool, retry_after: float | None) -> bytes:
+def release_json(ambiguous: bool) -> bytes:
+    """The body of ``release``."""
+    return b'{"ambiguous":true}' if ambiguous else b""
+
+
+def failure_json(code: str, message: str, retryable: bool, retry_after: float | None, ambiguous: bool = False) -> bytes:
     """The body of ``fail``."""
     word = "".join(c if c.isascii() and c.isprintable() and c != " " else "_" for c in str(code))[:100] or "task_failed"
     body: dict[str, Any] = {"error": {"code": word, "message": _sayable(message, 8_000)}, "retryable": retryable}
     if retry_after is not None and not math.isnan(retry_after):
         body["retry_after_ms"] = int(min(max(0.0, retry_after), LONGEST_RETRY_AFTER) * 1000)
+    if ambiguous:
+        body["ambiguous"] = True
     return json.dumps(body).encode()
 
 

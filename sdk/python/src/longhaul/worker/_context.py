@@ -185,11 +185,12 @@ class Context(_Base):
         stored, json_text = self._attempt.begin_step(name)
         if stored:
             return _restored(adapter, json_text)
-        value = work(*args, **kwargs)
-        if inspect.isawaitable(value):
-            value = await value
-        output = _written(adapter, value)
-        await self._attempt.checkpoint(name, output)
+        with self._attempt.in_step():
+            value = work(*args, **kwargs)
+            if inspect.isawaitable(value):
+                value = await value
+            output = _written(adapter, value)
+            await self._attempt.checkpoint(name, output)
         return _restored(adapter, output)
 
     async def stream(self, data: Any) -> None:
@@ -243,8 +244,9 @@ class SyncContext(_Base):
         stored, json_text = self._attempt.begin_step(name)
         if stored:
             return _restored(adapter, json_text)  # type: ignore[no-any-return]
-        output = _written(adapter, work(*args, **kwargs))
-        self._attempt.in_io(self._attempt.checkpoint_io(name, output))
+        with self._attempt.in_step():
+            output = _written(adapter, work(*args, **kwargs))
+            self._attempt.in_io(self._attempt.checkpoint_io(name, output))
         return _restored(adapter, output)  # type: ignore[no-any-return]
 
     def stream(self, data: Any) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from .._thread import LoopThread
 from .._transport import Answer, backoff, refusal
-from ._attempt import Attempt, failure_json
+from ._attempt import Attempt, failure_json, release_json
 from ._context import Cancelled
 from ._line import LONGEST_PAUSE, Line, may_be_taken_later
 
@@ -130,7 +130,7 @@ class Outbox:
         if end.verb == "release":
             return
         try:
-            await end.attempt.flush_io()
+            await end.attempt.finish_io()
         except Cancelled:
             pass
         except Exception as error:
@@ -184,7 +184,7 @@ class Outbox:
         """What an end that was refused means."""
         attempt, error = end.attempt, refusal(answer)
         if error.code == "job_cancelled":
-            await self._send_one(End(attempt, "release", b""))
+            await self._send_one(End(attempt, "release", release_json(attempt.is_ambiguous)))
         elif error.status in (404, 409, 410):
             self._log.warning("the end of %s came too late and is dropped: %s", attempt.job_id, error.detail)
         elif end.verb == "complete" and error.status in REFUSED_FOR_GOOD:

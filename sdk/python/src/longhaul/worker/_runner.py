@@ -344,7 +344,7 @@ class Runner:
             f"/v1/worker/jobs/{attempt.job_id}/{verb}",
             body,
             lease=attempt.lease,
-            until=lambda: attempt.should_stop,
+            until=lambda: attempt.is_in_vain,
         )
         if answer is None:
             raise Cancelled

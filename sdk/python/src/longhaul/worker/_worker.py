@@ -29,7 +29,7 @@ from typing_extensions import ParamSpec
 from .._settings import Settings
 from ..client import AsyncJob, AsyncLonghaul
 from ..errors import ConfigurationError
-from ._attempt import Attempt, failure_json
+from ._attempt import Attempt, failure_json, release_json
 from ._context import Cancelled, Context, Suspended, SyncContext
 from ._fail import Fail
 from ._limits import Limit
@@ -336,7 +336,7 @@ class Worker:
             attempt.is_over = True
             return
         elif attempt.should_stop or (self._is_stopping and isinstance(error, STOPPED)):
-            runner.end(attempt, "release")
+            runner.end(attempt, "release", release_json(attempt.is_ambiguous))
             return
         else:
             # Also a cancellation that nobody here asked for: given back at no cost, the job would never end.
@@ -344,7 +344,8 @@ class Worker:
             if not isinstance(error, Fail):
                 log.warning("%s (%s) failed", attempt.job_id, task.name, exc_info=error)
         task._metrics.count("failed", time.monotonic() - attempt.began)
-        runner.end(attempt, "fail", failure_json(fail.code, fail.message, fail.retryable, fail.retry_after))
+        body = failure_json(fail.code, fail.message, fail.retryable, fail.retry_after, attempt.is_ambiguous)
+        runner.end(attempt, "fail", body)
 
     def _time_out(self, attempt: Attempt) -> None:
         attempt.is_timed_out = True
@@ -436,7 +437,7 @@ class Worker:
             if tasks:
                 await asyncio.wait(tasks, timeout=2)
             for attempt in left:
-                runner.end(attempt, "release")
+                runner.end(attempt, "release", release_json(attempt.is_ambiguous))
         await asyncio.wrap_future(runner.io.start(runner.finish(10.0)))
         runner.io.stop()
 
