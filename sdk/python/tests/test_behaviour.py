@@ -86,6 +86,7 @@ class Stage:
             "answer": lambda job, value: shown(self.jobs[job].answer(value)),
             "history": self.history,
             "effects": self.effects,
+            "until_effects": self.until_effects,
             "raw": self.raw,
         }
 
@@ -186,6 +187,9 @@ class Stage:
     def effects(self) -> list[str]:
         path = self.home / "effects"
         return path.read_text().splitlines() if path.exists() else []
+
+    def until_effects(self, are: list[str]) -> None:
+        until(lambda: self.effects() == are, 30, f"they are {self.effects()}")
 
     def raw(self, **arguments: Any) -> dict[str, Any]:
         body = None if "body" not in arguments else json.dumps(arguments["body"]).encode()
