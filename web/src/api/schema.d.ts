@@ -1506,6 +1506,11 @@ export interface components {
         };
         /** @description A failure. */
         Fail: {
+            /**
+             * @description Whether nobody knows if the last call outside took effect: a time-out cut it off, say. The attempt keeps it.
+             * @default false
+             */
+            ambiguous: boolean;
             error: components["schemas"]["WorkerError"];
             /**
              * Format: int64
@@ -2045,6 +2050,14 @@ export interface components {
              * @description How long one attempt may take, in seconds.
              */
             timeout_s?: number | null;
+        };
+        /** @description What is to be known of an attempt that is given back. */
+        Release: {
+            /**
+             * @description Whether nobody knows if the last call outside took effect: a shutdown cut it off, say. The attempt keeps it.
+             * @default false
+             */
+            ambiguous: boolean;
         };
         /** @description What a result took. */
         ReportedUsage: {
@@ -10237,7 +10250,12 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        /** @description May be left out. */
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Release"] | null;
+            };
+        };
         responses: {
             /** @description It is somebody else's to claim. */
             200: {
@@ -10304,6 +10322,24 @@ export interface operations {
             };
             /** @description Its data is gone; what is left is that it existed and how it ended. */
             410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not of the media type that this route reads. */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -124,13 +124,18 @@ function Model({ name, figures }: { name: string; figures: Figures | undefined }
   );
 }
 
+/** Calls that were refused for what they asked are no fault of the model's, and are not counted as errors. */
+function errorsNote({ failed, refused }: Figures) {
+  return `${count(failed)} without an answer${refused > 0 ? ` · ${count(refused)} refused for what they asked` : ""}`;
+}
+
 /** What the model did in the last minute, and what its layers decided. */
 function Now({ figures }: { figures: Figures }) {
   return (
     <>
       <div className="grid small">
         <Figure name="Calls" value={`${rate(figures.calls_per_s)} /s`} note={`${count(figures.in_flight)} under way`} />
-        <Figure name="Errors" value={percent(figures.error_rate)} note={`${count(figures.failed)} without an answer`} tint={(figures.error_rate ?? 0) > 0.01 ? "bad" : undefined} />
+        <Figure name="Errors" value={percent(figures.error_rate)} note={errorsNote(figures)} tint={(figures.error_rate ?? 0) > 0.01 ? "bad" : undefined} />
         <Figure name="Fallbacks" value={percent(figures.fallback_rate)} note={`${count(figures.retries)} retries`} tint={(figures.fallback_rate ?? 0) > 0.1 ? "bad" : undefined} />
         <Figure name="Cache hits" value={percent(figures.hit_rate)} note={`of ${count(figures.cache_lookups)} lookups`} />
         <Figure name="p50" value={duration(figures.latency_ms.p50)} note={`p95 ${duration(figures.latency_ms.p95)} · p99 ${duration(figures.latency_ms.p99)}`} />

@@ -14,8 +14,11 @@ use std::{
 use axum::{
     body::Body,
     extract::{FromRequest, Multipart, Request, State, multipart::Field},
-    http::{HeaderMap, HeaderValue, StatusCode},
-    response::Response,
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{CONTENT_LENGTH, CONTENT_TYPE},
+    },
+    response::{IntoResponse as _, Response},
 };
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
@@ -31,7 +34,6 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::jobs::{
     create::{REPLAYED, accepted_with},
-    read::to_json,
     view::{StatusBody, Urls, with},
 };
 use crate::{
@@ -390,12 +392,18 @@ pub(crate) struct DocumentBody {
     #[schema(value_type = String)]
     job_id: JobId,
     /// Its text, page by page; null until the job has read it.
-    #[schema(value_type = Value)]
-    text: Option<Box<RawValue>>,
+    #[schema(value_type = Value, required = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<Elsewhere>,
     /// Its chunks; null until the job has made them.
-    #[schema(value_type = Value)]
-    chunks: Option<Box<RawValue>>,
+    #[schema(value_type = Value, required = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunks: Option<Elsewhere>,
 }
+
+/// What is long is put into the answer as it is stored.
+#[derive(Serialize)]
+enum Elsewhere {}
 
 /// The document that a path names.
 #[derive(Deserialize, IntoParams)]
@@ -435,7 +443,7 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let id = path.id()?;
     let document = app.engine().store().document(&caller.tenant, id).await.map_err(|error| path.missing(error))?;
-    to_json(&DocumentBody {
+    let head = serde_json::to_vec(&DocumentBody {
         document_id: id,
         file_name: document.file_name,
         content_type: document.content_type,
@@ -443,22 +451,30 @@ pub(crate) async fn show(
         sha256: document.content.digest.iter().map(|byte| format!("{byte:02x}")).collect(),
         created_at: document.created_at,
         job_id: document.job,
-        text: part(&app, &caller.tenant, id, "text").await?,
-        chunks: part(&app, &caller.tenant, id, "chunks").await?,
-    })
+        text: None,
+        chunks: None,
+    });
+    let mut head = head.map_err(|_| Problem::new(Code::Internal, "The answer could not be written."))?;
+    head.pop();
+    let text = part(&app, &caller.tenant, id, "text").await?;
+    let chunks = part(&app, &caller.tenant, id, "chunks").await?;
+    Ok(in_pieces([head.into(), ",\"text\":".into(), text, ",\"chunks\":".into(), chunks, "}".into()]))
 }
 
-async fn part(
-    app: &App,
-    tenant: &Tenant,
-    id: DocumentId,
-    part: &'static str,
-) -> Result<Option<Box<RawValue>>, Problem> {
-    let Some(content) = app.engine().store().document_part(tenant, id, part).await? else { return Ok(None) };
-    let json = app.engine().payload(&content).await?;
-    serde_json::from_slice(&json)
-        .map(Some)
-        .map_err(|_| Problem::new(Code::Internal, format!("The document's {part} cannot be read.")))
+/// An answer of pieces of JSON, as they are: texts of documents are long, and each copy of one counts.
+fn in_pieces<const N: usize>(pieces: [Bytes; N]) -> Response {
+    let length: usize = pieces.iter().map(Bytes::len).sum();
+    let body = Body::from_stream(stream::iter(pieces.map(Ok::<_, std::convert::Infallible>)));
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json")), (CONTENT_LENGTH, length.into())];
+    (headers, body).into_response()
+}
+
+/// What was read out of a document, a JSON text: `null` until it was.
+async fn part(app: &App, tenant: &Tenant, id: DocumentId, part: &'static str) -> Result<Bytes, Problem> {
+    match app.engine().store().document_part(tenant, id, part).await? {
+        Some(content) => Ok(app.engine().payload(&content).await?),
+        None => Ok(Bytes::from_static(b"null")),
+    }
 }
 
 /// What to look for.

@@ -311,7 +311,11 @@ impl Stage {
     }
 
     pub(crate) async fn fail(&self, job: &RemoteJob, code: &str, message: &str) {
-        let completion = Completion::Failed { error: JobError::permanent(code, message), plan: RetryPlan::Backoff, ambiguous: false };
+        let completion = Completion::Failed {
+            error: JobError::permanent(code, message),
+            plan: RetryPlan::Backoff,
+            ambiguous: false,
+        };
         self.engine.complete(job.held.clone(), completion).await.unwrap();
     }
 

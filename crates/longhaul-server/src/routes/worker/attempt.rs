@@ -322,8 +322,7 @@ pub(crate) async fn fail(
         None => RetryPlan::Backoff,
     };
     let completion = Completion::Failed { error, plan, ambiguous: body.ambiguous };
-    let status =
-        app.engine().complete(held, completion).await.map_err(|error| refused(&path, error))?;
+    let status = app.engine().complete(held, completion).await.map_err(|error| refused(&path, error))?;
     to_json(&WorkerAnswer::of(&path.job_id, status))
 }
 
