@@ -145,7 +145,8 @@ pub struct Job {
     pub last_token: Option<LeaseToken>,
     /// The `seq` of its newest event.
     pub last_seq: u64,
-    /// The `seq` of its newest `job.step` event; 0 without one. What was told before it stands.
+    /// The `seq` of the newest `job.step` event of a step that is done, or answered; 0 without one. What was told before it
+    /// stands.
     pub last_step_seq: u64,
     /// The `seq` of its newest delta; 0 without one.
     pub last_delta_seq: u64,

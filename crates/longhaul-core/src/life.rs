@@ -95,7 +95,10 @@ pub enum Step {
     /// A child has ended. Taken in whatever state the job is, and counted.
     ChildEnded(Box<ChildEnd>),
     /// Somebody answers: a job that waits goes on, any other keeps the answer.
-    Answer,
+    Answer {
+        /// The only step that this answers, when it says so: it is then taken while the job waits with that, or not at all.
+        to: Option<StepName>,
+    },
     /// The worker is done.
     Succeed {
         /// Its lease.
@@ -201,6 +204,9 @@ pub enum Refused {
     /// It is queued for later.
     #[error("the job is not due yet")]
     NotDue,
+    /// The answer is to a question that the job does not ask: not yet, or not any more.
+    #[error("the job does not wait with that question; it may have been answered meanwhile")]
+    NotAsked,
     /// So many answers are kept already that nobody has asked for.
     #[error("the job keeps {ANSWERS_MOST} answers already that it has not asked for")]
     AnswersFull,
@@ -216,6 +222,9 @@ impl Job {
     /// Takes `step` at `now`, or refuses and leaves the job as it was. The events that it tells have been counted: the
     /// last of them is [`Job::last_seq`].
     pub fn step(&mut self, step: Step, now: Timestamp) -> Result<Applied, Refused> {
+        // Children are called, and nothing is done yet: what streamed before, outside of steps, is streamed again by whoever
+        // comes back for what they gave.
+        let keeps_what_streamed = !matches!(step, Step::Spawn { .. });
         let applied = match step {
             Step::Claim { worker, in_process, random, lease_for } => {
                 self.claim(worker, in_process, random, lease_for, now)?
@@ -226,7 +235,7 @@ impl Job {
             Step::Spawn { token, name, children } => self.spawn(token, &name, children)?,
             Step::Wait { token, wait, is_there } => self.give_up_to_wait(token, wait, is_there, now)?,
             Step::ChildEnded(end) => self.child_ended(*end, now),
-            Step::Answer => self.answer(now)?,
+            Step::Answer { to } => self.answer(to.as_ref(), now)?,
             Step::Succeed { token, report } => self.succeed(token, *report, now)?,
             Step::Fail { token, error, plan, random, ambiguous } => {
                 self.fail(token, error, plan, random, ambiguous, now)?
@@ -243,7 +252,7 @@ impl Job {
         for event in &applied.events {
             self.last_seq += 1;
             match event {
-                EventKind::Step { .. } => self.last_step_seq = self.last_seq,
+                EventKind::Step { .. } if keeps_what_streamed => self.last_step_seq = self.last_seq,
                 EventKind::OutputDelta { .. } => self.last_delta_seq = self.last_seq,
                 EventKind::OutputReset { .. } => self.last_reset_seq = self.last_seq,
                 _ => {}

@@ -11,10 +11,10 @@ use std::{
 use bytes::Bytes;
 use longhaul_core::{
     ApiKey, Attempt, Clock, Event, IdSource, Job, JobId, KeyId, KindName, KindSpec, Limit, Payload, QueueName, Span,
-    Status, StatusReason, Tenant,
+    Status, StatusReason, StepName, Tenant,
 };
 use longhaul_store::{
-    Blocker, Child, JobPage, JobQuery, JobStore, JobView, Partial, QueueState, StoreError, StoredStep,
+    Blocker, Child, Idempotency, JobPage, JobQuery, JobStore, JobView, Partial, QueueState, StoreError, StoredStep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -366,10 +366,17 @@ impl Engine {
         self.inner.store.explain(tenant, job).await
     }
 
-    /// Answers a job with a JSON text: the one that waits for input goes on, any other keeps it until it asks.
-    pub async fn answer(&self, tenant: &Tenant, job: JobId, answer: Bytes) -> Result<Status, StoreError> {
+    /// Answers a job with a JSON text: the one that waits for input goes on, any other keeps it until it asks. One that is
+    /// `to` a step is taken while the job waits with that, or not at all.
+    pub async fn answer(
+        &self,
+        tenant: &Tenant,
+        job: JobId,
+        to: Option<StepName>,
+        answer: Bytes,
+    ) -> Result<Status, StoreError> {
         let stored = self.inner.payloads.store(answer).await?;
-        self.inner.store.answer(tenant, job, stored.payload.clone()).await
+        self.inner.store.answer(tenant, job, to, stored.payload.clone()).await
     }
 
     /// Asks a job to stop.
@@ -382,8 +389,13 @@ impl Engine {
         self.inner.store.erase(tenant, job).await
     }
 
-    /// Submits an ended job again, as a new one. None: it has not ended.
-    pub async fn retry(&self, tenant: &Tenant, job: JobId) -> Result<Option<Accepted>, Rejected> {
+    /// Submits an ended job again, as a new one; with `idempotency`, once. None: it has not ended.
+    pub async fn retry(
+        &self,
+        tenant: &Tenant,
+        job: JobId,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Option<Accepted>, Rejected> {
         let view = self.job(tenant, job).await?;
         if !view.job.status().is_terminal() {
             return Ok(None);
@@ -407,7 +419,7 @@ impl Engine {
             // Another try belongs to the same story.
             trace: self.trace_below(spec),
         };
-        self.submit(tenant, vec![request], None).await.map(Some)
+        self.submit(tenant, vec![request], idempotency).await.map(Some)
     }
 
     /// Why a job stands where it stands, its queue's pause and limit included, and its place in the queue.

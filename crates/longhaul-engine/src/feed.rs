@@ -55,6 +55,10 @@ impl Feeds {
         let (sender, receiver) = mpsc::channel(CHANGES_MOST);
         let lagged = Arc::new(AtomicBool::new(false));
         let mut open = self.lock();
+        if open.len() == open.capacity() {
+            // A commit would do so, but there may be none for a long time.
+            open.retain(|feed| !feed.sender.is_closed());
+        }
         open.push(Feed { tenant, queue, sender, lagged: lagged.clone() });
         self.is_any.store(true, Ordering::Release);
         QueueFeed { receiver, lagged }
@@ -142,5 +146,17 @@ mod tests {
         drop(feed);
         feeds.committed(&[change(2)]);
         assert!(!feeds.is_any());
+    }
+
+    #[test]
+    fn feeds_that_are_opened_and_closed_while_nothing_is_committed_do_not_pile_up() {
+        let feeds = Feeds::default();
+        let kept = feeds.open(Tenant::default_tenant(), QueueName::default_queue());
+        for _ in 0..1_000 {
+            drop(feeds.open(Tenant::default_tenant(), QueueName::default_queue()));
+        }
+        assert!(feeds.lock().len() < 10, "{}", feeds.lock().len());
+        assert_eq!(feeds.count(), 1);
+        drop(kept);
     }
 }

@@ -7,7 +7,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use longhaul_core::{Event, JobId, QueueName, Span, Tenant};
+use longhaul_core::{Event, JobId, QueueName, Span, Tenant, Timestamp};
 use longhaul_store::StoreError;
 
 use crate::{
@@ -51,6 +51,9 @@ pub struct Follow {
     is_live: bool,
     is_over: bool,
     ready: VecDeque<Followed>,
+    /// When the store is looked at again though nothing was heard. Kept when a wait for the next is given up: a reader that
+    /// looks up from time to time would never come to it.
+    look_at: Option<Timestamp>,
 }
 
 impl Engine {
@@ -69,6 +72,7 @@ impl Engine {
             is_live: false,
             is_over,
             ready: VecDeque::new(),
+            look_at: None,
         })
     }
 }
@@ -147,6 +151,7 @@ impl Follow {
     }
 
     async fn read_store(&mut self) -> Result<(), StoreError> {
+        self.look_at = None;
         let page = self.engine.inner.store.events(&self.tenant, self.job, self.at, PAGE).await?;
         // A page that is not full reaches to where the ring begins, or the ring says that it does not.
         self.reads_store = page.len() >= PAGE;
@@ -169,6 +174,7 @@ impl Follow {
     fn give(&mut self, events: Vec<Arc<Event>>) {
         let Some(last) = events.last() else { return };
         self.at = last.seq;
+        self.look_at = None;
         self.is_over = last.kind.is_terminal();
         self.ready.push_back(Followed::Events(events));
     }
@@ -183,11 +189,13 @@ impl Follow {
             return;
         }
         let inner = self.engine.inner.clone();
+        let now = inner.clock.now();
+        let left = self.look_at.get_or_insert(now + LOOK_AGAIN).since(now).min(LOOK_AGAIN);
         let woken = tokio::select! {
             biased;
             () = inner.stop_claiming.cancelled() => Woken::Stopping,
             () = changed => Woken::Changed,
-            () = inner.clock.sleep(LOOK_AGAIN) => Woken::Late,
+            () = inner.clock.sleep(left) => Woken::Late,
         };
         match woken {
             Woken::Changed => {}

@@ -232,7 +232,7 @@ async fn a_question_waits_for_its_answer_and_an_early_answer_for_its_question() 
     let job = stage.submit(JobRequest::of("asker", "null")).await;
     stage.until(async || stage.look(job).await.job.wait().cloned()).await;
     for said in ["\"Galahad\"", "\"the grail\""] {
-        stage.engine.answer(&stage.tenant, job, Bytes::from(said)).await.unwrap();
+        stage.engine.answer(&stage.tenant, job, None, Bytes::from(said)).await.unwrap();
     }
     let view = stage.ended(job).await;
     assert_eq!(stage.output(&view).await, json!("Galahad seeks the grail"));
@@ -245,7 +245,7 @@ async fn a_retried_flow_runs_its_children_again() {
     let request = flow(vec![say("a"), flow(vec![say("fail")])]);
     let job = stage.submit(request).await;
     assert_eq!(stage.ended(job).await.job.status(), Status::Failed);
-    let again = stage.engine.retry(&stage.tenant, job).await.unwrap().unwrap().jobs[0];
+    let again = stage.engine.retry(&stage.tenant, job, None).await.unwrap().unwrap().jobs[0];
     let view = stage.ended(again).await;
     assert_eq!((view.job.status(), view.job.children.total, view.job.spec.retry_of), (Status::Failed, 2, Some(job)));
     let children = stage.engine.children(&stage.tenant, again, None, 9).await.unwrap();
@@ -284,7 +284,7 @@ async fn a_worker_elsewhere_gets_outputs_and_steps_and_can_wait() {
     let wait = Completion::Waiting(Wait::Input { step: name("ok"), prompt: None });
     assert_eq!(stage.engine.complete(held.clone(), wait).await, Ok(Status::Running));
     assert!(stage.engine.beat(held.clone(), Span::from_secs(9), None).await.is_err());
-    stage.engine.answer(&stage.tenant, job, Bytes::from("true")).await.unwrap();
+    stage.engine.answer(&stage.tenant, job, None, Bytes::from("true")).await.unwrap();
     let second = stage.until(&claim).await;
     let steps: Vec<(&str, &[u8])> = second.steps.iter().map(|(name, json)| (name.as_str(), &json[..])).collect();
     assert_eq!(steps, [("one", &b"7"[..]), ("ok", b"true")]);

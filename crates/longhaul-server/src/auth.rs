@@ -137,6 +137,14 @@ impl App {
         Standing { key: caller.key, until: session.map(|session| session.until) }
     }
 
+    /// Refuses what somebody waited for who would not be let in any more.
+    pub(crate) fn let_in_still(&self, standing: &Standing) -> Result<(), Problem> {
+        match self.still_holds(standing) {
+            true => Ok(()),
+            false => Err(unauthorized("The key or the session that this was asked with does not hold any more.")),
+        }
+    }
+
     /// Whether what somebody was let in with would still let them in.
     pub(crate) fn still_holds(&self, standing: &Standing) -> bool {
         self.0.keys.still_holds(standing, self.engine().clock().now())
@@ -157,12 +165,22 @@ impl App {
     }
 }
 
+/// What proxies add to what they pass on.
+const FORWARDED: [&str; 7] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "cf-connecting-ip", "via"];
+
 /// Without keys the address is the only lock, and a browser on this machine is inside it. So a page of another site may
 /// not ask (cross-site request forgery), nor one that made its own name point here (DNS rebinding).
 fn refuse_foreign_page(parts: &Parts, origins: &[String]) -> Result<(), Problem> {
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    if FORWARDED.iter().any(|name| parts.headers.contains_key(*name)) {
+        let detail = "No API key exists, so only this machine is answered, and this request was passed on by a proxy: for whom, \
+                      nobody can tell. Create a key first (`longhaul keys create`).";
+        return Err(Problem::new(Code::Forbidden, detail));
+    }
     let authority = header("host").or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
-    if authority.is_some_and(|authority| !is_this_machine(authority)) {
+    let has_one_host = parts.headers.get_all("host").iter().count() <= 1;
+    if !has_one_host || authority.is_some_and(|authority| !is_this_machine(authority)) {
         let detail = "No API key exists, so only requests to a loopback name (localhost, 127.0.0.1) are answered.";
         return Err(Problem::new(Code::Forbidden, detail));
     }

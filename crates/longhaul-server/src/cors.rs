@@ -63,14 +63,23 @@ pub fn cors_layer(options: &CorsOptions) -> Result<Option<CorsLayer>, CorsError>
 }
 
 /// What scripts may read of an answer.
-const ANSWER_HEADERS: [HeaderName; 8] = [
+const ANSWER_HEADERS: [HeaderName; 17] = [
     header::LOCATION,
     header::RETRY_AFTER,
     header::ETAG,
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("preference-applied"),
     HeaderName::from_static("idempotency-replayed"),
+    HeaderName::from_static("x-should-retry"),
+    HeaderName::from_static("retry-after-ms"),
+    HeaderName::from_static("longhaul-attempts"),
     HeaderName::from_static("longhaul-cache"),
+    HeaderName::from_static("longhaul-cost-microusd"),
+    HeaderName::from_static("longhaul-degraded"),
+    HeaderName::from_static("longhaul-ignored"),
+    HeaderName::from_static("longhaul-latency-ms"),
+    HeaderName::from_static("longhaul-provider"),
+    HeaderName::from_static("longhaul-target"),
     HeaderName::from_static("ratelimit"),
 ];
 

@@ -1,6 +1,6 @@
 //! What a client would like: `Prefer: wait=N` (RFC 7240), `Idempotency-Key`, `If-None-Match`.
 
-use axum::http::{HeaderMap, header::IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
 use longhaul_core::{Span, Timestamp};
 use longhaul_engine::store::Idempotency;
 use sha2::{Digest as _, Sha256};
@@ -30,10 +30,27 @@ pub(crate) fn respond_async(headers: &HeaderMap) -> bool {
     preferences.flat_map(|value| value.split([',', ';'])).any(|word| word.trim().eq_ignore_ascii_case("respond-async"))
 }
 
-/// The version that the client knows already.
-pub(crate) fn known_version(headers: &HeaderMap) -> Option<u64> {
-    let tag = headers.get(IF_NONE_MATCH)?.to_str().ok()?;
-    tag.trim().trim_start_matches("W/").trim_matches('"').parse().ok()
+/// What the client knows of a job already.
+pub(crate) struct Known<'h> {
+    /// The version.
+    pub(crate) version: u64,
+    /// The tag as it came; see `routes::jobs::view::etag`.
+    pub(crate) tag: Option<&'h HeaderValue>,
+}
+
+impl<'h> Known<'h> {
+    /// From `If-None-Match`. A tag that is none of ours is as good as none.
+    pub(crate) fn of(headers: &'h HeaderMap) -> Option<Self> {
+        let tag = headers.get(IF_NONE_MATCH)?;
+        let text = tag.to_str().ok()?.trim().trim_start_matches("W/").trim_matches('"');
+        let (version, is_whole) = text.split_once('-').map_or((text, false), |(version, _)| (version, true));
+        Some(Self { version: version.parse().ok()?, tag: is_whole.then_some(tag) })
+    }
+
+    /// Whether it asks for another version, and for nothing else that changes.
+    pub(crate) fn is_version_alone(&self) -> bool {
+        self.tag.is_none()
+    }
 }
 
 /// The idempotency key of a request, with the fingerprint of its body.
@@ -68,7 +85,6 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<[u8; 32]>, P
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
 
     fn prefer(value: &'static str) -> Option<Span> {
         wait(&HeaderMap::from_iter([("prefer".parse().unwrap(), HeaderValue::from_static(value))]))

@@ -47,6 +47,7 @@ fn refused_step(refused: Refused) -> Problem {
         | Refused::Terminal
         | Refused::NotQueued
         | Refused::NotDue
+        | Refused::NotAsked
         | Refused::AnswersFull
         | Refused::TooManyChildren => Code::Conflict,
     };

@@ -474,6 +474,8 @@ async fn a_request_that_was_on_its_way_at_shutdown_is_served() {
     let (mut idle, mut fresh) = (server.connect().await, server.connect().await);
     assert!(get_on(&mut idle, "/").await.ends_with("hello"));
     server.shutdown.cancel();
+    // From then on the connections' threads know of it.
+    unhung(async { while TcpStream::connect(server.addr).await.is_ok() {} }).await;
     for stream in [&mut idle, &mut fresh] {
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
         let answer = read_to_close(stream).await;

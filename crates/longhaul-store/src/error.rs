@@ -58,6 +58,7 @@ impl StoreError {
                 | Refused::Terminal
                 | Refused::NotQueued
                 | Refused::NotDue
+                | Refused::NotAsked
                 | Refused::AnswersFull
                 | Refused::TooManyChildren
                 | Refused::NoOccasion,

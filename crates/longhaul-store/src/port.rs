@@ -65,8 +65,15 @@ pub trait JobStore: Send + Sync + 'static {
     async fn spawn(&self, held: Held, step: StepName, children: Vec<NewJob>) -> Result<Vec<JobId>, StoreError>;
 
     /// Answers a job: the output of the step that it waits with, in the same commit; or kept, when it does not wait
-    /// for input yet. Refused when it has ended, is being cancelled, or keeps as many as it can.
-    async fn answer(&self, tenant: &Tenant, job: JobId, answer: Payload) -> Result<Status, StoreError>;
+    /// for input yet. One that is `to` a step is taken while the job waits with that, or not at all. Refused when the job
+    /// has ended, is being cancelled, or keeps as many as it can.
+    async fn answer(
+        &self,
+        tenant: &Tenant,
+        job: JobId,
+        to: Option<StepName>,
+        answer: Payload,
+    ) -> Result<Status, StoreError>;
 
     /// Asks a job to stop: it is cancelled at once, or its executor is told. Its children are cancelled with it.
     async fn cancel(&self, tenant: &Tenant, job: JobId) -> Result<Status, StoreError>;

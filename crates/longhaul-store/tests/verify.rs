@@ -78,7 +78,7 @@ async fn written() -> Written {
     let wait = Wait::Input { step: step("ok"), prompt: None };
     w.finish(&asking, Outcome::Waiting(wait)).await.unwrap();
     let running = w.running().await.held;
-    w.store.answer(&tenant(), running.job, Payload::inline("7")).await.unwrap();
+    w.store.answer(&tenant(), running.job, None, Payload::inline("7")).await.unwrap();
     let family = JobSpec { on_child_failure: OnChildFailure::Partial, kind: kind("far"), ..w.spec() };
     let child = |child_index| JobSpec { parent: Some(family.id), child_index, depth: 1, ..w.spec() };
     let children = [child(0), child(1)];

@@ -88,7 +88,7 @@ async fn cancel(world: &World, tenant: &Tenant, job: JobId) {
 /// Asks for another try of an ended job. It is a submit, although its marker is its predecessor's.
 async fn retry(world: &World, tenant: &Tenant, job: JobId) {
     let owner = tenant.clone();
-    let asked = world.ask(None, move |server| async move { server.engine.retry(&owner, job).await }).await;
+    let asked = world.ask(None, move |server| async move { server.engine.retry(&owner, job, None).await }).await;
     if let Asked::Answered(Ok(Some(accepted))) = &asked {
         let mut book = world.book();
         accepted.jobs.iter().for_each(|job| book.learn(tenant, *job));
@@ -133,8 +133,9 @@ pub(crate) async fn answer(world: &World, tenant: &Tenant, job: JobId) {
     let value = world.fresh();
     world.book().give_answer(job, value);
     let owner = tenant.clone();
-    let asked =
-        world.ask(None, move |server| async move { server.engine.answer(&owner, job, value.to_string().into()).await });
+    let asked = world.ask(None, move |server| async move {
+        server.engine.answer(&owner, job, None, value.to_string().into()).await
+    });
     let asked = asked.await;
     world.note(format_args!("answer {value} to {job}: {asked:?}"));
     if let Asked::Answered(Ok(_)) = asked {

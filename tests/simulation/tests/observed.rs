@@ -167,11 +167,17 @@ impl JobStore for Observed {
         Ok(ids)
     }
 
-    async fn answer(&self, tenant: &Tenant, job: JobId, answer: Payload) -> Result<Status, StoreError> {
+    async fn answer(
+        &self,
+        tenant: &Tenant,
+        job: JobId,
+        to: Option<StepName>,
+        answer: Payload,
+    ) -> Result<Status, StoreError> {
         if self.world.bug == Some(Bug::IgnoresAnswers) && self.world.dice.percent(30) {
             return Ok(self.inner.job(tenant, job).await?.job.status());
         }
-        self.through(self.inner.answer(tenant, job, answer)).await
+        self.through(self.inner.answer(tenant, job, to, answer)).await
     }
 
     async fn cancel(&self, tenant: &Tenant, job: JobId) -> Result<Status, StoreError> {

@@ -500,7 +500,7 @@ fn step_of(act: &Act, tokens: &[LeaseToken], now: Timestamp) -> (Step, Option<Le
             (Step::Wait { token: token(whose), wait, is_there: *is_there }, Some(token(whose)))
         }
         Act::ChildEnded(ended) => (waits::end_of_child(*ended), None),
-        Act::Answer => (Step::Answer, None),
+        Act::Answer => (Step::Answer { to: None }, None),
     }
 }
 

@@ -80,16 +80,20 @@ impl Job {
         JobError { attempt: self.attempt, ..JobError::permanent("child_failed", message) }
     }
 
-    pub(super) fn answer(&mut self, now: Timestamp) -> Result<Applied, Refused> {
+    pub(super) fn answer(&mut self, to: Option<&StepName>, now: Timestamp) -> Result<Applied, Refused> {
         if self.status().is_terminal() {
             return Err(Refused::Terminal);
         }
         if self.cancel_requested_at.is_some() {
             return Err(Refused::Cancelling);
         }
-        if let State::Waiting { wait: Wait::Input { step, .. }, .. } = &self.state {
-            let step = step.clone();
-            return Ok(self.go_on_with_answer(step, now));
+        match &self.state {
+            State::Waiting { wait: Wait::Input { step, .. }, .. } if to.is_none_or(|to| to == step) => {
+                let step = step.clone();
+                return Ok(self.go_on_with_answer(step, now));
+            }
+            _ if to.is_some() => return Err(Refused::NotAsked),
+            _ => {}
         }
         if self.answers >= ANSWERS_MOST {
             return Err(Refused::AnswersFull);
@@ -107,7 +111,7 @@ impl Job {
     }
 
     fn go_on_with_answer(&mut self, step: StepName, now: Timestamp) -> Applied {
-        // The step stands behind what streamed without one, and must not keep it: it will be streamed again.
+        // The step stands behind what streamed without one, and must not keep it: that will be streamed again.
         let mut events: Vec<EventKind> = self.reset().into_iter().collect();
         events.push(EventKind::Step { name: step.to_string() });
         let mut applied = self.go_on(now);

@@ -13,6 +13,7 @@ mod query;
 mod references;
 mod schema;
 mod sentence;
+mod steps;
 mod syntax;
 mod typed;
 

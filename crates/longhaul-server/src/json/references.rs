@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::{schema::SchemaError, sentence::child};
+use super::{schema::SchemaError, sentence::child, steps};
 
 /// Levels of nesting, and references in a row, that a schema may have.
 const MAX_SCHEMA_DEPTH: usize = 128;
@@ -40,8 +40,7 @@ impl Walk<'_> {
                     self.visit(members, pointer)?;
                 }
                 for (name, member) in members {
-                    let data = matches!(name.as_str(), "enum" | "const" | "default" | "examples" | "example");
-                    if names || !data {
+                    if names || !is_data(name) {
                         let named = !names && is_map_of_names(name);
                         self.everywhere(member, &child(pointer, name), named, depth + 1)?;
                     }
@@ -105,6 +104,37 @@ impl Walk<'_> {
     fn visit_value(&mut self, schema: &Value, pointer: &str) -> Result<(), SchemaError> {
         schema.as_object().map_or(Ok(()), |schema| self.visit(schema, pointer))
     }
+}
+
+/// The schema with a step to count in each schema within it.
+pub(super) fn with_steps(schema: &Value) -> Value {
+    counted(schema, false)
+}
+
+fn counted(value: &Value, names: bool) -> Value {
+    match value {
+        Value::Object(members) => {
+            let member = |(name, member): (&String, &Value)| {
+                let member = match !names && is_data(name) {
+                    true => member.clone(),
+                    false => counted(member, !names && is_map_of_names(name)),
+                };
+                (name.clone(), member)
+            };
+            let mut counting: Map<String, Value> = members.iter().map(member).collect();
+            if !names {
+                counting.insert(steps::KEYWORD.to_owned(), Value::Bool(true));
+            }
+            Value::Object(counting)
+        }
+        Value::Array(items) => items.iter().map(|item| counted(item, false)).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Whether what stands under a keyword is no schema, whatever it looks like.
+fn is_data(keyword: &str) -> bool {
+    matches!(keyword, "enum" | "const" | "default" | "examples" | "example" | "$vocabulary")
 }
 
 fn is_map_of_names(keyword: &str) -> bool {

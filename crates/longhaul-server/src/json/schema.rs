@@ -6,8 +6,9 @@ use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
 use super::{
-    references::check_references,
+    references::{check_references, with_steps},
     sentence::{Explainer, Findings},
+    steps::{self, Step, bounded},
 };
 use crate::problem::FieldError;
 
@@ -34,28 +35,29 @@ impl CompiledSchema {
     /// Compiles a schema of draft 2020-12 (or the draft that its `$schema` names).
     ///
     /// Nothing is fetched: a reference must lead to a place within the schema. Patterns run on an engine whose time
-    /// is linear in the text, so that a schema from outside cannot stall a check; look-around and back-references
-    /// are refused.
+    /// is linear in the text; look-around and back-references are refused. A check that takes very many steps for the size
+    /// of what is checked is given up, and counts as not fitting. So a schema from outside cannot stall a check.
     ///
     /// # Errors
     /// [`SchemaError`] names the place in the schema.
     pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
         check_references(schema)?;
-        let validator = jsonschema::options()
+        let options = jsonschema::options()
             .offline()
             .should_validate_formats(true)
-            .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES))
-            .build(schema)
-            .map_err(|error| SchemaError {
-                pointer: error.instance_path().as_str().to_owned(),
-                reason: error.to_string(),
-            })?;
+            .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES));
+        let counting = options.clone().with_keyword(steps::KEYWORD, |_, _, _| Ok(Box::new(Step)));
+        let validator = counting.build(&with_steps(schema)).or_else(|error| {
+            // What is wrong is told by the schema as it was given.
+            let error = options.build(schema).map(|_| error).unwrap_or_else(|error| error);
+            Err(SchemaError { pointer: error.instance_path().as_str().to_owned(), reason: error.to_string() })
+        })?;
         Ok(Self { source: schema.clone(), validator })
     }
 
     /// Whether the instance fits.
     pub fn is_valid(&self, instance: &Value) -> bool {
-        self.validator.is_valid(instance)
+        bounded(instance, || self.validator.is_valid(instance)).unwrap_or(false)
     }
 
     /// What does not fit, at most [`MAX_FIELD_ERRORS`]; pointers begin with `at`, where the instance stands in the
@@ -71,15 +73,22 @@ impl CompiledSchema {
 
     pub(super) fn findings(&self, instance: &Value, at: &str) -> Findings {
         let explainer = Explainer { schema: &self.source, at };
-        let mut findings = Findings::default();
-        for error in self.validator.iter_errors(instance) {
-            explainer.explain(&error, &mut findings);
-            if findings.errors.len() >= MAX_FIELD_ERRORS {
-                break;
+        let explained = bounded(instance, || {
+            let mut findings = Findings::default();
+            for error in self.validator.iter_errors(instance) {
+                explainer.explain(&error, &mut findings);
+                if findings.errors.len() >= MAX_FIELD_ERRORS {
+                    break;
+                }
             }
-        }
-        findings.errors.truncate(MAX_FIELD_ERRORS);
-        findings
+            findings.errors.truncate(MAX_FIELD_ERRORS);
+            findings
+        });
+        explained.unwrap_or_else(|| {
+            let message =
+                "takes too many steps to be checked against its schema, whose references ask the same many times";
+            Findings { errors: vec![FieldError::new(at, message)], ..Findings::default() }
+        })
     }
 }
 

@@ -67,6 +67,11 @@ pub(super) struct Connection {
     multiplexed: AtomicBool,
     /// Microseconds since `born` plus one since when the client takes no bytes; 0 while it does.
     write_blocked: AtomicU64,
+    /// HTTP/2: answers of which the client could have more if it took it. Its flow control holds them back before they reach
+    /// the socket.
+    answers_owed: AtomicU32,
+    /// Microseconds since `born` when one of them last went on.
+    answers_went_on: AtomicU64,
     peer_closed: AtomicBool,
     /// The request whose body broke the floor, plus one; 0 for none.
     slow_request: AtomicU32,
@@ -89,6 +94,8 @@ impl Connection {
             requests_begun: AtomicU32::new(0),
             multiplexed: AtomicBool::new(false),
             write_blocked: AtomicU64::new(0),
+            answers_owed: AtomicU32::new(0),
+            answers_went_on: AtomicU64::new(0),
             peer_closed: AtomicBool::new(false),
             slow_request: AtomicU32::new(0),
             task: AtomicWaker::new(),
@@ -136,6 +143,22 @@ impl Connection {
         if self.write_blocked.load(Relaxed) != 0 {
             self.write_blocked.store(0, Relaxed);
         }
+    }
+
+    /// The client may have more of an answer.
+    pub(super) fn begin_to_owe(&self) {
+        self.answers_owed.fetch_add(1, Relaxed);
+        self.on_answer();
+    }
+
+    /// All that there is of an answer was taken.
+    pub(super) fn end_to_owe(&self) {
+        self.answers_owed.fetch_sub(1, Relaxed);
+    }
+
+    /// A piece of an answer was taken.
+    pub(super) fn on_answer(&self) {
+        self.answers_went_on.store(self.micros(now()), Relaxed);
     }
 
     /// A request's head is complete. Returns the request's number on this connection.
@@ -189,6 +212,9 @@ impl Connection {
         let blocked = self.write_blocked.load(Relaxed);
         if blocked > 0 {
             judge(blocked - 1, limits.write_stall_timeout, Overdue::WriteStall)?;
+        }
+        if self.answers_owed.load(Relaxed) > 0 {
+            judge(self.answers_went_on.load(Relaxed), limits.write_stall_timeout, Overdue::WriteStall)?;
         }
         if !self.has_running_request() {
             let (phase, since_us) = self.phase();
@@ -314,6 +340,23 @@ mod tests {
         assert!(connection.look(&limits(), now()).is_ok());
         pass(1).await;
         assert_eq!(connection.look(&limits(), now()), Err(Overdue::WriteStall));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_whose_window_is_shut_is_overdue() {
+        let connection = connection();
+        connection.begin_request(true);
+        pass(3_600).await;
+        assert!(connection.look(&limits(), now()).is_ok(), "nothing is owed while the answer is made");
+        connection.begin_to_owe();
+        pass(59).await;
+        connection.on_answer();
+        pass(59).await;
+        assert!(connection.look(&limits(), now()).is_ok());
+        pass(1).await;
+        assert_eq!(connection.look(&limits(), now()), Err(Overdue::WriteStall));
+        connection.end_to_owe();
+        assert!(connection.look(&limits(), now()).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

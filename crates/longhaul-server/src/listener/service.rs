@@ -146,7 +146,8 @@ where
         if last && !*this.multiplexed && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(Ok(response.map(|body| AnswerBody { body, _running: running })))
+        let multiplexed = *this.multiplexed;
+        Poll::Ready(Ok(response.map(|body| AnswerBody::new(body, running, multiplexed))))
     }
 }
 
@@ -171,7 +172,37 @@ fn too_slow(response: Response<Body>) -> Response<Body> {
 /// The body of an answer; while it lives, its request counts as running.
 pub(super) struct AnswerBody {
     body: Body,
-    _running: Option<Running>,
+    running: Option<Running>,
+    /// Over HTTP/2: the client has not taken what there is, so that nobody asks for more.
+    is_owed: bool,
+    multiplexed: bool,
+}
+
+impl AnswerBody {
+    fn new(body: Body, running: Option<Running>, multiplexed: bool) -> Self {
+        let mut answer = Self { body, running, is_owed: false, multiplexed };
+        if multiplexed && !http_body::Body::is_end_stream(&answer.body) {
+            answer.owe(true);
+        }
+        answer
+    }
+
+    fn owe(&mut self, is_owed: bool) {
+        let Some(Running(connection)) = &self.running else { return };
+        match (self.is_owed, is_owed) {
+            (false, true) => connection.begin_to_owe(),
+            (true, true) => connection.on_answer(),
+            (true, false) => connection.end_to_owe(),
+            (false, false) => {}
+        }
+        self.is_owed = is_owed;
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        self.owe(false);
+    }
 }
 
 impl http_body::Body for AnswerBody {
@@ -179,7 +210,11 @@ impl http_body::Body for AnswerBody {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if self.multiplexed {
+            self.owe(matches!(frame, Poll::Ready(Some(_))));
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -105,6 +105,7 @@ pub(crate) async fn upload(
 /// Upload a document (short route)
 #[utoipa::path(
     post, path = "/documents", tag = "presets", operation_id = "upload_document_short",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat of the call find the first one's job.")),
     request_body(content = UploadForm, content_type = "multipart/form-data"),
     responses((status = 202, description = "As `POST /v1/documents`.", body = DocumentReceipt))
 )]

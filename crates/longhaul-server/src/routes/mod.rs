@@ -25,6 +25,9 @@ use crate::{
     openapi,
 };
 
+/// What a key and the names around it take, in bytes.
+const SIGN_IN_BODY: usize = 4 * 1024;
+
 /// Every route of the API with its description.
 fn api(limits: &Limits) -> OpenApiRouter<App> {
     // Layers are put on together and where they are needed: each time costs a box per request.
@@ -64,7 +67,6 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(presets::process))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
-        .routes(routes!(session::begin, session::end, session::show))
         .routes(routes!(presets::show_job))
         .routes(routes!(presets::process_short))
         .routes(routes!(presets::create_analysis))
@@ -82,6 +84,10 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .layer((Extension(BodyLimit(limits.json_body)), depth));
+    // Open to everybody, so it takes no more than a key.
+    let sign_in = OpenApiRouter::new()
+        .routes(routes!(session::begin, session::end, session::show))
+        .layer((Extension(BodyLimit(SIGN_IN_BODY)), depth));
     let openai = OpenApiRouter::new()
         .routes(routes!(openai::chat::create))
         .routes(routes!(openai::embeddings::create))
@@ -93,7 +99,7 @@ fn api(limits: &Limits) -> OpenApiRouter<App> {
         .routes(routes!(openai::responses::stored::input_items))
         .layer(InWordsOf(Vendor::OpenAi));
     let anthropic = OpenApiRouter::new().routes(routes!(anthropic::create)).layer(InWordsOf(Vendor::Anthropic));
-    let ours = rest.merge(bulk).merge(uploads);
+    let ours = rest.merge(sign_in).merge(bulk).merge(uploads);
     OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(ours).merge(openai).merge(anthropic)
 }
 

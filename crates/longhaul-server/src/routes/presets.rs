@@ -73,6 +73,7 @@ impl ToSchema for ProcessBody {}
 /// takes longer goes on as a job: 202 with its `Location`.
 #[utoipa::path(
     post, path = "/v1/process", tag = "process", operation_id = "process",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat of the call find the first one's job.")),
     request_body(content = inline(serde_json::Value), content_type = "application/json",
         description = "The input of the kind `process`: see `GET /v1/kinds`."),
     responses(
@@ -94,6 +95,7 @@ pub(crate) async fn process(
 /// Process items together (short route)
 #[utoipa::path(
     post, path = "/process", tag = "presets", operation_id = "process_short",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat of the call find the first one's job.")),
     request_body(content = inline(serde_json::Value), content_type = "application/json"),
     responses((status = 200, description = "As `POST /v1/process`.", body = inline(serde_json::Value)))
 )]
@@ -225,6 +227,7 @@ pub(crate) struct AnalysisReceipt {
 /// Answers at once with a `jobId`: poll its status, then fetch its result.
 #[utoipa::path(
     post, path = "/api/v1/analysis", tag = "analysis", operation_id = "create_analysis", request_body = CreateAnalysis,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat of the call find the first one's job.")),
     responses((status = 202, description = "Accepted: the job is durable.", body = AnalysisReceipt))
 )]
 pub(crate) async fn create_analysis(

@@ -207,7 +207,7 @@ pub async fn children_are_spawned_once_and_only_under_the_lease(mut w: World) {
     let seen: Vec<_> = children(&w, parent.id).await.into_iter().map(|child| (child.index, child.job)).collect();
     assert_eq!(seen, [(0, ids[0]), (1, ids[1]), (2, last)]);
     let job = w.job(parent.id).await;
-    assert_eq!((job.children.total, job.children.submitted, job.last_step_seq), (3, 0, 4));
+    assert_eq!((job.children.total, job.children.submitted, job.last_seq), (3, 0, 4));
     assert_eq!(w.job(last).await.spec.depth, 1);
     let names: Vec<_> = w.store.steps(&tenant(), parent.id).await.unwrap().into_iter().map(|step| step.name).collect();
     assert_eq!(names, [step("parts"), step("more")]);
@@ -216,7 +216,7 @@ pub async fn children_are_spawned_once_and_only_under_the_lease(mut w: World) {
     assert_eq!(refused, Err(StoreError::NotFound("parent")));
     if w.reopen().await {
         let job = w.job(parent.id).await;
-        assert_eq!((job.children.total, job.last_step_seq), (3, 4));
+        assert_eq!((job.children.total, job.last_seq), (3, 4));
         let again = w.store.spawn(leased.held.clone(), step("parts"), Vec::new()).await;
         assert_eq!(again, Ok(ids));
     }

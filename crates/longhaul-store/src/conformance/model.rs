@@ -121,8 +121,10 @@ impl Run {
         let place = asking.unwrap_or_else(|| self.below(self.model.jobs.len()));
         let answer = Payload::inline(format!("\"answer {step}\""));
         let spec = self.model.jobs[place].job.spec.clone();
-        let expected = self.model.apply_with(place, Step::Answer, now, Some(answer.clone())).map_err(StoreError::from);
-        let got = self.world.store.answer(&spec.tenant, spec.id, answer).await;
+        let to = (self.below(3) == 0).then(|| StepName::new(["ask", "another"][self.below(2)]).unwrap());
+        let step_of_job = Step::Answer { to: to.clone() };
+        let expected = self.model.apply_with(place, step_of_job, now, Some(answer.clone())).map_err(StoreError::from);
+        let got = self.world.store.answer(&spec.tenant, spec.id, to, answer).await;
         assert_eq!(got, expected, "seed {} step {step}", self.seed);
     }
 

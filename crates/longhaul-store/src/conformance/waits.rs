@@ -17,7 +17,7 @@ async fn ask(w: &World, held: &Held, name: &str) -> Result<Status, StoreError> {
 }
 
 async fn answer(w: &World, job: JobId, said: &str) -> Result<Status, StoreError> {
-    w.store.answer(&tenant(), job, Payload::inline(said.to_owned())).await
+    w.store.answer(&tenant(), job, None, Payload::inline(said.to_owned())).await
 }
 
 async fn steps(w: &World, job: JobId) -> Vec<(StepName, Payload)> {
@@ -81,7 +81,7 @@ pub async fn answers_are_refused_where_nobody_will_ask(w: World) {
     assert_eq!(answer(&w, job, "1").await, Err(StoreError::Refused(Refused::AnswersFull)));
     assert_eq!(w.view(job).await, before);
     let other = Tenant::new("other").unwrap();
-    assert_eq!(w.store.answer(&other, job, Payload::inline("1")).await, Err(StoreError::NotFound("job")));
+    assert_eq!(w.store.answer(&other, job, None, Payload::inline("1")).await, Err(StoreError::NotFound("job")));
     w.store.cancel(&tenant(), job).await.unwrap();
     assert_eq!(answer(&w, job, "1").await, Err(StoreError::Refused(Refused::Cancelling)));
     assert_eq!(ask(&w, &leased.held, "approve").await, Ok(Status::Cancelled), "it is given up");
@@ -140,7 +140,7 @@ pub async fn a_large_answer_lives_as_long_as_its_job(w: World) {
     let blob = stored.blob();
     let kept = w.submit(w.spec()).await;
     for job in [leased.held.job, kept] {
-        w.store.answer(&tenant(), job, Payload::Blob(blob)).await.unwrap();
+        w.store.answer(&tenant(), job, None, Payload::Blob(blob)).await.unwrap();
     }
     drop(stored);
     ask(&w, &leased.held, "approve").await.unwrap();

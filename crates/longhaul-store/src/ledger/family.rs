@@ -31,7 +31,7 @@ pub(super) fn may_end(step: &Step) -> bool {
         | Step::Enter { .. }
         | Step::Tell { .. }
         | Step::Spawn { .. }
-        | Step::Answer => false,
+        | Step::Answer { .. } => false,
     }
 }
 
@@ -176,9 +176,15 @@ impl<B: Backing> Ledger<B> {
         Ok(())
     }
 
-    pub(crate) fn answer(&mut self, tenant: &Tenant, id: JobId, answer: Payload) -> Result<Status, StoreError> {
+    pub(crate) fn answer(
+        &mut self,
+        tenant: &Tenant,
+        id: JobId,
+        to: Option<StepName>,
+        answer: Payload,
+    ) -> Result<Status, StoreError> {
         let no = self.touch(tenant, id)?;
-        match self.apply(no, Step::Answer)?.answered {
+        match self.apply(no, Step::Answer { to })?.answered {
             Some(step) => self.writes.steps.push((no, step, answer)),
             None => self.writes.answers.push((no, AnswerWrite::Keep(answer))),
         }

@@ -201,9 +201,15 @@ impl<B: Backing> JobStore for LedgerStore<B> {
         self.run(move |ledger| ledger.spawn(&held, step, children)).await
     }
 
-    async fn answer(&self, tenant: &Tenant, job: JobId, answer: Payload) -> Result<Status, StoreError> {
+    async fn answer(
+        &self,
+        tenant: &Tenant,
+        job: JobId,
+        to: Option<StepName>,
+        answer: Payload,
+    ) -> Result<Status, StoreError> {
         let tenant = tenant.clone();
-        self.run(move |ledger| ledger.answer(&tenant, job, answer)).await
+        self.run(move |ledger| ledger.answer(&tenant, job, to, answer)).await
     }
 
     async fn cancel(&self, tenant: &Tenant, job: JobId) -> Result<Status, StoreError> {

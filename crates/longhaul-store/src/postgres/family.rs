@@ -106,9 +106,15 @@ impl Batch {
         Ok(())
     }
 
-    pub(super) fn answer(&mut self, tenant: &Tenant, id: JobId, answer: &Payload) -> Result<Status, StoreError> {
+    pub(super) fn answer(
+        &mut self,
+        tenant: &Tenant,
+        id: JobId,
+        to: Option<&StepName>,
+        answer: &Payload,
+    ) -> Result<Status, StoreError> {
         let no = self.find(tenant, id)?;
-        match self.apply(no, Step::Answer)?.answered {
+        match self.apply(no, Step::Answer { to: to.cloned() })?.answered {
             Some(step) => self.writes.steps.push((no, step, answer.clone())),
             None => self.writes.answers.push((no, AnswerWrite::Keep(answer.clone()))),
         }

@@ -176,9 +176,16 @@ impl JobStore for Store {
         .await
     }
 
-    async fn answer(&self, tenant: &Tenant, job: JobId, answer: Payload) -> Result<Status, StoreError> {
+    async fn answer(
+        &self,
+        tenant: &Tenant,
+        job: JobId,
+        to: Option<StepName>,
+        answer: Payload,
+    ) -> Result<Status, StoreError> {
         let (tenant, needed) = (tenant.clone(), tenant.clone());
-        self.run(move |needs| needs.job(&needed, job), move |batch| batch.answer(&tenant, job, &answer)).await
+        self.run(move |needs| needs.job(&needed, job), move |batch| batch.answer(&tenant, job, to.as_ref(), &answer))
+            .await
     }
 
     async fn cancel(&self, tenant: &Tenant, job: JobId) -> Result<Status, StoreError> {

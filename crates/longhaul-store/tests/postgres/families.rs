@@ -127,7 +127,7 @@ async fn an_answer_is_given_at_any_server_and_counts_once() {
     let given = answers
         .iter()
         .enumerate()
-        .map(|(number, answer)| servers.stores[number % 2].answer(&default, held.job, answer.clone()));
+        .map(|(number, answer)| servers.stores[number % 2].answer(&default, held.job, None, answer.clone()));
     assert!(join_all(given).await.iter().all(Result::is_ok));
     let steps = w.store.steps(&tenant(), held.job).await.unwrap();
     assert_eq!(steps.len(), 1);
@@ -144,7 +144,7 @@ async fn an_answer_is_given_at_any_server_and_counts_once() {
     assert_eq!(had, answers);
     let leased = w.claim_one().await;
     w.finish(&leased.held, succeeded("1")).await.unwrap();
-    let late = servers.stores[1].answer(&tenant(), held.job, Payload::inline("4")).await;
+    let late = servers.stores[1].answer(&tenant(), held.job, None, Payload::inline("4")).await;
     assert_eq!(late, Err(StoreError::Refused(Refused::Terminal)));
 }
 

@@ -1,8 +1,8 @@
 //! A person's word before a call.
 //!
 //! The job waits without a worker until somebody answers `{"approve": true}` or `{"approve": false, "comment": "…"}`.
-//! Only an answer to the question counts: one that was given before the question was asked (a button pressed twice, say)
-//! allows nothing, and the question is asked again.
+//! One that was given before the question was asked allows nothing, and the question is asked again. Whoever may answer
+//! twice, or at the same time as somebody else, names the question with the answer (`?step=` over HTTP).
 
 use longhaul_core::{EventKind, LogLevel, StepName, Wait};
 use longhaul_engine::{Failure, JobContext};
@@ -27,6 +27,15 @@ pub(super) struct Verdict {
     pub(super) comment: Option<String>,
 }
 
+impl Verdict {
+    /// As the history tells it.
+    fn in_words(&self, tool: &str) -> String {
+        let word = if self.approve { "allowed" } else { "not allowed" };
+        let comment = self.comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
+        format!("a call of {tool} was {word}{comment}")
+    }
+}
+
 /// The word of a person on the call at this place of a turn. Until there is one the attempt ends here.
 pub(super) async fn verdict(job: &JobContext, turn: u32, place: usize, planned: &Planned) -> Result<Verdict, Failure> {
     let name = format!("turn:{turn}:approval:{place}");
@@ -44,7 +53,13 @@ pub(super) async fn verdict(job: &JobContext, turn: u32, place: usize, planned: 
             Err(why) => complaint = format!("The last answer could not be used: {why}. "),
             // A refusal needs no proof: nothing happens.
             Ok(verdict) if !verdict.approve || was_asked_before(job, &question).await? => {
-                return job.step(decided, async { Ok(verdict) }).await;
+                let told = verdict.in_words(&planned.tool);
+                return job
+                    .step(decided, async {
+                        job.log(LogLevel::Info, format!("{question}: {told}")).await?;
+                        Ok(verdict)
+                    })
+                    .await;
             }
             Ok(_) => {
                 complaint = "An approval came before this was asked, and was not taken for an answer. ".to_owned();

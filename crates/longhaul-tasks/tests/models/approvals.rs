@@ -56,6 +56,11 @@ async fn a_refusal_is_told_to_the_model_with_its_reason() {
     let output = stage.output(job).await;
     assert_eq!(output["output"], "told: a person did not allow this call: too much");
     assert_eq!(output["tool_calls"][0]["status"], "refused");
+    let logged = stage.events(job).await.into_iter().find_map(|event| match event.kind {
+        EventKind::Log { message, .. } => Some(message.to_string()),
+        _ => None,
+    });
+    assert_eq!(logged.as_deref(), Some("turn:1:approval:1: a call of refund was not allowed: too much"));
     assert!(stage.engine.children(&stage.tenant, job, None, 10).await.unwrap().is_empty());
 }
 

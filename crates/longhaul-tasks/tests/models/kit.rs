@@ -262,7 +262,7 @@ impl Stage {
     }
 
     pub(crate) async fn answer(&self, job: JobId, answer: Value) {
-        self.engine.answer(&self.tenant, job, Bytes::from(answer.to_string())).await.unwrap();
+        self.engine.answer(&self.tenant, job, None, Bytes::from(answer.to_string())).await.unwrap();
     }
 
     // ── the worker ──

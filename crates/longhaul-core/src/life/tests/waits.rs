@@ -61,7 +61,8 @@ pub(super) fn check_stream(job: &Job, history: &[EventKind]) -> Result<(), TestC
     let (mut last_step, mut last_delta, mut last_reset, mut valid) = (0, 0, 0, Vec::new());
     for (event, seq) in history.iter().zip(1u64..) {
         match event {
-            EventKind::Step { .. } => last_step = seq,
+            // A call of children keeps nothing: they have not given anything yet.
+            EventKind::Step { name } if name != "spawn" => last_step = seq,
             EventKind::OutputDelta { .. } => {
                 last_delta = seq;
                 valid.push(seq);
@@ -181,20 +182,32 @@ fn an_answer_becomes_the_output_of_the_step_that_waits_for_it() {
     let (mut job, token) = running(spec());
     job.step(ask(token), at(1)).unwrap();
     assert_eq!(job.status_reason(at(1)), Some(StatusReason::WaitingInput));
-    let applied = job.step(Step::Answer, at(2)).unwrap();
+    let applied = job.step(Step::Answer { to: None }, at(2)).unwrap();
     assert_eq!(applied.answered, Some(name("approval")));
     let names: Vec<_> = applied.events.iter().map(EventKind::name).collect();
     assert_eq!((names, job.answers), (vec!["job.step", "job.queued"], 0));
 }
 
 #[test]
+fn an_answer_to_a_question_that_is_not_asked_is_refused() {
+    let (mut job, token) = running(spec());
+    let named = |step: &str| Step::Answer { to: Some(name(step)) };
+    assert_eq!(job.step(named("approval"), at(1)), Err(Refused::NotAsked), "not asked yet");
+    job.step(ask(token), at(1)).unwrap();
+    assert_eq!(job.step(named("another"), at(2)), Err(Refused::NotAsked));
+    assert_eq!(job.step(named("approval"), at(2)).unwrap().answered, Some(name("approval")));
+    assert_eq!(job.step(named("approval"), at(3)), Err(Refused::NotAsked), "said twice");
+    assert_eq!(job.answers, 0, "none is kept");
+}
+
+#[test]
 fn an_answer_that_comes_early_is_kept() {
     let (mut job, token) = running(spec());
     for kept in 1..=ANSWERS_MOST {
-        assert_eq!(job.step(Step::Answer, at(1)).unwrap().answered, None);
+        assert_eq!(job.step(Step::Answer { to: None }, at(1)).unwrap().answered, None);
         assert_eq!(job.answers, kept);
     }
-    assert_eq!(job.step(Step::Answer, at(1)), Err(Refused::AnswersFull));
+    assert_eq!(job.step(Step::Answer { to: None }, at(1)), Err(Refused::AnswersFull));
     let applied = job.step(ask(token), at(2)).unwrap();
     assert_eq!((applied.answered, job.answers), (Some(name("approval")), ANSWERS_MOST - 1));
     assert_eq!(applied.attempt.unwrap().ending, Some(Ending::Waiting));
@@ -205,9 +218,9 @@ fn an_answer_that_comes_early_is_kept() {
 fn nobody_answers_a_job_that_has_ended_or_is_to_end() {
     let (mut job, token) = running(spec());
     job.step(Step::Cancel, at(1)).unwrap();
-    assert_eq!(job.step(Step::Answer, at(1)), Err(Refused::Cancelling));
+    assert_eq!(job.step(Step::Answer { to: None }, at(1)), Err(Refused::Cancelling));
     assert_eq!(job.step(ask(token), at(2)).unwrap().ended, Some(Ended::Cancelled));
-    assert_eq!(job.step(Step::Answer, at(3)), Err(Refused::Terminal));
+    assert_eq!(job.step(Step::Answer { to: None }, at(3)), Err(Refused::Terminal));
 }
 
 #[test]
@@ -257,11 +270,23 @@ fn what_streamed_after_the_last_step_is_void_when_the_work_is_done_again() {
 }
 
 #[test]
+fn a_call_of_children_does_not_keep_what_streamed_outside_of_steps_before_it() {
+    let (mut job, token) = running(spec());
+    job.step(stream(token), at(1)).unwrap();
+    job.step(Step::Spawn { token, name: name("parts"), children: 1 }, at(1)).unwrap();
+    job.step(wait_for_children(token), at(1)).unwrap();
+    job.step(end_of_child(Ended::Succeeded), at(2)).unwrap();
+    let events = job.step(claim(), at(3)).unwrap().events;
+    assert_eq!(events, [EventKind::Running { worker: "w".into() }, EventKind::OutputReset { keep_through: 0 }]);
+}
+
+#[test]
 fn an_answer_does_not_keep_what_streamed_outside_of_steps_before_it() {
     let (mut job, token) = running(spec());
     job.step(stream(token), at(1)).unwrap();
     job.step(ask(token), at(1)).unwrap();
-    let names: Vec<_> = job.step(Step::Answer, at(2)).unwrap().events.iter().map(EventKind::name).collect();
+    let names: Vec<_> =
+        job.step(Step::Answer { to: None }, at(2)).unwrap().events.iter().map(EventKind::name).collect();
     assert_eq!(names, ["job.output.reset", "job.step", "job.queued"]);
     assert_eq!(job.step(claim(), at(3)).unwrap().events.len(), 1);
 }

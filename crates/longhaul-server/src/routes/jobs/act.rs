@@ -7,7 +7,10 @@ use axum::{
     response::Response,
 };
 
+use longhaul_core::StepName;
+use serde::Deserialize;
 use serde_json::Value;
+use utoipa::IntoParams;
 
 use super::{
     JobPath, create,
@@ -16,7 +19,8 @@ use super::{
 use crate::{
     app::App,
     auth::Write,
-    json::{ApiJsonBytes, ApiPath},
+    json::{ApiJsonBytes, ApiPath, ApiQuery},
+    prefer,
     problem::{Code, Problem},
     refusal::rejected,
 };
@@ -44,12 +48,23 @@ pub(crate) async fn cancel(
     Ok(json_answer(code, job_json(&app, &view).await?))
 }
 
+/// What an answer is to.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AnswerQuery {
+    /// The question, as `waiting_for.step` of the job names it.
+    step: Option<String>,
+}
+
 /// Answer a job that waits for a person
 ///
 /// Any JSON; an agent's approval takes `{"approve": true, "comment": "…"}`. The answer becomes the output of the step that
-/// the job waits with, and it goes on. One that comes before the job asks is kept for it, up to 16.
+/// the job waits with, and it goes on. One that comes before the job asks is kept for it, up to 16. With `step` it answers
+/// that question and no other: 409 when the job does not wait with it, or not any more, so that an answer that is sent twice
+/// never answers what is asked next.
 #[utoipa::path(
-    post, path = "/v1/jobs/{job_id}/input", tag = "jobs", operation_id = "answer_job", params(JobPath),
+    post, path = "/v1/jobs/{job_id}/input", tag = "jobs", operation_id = "answer_job", params(JobPath, AnswerQuery),
     request_body = Value,
     responses((status = 202, description = "It is on disk.", body = JobBody))
 )]
@@ -57,10 +72,13 @@ pub(crate) async fn answer(
     State(app): State<App>,
     Write(caller): Write,
     ApiPath(path): ApiPath<JobPath>,
+    ApiQuery(AnswerQuery { step }): ApiQuery<AnswerQuery>,
     ApiJsonBytes { value: _, bytes }: ApiJsonBytes<Value>,
 ) -> Result<Response, Problem> {
     let id = path.id()?;
-    app.engine().answer(&caller.tenant, id, bytes).await.map_err(|error| path.missing(error))?;
+    let step =
+        step.map(|step| StepName::new(&step).map_err(|error| Problem::invalid_field("?step", error.to_string())));
+    app.engine().answer(&caller.tenant, id, step.transpose()?, bytes).await.map_err(|error| path.missing(error))?;
     let view = app.engine().job(&caller.tenant, id).await.map_err(|error| path.missing(error))?;
     Ok(json_answer(StatusCode::ACCEPTED, job_json(&app, &view).await?))
 }
@@ -69,7 +87,8 @@ pub(crate) async fn answer(
 ///
 /// Makes a new job with the same kind, input and options, and `retry_of` set.
 #[utoipa::path(
-    post, path = "/v1/jobs/{job_id}/retry", tag = "jobs", operation_id = "retry_job", params(JobPath),
+    post, path = "/v1/jobs/{job_id}/retry", tag = "jobs", operation_id = "retry_job",
+    params(JobPath, ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat of the call find the first one's job.")),
     responses((status = 202, description = "The new job's receipt.", body = Receipt))
 )]
 pub(crate) async fn retry(
@@ -79,7 +98,9 @@ pub(crate) async fn retry(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = path.id()?;
-    let accepted = app.engine().retry(&caller.tenant, id).await.map_err(|error| match error {
+    let now = app.engine().clock().now();
+    let idempotency = prefer::idempotency(&headers, "/v1/jobs/{job_id}/retry", id.to_string().as_bytes(), now)?;
+    let accepted = app.engine().retry(&caller.tenant, id, idempotency).await.map_err(|error| match error {
         longhaul_engine::Rejected::Store(error) => path.missing(error),
         other => rejected(other, |_| String::new(), "/input"),
     })?;

@@ -248,7 +248,8 @@ async fn waited(app: &App, tenant: &Tenant, job: JobId, wait: Span) -> Result<Re
     let response = match app.engine().wait(tenant, job, wait, None).await? {
         Waited::Now(view) if view.job.status().is_terminal() => {
             let json = job_json(app, &view).await?;
-            with(json_answer(StatusCode::OK, json), [(header::ETAG, etag(view.job.version))])
+            let tag = etag(&view.job, &json);
+            with(json_answer(StatusCode::OK, json), [(header::ETAG, tag)])
         }
         Waited::Now(_) | Waited::Unchanged => receipt(job)?,
     };

@@ -3,7 +3,7 @@
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -21,7 +21,7 @@ use crate::{
     app::App,
     auth::Read,
     json::{ApiPath, ApiQuery},
-    prefer,
+    prefer::{self, Known},
     problem::{Code, FieldError, Problem},
     routes::events::sse,
 };
@@ -66,33 +66,45 @@ pub(crate) async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = path.id()?;
-    let known = prefer::known_version(&headers);
-    let view = match query.span()? {
-        None => app.engine().job(&caller.tenant, id).await.map_err(|error| path.missing(error))?,
+    let known = Known::of(&headers);
+    let missing = |error| path.missing(error);
+    let waited = match query.span()? {
+        None => Waited::Unchanged,
         Some(wait) => {
-            match app.engine().wait(&caller.tenant, id, wait, known).await.map_err(|error| path.missing(error))? {
-                Waited::Now(view) => view,
-                Waited::Unchanged => return Ok(not_modified(known.unwrap_or(0))),
-            }
+            let standing = app.standing(&headers, &caller);
+            let version = known.as_ref().map(|known| known.version);
+            let waited = app.engine().wait(&caller.tenant, id, wait, version).await.map_err(missing)?;
+            app.let_in_still(&standing)?;
+            waited
         }
     };
-    if known == Some(view.job.version) {
-        return Ok(not_modified(view.job.version));
+    let view = match waited {
+        Waited::Now(view) => view,
+        Waited::Unchanged => app.engine().job(&caller.tenant, id).await.map_err(missing)?,
+    };
+    let is_known = known.as_ref().is_some_and(|known| known.version == view.job.version);
+    if is_known && known.as_ref().is_some_and(|known| known.is_version_alone()) {
+        return Ok(not_modified(headers[header::IF_NONE_MATCH].clone()));
     }
     let json = job_json(&app, &view).await?;
-    Ok(with_hints(&app, &view, json_answer(StatusCode::OK, json)))
+    let tag = etag(&view.job, &json);
+    match known {
+        Some(known) if known.tag == Some(&tag) => Ok(not_modified(tag)),
+        _ => Ok(with(with_hint(&app, &view, json_answer(StatusCode::OK, json)), [(header::ETAG, tag)])),
+    }
 }
 
-fn not_modified(version: u64) -> Response {
+fn not_modified(tag: HeaderValue) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
-    with(response, [(header::ETAG, etag(version))])
+    with(response, [(header::ETAG, tag)])
 }
 
-fn with_hints(app: &App, view: &JobView, response: Response) -> Response {
+/// Tells when to look again.
+fn with_hint(app: &App, view: &JobView, response: Response) -> Response {
     let hint = (!view.job.status().is_terminal())
         .then(|| (header::RETRY_AFTER, poll_hint(&view.job, app.engine().clock().now())));
-    with(with(response, [(header::ETAG, etag(view.job.version))]), hint)
+    with(response, hint)
 }
 
 /// Get a job's output alone
@@ -108,14 +120,17 @@ pub(crate) async fn result(
     Read(caller): Read,
     ApiPath(path): ApiPath<JobPath>,
     ApiQuery(query): ApiQuery<WaitQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = path.id()?;
+    let standing = app.standing(&headers, &caller);
     let view = ended_or_now(&app, &caller, &path, id, query.span()?).await?;
+    app.let_in_still(&standing)?;
     match view.job.status() {
         Status::Queued | Status::Running => {
             let receipt = Receipt { status: view.job.status().into(), ..Receipt::of(id) };
             let json = serde_json::to_vec(&receipt).unwrap_or_default();
-            Ok(with_hints(&app, &view, json_answer(StatusCode::ACCEPTED, json)))
+            Ok(with_hint(&app, &view, json_answer(StatusCode::ACCEPTED, json)))
         }
         Status::Succeeded => match &view.output {
             Some(output) => Ok(json_answer(StatusCode::OK, app.engine().payload(output).await?)),

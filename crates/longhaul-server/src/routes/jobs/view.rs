@@ -1,5 +1,7 @@
 //! A job as clients see it.
 
+use std::hash::{DefaultHasher, Hasher as _};
+
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -529,8 +531,19 @@ pub(crate) fn json_answer(status: StatusCode, json: impl Into<Bytes>) -> Respons
     response
 }
 
-pub(crate) fn etag(version: u64) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"0\""))
+/// The tag of a job as it is shown. One that has not ended is shown with more than its version counts: why it waits, and
+/// its place in the queue.
+pub(crate) fn etag(job: &Job, json: &[u8]) -> HeaderValue {
+    let version = job.version;
+    let tag = match job.status().is_terminal() {
+        true => format!("\"{version}\""),
+        false => {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(json);
+            format!("\"{version}-{:016x}\"", hasher.finish())
+        }
+    };
+    HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"0\""))
 }
 
 /// How long a client should leave between two looks at a job: longer, the older it is.
@@ -609,8 +622,11 @@ impl EventBody {
             }
             EventKind::OutputDelta { data: OutputData::Text(text) } => json!({ "text": text }),
             EventKind::OutputDelta { data: OutputData::Items(items) } => {
-                let items = items.iter().map(|item| serde_json::from_str::<Value>(item).unwrap_or_default());
-                json!({ "items": items.collect::<Vec<_>>() })
+                let read = |item: &str| {
+                    // Stored by an earlier version: shown as the text that it is.
+                    serde_json::from_str::<Value>(item).unwrap_or_else(|_| Value::from(item))
+                };
+                json!({ "items": items.iter().map(|item| read(item)).collect::<Vec<_>>() })
             }
             EventKind::OutputReset { keep_through } => json!({ "keep_through": keep_through }),
             EventKind::Layer { data } => serde_json::from_str(data).unwrap_or_default(),

@@ -10,7 +10,7 @@ use std::{
 use axum::{
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
 use http_body::{Frame, SizeHint};
@@ -131,12 +131,16 @@ pub(crate) struct StepOutput {
 pub(crate) async fn claim(
     State(app): State<App>,
     Worker(caller): Worker,
+    headers: HeaderMap,
     ApiJson(body): ApiJson<ClaimJobs>,
 ) -> Result<Response, Problem> {
+    let standing = app.standing(&headers, &caller);
     let wait = Span::from_secs(body.wait_s.unwrap_or(WAIT_MOST_S));
     let claim = body.check(&app, &caller).await?;
     let holds_for = claim.lease_for;
     let granted = app.engine().lend(claim, wait).await?;
+    // What was granted is given back.
+    app.let_in_still(&standing)?;
     if granted.jobs.is_empty() {
         let mut nothing = Response::new(Body::empty());
         *nothing.status_mut() = StatusCode::NO_CONTENT;

@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use longhaul_core::{OutputData, StepName, Wait};
 use longhaul_engine::{Chunk, Completion};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use utoipa::ToSchema;
 
 use super::{WorkerAnswer, lease::Lease, refused};
@@ -67,10 +67,7 @@ pub(crate) async fn output(
         let message = format!("is {} bytes long; a chunk has at most {CHUNK_MOST}", data.get().len());
         return Err(Problem::invalid_field("/data", message));
     }
-    let data = match serde_json::from_str::<String>(data.get()) {
-        Ok(text) => OutputData::Text(text),
-        Err(_) => OutputData::Items(vec![data.into()]),
-    };
+    let data = output_data(data)?;
     match app.engine().take_chunk(held, chunk_seq, data).await.map_err(|error| refused(&path, error))? {
         Chunk::Stored => to_json(&ChunkStored { job_id: path.job_id, chunk_seq }),
         Chunk::Gap { expected } => Err(Problem::new(
@@ -79,6 +76,21 @@ pub(crate) async fn output(
         )
         .with("expected_chunk_seq", expected)),
     }
+}
+
+/// The piece, which readers must be able to read: JSON can be written with half a character, or a number without end.
+fn output_data(data: Box<RawValue>) -> Result<OutputData, Problem> {
+    let unreadable = |error: serde_json::Error| {
+        let text = error.to_string();
+        let why = text.split(" at line ").next().unwrap_or_default();
+        let hint = if data.get().starts_with('"') { "; send whole characters" } else { "" };
+        Problem::invalid_field("/data", format!("cannot be read ({why}){hint}"))
+    };
+    if data.get().starts_with('"') {
+        return serde_json::from_str(data.get()).map(OutputData::Text).map_err(unreadable);
+    }
+    serde_json::from_str::<Value>(data.get()).map_err(unreadable)?;
+    Ok(OutputData::Items(vec![data.into()]))
 }
 
 /// What to wait for.
