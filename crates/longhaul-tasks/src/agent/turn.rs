@@ -111,10 +111,20 @@ impl Turn {
             FinishReason::ContentFilter => Ended::ContentFilter,
             FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Other => Ended::Stop,
         };
+        let mut planned: Vec<Planned> = response.tool_calls().map(plan).collect();
+        let last = planned.last_mut().zip(response.tool_calls().last());
+        if let Some((planned, call)) = last
+            && response.finish.reason == FinishReason::Length
+            && call.arguments.trim().is_empty()
+        {
+            // A tool that needs none would be called with less than the model was about to say.
+            planned.what = What::Bad("the answer was cut off before the arguments of this call".to_owned());
+            planned.approval = false;
+        }
         Self {
             dialect: response.dialect,
             parts,
-            planned: response.tool_calls().map(plan).collect(),
+            planned,
             finish,
             usage: report.usage,
             given,

@@ -242,6 +242,30 @@ async fn an_answer_that_is_cut_by_the_limit_of_the_run_ends_it_by_that_name() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_cut_off_before_its_arguments_is_not_made() {
+    let stage = Stage::new(|asked, _| match results(asked).into_values().next() {
+        Some(result) => Answer::Text(result),
+        None => {
+            let call = json!({"id": "c", "type": "function", "function": {"name": "wipe", "arguments": ""}});
+            let said = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+            Answer::Json(
+                200,
+                json!({
+                    "id": "c", "object": "chat.completion", "created": 1, "model": "scripted",
+                    "choices": [{"index": 0, "message": said, "finish_reason": "length"}],
+                    "usage": {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18},
+                }),
+            )
+        }
+    })
+    .await;
+    stage.register("wipe", json!({"type": "object"})).await;
+    let output = stage.output(stage.agent(json!({"input": "Wipe.", "tools": [{"kind": "wipe"}]})).await).await;
+    assert!(output["output"].as_str().unwrap().contains("cut off before the arguments"), "{output}");
+    assert_eq!(output["tool_calls"][0]["status"], "invalid", "{output}");
+}
+
+#[tokio::test]
 async fn an_answer_within_the_limits_counts_even_if_it_meets_them() {
     let stage = Stage::new(|_, _| Answer::text("Yes.")).await;
     let job = stage.agent(json!({"input": "x", "max_turns": 1, "max_tokens": 1})).await;

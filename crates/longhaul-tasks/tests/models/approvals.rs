@@ -60,7 +60,7 @@ async fn a_refusal_is_told_to_the_model_with_its_reason() {
         EventKind::Log { message, .. } => Some(message.to_string()),
         _ => None,
     });
-    assert_eq!(logged.as_deref(), Some("turn:1:approval:1: a call of refund was not allowed: too much"));
+    assert_eq!(logged.as_deref(), Some("turn:1:approval:0: a call of refund was not allowed: too much"));
     assert!(stage.engine.children(&stage.tenant, job, None, 10).await.unwrap().is_empty());
 }
 
