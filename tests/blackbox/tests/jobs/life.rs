@@ -243,3 +243,122 @@ async fn the_same_key_sent_ten_times_at_once_makes_one_job() {
     ids.dedup();
     assert_eq!(ids.len(), 1, "{ids:?}");
 }
+
+#[tokio::test]
+async fn the_tag_of_a_job_that_waits_changes_with_what_it_waits_for() {
+    let stage = Stage::open().await;
+    let client = stage.client();
+    pause(&client, "default").await;
+    let first = submit(&client, echo(json!(1))).await;
+    let id = submit(&client, echo(json!(2))).await;
+    let path = format!("/v1/jobs/{id}");
+    let seen = client.get(&path).send().await.unwrap();
+    assert_eq!(seen.json()["queue_position"], 1, "{seen}");
+    let tag = seen.header("etag").to_owned();
+    let again = client.get(&path).header("if-none-match", &tag).send().await.unwrap();
+    assert_eq!((again.status, again.header("etag")), (304, tag.as_str()));
+    // Another job goes; this one's own row does not change.
+    client.post(&format!("/v1/jobs/{first}/cancel")).send().await.unwrap();
+    let later = client.get(&path).header("if-none-match", &tag).send().await.unwrap();
+    assert_eq!((later.status, &later.json()["queue_position"]), (200, &json!(0)), "{later}");
+    assert_eq!(later.json()["version"], seen.json()["version"]);
+    let version = format!("\"{}\"", seen.json()["version"]);
+    let alone = client.get(&path).header("if-none-match", &version).send().await.unwrap();
+    assert_eq!(alone.status, 304, "who asks for another version is told that there is none");
+    resume(&client, "default").await;
+    succeeded(&client, &id).await;
+}
+
+#[tokio::test]
+async fn a_retry_that_is_repeated_with_its_key_makes_one_job() {
+    let stage = Stage::open().await;
+    let client = stage.client();
+    let id = submit(&client, echo(json!(1))).await;
+    succeeded(&client, &id).await;
+    let path = format!("/v1/jobs/{id}/retry");
+    let once = client.post(&path).header("idempotency-key", "once").send().await.unwrap();
+    let again = client.post(&path).header("idempotency-key", "once").send().await.unwrap();
+    assert_eq!((once.status, again.status), (202, 202), "{once} {again}");
+    assert_eq!(job_id(&once), job_id(&again));
+    assert_eq!((once.header("idempotency-replayed"), again.header("idempotency-replayed")), ("", "true"));
+}
+
+/// A job of a kind that a worker serves, and its lease.
+async fn claimed(client: &longhaul_testkit::client::Client) -> (String, String) {
+    let registered = client.call("PUT".parse().unwrap(), "/v1/kinds/ours").json(&json!({})).send().await.unwrap();
+    assert!(registered.status < 300, "{registered}");
+    let id = submit(client, json!({"kind": "ours", "input": null})).await;
+    let claim = json!({"worker_id": "w", "kinds": ["ours"], "wait_s": 20});
+    let claim = client.post("/v1/worker/claims").json(&claim).send().await.unwrap();
+    (id, claim.json()["jobs"][0]["lease_token"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn an_answer_that_names_its_question_is_taken_for_no_other() {
+    let stage = Stage::open().await;
+    let client = stage.client();
+    let (id, lease) = claimed(&client).await;
+    let path = format!("/v1/jobs/{id}/input");
+    let early = client.post(&format!("{path}?step=first")).json(&json!(1)).send().await.unwrap();
+    problem(&early, 409, "conflict");
+    let wait = json!({"for": "input", "step": "first", "prompt": "first?"});
+    let wait = client.post(&format!("/v1/worker/jobs/{id}/wait")).header("longhaul-lease", &lease).json(&wait);
+    assert_eq!(wait.send().await.unwrap().status, 200);
+    let other = client.post(&format!("{path}?step=second")).json(&json!(2)).send().await.unwrap();
+    problem(&other, 409, "conflict");
+    let mine = client.post(&format!("{path}?step=first")).json(&json!(3)).send().await.unwrap();
+    assert_eq!(mine.status, 202, "{mine}");
+    let twice = client.post(&format!("{path}?step=first")).json(&json!(3)).send().await.unwrap();
+    problem(&twice, 409, "conflict");
+    let claim = json!({"worker_id": "w", "kinds": ["ours"], "wait_s": 20});
+    let claim = client.post("/v1/worker/claims").json(&claim).send().await.unwrap();
+    assert_eq!(claim.json()["jobs"][0]["steps"], json!([{"step": "first", "output": 3}]), "{claim}");
+}
+
+#[tokio::test]
+async fn output_that_readers_could_not_read_is_refused() {
+    let stage = Stage::open().await;
+    let client = stage.client();
+    let (id, lease) = claimed(&client).await;
+    let path = format!("/v1/worker/jobs/{id}/output");
+    for data in [r#""\ud83d""#, r#"{"a": "\ud83d"}"#, "1e999"] {
+        let chunk = format!("{{\"chunk_seq\": 1, \"data\": {data}}}");
+        let refused =
+            client.post(&path).header("longhaul-lease", &lease).body("application/json", chunk).send().await.unwrap();
+        let refused = problem(&refused, 422, "invalid_request");
+        assert_eq!(crate::stage::field_errors(&refused)[0].0, "/data", "{data}: {refused}");
+    }
+    let chunk = json!({"chunk_seq": 1, "data": "\u{1f4a1}"});
+    let stored = client.post(&path).header("longhaul-lease", &lease).json(&chunk).send().await.unwrap();
+    assert_eq!(stored.status, 200, "{stored}");
+}
+
+#[tokio::test]
+async fn a_worker_that_waits_gets_nothing_with_a_key_that_was_revoked_meanwhile() {
+    let stage = Stage::open().await;
+    let open = stage.client();
+    let key = |name: &str, scopes: Value| json!({"name": name, "scopes": scopes});
+    let admin = open.post("/v1/api_keys").json(&key("admin", json!(["admin"]))).send().await.unwrap().json();
+    let admin = open.with_key(admin["key"].as_str().unwrap());
+    admin.call("PUT".parse().unwrap(), "/v1/kinds/ours").json(&json!({})).send().await.unwrap();
+    // A claim that comes after the revocation is refused in other words, and tells nothing of those that wait.
+    for _ in 0..20 {
+        let worker = admin.post("/v1/api_keys").json(&key("worker", json!(["worker"]))).send().await.unwrap().json();
+        let its_key = open.with_key(worker["key"].as_str().unwrap());
+        let claim = json!({"worker_id": "w", "kinds": ["ours"], "wait_s": 20});
+        let claim = tokio::spawn(async move { its_key.post("/v1/worker/claims").json(&claim).send().await });
+        for _ in 0..3 {
+            admin.get("/v1/stats").send().await.unwrap();
+        }
+        let path = format!("/v1/api_keys/{}", worker["key_id"].as_str().unwrap());
+        assert_eq!(admin.delete(&path).send().await.unwrap().status, 204);
+        let id = submit(&admin, json!({"kind": "ours", "input": null})).await;
+        let refused = problem(&claim.await.unwrap().unwrap(), 401, "unauthorized");
+        assert_eq!(job(&admin, &id).await["status"], "queued");
+        if refused["detail"].as_str().unwrap().contains("any more") {
+            return;
+        }
+        admin.post(&format!("/v1/jobs/{id}/cancel")).send().await.unwrap();
+    }
+    panic!("no claim was waiting when its key was revoked");
+}
