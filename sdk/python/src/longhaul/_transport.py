@@ -14,12 +14,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from pydantic_core import to_json
 
 from ._settings import Settings
-from .errors import APIError, ConnectionFailed, error_of
+from .errors import APIError, ConfigurationError, ConnectionFailed, error_of
 
 try:
     _VERSION = version("longhaul")
@@ -55,6 +56,14 @@ class Answer:
 def encode(value: Any) -> bytes:
     """Any value that pydantic can write, as JSON. What JSON has no word for (NaN, infinity) becomes null."""
     return to_json(value, inf_nan_mode="null")
+
+
+def segment(name: str) -> str:
+    """One part of a path, whatever is in it: an id that came from outside reaches no other call than the one meant."""
+    # `.` and `..` are taken for steps through the path, however they are written.
+    if name in ("", ".", ".."):
+        raise ConfigurationError(f"{name!r} is no id or name that the server could know")
+    return quote(name, safe="", errors="surrogatepass")
 
 
 def backoff(attempt: int, longest: float = LONGEST_WAIT) -> float:

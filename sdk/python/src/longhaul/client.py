@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from ._events import follow
 from ._progress import ProgressBar
 from ._settings import Settings
-from ._transport import AWAY, RETRIED, Answer, Transport, backoff, encode, refusal
+from ._transport import AWAY, RETRIED, Answer, Transport, backoff, encode, refusal, segment
 from .errors import APIError, ConnectionFailed, WaitTimeout, raise_if_unsuccessful
 from .models import Attempt, Document, Event, Job, Kind, Queue
 
@@ -212,7 +212,9 @@ class AsyncLonghaul:
         # The server waits for whole seconds; what is less is waited for here.
         whole = 0 if first else int(seconds)
         params = {"wait": str(whole)} if whole else None
-        answer = await self._transport.once("GET", f"/v1/jobs/{job_id}", params=params, headers=headers, waits=whole)
+        answer = await self._transport.once(
+            "GET", f"/v1/jobs/{segment(job_id)}", params=params, headers=headers, waits=whole
+        )
         if answer.status >= 400:
             raise refusal(answer)
         if answer.status == 304:
@@ -243,7 +245,7 @@ class AsyncLonghaul:
 
     async def cancel(self, job: str | AsyncJob) -> Job:
         """Asks a job to stop. A queued one is cancelled at once, a running one within 30 s."""
-        answer = await self._transport.request("POST", f"/v1/jobs/{id_of(job)}/cancel")
+        answer = await self._transport.request("POST", f"/v1/jobs/{segment(id_of(job))}/cancel")
         return Job.model_validate_json(answer.body)
 
     async def answer(self, job: str | AsyncJob, value: Any) -> Job:
@@ -252,7 +254,7 @@ class AsyncLonghaul:
         Twice would answer two questions. So after a connection that was lost in the middle it is not sent again, but
         raises `ConnectionFailed`; look at the job to see whether it still waits.
         """
-        path = f"/v1/jobs/{id_of(job)}/input"
+        path = f"/v1/jobs/{segment(id_of(job))}/input"
         answer = await self._transport.request("POST", path, body=encode(value), repeatable=False)
         return Job.model_validate_json(answer.body)
 
@@ -323,7 +325,7 @@ class AsyncJobs:
 
     async def get(self, job_id: str) -> Job:
         """A job as it stands, with its input and output."""
-        answer = await self._transport.request("GET", f"/v1/jobs/{job_id}")
+        answer = await self._transport.request("GET", f"/v1/jobs/{segment(job_id)}")
         return Job.model_validate_json(answer.body)
 
     async def list(
@@ -351,12 +353,12 @@ class AsyncJobs:
     async def events(self, job_id: str, *, after: int = 0, limit: int = 200) -> Sequence[Event]:
         """A page of a job's history, as far as it goes now."""
         params = {"after": str(after), "limit": str(limit)}
-        answer = await self._transport.request("GET", f"/v1/jobs/{job_id}/events", params=params)
+        answer = await self._transport.request("GET", f"/v1/jobs/{segment(job_id)}/events", params=params)
         return _EVENTS.validate_python(answer.json()["data"])
 
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
         """Every try at a job."""
-        answer = await self._transport.request("GET", f"/v1/jobs/{job_id}/attempts")
+        answer = await self._transport.request("GET", f"/v1/jobs/{segment(job_id)}/attempts")
         return _ATTEMPTS.validate_python(answer.json()["data"])
 
     async def retry(self, job_id: str) -> AsyncJob:
@@ -365,12 +367,12 @@ class AsyncJobs:
         Twice would make two. So after a connection that was lost in the middle it is not sent again, but raises
         `ConnectionFailed`; the new job, if there is one, has ``retry_of``.
         """
-        answer = await self._transport.request("POST", f"/v1/jobs/{job_id}/retry", repeatable=False)
+        answer = await self._transport.request("POST", f"/v1/jobs/{segment(job_id)}/retry", repeatable=False)
         return AsyncJob(self._client, answer.json()["job_id"])
 
     async def delete(self, job_id: str) -> None:
         """Erases an ended job's data."""
-        await self._transport.request("DELETE", f"/v1/jobs/{job_id}")
+        await self._transport.request("DELETE", f"/v1/jobs/{segment(job_id)}")
 
 
 class AsyncDocument:
@@ -448,19 +450,19 @@ class AsyncDocuments:
 
     async def get(self, document_id: str) -> Document:
         """A document with what was read out of it."""
-        answer = await self._transport.request("GET", f"/v1/documents/{document_id}")
+        answer = await self._transport.request("GET", f"/v1/documents/{segment(document_id)}")
         return Document.model_validate_json(answer.body)
 
     async def search(self, document_id: str, query: str, *, limit: int | None = None) -> list[dict[str, Any]]:
         """Passages of a document that answer a query, best first."""
         params = {"q": query} | ({"limit": str(limit)} if limit is not None else {})
-        answer = await self._transport.request("GET", f"/v1/documents/{document_id}/search", params=params)
+        answer = await self._transport.request("GET", f"/v1/documents/{segment(document_id)}/search", params=params)
         hits: list[dict[str, Any]] = answer.json()["hits"]
         return hits
 
     async def delete(self, document_id: str) -> None:
         """Removes a document with everything that was read out of it."""
-        await self._transport.request("DELETE", f"/v1/documents/{document_id}")
+        await self._transport.request("DELETE", f"/v1/documents/{segment(document_id)}")
 
 
 def id_of(job: str | AsyncJob) -> str:

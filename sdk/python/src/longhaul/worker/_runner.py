@@ -21,7 +21,7 @@ from typing import Any
 
 from .._settings import Settings
 from .._thread import LoopThread
-from .._transport import Answer, backoff, refusal
+from .._transport import Answer, backoff, refusal, segment
 from ..errors import APIError, AuthenticationError, ConfigurationError, ConnectionFailed, PermissionDeniedError
 from ._attempt import Attempt
 from ._context import Cancelled
@@ -132,7 +132,7 @@ class Runner:
         for lane in self._lanes:
             for name, task in lane.tasks.items():
                 body = json.dumps(task.registration()).encode()
-                answer = await self._line.persist("PUT", f"/v1/kinds/{name}", body)
+                answer = await self._line.persist("PUT", f"/v1/kinds/{segment(name)}", body)
                 if answer.status == 422 and b"built in" in answer.body:
                     self.log.info("%s is a built-in kind: its own schemas stand", name)
                 elif answer.status >= 400:
