@@ -6,8 +6,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,22 +22,7 @@ from longhaul import (
     SyncContext,
     Worker,
 )
-from program import Server, until
-
-
-@contextmanager
-def serving(worker: Worker, lh: Longhaul) -> Iterator[None]:
-    """Runs a worker in a thread of its own until the block is left."""
-    thread = threading.Thread(target=lambda: asyncio.run(worker.serve()))
-    thread.start()
-    try:
-        names = set(worker.tasks)
-        until(lambda: names <= {kind.kind for kind in lh.kinds()}, 20, "the kinds are not registered")
-        yield
-    finally:
-        worker.stop()
-        thread.join(40)
-        assert not thread.is_alive(), "the worker has not stopped"
+from program import Server, serving, until
 
 
 def test_limits_hold_for_two_workers_together_and_hold_back_their_task_alone(server: Server, lh: Longhaul) -> None:
