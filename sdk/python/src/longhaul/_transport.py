@@ -105,8 +105,12 @@ class Transport:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         waits: float = 0.0,
+        begun: asyncio.Event | None = None,
     ) -> Answer:
-        """One try. Raises `ConnectionFailed` when there was no answer; refusals are answers here."""
+        """One try. Raises `ConnectionFailed` when there was no answer; refusals are answers here.
+
+        ``begun`` is set when the answer has begun to come.
+        """
         sent = dict(headers or {})
         # A form knows its own content type.
         if isinstance(body, bytes):
@@ -117,6 +121,8 @@ class Transport:
                 method, self.settings.url + path, data=body, params=params, headers=sent, timeout=timeout
             )
             async with request as response:
+                if begun is not None:
+                    begun.set()
                 return Answer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             why = str(error) or type(error).__name__

@@ -24,11 +24,18 @@ class Line:
         self._is_away = False
 
     async def once(
-        self, method: str, path: str, body: bytes, *, headers: Mapping[str, str] | None = None, waits: float = 0.0
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str] | None = None,
+        waits: float = 0.0,
+        begun: asyncio.Event | None = None,
     ) -> Answer:
-        """One try. Raises `ConnectionFailed` when there was no answer."""
+        """One try. Raises `ConnectionFailed` when there was no answer. ``begun`` is set when it begins to come."""
         try:
-            answer = await self.transport.once(method, path, body=body, headers=headers, waits=waits)
+            answer = await self.transport.once(method, path, body=body, headers=headers, waits=waits, begun=begun)
         except ConnectionFailed as error:
             if not self._is_away:
                 self._is_away = True

@@ -418,13 +418,14 @@ class Worker:
             self._stop.set()
 
     async def _shut_down(self, runner: Runner) -> None:
-        await asyncio.wrap_future(runner.io.start(runner.stop_claiming()))
         until = time.monotonic() + self._drain
         now = self._stop_now or asyncio.Event()
-        while any(not attempt.is_over for attempt in list(runner.held.values())):
+        claims = runner.io.start(runner.stop_claiming(self._drain))
+        while not claims.done() or any(not attempt.is_over for attempt in list(runner.held.values())):
             if now.is_set() or time.monotonic() >= until:
                 break
             await asyncio.sleep(0.02)
+        await asyncio.wrap_future(runner.io.start(runner.cut_claims()))
         left = [attempt for attempt in list(runner.held.values()) if not attempt.is_over]
         if left:
             log.info("%d jobs are given back unfinished", len(left))
