@@ -154,6 +154,10 @@ class Runner:
     async def _claim_for(self, lane: Lane) -> None:
         failures = 0
         while not self._is_stopping:
+            if self._outbox.is_full:
+                # Else a worker that is faster than its line to the server would hold ever more that is done.
+                await self._outbox.room()
+                continue
             limit = min(64, lane.free())
             if limit <= 0:
                 await self._until_free(lane)
@@ -405,10 +409,15 @@ class Runner:
             task.cancel()
         await asyncio.gather(*self._claims, return_exceptions=True)
 
-    async def finish(self, seconds: float) -> None:
-        """Hands in what is left, and closes the connections."""
+    async def finish(self, seconds: float, is_hurried: Callable[[], bool] = lambda: False) -> None:
+        """Hands in what is left, for so long at most and unless it hurries, and closes the connections."""
         serving = self._handing_in
-        await self._outbox.close(seconds, lambda: serving is not None and not serving.done())
+
+        def is_worth_it() -> bool:
+            is_served = serving is not None and not serving.done()
+            return not is_hurried() and (is_served or self._outbox.is_sending)
+
+        await self._outbox.close(seconds, is_worth_it)
         if self._beginning is not None:
             self._beginning.cancel()
         for task in self._service:

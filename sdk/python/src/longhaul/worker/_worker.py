@@ -45,6 +45,9 @@ log = logging.getLogger("longhaul.worker")
 BLOCKED_AFTER = 5.0
 """Seconds after which an event loop that does not answer is warned about."""
 
+HANDING_IN = 10.0
+"""Seconds that a worker that stops has for handing in what has ended, at least: else it has the rest of ``drain``."""
+
 UNKNOWN = object()
 
 STOPPED = (asyncio.CancelledError, Cancelled, KeyboardInterrupt)
@@ -56,7 +59,8 @@ class Worker:
 
     ``concurrency`` bounds how many jobs run at once, but for tasks that have a bound of their own. ``lease`` is how
     many seconds the server waits for a sign of life before it gives a job to another worker. ``drain`` is how many
-    seconds running jobs get when the worker is told to stop; what has not ended then is given back.
+    seconds running jobs get when the worker is told to stop, and their results to be handed in; what has not ended then
+    is given back.
     """
 
     def __init__(
@@ -439,7 +443,11 @@ class Worker:
                 await asyncio.wait(tasks, timeout=2)
             for attempt in left:
                 runner.end(attempt, "release", release_json(attempt.is_ambiguous))
-        await asyncio.wrap_future(runner.io.start(runner.finish(10.0)))
+        least = time.monotonic() + HANDING_IN
+        finishing = runner.finish(
+            max(HANDING_IN, until - time.monotonic()), lambda: now.is_set() and time.monotonic() >= least
+        )
+        await asyncio.wrap_future(runner.io.start(finishing))
         runner.io.stop()
 
 
