@@ -77,6 +77,7 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._session: aiohttp.ClientSession | None = None
+        self._in_use: dict[aiohttp.ClientSession, int] = {}
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
@@ -93,8 +94,32 @@ class Transport:
 
     async def close(self) -> None:
         """Closes the connections."""
-        if self._session is not None:
-            await self._session.close()
+        sessions = {*self._in_use} | ({self._session} if self._session is not None else set())
+        for session in sessions:
+            await session.close()
+
+    @asynccontextmanager
+    async def _connections(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """The connections of now. Those that were left are closed when nothing is under way on them."""
+        session = self._open()
+        self._in_use[session] = self._in_use.get(session, 0) + 1
+        try:
+            yield session
+        finally:
+            self._in_use[session] -= 1
+            if not self._in_use[session]:
+                del self._in_use[session]
+                if session is not self._session:
+                    await session.close()
+
+    def _leave(self, session: aiohttp.ClientSession) -> None:
+        """What comes next goes over new connections.
+
+        One that says nothing is taken for dead, and those that were opened beside it may be as well: a router that
+        forgot them tells nobody.
+        """
+        if self._session is session:
+            self._session = None
 
     async def once(
         self,
@@ -105,30 +130,37 @@ class Transport:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         waits: float = 0.0,
+        within: float | None = None,
         begun: asyncio.Event | None = None,
     ) -> Answer:
         """One try. Raises `ConnectionFailed` when there was no answer; refusals are answers here.
 
-        ``begun`` is set when the answer has begun to come.
+        An answer may take any time as long as it comes, unless it has to be there ``within`` so many seconds. ``begun``
+        is set when it has begun to come.
         """
         sent = dict(headers or {})
         # A form knows its own content type.
         if isinstance(body, bytes):
             sent.setdefault("content-type", "application/json")
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=self.settings.timeout + waits)
-        try:
-            request = self._open().request(
-                method, self.settings.url + path, data=body, params=params, headers=sent, timeout=timeout
-            )
-            async with request as response:
-                if begun is not None:
-                    begun.set()
-                return Answer(response.status, response.headers, await response.read())
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            why = str(error) or type(error).__name__
-            is_unsent = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
-            where = f"{method} {self.settings.url}{path}"
-            raise ConnectionFailed(f"{where}: {why}", may_have_arrived=not is_unsent) from error
+        timeout = aiohttp.ClientTimeout(total=within, sock_connect=10, sock_read=self.settings.timeout + waits)
+        async with self._connections() as session:
+            try:
+                request = session.request(
+                    method, self.settings.url + path, data=body, params=params, headers=sent, timeout=timeout
+                )
+                async with request as response:
+                    if begun is not None:
+                        begun.set()
+                    return Answer(response.status, response.headers, await response.read())
+            except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+                why = str(error) or type(error).__name__
+                is_unsent = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
+                is_silence = isinstance(error, asyncio.TimeoutError)
+                if is_silence:
+                    self._leave(session)
+                raise ConnectionFailed(
+                    f"{method} {self.settings.url}{path}: {why}", may_have_arrived=not is_unsent, is_silence=is_silence
+                ) from error
 
     async def request(
         self,
@@ -174,12 +206,15 @@ class Transport:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """An answer whose body is read as it comes. The server pings every 15 s: silence for longer is an end."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=45)
-        try:
-            url = self.settings.url + path
-            async with self._open().get(url, params=params, headers=headers, timeout=timeout) as response:
-                yield response
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            raise ConnectionFailed(f"GET {path}: {str(error) or type(error).__name__}") from error
+        async with self._connections() as session:
+            try:
+                url = self.settings.url + path
+                async with session.get(url, params=params, headers=headers, timeout=timeout) as response:
+                    yield response
+            except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+                if isinstance(error, asyncio.TimeoutError):
+                    self._leave(session)
+                raise ConnectionFailed(f"GET {path}: {str(error) or type(error).__name__}") from error
 
 
 def refusal(answer: Answer) -> APIError:

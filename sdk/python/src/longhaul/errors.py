@@ -24,10 +24,12 @@ class ConfigurationError(LonghaulError):
 class ConnectionFailed(LonghaulError):
     """The server could not be reached, or hung up, as often as it was tried."""
 
-    def __init__(self, message: str, *, may_have_arrived: bool = True) -> None:
+    def __init__(self, message: str, *, may_have_arrived: bool = True, is_silence: bool = False) -> None:
         super().__init__(message)
         self.may_have_arrived = may_have_arrived
         """Whether the server may have got the request, the last time it was tried."""
+        self.is_silence = is_silence
+        """Whether nothing was heard for too long: the server may be well, and the connection dead."""
 
 
 class WaitTimeout(LonghaulError, TimeoutError):

@@ -31,11 +31,14 @@ class Line:
         *,
         headers: Mapping[str, str] | None = None,
         waits: float = 0.0,
+        within: float | None = None,
         begun: asyncio.Event | None = None,
     ) -> Answer:
-        """One try. Raises `ConnectionFailed` when there was no answer. ``begun`` is set when it begins to come."""
+        """One try, as `Transport.once`. Raises `ConnectionFailed` when there was no answer."""
         try:
-            answer = await self.transport.once(method, path, body=body, headers=headers, waits=waits, begun=begun)
+            answer = await self.transport.once(
+                method, path, body=body, headers=headers, waits=waits, within=within, begun=begun
+            )
         except ConnectionFailed as error:
             if not self._is_away:
                 self._is_away = True

@@ -297,8 +297,16 @@ class Runner:
         body = json.dumps({"progress": progress}).encode() if progress else b"{}"
         path = f"/v1/worker/jobs/{attempt.job_id}/heartbeat"
         sent = time.monotonic()
+        headers = {"longhaul-lease": attempt.lease}
         try:
-            answer = await self._line.once("POST", path, body, headers={"longhaul-lease": attempt.lease})
+            try:
+                answer = await self._line.once("POST", path, body, headers=headers, within=self._lease / 4)
+            except ConnectionFailed as lost:
+                if not lost.is_silence:
+                    raise
+                # Over a new connection, while the lease still holds.
+                sent = time.monotonic()
+                answer = await self._line.once("POST", path, body, headers=headers, within=self._lease / 4)
         except ConnectionFailed:
             self._missed(attempt, progress)
             return
