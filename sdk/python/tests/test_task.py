@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from longhaul import ConfigurationError, Context, Fail, Limit, SyncContext, Worker
 from longhaul.worker._limits import Cache, Rate
@@ -39,6 +39,12 @@ def add(a: int, ctx: SyncContext, b: int = 1) -> int:
     return a + b
 
 
+def even(value: int) -> int:
+    if value % 2:
+        raise ValueError("it is odd")
+    return value
+
+
 def context() -> Any:
     return object()
 
@@ -68,11 +74,30 @@ def test_a_task_is_still_the_function() -> None:
     assert add.__name__ == "add"
 
 
-def test_an_input_that_does_not_fit_fails_for_good() -> None:
+@pytest.mark.parametrize(
+    ("input", "why"),
+    [
+        ({"a": "x"}, "a: Input should be a valid integer"),
+        ({"a": 1, "width": 800}, "width: Extra inputs are not permitted"),
+        ({}, "a: Field required"),
+    ],
+)
+def test_an_input_for_another_version_of_the_task_is_left_to_its_workers(input: Any, why: str) -> None:
+    """The server took it, so it fits what was registered last."""
     with pytest.raises(Fail) as failed:
-        add.arguments({"a": "x"}, context())
+        add.arguments(input, context())
+    assert (failed.value.code, failed.value.retryable) == ("input_invalid", True)
+    assert why in failed.value.message
+
+
+def test_an_input_that_a_validator_of_the_task_refuses_fails_for_good() -> None:
+    @worker.task("halve")
+    def halve(number: Annotated[int, AfterValidator(even)]) -> int:
+        return number // 2
+
+    with pytest.raises(Fail, match="it is odd") as failed:
+        halve.arguments({"number": 3}, context())
     assert (failed.value.code, failed.value.retryable) == ("input_invalid", False)
-    assert "a: Input should be a valid integer" in failed.value.message
 
 
 def test_a_result_that_is_not_what_was_promised_fails_for_good() -> None:

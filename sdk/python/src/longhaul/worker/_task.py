@@ -37,6 +37,9 @@ R = TypeVar("R")
 ADDED = frozenset({"children", "child_errors"})
 """Fields that the server adds to the input of a job that was submitted with children."""
 
+OF_VALIDATORS = frozenset({"value_error", "assertion_error"})
+"""What pydantic calls the flaws that a validator has found, and not a type."""
+
 SAMPLES = 1_000
 """So many durations the percentiles are made of."""
 
@@ -122,11 +125,17 @@ class Task(Generic[P, R]):
         return {name: value for name, value in said.items() if value is not None}
 
     def arguments(self, value: Any, context: Context | SyncContext) -> dict[str, Any]:
-        """The function's arguments for a job's input. Raises `Fail` for one that does not fit."""
+        """The function's arguments for a job's input. Raises `Fail` for one that does not fit.
+
+        The server has held the input against the schema that was registered last. So where it does not fit the types
+        here, another version of the task is about, whose workers may get the next attempt; only what a validator of
+        the task's own refuses is refused for good.
+        """
         try:
             return self._input.arguments(value, context)
         except ValidationError as error:
-            raise Fail("input_invalid", _explain(error), retryable=False) from error
+            is_refused = all(flaw["type"] in OF_VALIDATORS for flaw in error.errors(include_url=False))
+            raise Fail("input_invalid", _explain(error), retryable=not is_refused) from error
 
     def dump(self, value: Any) -> bytes:
         """A result as JSON. Raises `Fail` for one that is not what the function promises, or no JSON."""
