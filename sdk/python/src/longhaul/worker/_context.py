@@ -33,7 +33,10 @@ class Cancelled(Exception):
 
 
 class ChildFailed(Exception):
-    """A job that this one called did not succeed."""
+    """A job that this one called did not succeed.
+
+    Left uncaught it fails this one for good, as ``child_failed``: every attempt would find the same child.
+    """
 
     def __init__(self, job_id: str, kind: str, status: str, error: dict[str, Any] | None) -> None:
         said = error or {}

@@ -27,7 +27,7 @@ from typing_extensions import ParamSpec, is_typeddict
 
 from .._transport import encode
 from ..errors import ConfigurationError
-from ._context import Context, SyncContext
+from ._context import ChildFailed, Context, SyncContext
 from ._fail import Fail
 from ._limits import Cache, Limit
 
@@ -160,6 +160,9 @@ class Task(Generic[P, R]):
         if isinstance(error, asyncio.CancelledError):
             # By the server or the worker it was not: those attempts are given back.
             return Fail("task_failed", _said("the task was cancelled from within", error))
+        if isinstance(error, ChildFailed):
+            # The call stands for the same children on every attempt.
+            return Fail("child_failed", str(error), retryable=False)
         message = _said(type(error).__name__, error)
         retry_after, retryable = _http_hint(error)
         if isinstance(error, self.options.permanent):
