@@ -64,8 +64,10 @@ async def _pushed(transport: Transport, job_id: str, after: int) -> AsyncIterato
             raise _Ended
         if response.status in (406, 415):
             is_stream = False
-        elif response.status >= 400:
-            error = refusal(Answer(response.status, response.headers, await response.read()))
+        elif response.status >= 300:
+            answer = Answer(response.status, response.headers, await response.read())
+            transport.check_redirect(answer)
+            error = refusal(answer)
             if error.status in AWAY:
                 raise ConnectionFailed(str(error)) from error
             raise error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -33,11 +34,17 @@ RETRIED = frozenset({408, 429, 500, 502, 503, 504, 507})
 AWAY = frozenset({429, 502, 503, 504})
 """Those among them of a server that is away or busy: whoever has time comes again until it is back."""
 
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+"""Statuses of something that stands before the server and sends whoever asks elsewhere."""
+
 NOT_TAKEN = frozenset({429, 503, 507})
 """Those after which nothing has happened, so that also what must not be done twice can be sent again."""
 
 LONGEST_WAIT = 30.0
 """The longest pause between two tries, in seconds, unless the server asks for a longer one."""
+
+LONGEST_ASKED = 60.0
+"""And the longest that the server may ask for: the window of most limits."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,14 @@ class Transport:
         async with self._connections() as session:
             try:
                 request = session.request(
-                    method, self.settings.url + path, data=body, params=params, headers=sent, timeout=timeout
+                    method,
+                    self.settings.url + path,
+                    data=body,
+                    params=params,
+                    headers=sent,
+                    timeout=timeout,
+                    # Another address would get a GET in place of a POST, and perhaps the key.
+                    allow_redirects=False,
                 )
                 async with request as response:
                     if begun is not None:
@@ -190,15 +204,24 @@ class Transport:
                     raise
                 pause = backoff(attempt)
             else:
+                self.check_redirect(answer)
                 if answer.status < 400:
                     return answer
                 error = refusal(answer)
                 again = answer.status in (RETRIED if repeatable else NOT_TAKEN) and error.code not in final
-                if not again or attempt >= self.settings.max_retries:
+                if not again or attempt >= self.settings.max_retries or is_too_long(error):
                     raise error
                 pause = max(backoff(attempt), error.retry_after or 0.0)
             attempt += 1
             await asyncio.sleep(pause)
+
+    def check_redirect(self, answer: Answer) -> None:
+        """Raises `ConfigurationError` for an answer that names another address."""
+        if answer.status in REDIRECTS:
+            raise ConfigurationError(
+                f"{self.settings.url} answers {answer.status} and names another address, "
+                f"{answer.headers.get('location')!r}: give the server's own as url, or in LONGHAUL_URL"
+            )
 
     @asynccontextmanager
     async def streaming(
@@ -209,7 +232,8 @@ class Transport:
         async with self._connections() as session:
             try:
                 url = self.settings.url + path
-                async with session.get(url, params=params, headers=headers, timeout=timeout) as response:
+                request = session.get(url, params=params, headers=headers, timeout=timeout, allow_redirects=False)
+                async with request as response:
                     yield response
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
                 if isinstance(error, asyncio.TimeoutError):
@@ -217,10 +241,17 @@ class Transport:
                 raise ConnectionFailed(f"GET {path}: {str(error) or type(error).__name__}") from error
 
 
+def is_too_long(error: APIError) -> bool:
+    """Whether the server asks for a pause in which nobody would know that anything goes on."""
+    return (error.retry_after or 0.0) > LONGEST_ASKED
+
+
 def refusal(answer: Answer) -> APIError:
     """The exception for an answer that says no."""
     try:
         retry_after: float | None = float(answer.headers.get("retry-after", ""))
     except ValueError:
+        retry_after = None
+    if retry_after is not None and not 0.0 <= retry_after < math.inf:
         retry_after = None
     return error_of(answer.status, answer.body, retry_after)

@@ -23,7 +23,18 @@ from pydantic import TypeAdapter
 from ._events import follow
 from ._progress import ProgressBar
 from ._settings import Settings
-from ._transport import AWAY, RETRIED, Answer, Transport, backoff, encode, refusal, segment
+from ._transport import (
+    AWAY,
+    LONGEST_ASKED,
+    RETRIED,
+    Answer,
+    Transport,
+    backoff,
+    encode,
+    is_too_long,
+    refusal,
+    segment,
+)
 from .errors import APIError, ConnectionFailed, WaitTimeout, raise_if_unsuccessful
 from .models import Attempt, Document, Event, Job, Kind, Queue
 
@@ -77,7 +88,8 @@ class AsyncLonghaul:
     """A client. Belongs to the event loop that first uses it; close it, or use it as a context manager.
 
     ``url`` and ``api_key`` default to ``LONGHAUL_URL`` and ``LONGHAUL_API_KEY``. Requests that could not be answered
-    are repeated up to ``max_retries`` times; a submit carries an idempotency key, so that a repeat makes no second job.
+    are repeated up to ``max_retries`` times, unless the server asks for a pause of more than a minute, which is raised;
+    a submit carries an idempotency key, so that a repeat makes no second job.
     """
 
     def __init__(
@@ -162,8 +174,20 @@ class AsyncLonghaul:
         return [AsyncJob(self, job["job_id"]) for job in answer.json()["jobs"]]
 
     async def run(self, kind: str, input: Any = None, *, timeout: float | None = None, **options: Any) -> Any:
-        """Submits a job, waits for its end and gives its output. ``options`` are those of `submit`."""
-        return await (await self.submit(kind, input, **options)).result(timeout)
+        """Submits a job, waits for its end and gives its output. ``options`` are those of `submit`.
+
+        Raises `WaitTimeout` when ``timeout`` seconds are not enough for both.
+        """
+        began = time.monotonic()
+        try:
+            job = await asyncio.wait_for(self.submit(kind, input, **options), timeout)
+        except asyncio.TimeoutError:
+            raise WaitTimeout(None, timeout or 0.0) from None
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
+        try:
+            return await job.result(left)
+        except WaitTimeout as over:
+            raise WaitTimeout(job.id, timeout or 0.0) from over
 
     async def wait(
         self,
@@ -187,8 +211,11 @@ class AsyncLonghaul:
                 left = LONG_POLL if until is None else until - time.monotonic()
                 if left <= 0:
                     raise WaitTimeout(job_id, timeout or 0.0)
+                look = self._look(job_id, min(float(LONG_POLL), left), etag, every_change=bar.on)
                 try:
-                    found, etag = await self._look(job_id, min(float(LONG_POLL), left), etag, every_change=bar.on)
+                    found, etag = await asyncio.wait_for(look, None if until is None else left)
+                except asyncio.TimeoutError:
+                    raise WaitTimeout(job_id, timeout or 0.0) from None
                 except (ConnectionFailed, APIError) as error:
                     await asyncio.sleep(min(left, self._patience(error, failures)))
                     failures += 1
@@ -215,6 +242,7 @@ class AsyncLonghaul:
         answer = await self._transport.once(
             "GET", f"/v1/jobs/{segment(job_id)}", params=params, headers=headers, waits=whole
         )
+        self._transport.check_redirect(answer)
         if answer.status >= 400:
             raise refusal(answer)
         if answer.status == 304:
@@ -233,7 +261,7 @@ class AsyncLonghaul:
             error.status not in RETRIED or failures >= self._transport.settings.max_retries
         ):
             raise error
-        return max(backoff(failures, longest), error.retry_after or 0.0)
+        return max(backoff(failures, longest), min(LONGEST_ASKED, error.retry_after or 0.0))
 
     async def stream(self, job: str | AsyncJob, *, after: int = 0) -> AsyncIterator[Event]:
         """The job's events after number ``after``, each once and in order, until the one that ends it.
@@ -429,12 +457,14 @@ class AsyncDocuments:
                 form.add_field("options", encode(options).decode(), content_type="application/json")
             form.add_field("file", data, filename=name, content_type=content_type or "application/octet-stream")
             answer = await self._sent(form, headers, may_fail=attempt < settings.max_retries)
+            if answer is not None:
+                self._transport.check_redirect(answer)
             if answer is not None and answer.status < 400:
                 said = answer.json()
                 return AsyncDocument(self._client, said["document_id"], AsyncJob(self._client, said["job_id"]))
             if answer is not None:
                 error = refusal(answer)
-                if not error.retryable or attempt >= settings.max_retries:
+                if not error.retryable or attempt >= settings.max_retries or is_too_long(error):
                     raise error
                 await asyncio.sleep(error.retry_after or 0.0)
             attempt += 1

@@ -35,9 +35,14 @@ class ConnectionFailed(LonghaulError):
 class WaitTimeout(LonghaulError, TimeoutError):
     """The job had not ended when the time to wait was over. It goes on."""
 
-    def __init__(self, job_id: str, seconds: float) -> None:
-        super().__init__(f"{job_id} had not ended after {seconds:g} s; it goes on")
+    def __init__(self, job_id: str | None, seconds: float) -> None:
+        if job_id is None:
+            said = f"no job was taken in within {seconds:g} s, as far as is known here; one may run all the same"
+        else:
+            said = f"{job_id} had not ended after {seconds:g} s; it goes on"
+        super().__init__(said)
         self.job_id = job_id
+        """Names the job; none when the server had not answered the submit by then."""
 
 
 class APIError(LonghaulError):

@@ -163,8 +163,8 @@ class Longhaul:
         return [self._handle(job) for job in submitted]
 
     def run(self, kind: str, input: Any = None, *, timeout: float | None = None, **options: Any) -> Any:
-        """Submits a job, waits for its end and gives its output."""
-        return self.submit(kind, input, **options).result(timeout)
+        """As `AsyncLonghaul.run`."""
+        return self._thread().run(self._client.run(kind, input, timeout=timeout, **options))
 
     def wait(
         self,
