@@ -105,6 +105,12 @@ class Transport:
         for session in sessions:
             await session.close()
 
+    def abandon(self) -> object:
+        """After a fork: gives the connections away, which are the other process's, and must be kept but not used."""
+        left = (self._session, self._in_use)
+        self._session, self._in_use = None, {}
+        return left
+
     @asynccontextmanager
     async def _connections(self) -> AsyncIterator[aiohttp.ClientSession]:
         """The connections of now. Those that were left are closed when nothing is under way on them."""

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._transport import Answer, encode
-from ..errors import APIError, LeaseLostError
+from ..errors import APIError, ConnectionFailed, LeaseLostError
 from ._context import Cancelled, StepError, output_invalid
 from ._fail import Fail
 from ._output import Output
@@ -182,7 +182,13 @@ class Attempt:
 
     def in_io(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs in the IO thread and waits: for plain functions."""
-        return self._runner.io.run(work)
+        try:
+            return self._runner.io.run(work)
+        except ConnectionFailed:
+            # The worker has ended, and was not waited for by this thread.
+            if self.should_stop:
+                raise Cancelled from None
+            raise
 
     # ── in the IO thread ──
 
