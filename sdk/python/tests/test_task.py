@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from decimal import Decimal
+from enum import Enum
 from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import Strict as Strictly
 
 from longhaul import ConfigurationError, Context, Fail, Limit, SyncContext, Worker
 from longhaul.worker._limits import Cache, Rate
@@ -72,6 +79,45 @@ def test_parameters_are_the_fields_of_the_input() -> None:
 def test_a_task_is_still_the_function() -> None:
     assert add(1, None, 4) == 5  # type: ignore[arg-type]
     assert add.__name__ == "add"
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+    at: datetime
+    id: UUID
+    colour: Colour
+    price: Decimal
+    data: bytes
+    pair: tuple[int, int]
+    tags: set[str]
+
+
+def test_strict_types_take_what_json_can_say_of_them() -> None:
+    @worker.task("strict")
+    def strict(order: Strict) -> None: ...
+
+    whole = Strict(
+        at=datetime(2026, 1, 2, tzinfo=timezone.utc),
+        id=UUID(int=7),
+        colour=Colour.RED,
+        price=Decimal("1.50"),
+        data=b"abc",
+        pair=(1, 2),
+        tags={"a"},
+    )
+    assert strict.arguments(json.loads(whole.model_dump_json()), context()) == {"order": whole}
+
+    @worker.task("strict-fields")
+    def strict_fields(at: Annotated[datetime, Strictly()], count: Annotated[int, Strictly()]) -> None: ...
+
+    given = strict_fields.arguments({"at": "2026-01-02T00:00:00Z", "count": 1}, context())
+    assert given == {"at": whole.at, "count": 1}
+    with pytest.raises(Fail, match="valid integer"):
+        strict_fields.arguments({"at": "2026-01-02T00:00:00Z", "count": "1"}, context())
 
 
 @pytest.mark.parametrize(
@@ -162,7 +208,16 @@ def test_functions_that_cannot_be_tasks_are_refused() -> None:
 
     def not_json(socket: Worker) -> None: ...
 
-    for function, why in ((positional, "by position"), (wrong_context, "SyncContext"), (not_json, "as JSON")):
+    async def yielding() -> AsyncIterator[int]:
+        yield 1
+
+    refused = (
+        (positional, "by position"),
+        (wrong_context, "SyncContext"),
+        (not_json, "as JSON"),
+        (yielding, "ctx.stream"),
+    )
+    for function, why in refused:
         with pytest.raises(ConfigurationError, match=why):
             worker.task("refused")(function)
     with pytest.raises(ConfigurationError, match="two tasks"):

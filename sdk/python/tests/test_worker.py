@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 import time
@@ -384,6 +385,39 @@ def test_a_worker_whose_key_is_refused_says_so_and_ends(tmp_path: Path) -> None:
                 asyncio.run(asyncio.wait_for(worker.serve(), 20))
     finally:
         server.stop()
+
+
+def test_a_plain_function_around_an_async_one_is_awaited(server: Server, lh: Longhaul) -> None:
+    worker = Worker(server.url)
+
+    def traced(function: Any) -> Any:
+        @functools.wraps(function)
+        def calling(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        return calling
+
+    @worker.task("wrapped")
+    @traced
+    async def wrapped(number: int) -> int:
+        await asyncio.sleep(0)
+        return number + 1
+
+    @worker.task("wrapped-and-failing", retries=0)
+    @traced
+    async def wrapped_and_failing() -> None:
+        raise ValueError("within")
+
+    @worker.task("wrapped-and-slow", retries=0, timeout=0.3)
+    @traced
+    async def wrapped_and_slow() -> None:
+        await asyncio.sleep(600)
+
+    with serving(worker, lh):
+        assert lh.run("wrapped", {"number": 1}, timeout=20) == 2
+        for kind, why in (("wrapped-and-failing", "within"), ("wrapped-and-slow", "attempt_timeout")):
+            with pytest.raises(JobFailed, match=why):
+                lh.run(kind, {}, timeout=20)
 
 
 def test_a_worker_without_tasks_is_refused() -> None:

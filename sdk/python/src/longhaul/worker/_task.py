@@ -76,6 +76,11 @@ class Task(Generic[P, R]):
     """A function that workers run as jobs. Called directly, it is the function and nothing else."""
 
     def __init__(self, name: str, function: Callable[P, R], options: TaskOptions) -> None:
+        if inspect.isasyncgenfunction(function):
+            raise ConfigurationError(
+                f"task {name!r}: {function!r} yields in place of returning; send pieces with ctx.stream, "
+                "and return the output"
+            )
         self.name = name
         """The kind of its jobs."""
         self.function = function
@@ -210,11 +215,13 @@ class _Input:
                 fields.append(parameter)
         self._names = [field.name for field in fields]
         self._whole = len(fields) == 1 and extra == "forbid" and _takes_whole(fields[0])
+        self._takes_any = False
         self._adapter: TypeAdapter[Any] | None = None
         try:
             if self._whole:
                 kind = fields[0].annotation
-                self._adapter = TypeAdapter(Any if kind is inspect.Parameter.empty else kind)
+                self._takes_any = kind in (inspect.Parameter.empty, Any, object)
+                self._adapter = TypeAdapter(Any if self._takes_any else kind)
             elif fields or extra == "allow":
                 self._adapter = TypeAdapter(_model(name, fields, extra))
         except PydanticSchemaGenerationError as error:
@@ -228,11 +235,14 @@ class _Input:
 
     def arguments(self, value: Any, context: Context | SyncContext) -> dict[str, Any]:
         given: dict[str, Any] = {}
-        if self._adapter is not None:
+        if self._takes_any:
+            given[self._names[0]] = value
+        elif self._adapter is not None:
             if not self._whole and isinstance(value, dict):
                 # What the server adds for a job that was submitted with children is in the context.
                 value = {name: given for name, given in value.items() if name in self._names or name not in ADDED}
-            checked = self._adapter.validate_python(value)
+            # As JSON, where also a strict type takes a date from a text, and a set from a list.
+            checked = self._adapter.validate_json(encode(value))
             if self._whole:
                 given[self._names[0]] = checked
             else:

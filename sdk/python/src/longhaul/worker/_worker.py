@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import os
 import signal
@@ -20,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -303,11 +304,23 @@ class Worker:
             arguments = attempt.task.arguments(attempt.input, SyncContext(attempt))
             if attempt.should_stop:
                 raise Cancelled
-            self._succeed(runner, attempt, attempt.task.function(**arguments))
+            value = attempt.task.function(**arguments)
+            if inspect.isawaitable(value) and self._loop is not None:
+                # A plain function around an async one, as some decorators make them.
+                value = asyncio.run_coroutine_threadsafe(self._awaited(attempt, value), self._loop).result()
+            self._succeed(runner, attempt, value)
         except BaseException as error:
             self._end_badly(runner, attempt, error)
         finally:
             runner.freed(attempt)
+
+    async def _awaited(self, attempt: Attempt, value: Awaitable[Any]) -> Any:
+        """In the loop: what a plain function has left to be awaited."""
+        IN_TASK.set(True)
+        attempt.running = asyncio.current_task()
+        if attempt.should_stop:
+            raise Cancelled
+        return await value
 
     def _kept(self, runner: Runner, attempt: Attempt) -> bool:
         """Whether the output is still at hand from before."""
@@ -360,6 +373,7 @@ class Worker:
         """A thread cannot be stopped: its attempt has failed, and what it still does is of no use."""
         if not attempt.is_over and not attempt.should_stop:
             attempt.is_timed_out = True
+            self._interrupt(attempt)
             log.warning("%s (%s) takes longer than %g s; its thread goes on until its function returns or looks at "
                         "ctx.cancelled", attempt.job_id, attempt.task.name, attempt.timeout)  # fmt: skip
             self._end_badly(runner, attempt, TimeoutError())
