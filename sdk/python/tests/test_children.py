@@ -31,7 +31,14 @@ def test_a_child_that_failed_fails_its_parent_once_and_for_good(server: Server, 
             return failed.code
         return "it succeeded"
 
+    @worker.task("asking-for-what-is-no-json", retries=4, backoff=(0.001, 0.001))
+    async def asking_for_what_is_no_json(ctx: Context) -> None:
+        await ctx.call("child", {"x": float("nan")})
+
     with serving(worker, lh):
+        with pytest.raises(JobFailed, match="JSON has no NaN") as failed:
+            lh.run("asking-for-what-is-no-json", {}, timeout=20)
+        assert (failed.value.code, failed.value.job.attempt) == ("child_invalid", 1)
         for kind in ("parent", "plain-parent"):
             with pytest.raises(JobFailed, match="it is not there") as failed:
                 lh.run(kind, {}, timeout=20)

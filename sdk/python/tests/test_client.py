@@ -88,6 +88,31 @@ def test_refusals_are_typed_and_name_each_field(lh: Longhaul) -> None:
     assert "/priority" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("input", "why"),
+    [
+        ({"x": float("nan")}, "NaN"),
+        ([-float("inf")], "-Infinity"),
+        (object(), "object"),
+        ("\ud800", "surrogates|utf-8"),
+    ],
+)
+def test_an_input_that_is_no_json_is_refused_before_it_is_sent(lh: Longhaul, input: object, why: str) -> None:
+    calls = (
+        lambda: lh.submit("echo", input),
+        lambda: lh.submit_many([{"kind": "echo", "input": input}]),
+        lambda: lh.answer("job_1", input),
+    )
+    for call in calls:
+        with pytest.raises(ConfigurationError, match=why):
+            call()
+    assert list(lh.jobs.list()) == []
+
+
+def test_words_for_what_is_no_number_are_words_like_others(lh: Longhaul) -> None:
+    assert lh.run("echo", {"NaN": ["Infinity", "is NaN"]}, timeout=20) == {"NaN": ["Infinity", "is NaN"]}
+
+
 def test_waiting_ends_when_it_was_told_to(lh: Longhaul) -> None:
     job = lh.submit("echo", 1, delay=3600)
     began = time.monotonic()

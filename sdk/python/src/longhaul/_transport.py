@@ -65,6 +65,22 @@ def encode(value: Any) -> bytes:
     return to_json(value, inf_nan_mode="null")
 
 
+def encode_input(value: Any) -> bytes:
+    """What somebody submits, as JSON. Raises `ConfigurationError` for what JSON has no word for: nothing is guessed."""
+    try:
+        written = to_json(value, inf_nan_mode="constants")
+        if b"NaN" in written or b"Infinity" in written:
+            # Within a text they are nothing special.
+            json.loads(written, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"it cannot be written as JSON: {error}") from error
+    return written
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"JSON has no {name}; write null or a text")
+
+
 def segment(name: str) -> str:
     """One part of a path, whatever is in it: an id that came from outside reaches no other call than the one meant."""
     # `.` and `..` are taken for steps through the path, however they are written.

@@ -30,7 +30,7 @@ from ._transport import (
     Answer,
     Transport,
     backoff,
-    encode,
+    encode_input,
     is_too_long,
     refusal,
     segment,
@@ -144,7 +144,8 @@ class AsyncLonghaul:
     ) -> AsyncJob:
         """Submits a job. When this returns, it is on the server's disk.
 
-        ``input`` is anything that pydantic can write as JSON. ``delay``, ``deadline`` and ``retention`` are seconds.
+        ``input`` is anything that pydantic can write as JSON; what it cannot, and NaN and infinity, for which JSON has
+        no word, raise `ConfigurationError`. ``delay``, ``deadline`` and ``retention`` are seconds.
         With an ``idempotency_key`` of your own a second call anywhere finds the first one's job; without one, only the
         repeats that this call makes by itself do.
         """
@@ -161,14 +162,14 @@ class AsyncLonghaul:
             retention=retention,
         )
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
-        answer = await self._transport.request("POST", "/v1/jobs", body=encode(job), headers=headers)
+        answer = await self._transport.request("POST", "/v1/jobs", body=encode_input(job), headers=headers)
         return AsyncJob(self, answer.json()["job_id"])
 
     async def submit_many(
         self, jobs: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None
     ) -> list[AsyncJob]:
         """Submits up to 1,000 jobs, all or none. Each is what `submit` takes, by name: ``{"kind": …, "input": …}``."""
-        body = encode({"jobs": [job_body(**job) for job in jobs]})
+        body = encode_input({"jobs": [job_body(**job) for job in jobs]})
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
         answer = await self._transport.request("POST", "/v1/jobs/bulk", body=body, headers=headers)
         return [AsyncJob(self, job["job_id"]) for job in answer.json()["jobs"]]
@@ -283,7 +284,7 @@ class AsyncLonghaul:
         raises `ConnectionFailed`; look at the job to see whether it still waits.
         """
         path = f"/v1/jobs/{segment(id_of(job))}/input"
-        answer = await self._transport.request("POST", path, body=encode(value), repeatable=False)
+        answer = await self._transport.request("POST", path, body=encode_input(value), repeatable=False)
         return Job.model_validate_json(answer.body)
 
     async def analysis(
@@ -316,7 +317,7 @@ class AsyncLonghaul:
 
         When the call is repeated it finds what the first one has begun, as with `submit`.
         """
-        body = encode(process_body(items, query, model, timeout, cache))
+        body = encode_input(process_body(items, query, model, timeout, cache))
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
         try:
             answer = await self._transport.request(
@@ -454,7 +455,7 @@ class AsyncDocuments:
             # A form can be sent once only.
             form = aiohttp.FormData()
             if options:
-                form.add_field("options", encode(options).decode(), content_type="application/json")
+                form.add_field("options", encode_input(options).decode(), content_type="application/json")
             form.add_field("file", data, filename=name, content_type=content_type or "application/octet-stream")
             answer = await self._sent(form, headers, may_fail=attempt < settings.max_retries)
             if answer is not None:

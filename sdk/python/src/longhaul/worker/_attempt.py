@@ -17,8 +17,8 @@ from collections.abc import Coroutine, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._transport import Answer, encode
-from ..errors import APIError, ConnectionFailed, LeaseLostError
+from .._transport import Answer, encode, encode_input
+from ..errors import APIError, ConfigurationError, ConnectionFailed, LeaseLostError
 from ._context import Cancelled, StepError, output_invalid
 from ._fail import Fail
 from ._output import Output
@@ -266,7 +266,9 @@ class Attempt:
         await self.flush_io()
         if step not in self.steps:
             try:
-                answer = await self.call_io("children", encode({"step": step, "children": jobs}))
+                answer = await self.call_io("children", encode_input({"step": step, "children": jobs}))
+            except ConfigurationError as error:
+                raise Fail("child_invalid", str(error), retryable=False) from error
             except APIError as error:
                 # No later attempt will make these jobs ones that can be run.
                 flaws = "; ".join(f"{flaw['pointer']} {flaw['message']}" for flaw in error.errors)
