@@ -53,6 +53,7 @@ class Network:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         waits: float = 0.0,
+        **_: Any,
     ) -> Answer:
         call = Call(path.rsplit("/", 1)[-1], path, json.loads(body) if body else None)
         self.calls.append(call)
@@ -140,5 +141,5 @@ async def until(what: Callable[[], Any], turns: int = 5_000) -> Any:
 
 async def ended(runner: Runner) -> None:
     """Ends the runner's tasks."""
-    await runner.stop_claiming()
+    await runner.stop_claiming(1.0)
     await runner.finish(1.0)

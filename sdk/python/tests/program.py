@@ -1,16 +1,21 @@
-"""The built program under test, and worker processes beside it."""
+"""The built program under test, and workers beside it: in this process, or in processes of their own."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from longhaul import Longhaul, Worker
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -119,3 +124,18 @@ class WorkerProcess:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
         self.process.wait()
+
+
+@contextmanager
+def serving(worker: Worker, lh: Longhaul) -> Iterator[None]:
+    """Runs a worker in a thread of its own until the block is left."""
+    thread = threading.Thread(target=lambda: asyncio.run(worker.serve()))
+    thread.start()
+    try:
+        names = set(worker.tasks)
+        until(lambda: names <= {kind.kind for kind in lh.kinds()}, 20, "the kinds are not registered")
+        yield
+    finally:
+        worker.stop()
+        thread.join(40)
+        assert not thread.is_alive(), "the worker has not stopped"

@@ -79,6 +79,7 @@ class Network:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         waits: float = 0.0,
+        **_: Any,
     ) -> Answer:
         is_away = AWAY[0] <= self.time.now < AWAY[1]
         self.tries.append((self.time.now, path, is_away))

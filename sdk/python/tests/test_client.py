@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +25,7 @@ from longhaul import (
     Longhaul,
     NotFoundError,
     PermissionDeniedError,
+    RateLimitError,
     ServerError,
     WaitTimeout,
 )
@@ -84,6 +88,31 @@ def test_refusals_are_typed_and_name_each_field(lh: Longhaul) -> None:
     assert "/priority" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("input", "why"),
+    [
+        ({"x": float("nan")}, "NaN"),
+        ([-float("inf")], "-Infinity"),
+        (object(), "object"),
+        ("\ud800", "surrogates|utf-8"),
+    ],
+)
+def test_an_input_that_is_no_json_is_refused_before_it_is_sent(lh: Longhaul, input: object, why: str) -> None:
+    calls = (
+        lambda: lh.submit("echo", input),
+        lambda: lh.submit_many([{"kind": "echo", "input": input}]),
+        lambda: lh.answer("job_1", input),
+    )
+    for call in calls:
+        with pytest.raises(ConfigurationError, match=why):
+            call()
+    assert list(lh.jobs.list()) == []
+
+
+def test_words_for_what_is_no_number_are_words_like_others(lh: Longhaul) -> None:
+    assert lh.run("echo", {"NaN": ["Infinity", "is NaN"]}, timeout=20) == {"NaN": ["Infinity", "is NaN"]}
+
+
 def test_waiting_ends_when_it_was_told_to(lh: Longhaul) -> None:
     job = lh.submit("echo", 1, delay=3600)
     began = time.monotonic()
@@ -102,7 +131,7 @@ def test_a_server_that_is_not_there_is_said_so() -> None:
 class Away:
     """A server that answers as many requests as it is told as a proxy does whose server is gone, and notes them all."""
 
-    def __init__(self, *answers: tuple[int, dict[str, object]]) -> None:
+    def __init__(self, *answers: tuple[int, dict[str, object]], headers: dict[str, str] | None = None) -> None:
         self.asked: list[tuple[str, str | None]] = []
         answers_left = list(answers)
         asked = self.asked
@@ -118,6 +147,8 @@ class Away:
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(data)))
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(data)
 
@@ -156,6 +187,60 @@ def test_waiting_for_a_server_that_is_not_there_ends_in_time() -> None:
         with pytest.raises(WaitTimeout):
             client.wait("job_1", 0.5)
         assert 0.4 < time.monotonic() - began < 3
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and answers nothing."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_server_that_answers_nothing_is_waited_for_no_longer_than_was_said() -> None:
+    with silent() as url, Longhaul(url) as client:
+        for call in (lambda: client.wait("job_1", 0.3), lambda: client.run("echo", 1, timeout=0.3)):
+            began = time.monotonic()
+            with pytest.raises(WaitTimeout):
+                call()
+            assert 0.2 < time.monotonic() - began < 5
+
+
+def test_the_time_for_a_run_is_for_its_submit_and_its_wait_together(lh: Longhaul) -> None:
+    began = time.monotonic()
+    with pytest.raises(WaitTimeout, match=r"job_\w+ had not ended after 0.5 s"):
+        lh.run("echo", 1, timeout=0.5, delay=3600)
+    assert 0.4 < time.monotonic() - began < 5
+    assert lh.run("echo", 1, timeout=20) == 1
+
+
+def test_a_server_that_asks_for_an_hour_is_not_waited_for_in_silence(tmp_path: Path) -> None:
+    with Away((429, {"code": "rate_limited"}), headers={"retry-after": "3600"}) as away, Longhaul(away.url) as client:
+        paper = tmp_path / "paper.txt"
+        paper.write_text(TEXT)
+        for call in (lambda: client.submit("echo", 1), lambda: client.documents.upload(paper)):
+            with pytest.raises(RateLimitError) as refused:
+                call()
+            assert refused.value.retry_after == 3600
+        assert len(away.asked) == 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_an_address_that_is_not_the_servers_own_is_said_to_be_so(status: int) -> None:
+    elsewhere = {"location": "https://longhaul.example/v1/jobs"}
+    with Away((status, {}), headers=elsewhere) as away, Longhaul(away.url) as client:
+        calls = (
+            lambda: client.submit("echo", 1),
+            lambda: client.wait("job_1", 5),
+            lambda: client.jobs.get("job_1"),
+            lambda: list(client.stream("job_1")),
+            lambda: client.documents.upload(b"x"),
+        )
+        for call in calls:
+            with pytest.raises(ConfigurationError, match=r"longhaul\.example"):
+                call()
+        assert len(away.asked) == len(calls)
 
 
 def test_waiting_does_not_go_on_over_what_no_waiting_mends() -> None:

@@ -38,7 +38,7 @@ def test_a_part_that_breaks_ends_the_worker_with_its_error(
         runner.begin()
         with pytest.raises(RuntimeError, match=f"{part} is broken"):
             await asyncio.wait_for(asyncio.wrap_future(runner.failed), 5)
-        await runner.stop_claiming()
+        await runner.stop_claiming(1.0)
         began = time.monotonic()
         await runner.finish(30.0)
         assert time.monotonic() - began < 15, "nobody waits for a part that is not there any more"
@@ -129,7 +129,7 @@ def test_a_worker_that_is_stopped_before_it_is_registered_claims_nothing(monkeyp
         runner = runner_on(network, monkeypatch)
         beginning = asyncio.ensure_future(runner._begin())
         await until(lambda: len(network.calls) > 3)
-        await runner.stop_claiming()
+        await runner.stop_claiming(1.0)
         is_there = True
         await beginning
         await asyncio.sleep(0.05)

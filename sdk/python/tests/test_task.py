@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime, timezone
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import Strict as Strictly
 
 from longhaul import ConfigurationError, Context, Fail, Limit, SyncContext, Worker
 from longhaul.worker._limits import Cache, Rate
@@ -39,6 +46,12 @@ def add(a: int, ctx: SyncContext, b: int = 1) -> int:
     return a + b
 
 
+def even(value: int) -> int:
+    if value % 2:
+        raise ValueError("it is odd")
+    return value
+
+
 def context() -> Any:
     return object()
 
@@ -68,11 +81,69 @@ def test_a_task_is_still_the_function() -> None:
     assert add.__name__ == "add"
 
 
-def test_an_input_that_does_not_fit_fails_for_good() -> None:
+class Colour(Enum):
+    RED = "red"
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+    at: datetime
+    id: UUID
+    colour: Colour
+    price: Decimal
+    data: bytes
+    pair: tuple[int, int]
+    tags: set[str]
+
+
+def test_strict_types_take_what_json_can_say_of_them() -> None:
+    @worker.task("strict")
+    def strict(order: Strict) -> None: ...
+
+    whole = Strict(
+        at=datetime(2026, 1, 2, tzinfo=timezone.utc),
+        id=UUID(int=7),
+        colour=Colour.RED,
+        price=Decimal("1.50"),
+        data=b"abc",
+        pair=(1, 2),
+        tags={"a"},
+    )
+    assert strict.arguments(json.loads(whole.model_dump_json()), context()) == {"order": whole}
+
+    @worker.task("strict-fields")
+    def strict_fields(at: Annotated[datetime, Strictly()], count: Annotated[int, Strictly()]) -> None: ...
+
+    given = strict_fields.arguments({"at": "2026-01-02T00:00:00Z", "count": 1}, context())
+    assert given == {"at": whole.at, "count": 1}
+    with pytest.raises(Fail, match="valid integer"):
+        strict_fields.arguments({"at": "2026-01-02T00:00:00Z", "count": "1"}, context())
+
+
+@pytest.mark.parametrize(
+    ("input", "why"),
+    [
+        ({"a": "x"}, "a: Input should be a valid integer"),
+        ({"a": 1, "width": 800}, "width: Extra inputs are not permitted"),
+        ({}, "a: Field required"),
+    ],
+)
+def test_an_input_for_another_version_of_the_task_is_left_to_its_workers(input: Any, why: str) -> None:
+    """The server took it, so it fits what was registered last."""
     with pytest.raises(Fail) as failed:
-        add.arguments({"a": "x"}, context())
+        add.arguments(input, context())
+    assert (failed.value.code, failed.value.retryable) == ("input_invalid", True)
+    assert why in failed.value.message
+
+
+def test_an_input_that_a_validator_of_the_task_refuses_fails_for_good() -> None:
+    @worker.task("halve")
+    def halve(number: Annotated[int, AfterValidator(even)]) -> int:
+        return number // 2
+
+    with pytest.raises(Fail, match="it is odd") as failed:
+        halve.arguments({"number": 3}, context())
     assert (failed.value.code, failed.value.retryable) == ("input_invalid", False)
-    assert "a: Input should be a valid integer" in failed.value.message
 
 
 def test_a_result_that_is_not_what_was_promised_fails_for_good() -> None:
@@ -137,7 +208,16 @@ def test_functions_that_cannot_be_tasks_are_refused() -> None:
 
     def not_json(socket: Worker) -> None: ...
 
-    for function, why in ((positional, "by position"), (wrong_context, "SyncContext"), (not_json, "as JSON")):
+    async def yielding() -> AsyncIterator[int]:
+        yield 1
+
+    refused = (
+        (positional, "by position"),
+        (wrong_context, "SyncContext"),
+        (not_json, "as JSON"),
+        (yielding, "ctx.stream"),
+    )
+    for function, why in refused:
         with pytest.raises(ConfigurationError, match=why):
             worker.task("refused")(function)
     with pytest.raises(ConfigurationError, match="two tasks"):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,22 +23,7 @@ from longhaul import (
     SyncContext,
     Worker,
 )
-from program import Server, until
-
-
-@contextmanager
-def serving(worker: Worker, lh: Longhaul) -> Iterator[None]:
-    """Runs a worker in a thread of its own until the block is left."""
-    thread = threading.Thread(target=lambda: asyncio.run(worker.serve()))
-    thread.start()
-    try:
-        names = set(worker.tasks)
-        until(lambda: names <= {kind.kind for kind in lh.kinds()}, 20, "the kinds are not registered")
-        yield
-    finally:
-        worker.stop()
-        thread.join(40)
-        assert not thread.is_alive(), "the worker has not stopped"
+from program import Server, serving, until
 
 
 def test_limits_hold_for_two_workers_together_and_hold_back_their_task_alone(server: Server, lh: Longhaul) -> None:
@@ -401,6 +385,39 @@ def test_a_worker_whose_key_is_refused_says_so_and_ends(tmp_path: Path) -> None:
                 asyncio.run(asyncio.wait_for(worker.serve(), 20))
     finally:
         server.stop()
+
+
+def test_a_plain_function_around_an_async_one_is_awaited(server: Server, lh: Longhaul) -> None:
+    worker = Worker(server.url)
+
+    def traced(function: Any) -> Any:
+        @functools.wraps(function)
+        def calling(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        return calling
+
+    @worker.task("wrapped")
+    @traced
+    async def wrapped(number: int) -> int:
+        await asyncio.sleep(0)
+        return number + 1
+
+    @worker.task("wrapped-and-failing", retries=0)
+    @traced
+    async def wrapped_and_failing() -> None:
+        raise ValueError("within")
+
+    @worker.task("wrapped-and-slow", retries=0, timeout=0.3)
+    @traced
+    async def wrapped_and_slow() -> None:
+        await asyncio.sleep(600)
+
+    with serving(worker, lh):
+        assert lh.run("wrapped", {"number": 1}, timeout=20) == 2
+        for kind, why in (("wrapped-and-failing", "within"), ("wrapped-and-slow", "attempt_timeout")):
+            with pytest.raises(JobFailed, match=why):
+                lh.run(kind, {}, timeout=20)
 
 
 def test_a_worker_without_tasks_is_refused() -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 
-from ._transport import AWAY, Answer, Transport, backoff, refusal
+from ._transport import AWAY, Answer, Transport, backoff, refusal, segment
 from .errors import ConnectionFailed
 from .models import Event, EventPage
 
@@ -58,14 +58,16 @@ class _Ended(Exception):
 async def _pushed(transport: Transport, job_id: str, after: int) -> AsyncIterator[Event]:
     """Server-sent events, where the server has them; else pages."""
     headers = {"accept": "text/event-stream, application/json;q=0.5", "last-event-id": str(after)}
-    path = f"/v1/jobs/{job_id}/events"
+    path = f"/v1/jobs/{segment(job_id)}/events"
     async with transport.streaming(path, params={"after": str(after)}, headers=headers) as response:
         if response.status == 204:
             raise _Ended
         if response.status in (406, 415):
             is_stream = False
-        elif response.status >= 400:
-            error = refusal(Answer(response.status, response.headers, await response.read()))
+        elif response.status >= 300:
+            answer = Answer(response.status, response.headers, await response.read())
+            transport.check_redirect(answer)
+            error = refusal(answer)
             if error.status in AWAY:
                 raise ConnectionFailed(str(error)) from error
             raise error
@@ -108,7 +110,7 @@ async def _pages(transport: Transport, job_id: str, after: int) -> AsyncIterator
     etag: str | None = None
     while True:
         params = {"after": str(after), "limit": str(PAGE)}
-        answer = await transport.request("GET", f"/v1/jobs/{job_id}/events", params=params)
+        answer = await transport.request("GET", f"/v1/jobs/{segment(job_id)}/events", params=params)
         page = EventPage.model_validate_json(answer.body)
         for event in page.data:
             after = event.seq
@@ -119,6 +121,6 @@ async def _pages(transport: Transport, job_id: str, after: int) -> AsyncIterator
             continue
         headers = {"if-none-match": etag} if etag else {}
         answer = await transport.request(
-            "GET", f"/v1/jobs/{job_id}", params={"wait": "20"} if etag else None, headers=headers, waits=20
+            "GET", f"/v1/jobs/{segment(job_id)}", params={"wait": "20"} if etag else None, headers=headers, waits=20
         )
         etag = answer.headers.get("etag", etag)

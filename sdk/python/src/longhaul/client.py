@@ -23,7 +23,18 @@ from pydantic import TypeAdapter
 from ._events import follow
 from ._progress import ProgressBar
 from ._settings import Settings
-from ._transport import AWAY, RETRIED, Answer, Transport, backoff, encode, refusal
+from ._transport import (
+    AWAY,
+    LONGEST_ASKED,
+    RETRIED,
+    Answer,
+    Transport,
+    backoff,
+    encode_input,
+    is_too_long,
+    refusal,
+    segment,
+)
 from .errors import APIError, ConnectionFailed, WaitTimeout, raise_if_unsuccessful
 from .models import Attempt, Document, Event, Job, Kind, Queue
 
@@ -77,7 +88,8 @@ class AsyncLonghaul:
     """A client. Belongs to the event loop that first uses it; close it, or use it as a context manager.
 
     ``url`` and ``api_key`` default to ``LONGHAUL_URL`` and ``LONGHAUL_API_KEY``. Requests that could not be answered
-    are repeated up to ``max_retries`` times; a submit carries an idempotency key, so that a repeat makes no second job.
+    are repeated up to ``max_retries`` times, unless the server asks for a pause of more than a minute, which is raised;
+    a submit carries an idempotency key, so that a repeat makes no second job.
     """
 
     def __init__(
@@ -132,7 +144,8 @@ class AsyncLonghaul:
     ) -> AsyncJob:
         """Submits a job. When this returns, it is on the server's disk.
 
-        ``input`` is anything that pydantic can write as JSON. ``delay``, ``deadline`` and ``retention`` are seconds.
+        ``input`` is anything that pydantic can write as JSON; what it cannot, and NaN and infinity, for which JSON has
+        no word, raise `ConfigurationError`. ``delay``, ``deadline`` and ``retention`` are seconds.
         With an ``idempotency_key`` of your own a second call anywhere finds the first one's job; without one, only the
         repeats that this call makes by itself do.
         """
@@ -149,21 +162,33 @@ class AsyncLonghaul:
             retention=retention,
         )
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
-        answer = await self._transport.request("POST", "/v1/jobs", body=encode(job), headers=headers)
+        answer = await self._transport.request("POST", "/v1/jobs", body=encode_input(job), headers=headers)
         return AsyncJob(self, answer.json()["job_id"])
 
     async def submit_many(
         self, jobs: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None
     ) -> list[AsyncJob]:
         """Submits up to 1,000 jobs, all or none. Each is what `submit` takes, by name: ``{"kind": …, "input": …}``."""
-        body = encode({"jobs": [job_body(**job) for job in jobs]})
+        body = encode_input({"jobs": [job_body(**job) for job in jobs]})
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
         answer = await self._transport.request("POST", "/v1/jobs/bulk", body=body, headers=headers)
         return [AsyncJob(self, job["job_id"]) for job in answer.json()["jobs"]]
 
     async def run(self, kind: str, input: Any = None, *, timeout: float | None = None, **options: Any) -> Any:
-        """Submits a job, waits for its end and gives its output. ``options`` are those of `submit`."""
-        return await (await self.submit(kind, input, **options)).result(timeout)
+        """Submits a job, waits for its end and gives its output. ``options`` are those of `submit`.
+
+        Raises `WaitTimeout` when ``timeout`` seconds are not enough for both.
+        """
+        began = time.monotonic()
+        try:
+            job = await asyncio.wait_for(self.submit(kind, input, **options), timeout)
+        except asyncio.TimeoutError:
+            raise WaitTimeout(None, timeout or 0.0) from None
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
+        try:
+            return await job.result(left)
+        except WaitTimeout as over:
+            raise WaitTimeout(job.id, timeout or 0.0) from over
 
     async def wait(
         self,
@@ -187,8 +212,11 @@ class AsyncLonghaul:
                 left = LONG_POLL if until is None else until - time.monotonic()
                 if left <= 0:
                     raise WaitTimeout(job_id, timeout or 0.0)
+                look = self._look(job_id, min(float(LONG_POLL), left), etag, every_change=bar.on)
                 try:
-                    found, etag = await self._look(job_id, min(float(LONG_POLL), left), etag, every_change=bar.on)
+                    found, etag = await asyncio.wait_for(look, None if until is None else left)
+                except asyncio.TimeoutError:
+                    raise WaitTimeout(job_id, timeout or 0.0) from None
                 except (ConnectionFailed, APIError) as error:
                     await asyncio.sleep(min(left, self._patience(error, failures)))
                     failures += 1
@@ -212,7 +240,10 @@ class AsyncLonghaul:
         # The server waits for whole seconds; what is less is waited for here.
         whole = 0 if first else int(seconds)
         params = {"wait": str(whole)} if whole else None
-        answer = await self._transport.once("GET", f"/v1/jobs/{job_id}", params=params, headers=headers, waits=whole)
+        answer = await self._transport.once(
+            "GET", f"/v1/jobs/{segment(job_id)}", params=params, headers=headers, waits=whole
+        )
+        self._transport.check_redirect(answer)
         if answer.status >= 400:
             raise refusal(answer)
         if answer.status == 304:
@@ -231,7 +262,7 @@ class AsyncLonghaul:
             error.status not in RETRIED or failures >= self._transport.settings.max_retries
         ):
             raise error
-        return max(backoff(failures, longest), error.retry_after or 0.0)
+        return max(backoff(failures, longest), min(LONGEST_ASKED, error.retry_after or 0.0))
 
     async def stream(self, job: str | AsyncJob, *, after: int = 0) -> AsyncIterator[Event]:
         """The job's events after number ``after``, each once and in order, until the one that ends it.
@@ -243,7 +274,7 @@ class AsyncLonghaul:
 
     async def cancel(self, job: str | AsyncJob) -> Job:
         """Asks a job to stop. A queued one is cancelled at once, a running one within 30 s."""
-        answer = await self._transport.request("POST", f"/v1/jobs/{id_of(job)}/cancel")
+        answer = await self._transport.request("POST", f"/v1/jobs/{segment(id_of(job))}/cancel")
         return Job.model_validate_json(answer.body)
 
     async def answer(self, job: str | AsyncJob, value: Any) -> Job:
@@ -252,8 +283,8 @@ class AsyncLonghaul:
         Twice would answer two questions. So after a connection that was lost in the middle it is not sent again, but
         raises `ConnectionFailed`; look at the job to see whether it still waits.
         """
-        path = f"/v1/jobs/{id_of(job)}/input"
-        answer = await self._transport.request("POST", path, body=encode(value), repeatable=False)
+        path = f"/v1/jobs/{segment(id_of(job))}/input"
+        answer = await self._transport.request("POST", path, body=encode_input(value), repeatable=False)
         return Job.model_validate_json(answer.body)
 
     async def analysis(
@@ -286,7 +317,7 @@ class AsyncLonghaul:
 
         When the call is repeated it finds what the first one has begun, as with `submit`.
         """
-        body = encode(process_body(items, query, model, timeout, cache))
+        body = encode_input(process_body(items, query, model, timeout, cache))
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
         try:
             answer = await self._transport.request(
@@ -323,7 +354,7 @@ class AsyncJobs:
 
     async def get(self, job_id: str) -> Job:
         """A job as it stands, with its input and output."""
-        answer = await self._transport.request("GET", f"/v1/jobs/{job_id}")
+        answer = await self._transport.request("GET", f"/v1/jobs/{segment(job_id)}")
         return Job.model_validate_json(answer.body)
 
     async def list(
@@ -351,12 +382,12 @@ class AsyncJobs:
     async def events(self, job_id: str, *, after: int = 0, limit: int = 200) -> Sequence[Event]:
         """A page of a job's history, as far as it goes now."""
         params = {"after": str(after), "limit": str(limit)}
-        answer = await self._transport.request("GET", f"/v1/jobs/{job_id}/events", params=params)
+        answer = await self._transport.request("GET", f"/v1/jobs/{segment(job_id)}/events", params=params)
         return _EVENTS.validate_python(answer.json()["data"])
 
     async def attempts(self, job_id: str) -> Sequence[Attempt]:
         """Every try at a job."""
-        answer = await self._transport.request("GET", f"/v1/jobs/{job_id}/attempts")
+        answer = await self._transport.request("GET", f"/v1/jobs/{segment(job_id)}/attempts")
         return _ATTEMPTS.validate_python(answer.json()["data"])
 
     async def retry(self, job_id: str) -> AsyncJob:
@@ -365,12 +396,12 @@ class AsyncJobs:
         Twice would make two. So after a connection that was lost in the middle it is not sent again, but raises
         `ConnectionFailed`; the new job, if there is one, has ``retry_of``.
         """
-        answer = await self._transport.request("POST", f"/v1/jobs/{job_id}/retry", repeatable=False)
+        answer = await self._transport.request("POST", f"/v1/jobs/{segment(job_id)}/retry", repeatable=False)
         return AsyncJob(self._client, answer.json()["job_id"])
 
     async def delete(self, job_id: str) -> None:
         """Erases an ended job's data."""
-        await self._transport.request("DELETE", f"/v1/jobs/{job_id}")
+        await self._transport.request("DELETE", f"/v1/jobs/{segment(job_id)}")
 
 
 class AsyncDocument:
@@ -424,15 +455,17 @@ class AsyncDocuments:
             # A form can be sent once only.
             form = aiohttp.FormData()
             if options:
-                form.add_field("options", encode(options).decode(), content_type="application/json")
+                form.add_field("options", encode_input(options).decode(), content_type="application/json")
             form.add_field("file", data, filename=name, content_type=content_type or "application/octet-stream")
             answer = await self._sent(form, headers, may_fail=attempt < settings.max_retries)
+            if answer is not None:
+                self._transport.check_redirect(answer)
             if answer is not None and answer.status < 400:
                 said = answer.json()
                 return AsyncDocument(self._client, said["document_id"], AsyncJob(self._client, said["job_id"]))
             if answer is not None:
                 error = refusal(answer)
-                if not error.retryable or attempt >= settings.max_retries:
+                if not error.retryable or attempt >= settings.max_retries or is_too_long(error):
                     raise error
                 await asyncio.sleep(error.retry_after or 0.0)
             attempt += 1
@@ -448,19 +481,19 @@ class AsyncDocuments:
 
     async def get(self, document_id: str) -> Document:
         """A document with what was read out of it."""
-        answer = await self._transport.request("GET", f"/v1/documents/{document_id}")
+        answer = await self._transport.request("GET", f"/v1/documents/{segment(document_id)}")
         return Document.model_validate_json(answer.body)
 
     async def search(self, document_id: str, query: str, *, limit: int | None = None) -> list[dict[str, Any]]:
         """Passages of a document that answer a query, best first."""
         params = {"q": query} | ({"limit": str(limit)} if limit is not None else {})
-        answer = await self._transport.request("GET", f"/v1/documents/{document_id}/search", params=params)
+        answer = await self._transport.request("GET", f"/v1/documents/{segment(document_id)}/search", params=params)
         hits: list[dict[str, Any]] = answer.json()["hits"]
         return hits
 
     async def delete(self, document_id: str) -> None:
         """Removes a document with everything that was read out of it."""
-        await self._transport.request("DELETE", f"/v1/documents/{document_id}")
+        await self._transport.request("DELETE", f"/v1/documents/{segment(document_id)}")
 
 
 def id_of(job: str | AsyncJob) -> str:

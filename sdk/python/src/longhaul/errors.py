@@ -24,18 +24,25 @@ class ConfigurationError(LonghaulError):
 class ConnectionFailed(LonghaulError):
     """The server could not be reached, or hung up, as often as it was tried."""
 
-    def __init__(self, message: str, *, may_have_arrived: bool = True) -> None:
+    def __init__(self, message: str, *, may_have_arrived: bool = True, is_silence: bool = False) -> None:
         super().__init__(message)
         self.may_have_arrived = may_have_arrived
         """Whether the server may have got the request, the last time it was tried."""
+        self.is_silence = is_silence
+        """Whether nothing was heard for too long: the server may be well, and the connection dead."""
 
 
 class WaitTimeout(LonghaulError, TimeoutError):
     """The job had not ended when the time to wait was over. It goes on."""
 
-    def __init__(self, job_id: str, seconds: float) -> None:
-        super().__init__(f"{job_id} had not ended after {seconds:g} s; it goes on")
+    def __init__(self, job_id: str | None, seconds: float) -> None:
+        if job_id is None:
+            said = f"no job was taken in within {seconds:g} s, as far as is known here; one may run all the same"
+        else:
+            said = f"{job_id} had not ended after {seconds:g} s; it goes on"
+        super().__init__(said)
         self.job_id = job_id
+        """Names the job; none when the server had not answered the submit by then."""
 
 
 class APIError(LonghaulError):

@@ -6,14 +6,18 @@ with Longhaul() as lh:
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from ._thread import LoopThread
 from .client import AsyncJob, AsyncLonghaul, Content, Status
+from .errors import ConnectionFailed
 from .models import Attempt, Document, Event, Job, Kind, Queue
 
 T = TypeVar("T")
@@ -56,7 +60,7 @@ class JobHandle:
 
 
 class Longhaul:
-    """A client. May be used from many threads at once. Options as those of `AsyncLonghaul`."""
+    """A client. May be used from many threads at once, and after a fork. Options as those of `AsyncLonghaul`."""
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Longhaul:
         """Looking at jobs, and acting on them."""
         self.documents = Documents(self, self._client)
         """Uploaded documents."""
+        _CLIENTS.add(self)
 
     def __enter__(self) -> Longhaul:
         return self
@@ -81,12 +86,17 @@ class Longhaul:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections. Calls that other threads have under way end with `ConnectionFailed`."""
         with self._starting:
             io, self._io = self._io, None
         if io is not None:
-            io.run(self._client.close())
-            io.stop()
+            io.stop(self._client.close)
+
+    def _begin_anew(self) -> None:
+        """After a fork: the thread stayed in the other process, which also goes on to use the connections."""
+        self._starting = threading.Lock()
+        io, self._io = self._io, None
+        _LEFT.append((io, self._client._transport.abandon()))
 
     def _thread(self) -> LoopThread:
         with self._starting:
@@ -114,8 +124,13 @@ class Longhaul:
                 yield item  # type: ignore[misc]
         finally:
             close = getattr(items, "aclose", None)
-            if close is not None:
-                io.run(close())
+            if close is not None and io.is_usable:
+                with suppress(ConnectionFailed):
+                    # An iterator that was dropped is collected in whatever thread, which may be the one to wait for.
+                    if io.is_current:
+                        io.start(close())
+                    else:
+                        io.run(close())
 
     @property
     def url(self) -> str:
@@ -163,8 +178,8 @@ class Longhaul:
         return [self._handle(job) for job in submitted]
 
     def run(self, kind: str, input: Any = None, *, timeout: float | None = None, **options: Any) -> Any:
-        """Submits a job, waits for its end and gives its output."""
-        return self.submit(kind, input, **options).result(timeout)
+        """As `AsyncLonghaul.run`."""
+        return self._thread().run(self._client.run(kind, input, timeout=timeout, **options))
 
     def wait(
         self,
@@ -352,6 +367,22 @@ class Documents:
     def delete(self, document_id: str) -> None:
         """Removes a document with everything that was read out of it."""
         self._client._thread().run(self._inner.delete(document_id))
+
+
+_CLIENTS: weakref.WeakSet[Longhaul] = weakref.WeakSet()
+"""Those that must learn of a fork."""
+
+_LEFT: list[object] = []
+"""Threads and connections of the process that this one was forked from: to be let alone, even by their finalizers."""
+
+
+def _begin_anew() -> None:
+    for client in list(_CLIENTS):
+        client._begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _id(job: str | JobHandle) -> str:

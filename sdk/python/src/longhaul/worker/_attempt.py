@@ -10,15 +10,16 @@ import asyncio
 import contextlib
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Coroutine, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._transport import Answer, encode
-from ..errors import APIError, LeaseLostError
-from ._context import Cancelled, StepError
+from .._transport import Answer, encode, encode_input
+from ..errors import APIError, ConfigurationError, ConnectionFailed, LeaseLostError
+from ._context import Cancelled, StepError, output_invalid
 from ._fail import Fail
 from ._output import Output
 
@@ -30,6 +31,12 @@ T = TypeVar("T")
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 """The states after which nothing comes."""
+
+STEP_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
+"""The server's rule, kept here so that a name is refused before the work is done."""
+
+NOT_STORABLE = frozenset({400, 413, 422})
+"""Statuses that say of a step's output that it will never be stored: it is nested too deep, or too large."""
 
 LONGEST_RETRY_AFTER = 365 * 86_400.0
 """Seconds until the next attempt, at most: what the server takes."""
@@ -115,7 +122,10 @@ class Attempt:
             return b',"report":' + encode(self._report) if self._report else b""
 
     def begin_step(self, name: str) -> tuple[bool, bytes]:
-        """Whether the step is stored, and its JSON text when it is."""
+        """Whether the step is stored, and its JSON text when it is. Raises `Fail` for a name that no step can have."""
+        if STEP_NAME.fullmatch(name) is None:
+            why = f"no step can be called {name!r}: a name has 1 to 200 letters, digits and _ - . : /"
+            raise Fail("step_name_invalid", why, retryable=False)
         with self._lock:
             if name in self._used:
                 raise StepError(
@@ -172,7 +182,13 @@ class Attempt:
 
     def in_io(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs in the IO thread and waits: for plain functions."""
-        return self._runner.io.run(work)
+        try:
+            return self._runner.io.run(work)
+        except ConnectionFailed:
+            # The worker has ended, and was not waited for by this thread.
+            if self.should_stop:
+                raise Cancelled from None
+            raise
 
     # ── in the IO thread ──
 
@@ -212,7 +228,13 @@ class Attempt:
     async def checkpoint_io(self, name: str, output: bytes) -> None:
         """Stores a step."""
         await self.flush_io()
-        await self.call_io("checkpoint", b'{"step":' + encode(name) + b',"output":' + output + b"}")
+        try:
+            await self.call_io("checkpoint", b'{"step":' + encode(name) + b',"output":' + output + b"}")
+        except APIError as error:
+            if error.status in NOT_STORABLE:
+                flaws = "; ".join(f"{flaw['pointer']} {flaw['message']}" for flaw in error.errors)
+                raise output_invalid(name, flaws or error.detail) from error
+            raise
 
     async def stream_io(self, data: Any) -> None:
         """Takes a piece of output."""
@@ -244,7 +266,9 @@ class Attempt:
         await self.flush_io()
         if step not in self.steps:
             try:
-                answer = await self.call_io("children", encode({"step": step, "children": jobs}))
+                answer = await self.call_io("children", encode_input({"step": step, "children": jobs}))
+            except ConfigurationError as error:
+                raise Fail("child_invalid", str(error), retryable=False) from error
             except APIError as error:
                 # No later attempt will make these jobs ones that can be run.
                 flaws = "; ".join(f"{flaw['pointer']} {flaw['message']}" for flaw in error.errors)

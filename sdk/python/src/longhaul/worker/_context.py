@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from typing_extensions import ParamSpec
 
 from .._transport import encode
+from ._fail import Fail
 
 if TYPE_CHECKING:
     from ._attempt import Attempt
@@ -32,7 +33,10 @@ class Cancelled(Exception):
 
 
 class ChildFailed(Exception):
-    """A job that this one called did not succeed."""
+    """A job that this one called did not succeed.
+
+    Left uncaught it fails this one for good, as ``child_failed``: every attempt would find the same child.
+    """
 
     def __init__(self, job_id: str, kind: str, status: str, error: dict[str, Any] | None) -> None:
         said = error or {}
@@ -48,6 +52,12 @@ class ChildFailed(Exception):
 
 class StepError(Exception):
     """A step was used in a way that a later attempt could not repeat."""
+
+
+def output_invalid(step: str, why: str) -> Fail:
+    """What a step's output that cannot be stored does to its job."""
+    message = f"the output of the step {step!r} cannot be stored and read back: {why}"
+    return Fail("step_output_invalid", message, retryable=False)
 
 
 class _Base:
@@ -179,7 +189,10 @@ class Context(_Base):
     async def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Does something once: what it gave is stored, and a later attempt gets that instead of doing it again.
 
-        A name stands for one thing within its job, the same on every attempt: in a loop, ``f"page:{number}"``.
+        A name stands for one thing within its job, the same on every attempt: in a loop, ``f"page:{number}"``. It has 1
+        to 200 letters, digits and ``_ - . : /``; another raises `Fail` before the work is done. Work whose output
+        cannot be stored, or not be read back as what the function says that it returns, fails the job for good, as
+        ``step_output_invalid``: further attempts would do it again for nothing.
         """
         adapter = _returns(work)
         stored, json_text = self._attempt.begin_step(name)
@@ -189,9 +202,9 @@ class Context(_Base):
             value = work(*args, **kwargs)
             if inspect.isawaitable(value):
                 value = await value
-            output = _written(adapter, value)
+            output, seen = _stored(name, adapter, value)
             await self._attempt.checkpoint(name, output)
-        return _restored(adapter, output)
+        return seen
 
     async def stream(self, data: Any) -> None:
         """Sends a piece of output to whoever follows the job: text of any length, or any other JSON of at most 64 KiB.
@@ -245,9 +258,9 @@ class SyncContext(_Base):
         if stored:
             return _restored(adapter, json_text)  # type: ignore[no-any-return]
         with self._attempt.in_step():
-            output = _written(adapter, work(*args, **kwargs))
+            output, seen = _stored(name, adapter, work(*args, **kwargs))
             self._attempt.in_io(self._attempt.checkpoint_io(name, output))
-        return _restored(adapter, output)  # type: ignore[no-any-return]
+        return seen  # type: ignore[no-any-return]
 
     def stream(self, data: Any) -> None:
         """As `Context.stream`."""
@@ -292,6 +305,16 @@ def _returns(work: Callable[..., Any]) -> TypeAdapter[Any] | None:
     except Exception:
         # A type that pydantic does not know is read back as plain JSON.
         return None
+
+
+def _stored(name: str, adapter: TypeAdapter[Any] | None, value: Any) -> tuple[bytes, Any]:
+    """A step's output as it is stored, and as it is read back. Raises `Fail` for one with which that cannot be done."""
+    try:
+        output = _written(adapter, value)
+        return output, _restored(adapter, output)
+    except Exception as error:
+        # The work is done: another attempt would do it again, and fail here again.
+        raise output_invalid(name, f"{type(error).__name__}: {error}") from error
 
 
 def _written(adapter: TypeAdapter[Any] | None, value: Any) -> bytes:

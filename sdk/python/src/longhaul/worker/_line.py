@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import overload
 
 from .._settings import Settings
-from .._transport import Answer, Transport, backoff, refusal
+from .._transport import LONGEST_ASKED, REDIRECTS, Answer, Transport, backoff, refusal
 from ..errors import ConnectionFailed
 
 LONGEST_PAUSE = 15.0
@@ -24,11 +24,21 @@ class Line:
         self._is_away = False
 
     async def once(
-        self, method: str, path: str, body: bytes, *, headers: Mapping[str, str] | None = None, waits: float = 0.0
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str] | None = None,
+        waits: float = 0.0,
+        within: float | None = None,
+        begun: asyncio.Event | None = None,
     ) -> Answer:
-        """One try. Raises `ConnectionFailed` when there was no answer."""
+        """One try, as `Transport.once`. Raises `ConnectionFailed` when there was no answer."""
         try:
-            answer = await self.transport.once(method, path, body=body, headers=headers, waits=waits)
+            answer = await self.transport.once(
+                method, path, body=body, headers=headers, waits=waits, within=within, begun=begun
+            )
         except ConnectionFailed as error:
             if not self._is_away:
                 self._is_away = True
@@ -65,7 +75,16 @@ class Line:
             pause = 0.0
             try:
                 answer = await self.once(method, path, body, headers={"longhaul-lease": lease} if lease else None)
-                if answer.status < 400 and not answer.body.startswith(b"{"):
+                if answer.status in REDIRECTS:
+                    elsewhere = answer.headers.get("location")
+                    self._log.warning(
+                        "%s %s: %d, go to %s; that is no answer of the server; trying again",
+                        method,
+                        path,
+                        answer.status,
+                        elsewhere,
+                    )
+                elif answer.status < 400 and not answer.body.startswith(b"{"):
                     self._log.warning(
                         "%s %s: %.100r is no answer of the server; trying again", method, path, answer.body
                     )
@@ -73,7 +92,7 @@ class Line:
                     return answer
                 else:
                     error = refusal(answer)
-                    pause = error.retry_after or 0.0
+                    pause = min(LONGEST_ASKED, error.retry_after or 0.0)
                     self._log.warning("%s %s: %s; trying again", method, path, error)
             except ConnectionFailed:
                 pass

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -30,6 +31,15 @@ BATCH_BYTES = 4 << 20
 SENDERS = 8
 """So many requests that end attempts are under way at once."""
 
+MOST = SENDERS * BATCH
+"""With so many ends that are not handed in yet nothing is claimed: what can be under way at once."""
+
+MOST_BYTES = SENDERS * BATCH_BYTES
+"""Or with so many bytes of them."""
+
+GIVING_BACK = 3.0
+"""Seconds for giving back, in the end, what could not be handed in."""
+
 REFUSED_FOR_GOOD = frozenset({413, 422})
 """Statuses that say of a result that it will not be taken, today or later."""
 
@@ -44,7 +54,10 @@ class End:
 
 
 class Outbox:
-    """Takes ends from any thread; all else runs in the worker's IO thread. ``forget`` hears of each that is out."""
+    """Takes ends from any thread; all else runs in the worker's IO thread. ``forget`` hears of each that is out.
+
+    It refuses none, for what has ended has ended; whoever begins jobs waits for `room` before.
+    """
 
     def __init__(self, io: LoopThread, line: Line, forget: Callable[[Attempt], None], log: logging.Logger) -> None:
         self._io = io
@@ -55,20 +68,44 @@ class Outbox:
         self._is_kicked = False
         self._mail = asyncio.Event()
         self._senders = asyncio.Semaphore(SENDERS)
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[None], list[End]] = {}
+        # Of ends that are not handed in yet; counted from several threads.
+        self._lock = threading.Lock()
+        self._count = 0
+        self._bytes = 0
+        self._has_room = asyncio.Event()
 
     def put(self, attempt: Attempt, verb: str, body: bytes = b"") -> None:
         """Says how an attempt ended. The first to say so is heard."""
         if attempt.is_over:
             return
         attempt.is_over = True
+        with self._lock:
+            self._count += 1
+            self._bytes += len(body)
         self._waiting.append(End(attempt, verb, body))
         if not self._is_kicked:
             self._is_kicked = True
             self._io.loop.call_soon_threadsafe(self._mail.set)
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._sending)
+        return self._count
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits to be handed in that no job should be begun."""
+        return self._count >= MOST or self._bytes >= MOST_BYTES
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether something is on its way."""
+        return bool(self._sending)
+
+    async def room(self) -> None:
+        """Waits until it is not full."""
+        while self.is_full:
+            self._has_room.clear()
+            await self._has_room.wait()
 
     async def serve(self) -> None:
         """Hands in what comes, until it is cancelled."""
@@ -79,23 +116,59 @@ class Outbox:
             self._is_kicked = False
             while self._waiting:
                 await self._senders.acquire()
-                task = loop.create_task(self._send(self._next_ends()))
-                self._sending.add(task)
+                if not self._waiting:
+                    # It was closed meanwhile.
+                    self._senders.release()
+                    break
+                ends = self._next_ends()
+                task = loop.create_task(self._send(ends))
+                self._sending[task] = ends
                 task.add_done_callback(self._sent)
 
-    async def close(self, seconds: float, is_served: Callable[[], bool]) -> None:
-        """Waits until all is handed in, for so long at most and while there is somebody to do it."""
+    async def close(self, seconds: float, is_worth_it: Callable[[], bool]) -> None:
+        """Waits until all is handed in, for so long at most and while that is worth it.
+
+        What is left then is given back, so that it runs again at no cost.
+        """
         until = time.monotonic() + seconds
-        while self and time.monotonic() < until and (self._sending or is_served()):
+        while self and time.monotonic() < until and is_worth_it():
             await asyncio.sleep(0.01)
-        if self:
-            self._log.warning("%d ends could not be handed in; the jobs are run again when their leases end", len(self))
-        for task in self._sending:
+        left = [*(end for ends in self._sending.values() for end in ends), *self._waiting]
+        self._waiting.clear()
+        sending = list(self._sending)
+        for task in sending:
             task.cancel()
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        await asyncio.gather(*sending, return_exceptions=True)
+        left = [end for end in left if not end.attempt.is_lost]
+        if left:
+            self._log.warning("%d ends could not be handed in; their jobs are given back", len(left))
+            await self._give_back(left)
+
+    async def _give_back(self, ends: list[End]) -> None:
+        """One try for each: a server that does not hear it waits for the leases to end."""
+        senders = asyncio.Semaphore(SENDERS)
+
+        async def release(attempt: Attempt) -> None:
+            path = f"/v1/worker/jobs/{attempt.job_id}/release"
+            async with senders:
+                await self._line.once(
+                    "POST", path, release_json(attempt.is_ambiguous), headers={"longhaul-lease": attempt.lease}
+                )
+
+        tasks = [asyncio.ensure_future(release(end.attempt)) for end in ends]
+        await asyncio.wait(tasks, timeout=GIVING_BACK)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            self._forget(end.attempt)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
+        ends = self._sending.pop(task)
+        with self._lock:
+            self._count -= len(ends)
+            self._bytes -= sum(len(end.body) for end in ends)
+        self._has_room.set()
         self._senders.release()
         if not task.cancelled() and task.exception() is not None:
             self._log.error("an end could not be handed in", exc_info=task.exception())

@@ -21,7 +21,7 @@ from typing import Any
 
 from .._settings import Settings
 from .._thread import LoopThread
-from .._transport import Answer, backoff, refusal
+from .._transport import Answer, backoff, refusal, segment
 from ..errors import APIError, AuthenticationError, ConfigurationError, ConnectionFailed, PermissionDeniedError
 from ._attempt import Attempt
 from ._context import Cancelled
@@ -31,6 +31,9 @@ from ._task import Task
 
 DRAIN_PAUSE = 5.0
 """Seconds without a claim after a server has said that it is stopping. Every beat that says so begins them anew."""
+
+CLAIM_GRACE = 2.0
+"""Seconds within which a claim that has jobs to give is answered. One that takes longer waits for jobs to come."""
 
 
 @dataclass
@@ -45,6 +48,15 @@ class Lane:
     def free(self) -> int:
         """How many more may be claimed now."""
         return self.concurrency - self.running
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim that the server has not answered yet."""
+
+    asked: float
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the answer has begun to come."""
 
 
 class Runner:
@@ -76,6 +88,7 @@ class Runner:
         self._beats_due = asyncio.Event()
         self._beginning: Future[None] | None = None
         self._claims: list[asyncio.Task[None]] = []
+        self._unanswered: dict[asyncio.Task[Any] | None, Claim] = {}
         self._service: list[asyncio.Task[None]] = []
         self._handing_in: asyncio.Task[None] | None = None
         self._is_stopping = False
@@ -132,7 +145,7 @@ class Runner:
         for lane in self._lanes:
             for name, task in lane.tasks.items():
                 body = json.dumps(task.registration()).encode()
-                answer = await self._line.persist("PUT", f"/v1/kinds/{name}", body)
+                answer = await self._line.persist("PUT", f"/v1/kinds/{segment(name)}", body)
                 if answer.status == 422 and b"built in" in answer.body:
                     self.log.info("%s is a built-in kind: its own schemas stand", name)
                 elif answer.status >= 400:
@@ -140,7 +153,11 @@ class Runner:
 
     async def _claim_for(self, lane: Lane) -> None:
         failures = 0
-        while True:
+        while not self._is_stopping:
+            if self._outbox.is_full:
+                # Else a worker that is faster than its line to the server would hold ever more that is done.
+                await self._outbox.room()
+                continue
             limit = min(64, lane.free())
             if limit <= 0:
                 await self._until_free(lane)
@@ -159,16 +176,16 @@ class Runner:
             if self._queues:
                 body["queues"] = self._queues
             asked = time.monotonic()
-            try:
-                answer = await self._line.once("POST", "/v1/worker/claims", json.dumps(body).encode(), waits=30)
-            except ConnectionFailed:
-                failures += 1
-                await asyncio.sleep(backoff(failures, LONGEST_PAUSE))
-                continue
-            jobs = self._jobs_in(answer)
+            answer = await self._answer_to(Claim(asked), json.dumps(body).encode())
+            jobs = None if answer is None else self._jobs_in(answer)
             if jobs is not None:
                 failures = 0
                 self._take(lane, jobs)
+            elif self._is_stopping:
+                return
+            elif answer is None:
+                failures += 1
+                await asyncio.sleep(backoff(failures, LONGEST_PAUSE))
             elif answer.status == 204 and time.monotonic() - asked > 1.0:
                 failures = 0
             else:
@@ -177,6 +194,16 @@ class Runner:
                 if answer.status >= 400 and not await self._refused(answer):
                     return
                 await asyncio.sleep(backoff(failures, LONGEST_PAUSE))
+
+    async def _answer_to(self, claim: Claim, body: bytes) -> Answer | None:
+        task = asyncio.current_task()
+        self._unanswered[task] = claim
+        try:
+            return await self._line.once("POST", "/v1/worker/claims", body, waits=30, begun=claim.begun)
+        except ConnectionFailed:
+            return None
+        finally:
+            del self._unanswered[task]
 
     def _jobs_in(self, answer: Answer) -> list[dict[str, Any]] | None:
         """The jobs that were given, if any were."""
@@ -220,7 +247,8 @@ class Runner:
                 self.held[attempt.job_id] = attempt
                 lane.running += 1
                 attempts.append(attempt)
-            self._start(attempts)
+            if not self._is_stopping:
+                self._start(attempts)
         finally:
             for attempt in attempts:
                 if not attempt.is_started:
@@ -269,8 +297,16 @@ class Runner:
         body = json.dumps({"progress": progress}).encode() if progress else b"{}"
         path = f"/v1/worker/jobs/{attempt.job_id}/heartbeat"
         sent = time.monotonic()
+        headers = {"longhaul-lease": attempt.lease}
         try:
-            answer = await self._line.once("POST", path, body, headers={"longhaul-lease": attempt.lease})
+            try:
+                answer = await self._line.once("POST", path, body, headers=headers, within=self._lease / 4)
+            except ConnectionFailed as lost:
+                if not lost.is_silence:
+                    raise
+                # Over a new connection, while the lease still holds.
+                sent = time.monotonic()
+                answer = await self._line.once("POST", path, body, headers=headers, within=self._lease / 4)
         except ConnectionFailed:
             self._missed(attempt, progress)
             return
@@ -354,17 +390,42 @@ class Runner:
 
     # ── the end ──
 
-    async def stop_claiming(self) -> None:
-        """No more jobs. What a claim under way was about to get goes back."""
+    async def stop_claiming(self, seconds: float) -> None:
+        """No more jobs. What claims under way bring within so many seconds goes back at once."""
         self._is_stopping = True
+        until = time.monotonic() + seconds
+        await asyncio.gather(*(self._stop_claim(task, until) for task in self._claims))
+
+    async def _stop_claim(self, task: asyncio.Task[None], until: float) -> None:
+        """Jobs in an answer that nobody reads would be nobody's until their leases end.
+
+        So an answer that comes is read to its end, and one that may just be on its way is waited for. A claim that has
+        waited for longer is cut off: that a job comes for it in just this moment is as unlikely now as later.
+        """
+        claim = self._unanswered.get(task)
+        if claim is not None:
+            grace = min(until, claim.asked + CLAIM_GRACE) - time.monotonic()
+            await asyncio.wait({task}, timeout=max(0.0, grace))
+            if not task.done() and claim.begun.is_set():
+                await asyncio.wait({task}, timeout=max(0.0, until - time.monotonic()))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def cut_claims(self) -> None:
+        """Waits for no claim any more."""
         for task in self._claims:
             task.cancel()
         await asyncio.gather(*self._claims, return_exceptions=True)
 
-    async def finish(self, seconds: float) -> None:
-        """Hands in what is left, and closes the connections."""
+    async def finish(self, seconds: float, is_hurried: Callable[[], bool] = lambda: False) -> None:
+        """Hands in what is left, for so long at most and unless it hurries, and closes the connections."""
         serving = self._handing_in
-        await self._outbox.close(seconds, lambda: serving is not None and not serving.done())
+
+        def is_worth_it() -> bool:
+            is_served = serving is not None and not serving.done()
+            return not is_hurried() and (is_served or self._outbox.is_sending)
+
+        await self._outbox.close(seconds, is_worth_it)
         if self._beginning is not None:
             self._beginning.cancel()
         for task in self._service:

@@ -27,7 +27,7 @@ from typing_extensions import ParamSpec, is_typeddict
 
 from .._transport import encode
 from ..errors import ConfigurationError
-from ._context import Context, SyncContext
+from ._context import ChildFailed, Context, SyncContext
 from ._fail import Fail
 from ._limits import Cache, Limit
 
@@ -36,6 +36,9 @@ R = TypeVar("R")
 
 ADDED = frozenset({"children", "child_errors"})
 """Fields that the server adds to the input of a job that was submitted with children."""
+
+OF_VALIDATORS = frozenset({"value_error", "assertion_error"})
+"""What pydantic calls the flaws that a validator has found, and not a type."""
 
 SAMPLES = 1_000
 """So many durations the percentiles are made of."""
@@ -73,6 +76,11 @@ class Task(Generic[P, R]):
     """A function that workers run as jobs. Called directly, it is the function and nothing else."""
 
     def __init__(self, name: str, function: Callable[P, R], options: TaskOptions) -> None:
+        if inspect.isasyncgenfunction(function):
+            raise ConfigurationError(
+                f"task {name!r}: {function!r} yields in place of returning; send pieces with ctx.stream, "
+                "and return the output"
+            )
         self.name = name
         """The kind of its jobs."""
         self.function = function
@@ -122,11 +130,17 @@ class Task(Generic[P, R]):
         return {name: value for name, value in said.items() if value is not None}
 
     def arguments(self, value: Any, context: Context | SyncContext) -> dict[str, Any]:
-        """The function's arguments for a job's input. Raises `Fail` for one that does not fit."""
+        """The function's arguments for a job's input. Raises `Fail` for one that does not fit.
+
+        The server has held the input against the schema that was registered last. So where it does not fit the types
+        here, another version of the task is about, whose workers may get the next attempt; only what a validator of
+        the task's own refuses is refused for good.
+        """
         try:
             return self._input.arguments(value, context)
         except ValidationError as error:
-            raise Fail("input_invalid", _explain(error), retryable=False) from error
+            is_refused = all(flaw["type"] in OF_VALIDATORS for flaw in error.errors(include_url=False))
+            raise Fail("input_invalid", _explain(error), retryable=not is_refused) from error
 
     def dump(self, value: Any) -> bytes:
         """A result as JSON. Raises `Fail` for one that is not what the function promises, or no JSON."""
@@ -151,6 +165,9 @@ class Task(Generic[P, R]):
         if isinstance(error, asyncio.CancelledError):
             # By the server or the worker it was not: those attempts are given back.
             return Fail("task_failed", _said("the task was cancelled from within", error))
+        if isinstance(error, ChildFailed):
+            # The call stands for the same children on every attempt.
+            return Fail("child_failed", str(error), retryable=False)
         message = _said(type(error).__name__, error)
         retry_after, retryable = _http_hint(error)
         if isinstance(error, self.options.permanent):
@@ -198,11 +215,13 @@ class _Input:
                 fields.append(parameter)
         self._names = [field.name for field in fields]
         self._whole = len(fields) == 1 and extra == "forbid" and _takes_whole(fields[0])
+        self._takes_any = False
         self._adapter: TypeAdapter[Any] | None = None
         try:
             if self._whole:
                 kind = fields[0].annotation
-                self._adapter = TypeAdapter(Any if kind is inspect.Parameter.empty else kind)
+                self._takes_any = kind in (inspect.Parameter.empty, Any, object)
+                self._adapter = TypeAdapter(Any if self._takes_any else kind)
             elif fields or extra == "allow":
                 self._adapter = TypeAdapter(_model(name, fields, extra))
         except PydanticSchemaGenerationError as error:
@@ -216,11 +235,14 @@ class _Input:
 
     def arguments(self, value: Any, context: Context | SyncContext) -> dict[str, Any]:
         given: dict[str, Any] = {}
-        if self._adapter is not None:
+        if self._takes_any:
+            given[self._names[0]] = value
+        elif self._adapter is not None:
             if not self._whole and isinstance(value, dict):
                 # What the server adds for a job that was submitted with children is in the context.
                 value = {name: given for name, given in value.items() if name in self._names or name not in ADDED}
-            checked = self._adapter.validate_python(value)
+            # As JSON, where also a strict type takes a date from a text, and a set from a list.
+            checked = self._adapter.validate_json(encode(value))
             if self._whole:
                 given[self._names[0]] = checked
             else:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import os
 import signal
@@ -20,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -45,6 +46,9 @@ log = logging.getLogger("longhaul.worker")
 BLOCKED_AFTER = 5.0
 """Seconds after which an event loop that does not answer is warned about."""
 
+HANDING_IN = 10.0
+"""Seconds that a worker that stops has for handing in what has ended, at least: else it has the rest of ``drain``."""
+
 UNKNOWN = object()
 
 STOPPED = (asyncio.CancelledError, Cancelled, KeyboardInterrupt)
@@ -56,7 +60,8 @@ class Worker:
 
     ``concurrency`` bounds how many jobs run at once, but for tasks that have a bound of their own. ``lease`` is how
     many seconds the server waits for a sign of life before it gives a job to another worker. ``drain`` is how many
-    seconds running jobs get when the worker is told to stop; what has not ended then is given back.
+    seconds running jobs get when the worker is told to stop, and their results to be handed in; what has not ended then
+    is given back.
     """
 
     def __init__(
@@ -299,11 +304,23 @@ class Worker:
             arguments = attempt.task.arguments(attempt.input, SyncContext(attempt))
             if attempt.should_stop:
                 raise Cancelled
-            self._succeed(runner, attempt, attempt.task.function(**arguments))
+            value = attempt.task.function(**arguments)
+            if inspect.isawaitable(value) and self._loop is not None:
+                # A plain function around an async one, as some decorators make them.
+                value = asyncio.run_coroutine_threadsafe(self._awaited(attempt, value), self._loop).result()
+            self._succeed(runner, attempt, value)
         except BaseException as error:
             self._end_badly(runner, attempt, error)
         finally:
             runner.freed(attempt)
+
+    async def _awaited(self, attempt: Attempt, value: Awaitable[Any]) -> Any:
+        """In the loop: what a plain function has left to be awaited."""
+        IN_TASK.set(True)
+        attempt.running = asyncio.current_task()
+        if attempt.should_stop:
+            raise Cancelled
+        return await value
 
     def _kept(self, runner: Runner, attempt: Attempt) -> bool:
         """Whether the output is still at hand from before."""
@@ -356,6 +373,7 @@ class Worker:
         """A thread cannot be stopped: its attempt has failed, and what it still does is of no use."""
         if not attempt.is_over and not attempt.should_stop:
             attempt.is_timed_out = True
+            self._interrupt(attempt)
             log.warning("%s (%s) takes longer than %g s; its thread goes on until its function returns or looks at "
                         "ctx.cancelled", attempt.job_id, attempt.task.name, attempt.timeout)  # fmt: skip
             self._end_badly(runner, attempt, TimeoutError())
@@ -418,13 +436,14 @@ class Worker:
             self._stop.set()
 
     async def _shut_down(self, runner: Runner) -> None:
-        await asyncio.wrap_future(runner.io.start(runner.stop_claiming()))
         until = time.monotonic() + self._drain
         now = self._stop_now or asyncio.Event()
-        while any(not attempt.is_over for attempt in list(runner.held.values())):
+        claims = runner.io.start(runner.stop_claiming(self._drain))
+        while not claims.done() or any(not attempt.is_over for attempt in list(runner.held.values())):
             if now.is_set() or time.monotonic() >= until:
                 break
             await asyncio.sleep(0.02)
+        await asyncio.wrap_future(runner.io.start(runner.cut_claims()))
         left = [attempt for attempt in list(runner.held.values()) if not attempt.is_over]
         if left:
             log.info("%d jobs are given back unfinished", len(left))
@@ -438,7 +457,11 @@ class Worker:
                 await asyncio.wait(tasks, timeout=2)
             for attempt in left:
                 runner.end(attempt, "release", release_json(attempt.is_ambiguous))
-        await asyncio.wrap_future(runner.io.start(runner.finish(10.0)))
+        least = time.monotonic() + HANDING_IN
+        finishing = runner.finish(
+            max(HANDING_IN, until - time.monotonic()), lambda: now.is_set() and time.monotonic() >= least
+        )
+        await asyncio.wrap_future(runner.io.start(finishing))
         runner.io.stop()
 
 
