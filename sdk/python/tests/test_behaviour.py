@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import histories
-from longhaul import Event, JobHandle, Longhaul
+from longhaul import APIError, Event, JobHandle, Longhaul
 from program import HERE, ROOT, Server, WorkerProcess, until
 
 CASES = sorted((ROOT / "tests" / "behaviour" / "cases").glob("*.json"))
@@ -83,7 +83,7 @@ class Stage:
             "follow": self.follow,
             "followed": self.followed,
             "cancel": lambda job: shown(self.jobs[job].cancel()),
-            "answer": lambda job, value: shown(self.jobs[job].answer(value)),
+            "answer": self.answer,
             "history": self.history,
             "effects": self.effects,
             "until_effects": self.until_effects,
@@ -175,6 +175,12 @@ class Stage:
             "seqs": [event.seq for event in events],
             "text": "".join(pieces),
         }
+
+    def answer(self, job: str, value: Any, step: str | None = None) -> Any:
+        try:
+            return shown(self.jobs[job].answer(value, step=step))
+        except APIError as error:
+            return {"refused": error.status}
 
     def history(self, job: str) -> dict[str, Any]:
         ident = self.jobs[job].id

@@ -79,9 +79,9 @@ class AsyncJob:
         """The job as it stands."""
         return await self._client.jobs.get(self.id)
 
-    async def answer(self, value: Any) -> Job:
-        """Answers a job that waits for a person."""
-        return await self._client.answer(self.id, value)
+    async def answer(self, value: Any, *, step: str | None = None) -> Job:
+        """As `AsyncLonghaul.answer`."""
+        return await self._client.answer(self.id, value, step=step)
 
 
 class AsyncLonghaul:
@@ -277,14 +277,18 @@ class AsyncLonghaul:
         answer = await self._transport.request("POST", f"/v1/jobs/{segment(id_of(job))}/cancel")
         return Job.model_validate_json(answer.body)
 
-    async def answer(self, job: str | AsyncJob, value: Any) -> Job:
+    async def answer(self, job: str | AsyncJob, value: Any, *, step: str | None = None) -> Job:
         """Answers a job that waits for a person.
+
+        With ``step`` that question and no other, as ``waiting_for.step`` of the job names it: raises `ConflictError` when
+        the job does not wait with it, or not any more. Without one, whichever the job asks or will ask.
 
         Twice would answer two questions. So after a connection that was lost in the middle it is not sent again, but
         raises `ConnectionFailed`; look at the job to see whether it still waits.
         """
         path = f"/v1/jobs/{segment(id_of(job))}/input"
-        answer = await self._transport.request("POST", path, body=encode_input(value), repeatable=False)
+        params = {} if step is None else {"step": step}
+        answer = await self._transport.request("POST", path, params=params, body=encode_input(value), repeatable=False)
         return Job.model_validate_json(answer.body)
 
     async def analysis(

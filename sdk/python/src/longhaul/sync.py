@@ -54,9 +54,9 @@ class JobHandle:
         """The job as it stands."""
         return self._client.jobs.get(self.id)
 
-    def answer(self, value: Any) -> Job:
-        """Answers a job that waits for a person."""
-        return self._client.answer(self.id, value)
+    def answer(self, value: Any, *, step: str | None = None) -> Job:
+        """As `AsyncLonghaul.answer`."""
+        return self._client.answer(self.id, value, step=step)
 
 
 class Longhaul:
@@ -200,9 +200,9 @@ class Longhaul:
         """As `AsyncLonghaul.cancel`."""
         return self._thread().run(self._client.cancel(_id(job)))
 
-    def answer(self, job: str | JobHandle, value: Any) -> Job:
+    def answer(self, job: str | JobHandle, value: Any, *, step: str | None = None) -> Job:
         """As `AsyncLonghaul.answer`."""
-        return self._thread().run(self._client.answer(_id(job), value))
+        return self._thread().run(self._client.answer(_id(job), value, step=step))
 
     def analysis(
         self,
