@@ -280,8 +280,8 @@ class AsyncLonghaul:
     async def answer(self, job: str | AsyncJob, value: Any, *, step: str | None = None) -> Job:
         """Answers a job that waits for a person.
 
-        With ``step`` that question and no other, as ``waiting_for.step`` of the job names it: raises `ConflictError` when
-        the job does not wait with it, or not any more. Without one, whichever the job asks or will ask.
+        With ``step`` that question and no other, as ``waiting_for.step`` of the job names it: `ConflictError` when the
+        job does not wait with it, or not any more. Without one, whichever the job asks or will ask.
 
         Twice would answer two questions. So after a connection that was lost in the middle it is not sent again, but
         raises `ConnectionFailed`; look at the job to see whether it still waits.
