@@ -4,14 +4,14 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use longhaul_core::{JobError, Stage, StepName, Timestamp, Usage};
-use longhaul_documents::{Chunk, Format, Page, PageError, chunk_at_most};
+use longhaul_documents::{Chunk, Format, Page, PageError, chunk_unless};
 use longhaul_engine::{Failure, JobContext};
 use longhaul_gateway::{CallOptions, Model, ModelError, Operation};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -292,9 +292,13 @@ impl<'a> Run<'a> {
     pub(super) async fn cut(&self, pages: Vec<Page>, timings: &mut Timings) -> Result<Cut, Failure> {
         let (options, batch) = (self.input.chunk, self.batch_size());
         let cut = async {
-            let cut = self.ingest.calls.blocking(move || chunk_at_most(MAX_CHUNKS, &pages, &options)).await?;
+            // Dropped with this future: when the job is cancelled, its place goes to another.
+            let waiting = Waiting::default();
+            let is_over = waiting.0.clone();
+            let stop = move || is_over.load(Ordering::Relaxed);
+            let cut = self.ingest.calls.blocking(move || chunk_unless(stop, MAX_CHUNKS, &pages, &options)).await?;
             let chunks = cut.map_err(|error| Failure::permanent(error.code(), error.to_string()))?;
-            Ok(Cut { chunks, batch })
+            Ok(Cut { chunks: chunks.ok_or(Failure::Interrupted)?, batch })
         };
         let Timed { ms, value } = self.step("chunk", cut).await?;
         timings.chunk = ms;
@@ -327,6 +331,16 @@ impl<'a> Run<'a> {
         let json = Bytes::from(json);
         self.job.put_document_part(self.input.document_id, part, json.clone()).await?;
         Ok(json)
+    }
+}
+
+/// Somebody who waits for a computation. The flag is set when it is dropped.
+#[derive(Default)]
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
