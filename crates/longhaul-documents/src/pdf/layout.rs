@@ -13,6 +13,9 @@ const WORD_GAP: f64 = 0.16;
 const CELL_GAP: f64 = 1.6;
 /// Baselines nearer than this are one line, with its superscripts.
 const SAME_LINE: f64 = 0.45;
+/// Parts of its own width. The same piece is drawn once more for bold letters less far aside than this; the second of two
+/// narrow letters stands further on.
+const REPEATED: f64 = 0.5;
 /// Going back by more than this is no kerning.
 const BACK: f64 = 0.6;
 /// A step down to the next line of an unknown paragraph is at most this.
@@ -109,8 +112,9 @@ fn between(line: &Line, span: &Span, text: &str) -> Between {
     let down = line.height - span.height;
     if down.abs() < SAME_LINE * large {
         let gap = span.start - line.end;
+        let repeats = REPEATED * (span.end - span.start).abs();
         return if line.last.0 == span.text
-            && (span.start - line.last.1).abs() < 0.2 * small
+            && (span.start - line.last.1).abs() < repeats.min(0.2 * small)
             && !span.text.trim().is_empty()
         {
             Between::Repeated
@@ -192,6 +196,17 @@ mod tests {
         small.size = 6.0;
         assert_eq!(text(&[at("m", 0.0, 0.0), small]), "m2");
         assert_eq!(text(&[at("bold", 0.0, 0.0), at("bold", 0.4, 0.0)]), "bold");
+    }
+
+    #[test]
+    fn narrow_letters_that_are_doubled_are_no_repetition() {
+        let mut spans: Vec<Span> = "bill".chars().zip(0..).map(|(c, i)| at(&c.to_string(), f64::from(i), 0.0)).collect();
+        for span in &mut spans {
+            span.end = span.start + 1.0;
+        }
+        assert_eq!(text(&spans), "bill");
+        spans.insert(2, Span { start: spans[1].start + 0.3, end: spans[1].end + 0.3, ..spans[1].clone() });
+        assert_eq!(text(&spans), "bill", "bold by repetition");
     }
 
     #[test]
