@@ -18,7 +18,7 @@ use std::{
 use async_trait::async_trait;
 use longhaul_core::{Clock, Span};
 use longhaul_documents::{
-    DocumentError, Format, Limits, Page, PageError, Raster,
+    DocumentError, Format, Limits, Page, PageError, Raster, Warning,
     isolated::{
         Confined, Confinement, Ending,
         wire::{self, Answer, Ask, HEAD},
@@ -112,9 +112,9 @@ impl Isolated {
             confinement,
         };
         match self.in_time(&mut reader, &ask, &upload.bytes).await? {
-            (Answer::Opened { format, title, page_count, confined }, _) => {
+            (Answer::Opened { format, title, page_count, warnings, confined }, _) => {
                 tell_gaps(confined);
-                Ok(Ok((reader, Opened { format, title, page_count })))
+                Ok(Ok((reader, Opened { format, title, page_count, warnings })))
             }
             (Answer::Refused { error }, _) => Ok(Err(error)),
             _ => Err(Death::Unavailable("the reading process answered another question".to_owned())),
@@ -175,6 +175,7 @@ struct Opened {
     format: Format,
     title: Option<String>,
     page_count: usize,
+    warnings: Vec<Warning>,
 }
 
 struct IsolatedDocument {
@@ -251,6 +252,10 @@ impl OpenDocument for IsolatedDocument {
 
     fn page_count(&self) -> usize {
         self.opened.page_count
+    }
+
+    fn warnings(&self) -> &[Warning] {
+        &self.opened.warnings
     }
 
     async fn page(&self, number: usize) -> Result<Result<Page, PageError>, DocumentError> {

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use longhaul_core::{JobError, Stage, StepName, Timestamp, Usage};
-use longhaul_documents::{Chunk, Format, Page, PageError, chunk_unless};
+use longhaul_documents::{Chunk, Format, Page, PageError, Warning, chunk_unless};
 use longhaul_engine::{Failure, JobContext};
 use longhaul_gateway::{CallOptions, Model, ModelError, Operation};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -36,6 +36,11 @@ const OCR_DPI: u32 = 300;
 /// How often a call is tried, over all targets, by an attempt that follows a failed one: once more, or by the next target.
 const TRIES_AGAIN: u32 = 2;
 
+/// Warnings of a document, and of each of its pages, that are kept. There are not that many kinds.
+const MAX_WARNINGS: usize = 16;
+/// Letters of a warning.
+const MAX_WARNING_CHARS: usize = 400;
+
 /// A step's output, and how long it took.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Timed<T> {
@@ -49,6 +54,9 @@ pub(super) struct Extracted {
     format: Format,
     title: Option<String>,
     page_count: usize,
+    /// What was read with a loss, for the output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// A page: the steps `page:<n>`.
@@ -102,7 +110,13 @@ impl ReadPage {
     }
 
     pub(super) fn report(&self) -> PageReport {
-        PageReport { page: self.page.number, chars: self.chars(), source: self.source, error: self.error.clone() }
+        PageReport {
+            page: self.page.number,
+            chars: self.chars(),
+            source: self.source,
+            error: self.error.clone(),
+            warnings: self.page.warnings.clone(),
+        }
     }
 }
 
@@ -195,7 +209,8 @@ impl<'a> Run<'a> {
         let extract = async {
             let open = source.open().await?;
             let title = open.title().map(str::to_owned);
-            Ok(Extracted { format: open.format(), title, page_count: open.page_count() })
+            let warnings = few(open.warnings());
+            Ok(Extracted { format: open.format(), title, page_count: open.page_count(), warnings })
         };
         let Timed { ms, value: what } = self.step("extract", extract).await?;
         timings.extract = ms;
@@ -249,7 +264,8 @@ impl<'a> Run<'a> {
         if self.input.ocr == OcrMode::Always && what.format.has_pictures() {
             return self.picture(source, number).await;
         }
-        match source.page(number).await? {
+        let read = source.page(number).await?.map(|page| Page { warnings: few(&page.warnings), ..page });
+        match read {
             Ok(page) if !page.needs_ocr => Ok(ReadPage { page, source: PageSource::Text, error: None }),
             Ok(_) if self.input.ocr == OcrMode::Never => {
                 let message = format!("page {number} has no text that can be read without OCR, and `ocr` is \"never\"");
@@ -282,7 +298,7 @@ impl<'a> Run<'a> {
 
     /// Stores the part `text`.
     pub(super) async fn keep_text(&self, what: &Extracted, pages: Vec<Page>) -> Result<DocumentText, Failure> {
-        let Extracted { format, title, page_count } = what.clone();
+        let Extracted { format, title, page_count, warnings: _ } = what.clone();
         let text = DocumentText { format, title, page_count, pages: pages.into_iter().map(Into::into).collect() };
         self.keep(DocumentText::PART, &text).await?;
         Ok(text)
@@ -332,6 +348,13 @@ impl<'a> Run<'a> {
         self.job.put_document_part(self.input.document_id, part, json.clone()).await?;
         Ok(json)
     }
+}
+
+/// No more warnings than somebody would read: a reader that has been taken over can make up any number.
+fn few(warnings: &[Warning]) -> Vec<Warning> {
+    let short = |text: &str| text.chars().take(MAX_WARNING_CHARS).collect();
+    let told = warnings.iter().take(MAX_WARNINGS);
+    told.map(|warning| Warning { code: short(&warning.code), message: short(&warning.message) }).collect()
 }
 
 /// Somebody who waits for a computation. The flag is set when it is dropped.

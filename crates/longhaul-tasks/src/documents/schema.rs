@@ -54,6 +54,7 @@ pub(super) fn input() -> Value {
 
 pub(super) fn output() -> Value {
     let ms = json!({"type": "integer", "minimum": 0});
+    let warnings = |what: &str| json!({"type": "array", "description": what, "items": error()});
     json!({
         "type": "object",
         "required": ["document_id", "pages", "chunks", "timings_ms"],
@@ -66,8 +67,10 @@ pub(super) fn output() -> Value {
                     "chars": {"type": "integer", "minimum": 0},
                     "source": {"enum": ["text", "ocr"]},
                     "error": error(),
+                    "warnings": warnings("What of the page was read with a loss."),
                 },
             }},
+            "warnings": warnings("What was read with a loss: of the document as a whole; pages say so themselves."),
             "chunks": {"type": "array", "items": {
                 "type": "object", "required": ["chunk_id", "page", "text", "tokens"],
                 "properties": {

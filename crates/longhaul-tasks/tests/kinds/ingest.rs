@@ -269,6 +269,47 @@ async fn a_page_that_fails_is_an_entry_and_the_rest_is_taken_in() {
     assert_eq!((text.page_count, text.pages.len()), (4, 2));
 }
 
+/// A PDF of one page with this content stream.
+fn pdf(content: &str) -> Vec<u8> {
+    let objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_owned(),
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>"
+            .to_owned(),
+        format!("<< /Length {} >>\nstream\n{content}\nendstream", content.len()),
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>".to_owned(),
+    ];
+    let (mut file, mut table) = ("%PDF-1.4\n".to_owned(), String::new());
+    for (object, number) in objects.iter().zip(1..) {
+        table.push_str(&format!("{:010} 00000 n \n", file.len()));
+        file.push_str(&format!("{number} 0 obj\n{object}\nendobj\n"));
+    }
+    let start = file.len();
+    let tail = format!("trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n");
+    file.push_str(&format!("xref\n0 6\n0000000000 65535 f \n{table}{tail}"));
+    file.into_bytes()
+}
+
+#[tokio::test]
+async fn what_was_read_with_a_loss_is_in_the_output() {
+    let stage = Stage::new().await;
+    let options = json!({"embed": false, "summary": false});
+    let torn = pdf("BT /F1 12 Tf 72 700 Td (What is kept.) Tj 0 -20 Td (Liability is unlimited Tj ET");
+    let (_, job) = stage.upload("contract.pdf", &torn, options.clone()).await;
+    let output = stage.output(job).await;
+    assert_eq!(output["chunks"][0]["text"], "What is kept.");
+    assert_eq!(output["pages"][0]["warnings"][0]["code"], "page_damaged", "{output}");
+    let (_, job) = stage.upload("a.txt", b"\xef\xbb\xbfbroken \xff here", options.clone()).await;
+    let output = stage.output(job).await;
+    assert_eq!(output["warnings"][0]["code"], "undecodable_bytes", "{output}");
+    let message = "some bytes mean nothing in UTF-8 and were replaced";
+    assert_eq!(output["warnings"][0]["message"], message);
+    let _typed: IngestOutput = serde_json::from_value(output).unwrap();
+    let (_, job) = stage.upload("a.txt", b"whole", options).await;
+    let output = stage.output(job).await;
+    assert!(output.get("warnings").is_none() && output["pages"][0].get("warnings").is_none(), "{output}");
+}
+
 #[tokio::test]
 async fn pages_that_are_pictures_are_read_and_say_so() {
     let (paper, eye) = (Paper::of(&["typed", "?", "!", "?"]), Arc::new(Eye::default()));
