@@ -18,6 +18,9 @@ const MAX_OPERATIONS: usize = 4_000_000;
 const MAX_FORM_DEPTH: usize = 8;
 /// Forms drawn by one page.
 const MAX_FORMS: usize = 2_000;
+const POINTS_PER_INCH: f64 = 72.0;
+/// Dots per inch below which a picture shows no letters: a shade of colour, a texture.
+const LEGIBLE_DPI: f64 = 50.0;
 /// Saved graphics states.
 const MAX_SAVED: usize = 256;
 
@@ -42,6 +45,9 @@ pub(super) struct Drawn {
     /// In the order in which they are drawn.
     pub(super) spans: Vec<Span>,
     pub(super) pictures: usize,
+    /// The area of the page that pictures cover which are fine enough to show letters, in square points; of pictures that
+    /// overlap the sum.
+    pub(super) pictured: f64,
     /// Glyphs whose meaning the file does not say.
     pub(super) unmapped: usize,
     /// A stream ended in the middle of an operation.
@@ -60,10 +66,11 @@ pub(super) fn read(
     document: &Document,
     stream: &[u8],
     resources: Option<&Dictionary>,
+    paper: Rectangle,
     limits: &Limits,
 ) -> Result<Drawn, Excess> {
     let budget = Budget { operations: MAX_OPERATIONS, forms: MAX_FORMS, bytes: limits.max_page_bytes, chars: 0 };
-    let mut reader = Reader { document, limits, budget, fonts: HashMap::new(), drawn: Drawn::default() };
+    let mut reader = Reader { document, paper, limits, budget, fonts: HashMap::new(), drawn: Drawn::default() };
     reader.run(stream, resources, State::default(), 0)?;
     Ok(reader.drawn)
 }
@@ -80,6 +87,7 @@ struct Budget {
 
 struct Reader<'a> {
     document: &'a Document,
+    paper: Rectangle,
     limits: &'a Limits,
     budget: Budget,
     /// Fonts by the address of their dictionary, which the document keeps in its place.
@@ -102,6 +110,48 @@ impl Matrix {
 
     fn shift(x: f64, y: f64) -> Self {
         Self([1.0, 0.0, 0.0, 1.0, x, y])
+    }
+}
+
+/// A rectangle whose sides are those of the page.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Rectangle {
+    left: f64,
+    bottom: f64,
+    right: f64,
+    top: f64,
+}
+
+impl Rectangle {
+    pub(super) const A4: Self = Self { left: 0.0, bottom: 0.0, right: 595.0, top: 842.0 };
+
+    /// Reads two opposite corners, whichever they are.
+    pub(super) fn read(document: &Document, corners: &Object) -> Option<Self> {
+        let [a, b, c, d] = corners.as_array().ok()?.as_slice() else { return None };
+        let of = |object: &Object| document.dereference(object).ok().and_then(|(_, object)| number(object));
+        Some(Self::around([(of(a)?, of(b)?), (of(c)?, of(d)?)]))
+    }
+
+    /// The smallest one that has all the points in it.
+    fn around<const N: usize>(points: [(f64, f64); N]) -> Self {
+        let (x, y) = (points.map(|(x, _)| x), points.map(|(_, y)| y));
+        let least = |values: [f64; N]| values.into_iter().fold(f64::INFINITY, f64::min);
+        let most = |values: [f64; N]| values.into_iter().fold(f64::NEG_INFINITY, f64::max);
+        Self { left: least(x), bottom: least(y), right: most(x), top: most(y) }
+    }
+
+    /// What both cover.
+    pub(super) fn within(self, other: Self) -> Self {
+        Self {
+            left: self.left.max(other.left),
+            bottom: self.bottom.max(other.bottom),
+            right: self.right.min(other.right),
+            top: self.top.min(other.top),
+        }
+    }
+
+    pub(super) fn area(self) -> f64 {
+        (self.right - self.left).max(0.0) * (self.top - self.bottom).max(0.0)
     }
 }
 
@@ -167,7 +217,7 @@ impl<'a> Reader<'a> {
                 "q" if saved.len() < MAX_SAVED => saved.push(state.clone()),
                 "Q" => state = saved.pop().unwrap_or(state),
                 "Do" => self.draw(&operation.operands, resources, &state, depth)?,
-                "BI" => self.drawn.pictures += 1,
+                "BI" => self.picture(inline_size(&operation.operands), &state),
                 "Tf" => self.choose_font(&operation.operands, resources, &mut state),
                 operator => self.text_operation(operator, &operation.operands, &mut state)?,
             }
@@ -260,6 +310,17 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Counts a picture of so many pixels, which is drawn into the unit square.
+    fn picture(&mut self, (width, height): (f64, f64), state: &State) {
+        self.drawn.pictures += 1;
+        let [a, b, c, d, e, f] = state.page.0;
+        let place = Rectangle::around([(e, f), (e + a, f + b), (e + c, f + d), (e + a + c, f + b + d)]);
+        let square_inches = (a * d - b * c).abs() / (POINTS_PER_INCH * POINTS_PER_INCH);
+        if width * height >= square_inches * LEGIBLE_DPI * LEGIBLE_DPI {
+            self.drawn.pictured += place.within(self.paper).area();
+        }
+    }
+
     /// A picture is counted, a form is read in its place.
     fn draw(
         &mut self,
@@ -273,7 +334,8 @@ impl<'a> Reader<'a> {
         let Some(stream) = found else { return Ok(()) };
         let subtype = stream.dict.get_deref(b"Subtype", self.document).and_then(Object::as_name);
         if !matches!(subtype, Ok(b"Form")) {
-            self.drawn.pictures += 1;
+            let side = |key: &[u8]| stream.dict.get_deref(key, self.document).ok().and_then(number).unwrap_or(0.0);
+            self.picture((side(b"Width"), side(b"Height")), state);
             return Ok(());
         }
         if depth >= MAX_FORM_DEPTH {
@@ -302,6 +364,14 @@ impl<'a> Reader<'a> {
         let own = stream.dict.get_deref(b"Resources", self.document).and_then(Object::as_dict).ok();
         self.run(&content, own.or(resources), state, depth + 1)
     }
+}
+
+/// Width and height of a picture that stands in the content itself, where names may be short.
+fn inline_size(operands: &[Object]) -> (f64, f64) {
+    let Some(Object::Stream(picture)) = operands.first() else { return (0.0, 0.0) };
+    let side = |long: &[u8], short: &[u8]| picture.dict.get(long).or_else(|_| picture.dict.get(short)).ok();
+    let side = |long: &[u8], short: &[u8]| side(long, short).and_then(number).unwrap_or(0.0);
+    (side(b"Width", b"W"), side(b"Height", b"H"))
 }
 
 fn number(object: &Object) -> Option<f64> {

@@ -266,6 +266,7 @@ impl<'a> Run<'a> {
         }
         let read = source.page(number).await?.map(|page| Page { warnings: few(&page.warnings), ..page });
         match read {
+            Ok(page) if page.mostly_picture => self.text_or_picture(source, page).await,
             Ok(page) if !page.needs_ocr => Ok(ReadPage { page, source: PageSource::Text, error: None }),
             Ok(_) if self.input.ocr == OcrMode::Never => {
                 let message = format!("page {number} has no text that can be read without OCR, and `ocr` is \"never\"");
@@ -274,6 +275,23 @@ impl<'a> Run<'a> {
             Ok(_) => self.picture(source, number).await,
             Err(error) => Ok(ReadPage::error(&error, number)),
         }
+    }
+
+    /// Reads a page that has a few letters and pictures over most of it: what is in the pictures, if that is much more. What
+    /// cannot be read there costs the page nothing but what is there.
+    async fn text_or_picture(&self, source: &Source<'_>, mut page: Page) -> Result<ReadPage, Failure> {
+        let why = if self.input.ocr == OcrMode::Never {
+            "`ocr` is \"never\"".to_owned()
+        } else {
+            match self.picture(source, page.number).await? {
+                ReadPage { error: Some(error), .. } => error.message,
+                seen if letters(&seen.page) * 2 > letters(&page) * 3 => return Ok(seen),
+                _ => return Ok(ReadPage { page, source: PageSource::Text, error: None }),
+            }
+        };
+        let message = format!("pictures cover most of page {}, and what is written in them was not read: {why}", page.number);
+        page.warnings.push(Warning { code: "picture_not_read".to_owned(), message });
+        Ok(ReadPage { page, source: PageSource::Text, error: None })
     }
 
     /// Reads a page as a picture of text.
@@ -348,6 +366,10 @@ impl<'a> Run<'a> {
         self.job.put_document_part(self.input.document_id, part, json.clone()).await?;
         Ok(json)
     }
+}
+
+fn letters(page: &Page) -> usize {
+    page.text.chars().filter(|c| !c.is_whitespace()).count()
 }
 
 /// No more warnings than somebody would read: a reader that has been taken over can make up any number.

@@ -40,7 +40,7 @@ pub(super) fn input() -> Value {
             "embed": choice("The model that makes a vector of each piece, or false for none."),
             "ocr": {
                 "enum": ["auto", "always", "never"], "default": "auto",
-                "description": "When text is read in pictures (OCR): on pages without a text layer, on all pages, on none.",
+                "description": "When text is read in pictures (OCR): on pages without a text layer or with a scan under a few letters, on all pages, on none.",
             },
             "language": {
                 "type": "string", "maxLength": MAX_LANGUAGE_CHARS, "default": "eng",

@@ -34,7 +34,7 @@ struct PaperInner {
 }
 
 impl Paper {
-    /// Pages: a text; `!` for one that is damaged, `?` for a picture.
+    /// Pages: a text; `!` for one that is damaged, `?` for a picture, `?` and a text for a picture with that on it.
     fn of(pages: &[&str]) -> Self {
         let reads = pages.iter().map(|_| AtomicUsize::new(0)).collect();
         let pages = pages.iter().map(|&page| page.to_owned()).collect();
@@ -101,6 +101,7 @@ impl OpenDocument for Paper {
         Ok(match self.0.pages[number - 1].as_str() {
             "!" => Err(PageError::Broken { page: number, detail: "torn".into() }),
             "?" => Ok(page("", true)),
+            text if text.starts_with('?') => Ok(Page { mostly_picture: true, ..page(&text[1..], false) }),
             text => Ok(page(text, false)),
         })
     }
@@ -322,6 +323,30 @@ async fn pages_that_are_pictures_are_read_and_say_so() {
     assert_eq!(eye.reads.load(Ordering::SeqCst), 2, "pages with a text are not looked at");
     let text = DocumentText::read(&stage.part(document, DocumentText::PART).await.unwrap()).unwrap();
     assert_eq!(text.joined(), "typed\n\nseen on page 2 at 300 dots\n\nseen on page 4 at 300 dots");
+}
+
+#[tokio::test]
+async fn a_scan_with_a_number_on_it_is_read_as_a_picture_if_there_is_more_to_see() {
+    let (paper, eye) = (Paper::of(&["?1", "?Words on a photograph", "typed"]), Arc::new(Eye::default()));
+    let stage = stage_with_eye(&paper, &eye).await;
+    let options = |ocr: &str| json!({"embed": false, "summary": false, "ocr": ocr});
+    let (document, job) = stage.upload("scan.pdf", b"%PDF", options("auto")).await;
+    let output = stage.output(job).await;
+    let sources: Vec<_> = output["pages"].as_array().unwrap().iter().map(|page| page["source"].clone()).collect();
+    assert_eq!((sources, eye.reads.load(Ordering::SeqCst)), (vec!["ocr".into(), "text".into(), "text".into()], 2));
+    let text = DocumentText::read(&stage.part(document, DocumentText::PART).await.unwrap()).unwrap();
+    assert_eq!(text.joined(), "seen on page 1 at 300 dots\n\nWords on a photograph\n\ntyped");
+
+    let (_, job) = stage.upload("scan.pdf", b"%PDF", options("never")).await;
+    let page = stage.output(job).await["pages"][0].clone();
+    assert_eq!((&page["chars"], &page["warnings"][0]["code"]), (&json!(1), &json!("picture_not_read")), "{page}");
+
+    let stage = stage_for(&paper).await;
+    let (_, job) = stage.upload("scan.pdf", b"%PDF", options("auto")).await;
+    let page = stage.output(job).await["pages"][0].clone();
+    assert!(page.get("error").is_none(), "its number is there: {page}");
+    let message = page["warnings"][0]["message"].as_str().unwrap();
+    assert!(message.contains("most of page 1") && message.contains("set up without OCR"), "{message}");
 }
 
 #[tokio::test]
