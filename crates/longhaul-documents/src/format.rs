@@ -147,6 +147,8 @@ pub fn sniff(bytes: &[u8], content_type: Option<&str>, file_name: Option<&str>) 
         return Ok(Format::Pdf);
     }
     let hint = hint(content_type, file_name);
+    let declared = content_type.and_then(charset::of_content_type);
+    let looks_like_text = |head: &[u8]| charset::looks_like_text(head, declared);
     let mismatch =
         |found: &'static str| DocumentError::FormatMismatch { declared: "a PDF".into(), found: found.into() };
     if let Some((format, what)) = readable(bytes, head, hint) {
@@ -158,10 +160,10 @@ pub fn sniff(bytes: &[u8], content_type: Option<&str>, file_name: Option<&str>) 
             _ => DocumentError::UnsupportedFormat { what: what.into(), why: why.into() },
         });
     }
-    if pdf_mark.is_some() && (hint == Some(Format::Pdf) || !charset::looks_like_text(head)) {
+    if pdf_mark.is_some() && (hint == Some(Format::Pdf) || !looks_like_text(head)) {
         return Ok(Format::Pdf);
     }
-    if !charset::looks_like_text(head) {
+    if !looks_like_text(head) {
         return Err(match hint {
             Some(Format::Pdf) => mismatch("it does not begin as one"),
             _ => DocumentError::UnknownFormat,
@@ -223,7 +225,7 @@ fn recognised(head: &[u8]) -> Option<(&'static str, &'static str)> {
     // Two letters are too few to go by: a text may begin so.
     let (_, what, why) = KNOWN
         .iter()
-        .find(|(mark, _, _)| head.starts_with(mark) && (mark.len() > 3 || !charset::looks_like_text(head)))?;
+        .find(|(mark, _, _)| head.starts_with(mark) && (mark.len() > 3 || !charset::looks_like_text(head, None)))?;
     Some((what, why))
 }
 
@@ -268,7 +270,7 @@ fn hint(content_type: Option<&str>, file_name: Option<&str>) -> Option<Format> {
 
 /// True if the first thing after white space, comments and an XML declaration is a tag of HTML.
 fn begins_as_html(head: &[u8]) -> bool {
-    let text = charset::decode(head, None).text.to_lowercase();
+    let text = charset::decode(head, &[]).text.to_lowercase();
     let mut rest = text.trim_start();
     while let Some(after) = rest.strip_prefix("<!--").map(|rest| ("-->", rest)).or_else(|| {
         let declaration = rest.strip_prefix("<?xml")?;

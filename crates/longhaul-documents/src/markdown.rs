@@ -11,9 +11,9 @@ use crate::normalise::normalise;
 use crate::page::{Heading, Page, Warning};
 use crate::plain::loss_warning;
 
-/// The text, its headings, and the first heading as title.
-pub(crate) fn read(bytes: &[u8]) -> (Page, Option<String>, Vec<Warning>) {
-    let decoded = charset::decode(bytes, None);
+/// The text, its headings, and the first heading as title. `declared` is the encoding that the sender declares.
+pub(crate) fn read(bytes: &[u8], declared: Option<&str>) -> (Page, Option<String>, Vec<Warning>) {
+    let decoded = charset::decode(bytes, declared.as_slice());
     let warnings = loss_warning(&decoded);
     let source = normalise(&decoded.text.replace("\r\n", "\n"));
     let mut writer = Writer::default();
@@ -226,7 +226,7 @@ mod tests {
         let source = "---\nauthor: nobody\n---\n# The *Harbour*\n\nA [link](https://example.org) and `code`.\nNext line.\n\n\
             ## Lists\n\n1. one\n2. two\n   - deep\n\n| Day | High |\n|---|---|\n| Mon | 4.1 |\n\n```\nlet x;\n```\n\
             <b>raw</b> <script>no()</script>![a lamp](lamp.png)\n";
-        let (page, title, _) = read(source.as_bytes());
+        let (page, title, _) = read(source.as_bytes(), None);
         let expected = "The Harbour\n\nA link and code.\nNext line.\n\nLists\n\n1. one\n2. two\n  - deep\n\nDay\tHigh\nMon\t4.1\n\n\
             let x;\n\nraw a lamp";
         assert_eq!(page.text, expected);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     fn text(source: &str) -> String {
-        read(source.as_bytes()).0.text
+        read(source.as_bytes(), None).0.text
     }
 
     #[test]
@@ -264,9 +264,9 @@ mod tests {
 
     #[test]
     fn nesting_without_end_is_no_danger() {
-        let (page, _, _) = read(format!("{}deep", "> ".repeat(20_000)).as_bytes());
+        let (page, _, _) = read(format!("{}deep", "> ".repeat(20_000)).as_bytes(), None);
         assert!(page.text.contains("deep"));
-        let (page, _, _) = read("- ".repeat(5_000).as_bytes());
+        let (page, _, _) = read("- ".repeat(5_000).as_bytes(), None);
         assert!(page.text.len() < 5_000 * 40);
     }
 }

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use longhaul_documents::{ChunkOptions, Format, Limits, Page, chunk, estimate_tokens, extract, sniff};
+use longhaul_documents::{
+    ChunkOptions, DocumentError, Format, Limits, Page, Pages, chunk, estimate_tokens, extract, sniff,
+};
 use proptest::prelude::*;
 
 const FORMATS: [Format; 4] = [Format::Pdf, Format::Html, Format::Markdown, Format::Text];
@@ -81,6 +83,24 @@ proptest! {
         prop_assert!(text[covered..].trim().is_empty());
         prop_assert_eq!(chunk([&page], &options).unwrap(), chunks);
     }
+}
+
+#[test]
+fn the_encoding_that_a_sender_declares_is_used() {
+    let text = |bytes: &[u8], content_type| {
+        let pages = Pages::open_as_sent(bytes.to_vec(), Some(content_type), None, &Limits::default())?;
+        pages.page(1).map(|page| page.text).map_err(|_| DocumentError::NoPages)
+    };
+    let wide: Vec<u8> = "港口很安静，船停在那里。".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for content_type in
+        ["text/plain; charset=utf-16le", "text/html; charset=utf-16le", "text/markdown; charset=utf-16le"]
+    {
+        assert_eq!(text(&wide, content_type).as_deref(), Ok("港口很安静，船停在那里。"), "{content_type}");
+    }
+    assert_eq!(text(&wide, "text/plain"), Err(DocumentError::UnknownFormat));
+    let short = b"\x93\x8c\x8b\x9e";
+    assert_eq!(text(short, "text/plain; charset=Shift_JIS").as_deref(), Ok("東京"));
+    assert_eq!(text(b"na\xc3\xafve", "text/plain; charset=iso-8859-1").as_deref(), Ok("naïve"), "it is UTF-8");
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl<'a> Package<'a> {
         let bound = u64::try_from(self.left).unwrap_or(u64::MAX).saturating_add(1);
         entry.take(bound).read_to_end(&mut bytes).map_err(|error| broken(&error.to_string()))?;
         self.left = self.left.checked_sub(bytes.len()).ok_or(DocumentError::TooLarge { max: self.max })?;
-        Ok(Some(charset::decode(&bytes, Some("utf-8")).text.into_owned()))
+        Ok(Some(charset::decode(&bytes, &["utf-8"]).text.into_owned()))
     }
 }
 

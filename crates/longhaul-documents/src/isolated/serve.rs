@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use super::confine::Confinement;
 use super::wire::{self, Answer, Ask, HEAD};
-use crate::format::sniff;
 use crate::pages::Pages;
 use crate::raster::Raster;
 
@@ -24,9 +23,7 @@ pub fn serve(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
     };
     let confined = confinement.confine()?;
     confinement.allow_time()?;
-    let opened =
-        sniff(&bytes, content_type.as_deref(), Some(&file_name)).and_then(|format| Pages::open(bytes, format, &limits));
-    let pages = match opened {
+    let pages = match Pages::open_as_sent(bytes, content_type.as_deref(), Some(&file_name), &limits) {
         Ok(pages) => pages,
         Err(error) => return say(&mut output, &Answer::Refused { error }, &[]),
     };

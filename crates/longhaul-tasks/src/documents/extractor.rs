@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use longhaul_documents::{DocumentError, Format, Limits, Page, PageError, Pages, Raster, Warning, sniff};
+use longhaul_documents::{DocumentError, Format, Limits, Page, PageError, Pages, Raster, Warning};
 use tokio::sync::Semaphore;
 
 /// A document as it came.
@@ -115,8 +115,8 @@ impl Extractor for InProcess {
     async fn open(&self, upload: Upload) -> Result<Box<dyn OpenDocument>, DocumentError> {
         let limits = self.limits;
         let opened = self.blocking(move || {
-            let format = sniff(&upload.bytes, upload.content_type.as_deref(), Some(&upload.file_name))?;
-            Pages::open(Vec::from(upload.bytes), format, &limits)
+            let Upload { bytes, content_type, file_name } = upload;
+            Pages::open_as_sent(Vec::from(bytes), content_type.as_deref(), Some(&file_name), &limits)
         });
         let pages = Arc::new(opened.await??);
         Ok(Box::new(Open { reader: self.clone(), pages }))
