@@ -18,7 +18,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use content::Rectangle;
+use content::{Annotation, Rectangle};
 use lopdf::{DecompressError, Dictionary, Document, Error, LoadOptions, Object, ObjectId};
 
 use crate::error::{DocumentError, PageError};
@@ -106,7 +106,8 @@ impl Pdf {
         })?;
         let resources = inherited(&self.document, dictionary, b"Resources").and_then(|object| object.as_dict().ok());
         let paper = self.paper(dictionary);
-        let drawn = content::read(&self.document, &stream, resources, paper, &self.limits)
+        let annotations = Annotation::of_page(&self.document, dictionary);
+        let drawn = content::read(&self.document, &stream, resources, &annotations, paper, &self.limits)
             .map_err(|excess| PageError::TooLarge { page: number, what: excess.what.into(), max: excess.max })?;
         let text = tidy_lines(&normalise(&layout::text(&drawn.spans)));
         // One letter may stand for a whole phrase: dissolved, the text can be many times what was counted.

@@ -154,6 +154,56 @@ fn a_content_that_unpacks_without_end_fails_its_page_only() {
     assert_eq!(whole.failures, [PageError::TooLarge { page: 2, what: "bytes of content".into(), max: 1 << 20 }]);
 }
 
+/// A page with a name on it, and annotations: where they are, what they show, their flags.
+fn filled_in(content: &[u8], fields: &[(i64, i64, &str, i64)]) -> lopdf::Document {
+    let mut document = Builder::default().raw(content).build();
+    let page = document.page_iter().next().unwrap();
+    let font = dictionary! { "Type" => "Font", "Subtype" => "Type1", "BaseFont" => "Helvetica" };
+    let font = document.add_object(font);
+    let mut fields: Vec<Object> = fields
+        .iter()
+        .map(|&(x, y, words, flags)| {
+            let look = dictionary! {
+                "Type" => "XObject", "Subtype" => "Form", "BBox" => vec![0.into(), 0.into(), 200.into(), 20.into()],
+                "Resources" => dictionary! { "Font" => dictionary! { "Helv" => font } },
+            };
+            let drawn = format!("/Tx BMC q BT /Helv 12 Tf 2 5 Td ({words}) Tj ET Q EMC");
+            let look = document.add_object(Stream::new(look, drawn.into_bytes()));
+            let place: Vec<Object> = [x, y, x + 200, y + 20].map(Object::from).into();
+            let field = dictionary! {
+                "Type" => "Annot", "Subtype" => "Widget", "Rect" => place, "F" => flags,
+                "AP" => dictionary! { "N" => look },
+            };
+            document.add_object(field).into()
+        })
+        .collect();
+    // A box that is ticked, one that is not, and what is no annotation.
+    for state in ["On", "Off"] {
+        let look = dictionary! { "BBox" => vec![0.into(), 0.into(), 20.into(), 20.into()] };
+        let ticked = b"BT /F1 12 Tf 2 5 Td (X) Tj ET".to_vec();
+        let mut ticked = Stream::new(look, ticked);
+        ticked.dict.set("Resources", dictionary! { "Font" => dictionary! { "F1" => font } });
+        let ticked = document.add_object(ticked);
+        let place: Vec<Object> = [300, 500, 320, 520].map(Object::from).into();
+        let states = dictionary! { "On" => ticked };
+        let annotation = dictionary! { "Rect" => place, "AS" => state, "AP" => dictionary! { "N" => states } };
+        fields.push(document.add_object(annotation).into());
+    }
+    fields.push(Object::Null);
+    document.get_dictionary_mut(page).unwrap().set("Annots", fields);
+    document
+}
+
+#[test]
+fn what_was_filled_into_a_form_is_read_where_it_stands() {
+    let names = b"BT /F1 12 Tf 72 700 Td (Name:) Tj 0 -30 Td (City:) Tj 0 -60 Td (Below.) Tj ET";
+    let fields = [(120, 665, "Norrvik", 4), (120, 695, "Jane Doe 4711", 4), (120, 695, "hidden", 2), (72, 640, "no view", 32)];
+    let bytes = saved(filled_in(names, &fields));
+    assert_eq!(texts(&bytes), ["Name: Jane Doe 4711\n\nCity:\tNorrvik\n\nBelow.\n\nX"]);
+    let bytes = saved(filled_in(b"", &[(72, 700, "only a field", 0)]));
+    assert!(texts(&bytes)[0].starts_with("only a field"));
+}
+
 #[test]
 fn forms_that_draw_themselves_end() {
     let mut builder = Builder::default();
