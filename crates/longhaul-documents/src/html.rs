@@ -309,7 +309,8 @@ fn append_tidy(tidy: &mut String, piece: &str) {
     }
 }
 
-fn one_line(text: &str) -> String {
+/// Words on one line, and no more of them than a title or a heading may have.
+pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::new();
     for word in text.split_whitespace() {
         if !line.is_empty() {

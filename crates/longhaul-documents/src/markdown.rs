@@ -6,7 +6,7 @@
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
 use crate::charset;
-use crate::html;
+use crate::html::{self, one_line};
 use crate::normalise::normalise;
 use crate::page::{Heading, Page, Warning};
 use crate::plain::loss_warning;
@@ -15,7 +15,8 @@ use crate::plain::loss_warning;
 pub(crate) fn read(bytes: &[u8], declared: Option<&str>) -> (Page, Option<String>, Vec<Warning>) {
     let decoded = charset::decode(bytes, declared.as_slice());
     let warnings = loss_warning(&decoded);
-    let source = normalise(&decoded.text.replace("\r\n", "\n"));
+    // What letters look like is settled once they are read: a wide number sign opens no heading.
+    let source = decoded.text.replace("\r\n", "\n").replace('\0', "");
     let mut writer = Writer::default();
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_FOOTNOTES
@@ -144,9 +145,9 @@ impl Writer {
         match tag {
             TagEnd::Heading(_) => {
                 if let Some((level, at)) = self.heading.take() {
-                    let words = self.text[at..].split_whitespace().collect::<Vec<_>>().join(" ");
-                    if !words.is_empty() {
-                        self.headings.push(Heading { at, level, text: words });
+                    let text = one_line(&normalise(&self.text[at..]));
+                    if !text.is_empty() {
+                        self.headings.push(Heading { at, level, text });
                     }
                 }
                 self.paragraph();
@@ -183,12 +184,18 @@ impl Writer {
         }
     }
 
-    fn finish(mut self) -> (String, Vec<Heading>) {
-        // Headings know their place in the text, so only its end may be tidied.
-        self.text.truncate(self.text.trim_end().len());
-        let end = self.text.len();
-        self.headings.retain(|heading| heading.at < end);
-        (self.text, self.headings)
+    /// The text as people search for it, with the headings at their new places.
+    fn finish(self) -> (String, Vec<Heading>) {
+        let (mut text, mut headings) = (String::with_capacity(self.text.len()), self.headings);
+        let mut from = 0;
+        for heading in &mut headings {
+            text.push_str(&normalise(&self.text[from..heading.at]));
+            from = std::mem::replace(&mut heading.at, text.len());
+        }
+        text.push_str(&normalise(&self.text[from..]));
+        text.truncate(text.trim_end().len());
+        headings.retain(|heading| heading.at < text.len());
+        (text, headings)
     }
 }
 
@@ -253,6 +260,20 @@ mod tests {
         for (source, read) in cases {
             assert_eq!(text(source), read, "{source}");
         }
+    }
+
+    #[test]
+    fn signs_of_full_width_are_no_markup() {
+        let (page, title, _) = read("＃ 你好\n\n# ﬁne ＡＢ！\n\n＜script＞ ＊a＊ words".as_bytes(), None);
+        assert_eq!(page.text, "＃ 你好\n\nfine AB！\n\n＜script＞ ＊a＊ words");
+        assert_eq!(title.as_deref(), Some("fine AB！"));
+        assert!(page.text[page.headings[0].at..].starts_with("fine AB！"));
+    }
+
+    #[test]
+    fn a_title_and_a_heading_have_an_end() {
+        let (page, title, _) = read(format!("# {}", "word ".repeat(60_000)).as_bytes(), None);
+        assert_eq!((title.unwrap().chars().count(), page.headings[0].text.chars().count()), (500, 500));
     }
 
     #[test]

@@ -10,14 +10,12 @@ mod package;
 mod styles;
 
 use crate::error::DocumentError;
+use crate::html::one_line;
 use crate::limits::Limits;
 use crate::normalise::normalise;
 use crate::page::{Page, Warning};
 
 use package::Package;
-
-/// Words of a title.
-const MAX_TITLE_WORDS: usize = 100;
 
 /// The text of a document, its title, and what was lost.
 pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Result<(Page, Option<String>, Vec<Warning>), DocumentError> {
@@ -41,8 +39,7 @@ pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Result<(Page, Option<String
         warnings.push(Warning::new("document_damaged", message));
     }
     let title = optional(&mut package, "docProps/core.xml", &mut Vec::new())?.and_then(|xml| styles::title(&xml));
-    let title =
-        title.map(|title| normalise(&title).split_whitespace().take(MAX_TITLE_WORDS).collect::<Vec<_>>().join(" "));
+    let title = title.map(|title| one_line(&normalise(&title)));
     Ok((page, title.filter(|title| !title.is_empty()), warnings))
 }
 

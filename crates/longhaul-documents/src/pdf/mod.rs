@@ -23,6 +23,7 @@ use lopdf::{DecompressError, Dictionary, Document, Error, LoadOptions, Object, O
 
 use crate::error::{DocumentError, PageError};
 use crate::format::Format;
+use crate::html::one_line;
 use crate::limits::Limits;
 use crate::normalise::{normalise, tidy_lines};
 use crate::page::{Page, Warning};
@@ -87,7 +88,7 @@ impl Pdf {
         let info = self.document.trailer.get_deref(b"Info", &self.document).ok()?.as_dict().ok()?;
         let title = info.get_deref(b"Title", &self.document).ok()?;
         let words = normalise(&lopdf::decode_text_string(title).ok()?);
-        let title = words.split_whitespace().take(100).collect::<Vec<_>>().join(" ");
+        let title = one_line(&words);
         (!title.is_empty()).then_some(title)
     }
 
