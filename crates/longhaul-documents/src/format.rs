@@ -198,8 +198,10 @@ fn readable(bytes: &[u8], head: &[u8], hint: Option<Format>) -> Option<(Format, 
         return None;
     }
     let tail = &bytes[bytes.len().saturating_sub(ZIP_LIST)..];
-    let main = b"word/document.xml";
-    let is_docx = find(head, main).is_some() || find(tail, main).is_some();
+    let has = |name: &[u8]| find(head, name).is_some() || find(tail, name).is_some();
+    // The main part may have another name; that the others are in the folder `word` is what all programs have in common.
+    let is_word = has(b"[Content_Types].xml") && has(b"word/") && !has(b"xl/") && !has(b"ppt/");
+    let is_docx = has(b"word/document.xml") || is_word;
     // With a beginning alone, where the list cannot be seen, the sender's word decides between Office's formats.
     let may_be = hint == Some(Format::Docx) && find(head, b"[Content_Types].xml").is_some();
     (is_docx || may_be).then_some((Format::Docx, "a Word document (DOCX)"))
