@@ -13,6 +13,7 @@ mod content;
 mod draw;
 mod font;
 mod layout;
+mod symbols;
 
 use std::collections::HashSet;
 use std::fmt;

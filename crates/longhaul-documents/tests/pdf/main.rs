@@ -78,6 +78,15 @@ fn letters_are_found_by_the_font_s_encoding_and_differences() {
     assert!(!pages.page(2).unwrap().needs_ocr, "most of them have");
 }
 
+#[test]
+fn standard_fonts_of_symbols_have_an_encoding_of_their_own() {
+    for (font, codes, read) in [("Symbol", "abG", "αβΓ"), ("ZapfDingbats", "4", "✔")] {
+        let mut builder = Builder::default();
+        builder.font = Some(dictionary! { "Type" => "Font", "Subtype" => "Type1", "BaseFont" => font });
+        assert_eq!(texts(&saved(builder.text(codes).build())), [read]);
+    }
+}
+
 fn font_without_meaning(code: i64) -> lopdf::Dictionary {
     let encoding = dictionary! { "Type" => "Encoding", "Differences" => vec![code.into(), "g99".into()] };
     dictionary! { "Type" => "Font", "Subtype" => "Type1", "BaseFont" => "Strange", "Encoding" => encoding }
