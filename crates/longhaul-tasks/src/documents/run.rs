@@ -22,9 +22,9 @@ use super::{
 };
 use crate::{TaskError, llm::call};
 
-/// The part of the whole that is done when all pages are read.
-pub(super) const PAGES_DONE: f64 = 0.6;
-/// The part of the whole that is done when all vectors are made.
+/// The part of the whole that is done when all pages are read, if vectors follow.
+const PAGES_DONE: f64 = 0.6;
+/// The part of the whole that is done when all vectors are made, if a summary follows.
 pub(super) const VECTORS_DONE: f64 = 0.95;
 
 /// Pieces of one document: each may become a vector of thousands of numbers, and all of them are one output. The default
@@ -168,6 +168,16 @@ impl<'a> Run<'a> {
         self.job.clock().now().since(then).as_millis()
     }
 
+    /// The part of the whole that is done when all pages are read.
+    pub(super) fn pages_done(&self) -> f64 {
+        if self.input.embed.is_some() { PAGES_DONE } else { self.vectors_done() }
+    }
+
+    /// The part of the whole that is done when all vectors are made.
+    pub(super) fn vectors_done(&self) -> f64 {
+        if self.input.summary.is_some() { VECTORS_DONE } else { 1.0 }
+    }
+
     /// A step that keeps how long it took.
     pub(super) async fn step<T, F>(&self, name: &str, work: F) -> Result<Timed<T>, Failure>
     where
@@ -254,7 +264,7 @@ impl<'a> Run<'a> {
             self.step(&name, work).await?
         };
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        let fraction = PAGES_DONE * part(done, what.page_count);
+        let fraction = self.pages_done() * part(done, what.page_count);
         self.job.progress(fraction, format!("page {done}/{}", what.page_count)).await?;
         Ok(page)
     }

@@ -468,6 +468,11 @@ async fn progress_tells_every_page_once() {
         })
         .collect();
     assert_eq!(told, ["page 1/3", "page 2/3", "page 3/3"]);
+    for (options, told) in [(json!({"embed": false, "summary": false}), 1.0), (json!({"summary": false}), 1.0)] {
+        let (_, job) = stage.upload("paper.pdf", b"%PDF", options).await;
+        let progress = stage.ended(job).await.job.progress.clone().unwrap();
+        assert_eq!(progress.fraction, Some(told), "{progress:?}");
+    }
 }
 
 #[tokio::test]
