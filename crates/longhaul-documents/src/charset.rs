@@ -48,7 +48,8 @@ fn encoding_of(bytes: &[u8], declared: &[&str]) -> &'static Encoding {
     }
     let mut declared = declared.iter().filter_map(|label| Encoding::for_label(label.trim().as_bytes()));
     let utf8 = is_utf8(bytes);
-    if let Some(wide) = unmarked_utf16(bytes).or_else(|| declared.clone().find(|wide| !utf8 && reads_wide(wide, bytes))) {
+    if let Some(wide) = unmarked_utf16(bytes).or_else(|| declared.clone().find(|wide| !utf8 && reads_wide(wide, bytes)))
+    {
         return wide;
     }
     let guess = || {

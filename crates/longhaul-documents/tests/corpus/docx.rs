@@ -32,13 +32,16 @@ fn a_document_needs_only_its_body() {
 #[test]
 fn parts_are_where_the_document_says() {
     let relationships = |of: &[(&str, &str)]| {
-        let each = |(kind, target): &(&str, &str)| format!(r#"<Relationship Type="http://x/{kind}" Target="{target}"/>"#);
+        let each =
+            |(kind, target): &(&str, &str)| format!(r#"<Relationship Type="http://x/{kind}" Target="{target}"/>"#);
         format!("<Relationships>{}</Relationships>", of.iter().map(each).collect::<String>()).into_bytes()
     };
-    let of_package = relationships(&[("metadata/core-properties", "docProps/core.xml"), ("officeDocument", "/word/document2.xml")]);
+    let of_package =
+        relationships(&[("metadata/core-properties", "docProps/core.xml"), ("officeDocument", "/word/document2.xml")]);
     let of_main = relationships(&[("styles", "../other/looks.xml"), ("footnotes", "notes2.xml")]);
     let styles = br#"<w:styles><w:style w:styleId="H"><w:name w:val="heading 1"/></w:style></w:styles>"#;
-    let notes = br#"<w:footnotes><w:footnote w:id="1"><w:p><w:r><w:t>A note.</w:t></w:r></w:p></w:footnote></w:footnotes>"#;
+    let notes =
+        br#"<w:footnotes><w:footnote w:id="1"><w:p><w:r><w:t>A note.</w:t></w:r></w:p></w:footnote></w:footnotes>"#;
     let body = br#"<w:document><w:body><w:p><w:pPr><w:pStyle w:val="H"/></w:pPr><w:r><w:t>Tides</w:t></w:r></w:p>
         <w:p><w:r><w:t>They turn.</w:t></w:r><w:r><w:footnoteReference w:id="1"/></w:r></w:p></w:body></w:document>"#;
     let bytes = packed(&[

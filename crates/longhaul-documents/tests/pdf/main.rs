@@ -102,7 +102,8 @@ fn positions_part_words_lines_and_cells() {
 
 #[test]
 fn doubled_letters_of_condensed_fonts_are_both_read() {
-    let content = b"BT /F1 12 Tf 80 Tz 72 700 Td [(H) (e) (l) (l) (o) ( ) (s) (k) (i) (i) (n) (g) ( ) (b) (i) (l) (l)] TJ ET";
+    let content =
+        b"BT /F1 12 Tf 80 Tz 72 700 Td [(H) (e) (l) (l) (o) ( ) (s) (k) (i) (i) (n) (g) ( ) (b) (i) (l) (l)] TJ ET";
     let bytes = saved(Builder::default().raw(content).build());
     assert_eq!(texts(&bytes), ["Hello skiing bill"]);
 }
@@ -206,7 +207,8 @@ fn filled_in(content: &[u8], fields: &[(i64, i64, &str, i64)]) -> lopdf::Documen
 #[test]
 fn what_was_filled_into_a_form_is_read_where_it_stands() {
     let names = b"BT /F1 12 Tf 72 700 Td (Name:) Tj 0 -30 Td (City:) Tj 0 -60 Td (Below.) Tj ET";
-    let fields = [(120, 665, "Norrvik", 4), (120, 695, "Jane Doe 4711", 4), (120, 695, "hidden", 2), (72, 640, "no view", 32)];
+    let fields =
+        [(120, 665, "Norrvik", 4), (120, 695, "Jane Doe 4711", 4), (120, 695, "hidden", 2), (72, 640, "no view", 32)];
     let bytes = saved(filled_in(names, &fields));
     assert_eq!(texts(&bytes), ["Name: Jane Doe 4711\n\nCity:\tNorrvik\n\nBelow.\n\nX"]);
     let bytes = saved(filled_in(b"", &[(72, 700, "only a field", 0)]));

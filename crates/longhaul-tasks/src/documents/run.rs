@@ -299,7 +299,8 @@ impl<'a> Run<'a> {
                 _ => return Ok(ReadPage { page, source: PageSource::Text, error: None }),
             }
         };
-        let message = format!("pictures cover most of page {}, and what is written in them was not read: {why}", page.number);
+        let message =
+            format!("pictures cover most of page {}, and what is written in them was not read: {why}", page.number);
         page.warnings.push(Warning { code: "picture_not_read".to_owned(), message });
         Ok(ReadPage { page, source: PageSource::Text, error: None })
     }
