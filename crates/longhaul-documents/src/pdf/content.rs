@@ -25,6 +25,9 @@ const UNSEEN: i64 = 1 << 1 | 1 << 5;
 const POINTS_PER_INCH: f64 = 72.0;
 /// Dots per inch below which a picture shows no letters: a shade of colour, a texture.
 const LEGIBLE_DPI: f64 = 50.0;
+/// An operator that means nothing, put at the end of each stream. Of what the parser cannot read it says nothing, and stops:
+/// who has not come to this has not read everything.
+const END: &str = "EndOfStream";
 /// Saved graphics states.
 const MAX_SAVED: usize = 256;
 
@@ -61,7 +64,7 @@ pub(super) struct Drawn {
     pub(super) pictured: f64,
     /// Glyphs whose meaning the file does not say.
     pub(super) unmapped: usize,
-    /// A stream ended in the middle of an operation.
+    /// A stream could not be read to its end.
     pub(super) damaged: bool,
 }
 
@@ -128,7 +131,7 @@ impl<'a> Annotation<'a> {
 /// Carries out the content of a page, and then of its annotations.
 pub(super) fn read<'a>(
     document: &'a Document,
-    stream: &[u8],
+    stream: Vec<u8>,
     resources: Option<&'a Dictionary>,
     annotations: &[Annotation<'a>],
     paper: Rectangle,
@@ -280,17 +283,20 @@ impl State {
 impl<'a> Reader<'a> {
     fn run(
         &mut self,
-        stream: &[u8],
+        mut stream: Vec<u8>,
         resources: Option<&'a Dictionary>,
         mut state: State,
         depth: usize,
     ) -> Result<(), Excess> {
         let mut saved: Vec<State> = Vec::new();
-        for operation in Content::<Vec<Operation>>::decode_iter(stream) {
+        stream.extend_from_slice(format!("\n{END}\n").as_bytes());
+        let mut is_whole = false;
+        for operation in Content::<Vec<Operation>>::decode_iter(&stream) {
             let Ok(operation) = operation else {
-                self.drawn.damaged = true;
+                is_whole = false;
                 break;
             };
+            is_whole = operation.operator == END;
             self.budget.operations =
                 self.budget.operations.checked_sub(1).ok_or(Excess { what: "operations", max: MAX_OPERATIONS })?;
             match operation.operator.as_str() {
@@ -302,6 +308,7 @@ impl<'a> Reader<'a> {
                 operator => self.text_operation(operator, &operation.operands, &mut state)?,
             }
         }
+        self.drawn.damaged |= !is_whole;
         Ok(())
     }
 
@@ -464,13 +471,14 @@ impl<'a> Reader<'a> {
         let mut state = state.clone();
         state.page = Matrix::of_form(self.document, stream).then(state.page);
         let own = stream.dict.get_deref(b"Resources", self.document).and_then(Object::as_dict).ok();
-        self.run(&content, own.or(resources), state, depth + 1)
+        self.run(content, own.or(resources), state, depth + 1)
     }
 }
 
 /// Width and height of a picture that stands in the content itself, where names may be short.
 fn inline_size(operands: &[Object]) -> (f64, f64) {
-    let Some(Object::Stream(picture)) = operands.first() else { return (0.0, 0.0) };
+    // The parser does not unpack some of them, and then says nothing about them.
+    let Some(Object::Stream(picture)) = operands.first() else { return (f64::INFINITY, 1.0) };
     let side = |long: &[u8], short: &[u8]| picture.dict.get(long).or_else(|_| picture.dict.get(short)).ok();
     let side = |long: &[u8], short: &[u8]| side(long, short).and_then(number).unwrap_or(0.0);
     (side(b"Width", b"W"), side(b"Height", b"H"))

@@ -109,7 +109,7 @@ impl Pdf {
         let resources = inherited(&self.document, dictionary, b"Resources").and_then(|object| object.as_dict().ok());
         let paper = self.paper(dictionary);
         let annotations = Annotation::of_page(&self.document, dictionary);
-        let drawn = content::read(&self.document, &stream, resources, &annotations, paper, &self.limits)
+        let drawn = content::read(&self.document, stream, resources, &annotations, paper, &self.limits)
             .map_err(|excess| PageError::TooLarge { page: number, what: excess.what.into(), max: excess.max })?;
         let text = tidy_lines(&normalise(&layout::text(&drawn.spans)));
         // One letter may stand for a whole phrase: dissolved, the text can be many times what was counted.

@@ -152,6 +152,26 @@ fn a_page_that_fails_leaves_the_others() {
 }
 
 #[test]
+fn a_content_that_cannot_be_read_to_its_end_says_so() {
+    let kept = "BT /F1 12 Tf 72 700 Td (kept) Tj ET ";
+    let of = |rest: &str| {
+        open(&saved(Builder::default().raw(format!("{kept}{rest}").as_bytes()).build())).unwrap().page(1).unwrap()
+    };
+    for torn in ["BT (Liability is unlimited Tj ET", "[(never) (closed) TJ", "<< /A", "BT <41 Tj ET"] {
+        let page = of(torn);
+        assert_eq!(page.text, "kept", "{torn}");
+        assert_eq!(
+            page.warnings.iter().map(|warning| warning.code.as_str()).collect::<Vec<_>>(),
+            ["page_damaged"],
+            "{torn}"
+        );
+    }
+    for whole in ["", "% a comment", "Q Q", "BI /W 1 /H 1 /CS /G /BPC 8 ID x EI", "unknown 1 2"] {
+        assert_eq!(of(whole).warnings, [], "{whole}");
+    }
+}
+
+#[test]
 fn a_content_that_unpacks_without_end_fails_its_page_only() {
     let bomb = b"0 0 m ".repeat(2 << 20);
     let mut document = Builder::default().text("small").raw(&bomb).build();
