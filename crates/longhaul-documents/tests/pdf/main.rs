@@ -103,7 +103,7 @@ fn positions_part_words_lines_and_cells() {
 #[test]
 fn doubled_letters_of_condensed_fonts_are_both_read() {
     let content =
-        b"BT /F1 12 Tf 80 Tz 72 700 Td [(H) (e) (l) (l) (o) ( ) (s) (k) (i) (i) (n) (g) ( ) (b) (i) (l) (l)] TJ ET";
+        b"BT /F1 12 Tf 60 Tz 72 700 Td [(H) (e) (l) (l) (o) ( ) (s) (k) (i) (i) (n) (g) ( ) (b) (i) (l) (l)] TJ ET";
     let bytes = saved(Builder::default().raw(content).build());
     assert_eq!(texts(&bytes), ["Hello skiing bill"]);
 }
