@@ -134,14 +134,37 @@ pub fn chunk_at_most<'a>(
     pages: impl IntoIterator<Item = &'a Page>,
     options: &ChunkOptions,
 ) -> Result<Vec<Chunk>, InvalidChunkOptions> {
+    chunk_unless(|| false, max, pages, options).map(Option::unwrap_or_default)
+}
+
+/// As [`chunk_at_most`], unless `stop` says that nobody waits for the chunks any more, in which case there are none. It is
+/// asked before each chunk: cutting a long text takes seconds.
+///
+/// # Errors
+/// As [`chunk_at_most`].
+pub fn chunk_unless<'a>(
+    stop: impl Fn() -> bool,
+    max: usize,
+    pages: impl IntoIterator<Item = &'a Page>,
+    options: &ChunkOptions,
+) -> Result<Option<Vec<Chunk>>, InvalidChunkOptions> {
     options.validate()?;
     let mut chunks = Vec::new();
     for page in pages {
-        if !chunk_page(page, options, max, &mut chunks) {
-            return Err(InvalidChunkOptions::TooMany { max, tokens: options.tokens });
+        match chunk_page(page, options, &stop, max, &mut chunks) {
+            Cut::Whole => {}
+            Cut::TooMany => return Err(InvalidChunkOptions::TooMany { max, tokens: options.tokens }),
+            Cut::Stopped => return Ok(None),
         }
     }
-    Ok(chunks)
+    Ok(Some(chunks))
+}
+
+/// How far the cutting of a page came.
+enum Cut {
+    Whole,
+    TooMany,
+    Stopped,
 }
 
 /// The smallest piece that is never cut: a word, a sign, a run of white space, or a part of an endless word.
@@ -154,10 +177,17 @@ struct Piece {
     opens: bool,
 }
 
-/// Cuts one page; false when there would be more than `max` chunks in all. Only the pieces of the chunk at hand are held: a
-/// page may be a whole book.
-fn chunk_page(page: &Page, options: &ChunkOptions, max: usize, chunks: &mut Vec<Chunk>) -> bool {
+/// Cuts one page, unless there would be more than `max` chunks in all. Only the pieces of the chunk at hand are held: a page
+/// may be a whole book.
+fn chunk_page(
+    page: &Page,
+    options: &ChunkOptions,
+    stop: &impl Fn() -> bool,
+    max: usize,
+    chunks: &mut Vec<Chunk>,
+) -> Cut {
     let limit = options.tokens * TOKEN;
+    let mut sections = Sections { ahead: &page.headings, path: Vec::new() };
     let mut source = Pieces::of(&page.text, options);
     let mut pieces: Vec<Piece> = Vec::new();
     let mut covered = 0;
@@ -166,10 +196,13 @@ fn chunk_page(page: &Page, options: &ChunkOptions, max: usize, chunks: &mut Vec<
     loop {
         source.refill(&mut pieces, 2 * limit);
         if pieces.is_empty() {
-            return true;
+            return Cut::Whole;
         }
         if chunks.len() >= max {
-            return false;
+            return Cut::TooMany;
+        }
+        if stop() {
+            return Cut::Stopped;
         }
         let mut to = fill(&pieces, limit);
         if to < pieces.len() {
@@ -181,13 +214,13 @@ fn chunk_page(page: &Page, options: &ChunkOptions, max: usize, chunks: &mut Vec<
         let start = pieces[0].start + (whole.len() - whole.trim_start().len());
         let end = start + whole.trim().len();
         let tokens = cost(&pieces[..last]).div_ceil(TOKEN);
-        let section = section(&page.headings, start);
+        let section = sections.of(start);
         let text = page.text[start..end].to_owned();
         chunks.push(Chunk { index: chunks.len(), page: page.number, text, tokens, start, end, section });
         source.skip_space(&mut pieces, to);
         covered = to + space_at(&pieces, to);
         if covered == pieces.len() {
-            return true;
+            return Cut::Whole;
         }
         let next = overlap_start(&pieces, covered, options);
         pieces.drain(..next);
@@ -275,7 +308,14 @@ impl<'a> Pieces<'a> {
 
     /// Appends pieces until one after `from` is a word or the text ends.
     fn skip_space(&mut self, pieces: &mut Vec<Piece>, from: usize) {
-        while from + space_at(pieces, from) == pieces.len() && self.take_word(pieces) {}
+        let mut at = from;
+        loop {
+            // What is known to be space is not looked at again: there may be a million empty lines.
+            at += space_at(pieces, at);
+            if at < pieces.len() || !self.take_word(pieces) {
+                return;
+            }
+        }
     }
 
     /// Appends the pieces of the next word, or says that there is none.
@@ -339,15 +379,36 @@ fn sentence_starts(text: &str) -> Vec<usize> {
     starts
 }
 
-/// The path of headings under which a place stands.
-fn section(headings: &[Heading], at: usize) -> Option<String> {
-    let mut path: Vec<&Heading> = Vec::new();
-    for heading in headings.iter().take_while(|heading| heading.at <= at) {
-        path.retain(|above| above.level < heading.level);
-        path.push(heading);
+/// The headings of a page, for places that are asked for from its beginning to its end.
+struct Sections<'a> {
+    /// Those behind the last place.
+    ahead: &'a [Heading],
+    /// Those above it, highest first.
+    path: Vec<&'a Heading>,
+}
+
+impl Sections<'_> {
+    /// The path of headings under which a place stands.
+    fn of(&mut self, at: usize) -> Option<String> {
+        while let Some((heading, ahead)) = self.ahead.split_first().filter(|(heading, _)| heading.at <= at) {
+            self.ahead = ahead;
+            while self.path.last().is_some_and(|above| above.level >= heading.level) {
+                self.path.pop();
+            }
+            self.path.push(heading);
+        }
+        // No more of a heading is looked at than is kept: one may be as long as the document.
+        let mut path = String::new();
+        let mut room = MAX_SECTION_CHARS;
+        for (index, heading) in self.path.iter().enumerate() {
+            let before = if index > 0 { " › " } else { "" };
+            for letter in before.chars().chain(heading.text.chars()).take(room) {
+                path.push(letter);
+                room -= 1;
+            }
+        }
+        (!self.path.is_empty()).then_some(path)
     }
-    let words: Vec<&str> = path.iter().map(|heading| heading.text.as_str()).collect();
-    (!words.is_empty()).then(|| words.join(" › ").chars().take(MAX_SECTION_CHARS).collect())
 }
 
 #[cfg(test)]
@@ -426,6 +487,15 @@ mod tests {
         let refused = chunk_at_most(all.len() - 1, &pages, &options).unwrap_err();
         assert_eq!(refused, InvalidChunkOptions::TooMany { max: all.len() - 1, tokens: 8 });
         assert_eq!((refused.code(), refused.field()), ("too_many_chunks", "tokens"));
+    }
+
+    #[test]
+    fn nothing_is_cut_any_further_once_nobody_waits_for_it() {
+        let (page, options) = (page(&"One two three. ".repeat(1_000)), ChunkOptions { tokens: 8, overlap: 0 });
+        let asked = std::cell::Cell::new(0);
+        let stop = || asked.replace(asked.get() + 1) == 5;
+        assert_eq!(chunk_unless(stop, usize::MAX, [&page, &page], &options), Ok(None));
+        assert_eq!(asked.get(), 6, "before each chunk, and not once more");
     }
 
     #[test]

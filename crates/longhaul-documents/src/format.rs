@@ -147,6 +147,8 @@ pub fn sniff(bytes: &[u8], content_type: Option<&str>, file_name: Option<&str>) 
         return Ok(Format::Pdf);
     }
     let hint = hint(content_type, file_name);
+    let declared = content_type.and_then(charset::of_content_type);
+    let looks_like_text = |head: &[u8]| charset::looks_like_text(head, declared);
     let mismatch =
         |found: &'static str| DocumentError::FormatMismatch { declared: "a PDF".into(), found: found.into() };
     if let Some((format, what)) = readable(bytes, head, hint) {
@@ -158,10 +160,10 @@ pub fn sniff(bytes: &[u8], content_type: Option<&str>, file_name: Option<&str>) 
             _ => DocumentError::UnsupportedFormat { what: what.into(), why: why.into() },
         });
     }
-    if pdf_mark.is_some() && (hint == Some(Format::Pdf) || !charset::looks_like_text(head)) {
+    if pdf_mark.is_some() && (hint == Some(Format::Pdf) || !looks_like_text(head)) {
         return Ok(Format::Pdf);
     }
-    if !charset::looks_like_text(head) {
+    if !looks_like_text(head) {
         return Err(match hint {
             Some(Format::Pdf) => mismatch("it does not begin as one"),
             _ => DocumentError::UnknownFormat,
@@ -196,8 +198,10 @@ fn readable(bytes: &[u8], head: &[u8], hint: Option<Format>) -> Option<(Format, 
         return None;
     }
     let tail = &bytes[bytes.len().saturating_sub(ZIP_LIST)..];
-    let main = b"word/document.xml";
-    let is_docx = find(head, main).is_some() || find(tail, main).is_some();
+    let has = |name: &[u8]| find(head, name).is_some() || find(tail, name).is_some();
+    // The main part may have another name; that the others are in the folder `word` is what all programs have in common.
+    let is_word = has(b"[Content_Types].xml") && has(b"word/") && !has(b"xl/") && !has(b"ppt/");
+    let is_docx = has(b"word/document.xml") || is_word;
     // With a beginning alone, where the list cannot be seen, the sender's word decides between Office's formats.
     let may_be = hint == Some(Format::Docx) && find(head, b"[Content_Types].xml").is_some();
     (is_docx || may_be).then_some((Format::Docx, "a Word document (DOCX)"))
@@ -223,7 +227,7 @@ fn recognised(head: &[u8]) -> Option<(&'static str, &'static str)> {
     // Two letters are too few to go by: a text may begin so.
     let (_, what, why) = KNOWN
         .iter()
-        .find(|(mark, _, _)| head.starts_with(mark) && (mark.len() > 3 || !charset::looks_like_text(head)))?;
+        .find(|(mark, _, _)| head.starts_with(mark) && (mark.len() > 3 || !charset::looks_like_text(head, None)))?;
     Some((what, why))
 }
 
@@ -268,7 +272,7 @@ fn hint(content_type: Option<&str>, file_name: Option<&str>) -> Option<Format> {
 
 /// True if the first thing after white space, comments and an XML declaration is a tag of HTML.
 fn begins_as_html(head: &[u8]) -> bool {
-    let text = charset::decode(head, None).text.to_lowercase();
+    let text = charset::decode(head, &[]).text.to_lowercase();
     let mut rest = text.trim_start();
     while let Some(after) = rest.strip_prefix("<!--").map(|rest| ("-->", rest)).or_else(|| {
         let declaration = rest.strip_prefix("<?xml")?;

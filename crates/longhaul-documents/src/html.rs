@@ -24,10 +24,12 @@ const MAX_TITLE_CHARS: usize = 500;
 /// Depth of lists that is shown by indentation.
 const MAX_INDENT: usize = 8;
 
-/// The text of a document, its title, and what was lost.
-pub(crate) fn read(bytes: &[u8]) -> (Page, Option<String>, Vec<Warning>) {
-    let declared = declared_charset(bytes);
-    let decoded = charset::decode(bytes, declared.as_deref());
+/// The text of a document, its title, and what was lost. `declared` is the encoding that its sender declares, which goes
+/// before what it says itself, as the HTML standard has it.
+pub(crate) fn read(bytes: &[u8], declared: Option<&str>) -> (Page, Option<String>, Vec<Warning>) {
+    let own = declared_charset(bytes);
+    let labels: Vec<&str> = declared.into_iter().chain(own.as_deref()).collect();
+    let decoded = charset::decode(bytes, &labels);
     let warnings = loss_warning(&decoded);
     let written = tokenize(&decoded.text);
     let title = written.title();
@@ -60,7 +62,8 @@ fn declared_charset(bytes: &[u8]) -> Option<String> {
         let (_, value) = tag.split_once("charset").or_else(|| tag.split_once("encoding"))?;
         let value = value.trim_start().strip_prefix('=')?.trim_start().trim_start_matches(['"', '\'']);
         let label: String = value.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_:.".contains(*c)).collect();
-        (!label.is_empty()).then_some(label)
+        // Who could read it in ASCII is not reading UTF-16.
+        (!label.is_empty() && !label.starts_with("utf-16")).then_some(label)
     })
 }
 
@@ -306,7 +309,8 @@ fn append_tidy(tidy: &mut String, piece: &str) {
     }
 }
 
-fn one_line(text: &str) -> String {
+/// Words on one line, and no more of them than a title or a heading may have.
+pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::new();
     for word in text.split_whitespace() {
         if !line.is_empty() {
@@ -387,7 +391,7 @@ mod tests {
     use super::*;
 
     fn text(html: &str) -> String {
-        read(html.as_bytes()).0.text
+        read(html.as_bytes(), None).0.text
     }
 
     #[test]
@@ -396,7 +400,7 @@ mod tests {
             <p>First\n  line<br>second <b>bold</b>text.</p><ul><li>one<li>two<ul><li>deep</ul></ul>\
             <table><tr><th>Day<th>High</tr><tr><td>Mon</td><td>4.1&nbsp;m</td></tr></table>\
             <pre>a  b\n  c</pre><p>Eﬃcient caf&eacute;</p><h2>End</h2>";
-        let (page, title, _) = read(html.as_bytes());
+        let (page, title, _) = read(html.as_bytes(), None);
         let expected = "The harbour\n\nFirst line\nsecond boldtext.\n\n- one\n- two\n  - deep\n\nDay\tHigh\nMon\t4.1 m\n\n\
             a  b\n  c\n\nEfficient café\n\nEnd";
         assert_eq!(page.text, expected);
@@ -416,11 +420,13 @@ mod tests {
 
     #[test]
     fn the_encoding_is_taken_from_the_document() {
-        let (page, _, warnings) = read(b"<meta charset=\"iso-8859-1\"><p>na\xefve caf\xe9</p>");
+        let (page, _, warnings) = read(b"<meta charset=\"iso-8859-1\"><p>na\xefve caf\xe9</p>", None);
         assert_eq!(page.text, "naïve café");
         assert!(warnings.is_empty());
         let old = b"<meta http-equiv='Content-Type' content='text/html; charset=windows-1251'><p>\xcf\xf0\xe8\xe2\xe5\xf2</p>";
-        assert_eq!(read(old).0.text, "Привет");
+        assert_eq!(read(old, None).0.text, "Привет");
+        assert_eq!(read(old, Some("koi8-r")).0.text, "оПХБЕР", "its sender knows better");
+        assert_eq!(read(old, Some("utf-8")).0.text, "Привет", "unless it cannot be");
     }
 
     #[test]

@@ -42,7 +42,7 @@ mod plain;
 mod raster;
 mod tokens;
 
-pub use chunk::{Chunk, ChunkOptions, InvalidChunkOptions, chunk, chunk_at_most};
+pub use chunk::{Chunk, ChunkOptions, InvalidChunkOptions, chunk, chunk_at_most, chunk_unless};
 pub use error::{DocumentError, PageError};
 pub use format::{Format, sniff};
 pub use limits::{Limits, read_bounded};

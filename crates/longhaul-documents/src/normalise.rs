@@ -1,8 +1,8 @@
 //! Letters in the form in which people search for them.
 //!
 //! Compatibility mapping (the K of NFKC) is applied to presentation forms alone: ligatures such as "ﬁ", positional Arabic,
-//! wide Latin and narrow kana. Applied to everything it would turn 10½ into 101⁄2 and m² into m2. The rest is composed
-//! (NFC).
+//! wide Latin letters and digits, and narrow kana. Applied to everything it would turn 10½ into 101⁄2 and m² into m2, and the
+//! signs of Chinese and Japanese into those of ASCII. The rest is composed (NFC).
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
@@ -23,8 +23,11 @@ pub(crate) fn normalise(text: &str) -> String {
 }
 
 fn is_presentation_form(c: char) -> bool {
-    // Latin, Armenian, Hebrew and Arabic presentation forms; half- and full-width forms.
-    matches!(u32::from(c), 0xFB00..=0xFDFF | 0xFE70..=0xFEFC | 0xFF01..=0xFFEE)
+    // Latin, Armenian, Hebrew and Arabic presentation forms; full-width digits and letters; half-width forms.
+    matches!(
+        u32::from(c),
+        0xFB00..=0xFDFF | 0xFE70..=0xFEFC | 0xFF10..=0xFF19 | 0xFF21..=0xFF3A | 0xFF41..=0xFF5A | 0xFF61..=0xFFDC | 0xFFE8..=0xFFEE
+    )
 }
 
 fn replace(c: char) -> Option<char> {
@@ -92,6 +95,7 @@ mod tests {
     fn ligatures_are_dissolved_and_other_signs_kept() {
         assert_eq!(normalise("eﬃcient ﬁnal, 10½ m² ™ ①"), "efficient final, 10½ m² ™ ①");
         assert_eq!(normalise("ＡＢ１ ｶﾞ"), "AB1 ガ");
+        assert_eq!(normalise("你好，世界！（一）：＜５０％＞ ｡"), "你好，世界！（一）：＜50％＞ 。");
     }
 
     #[test]

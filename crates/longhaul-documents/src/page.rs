@@ -18,6 +18,10 @@ pub struct Page {
     /// There is something to see on the page and no text to read: a scan, or letters without a meaning.
     #[serde(default)]
     pub needs_ocr: bool,
+    /// Pictures cover most of the page and there are few letters: a scan that was given a number, perhaps, or a title on a
+    /// photograph. What is written in the pictures is not in `text`.
+    #[serde(default)]
+    pub mostly_picture: bool,
     /// What was read with a loss.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,

@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::error::{DocumentError, PageError};
-use crate::format::Format;
+use crate::format::{Format, sniff};
 use crate::limits::Limits;
 use crate::page::{Document, Page, Warning};
 use crate::raster::Raster;
-use crate::{docx, html, images, markdown, pdf, plain};
+use crate::{charset, docx, html, images, markdown, pdf, plain};
 
 /// An open document.
 ///
@@ -38,6 +38,31 @@ impl Pages {
     ///
     /// Whatever makes the whole document unreadable: too large, protected, damaged, or without a page.
     pub fn open(bytes: Vec<u8>, format: Format, limits: &Limits) -> Result<Self, DocumentError> {
+        Self::open_declared(bytes, format, None, limits)
+    }
+
+    /// Says what a document is ([`sniff`](crate::sniff)) and opens it. Of a text, the encoding that `content_type` declares
+    /// (`text/plain; charset=shift_jis`) is taken where its bytes do not speak against it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pages::open`], and that the bytes are nothing that can be read.
+    pub fn open_as_sent(
+        bytes: Vec<u8>,
+        content_type: Option<&str>,
+        file_name: Option<&str>,
+        limits: &Limits,
+    ) -> Result<Self, DocumentError> {
+        let format = sniff(&bytes, content_type, file_name)?;
+        Self::open_declared(bytes, format, content_type.and_then(charset::of_content_type), limits)
+    }
+
+    fn open_declared(
+        bytes: Vec<u8>,
+        format: Format,
+        declared: Option<&str>,
+        limits: &Limits,
+    ) -> Result<Self, DocumentError> {
         let max = match format {
             Format::Pdf => limits.max_pdf_bytes,
             Format::Html | Format::Markdown | Format::Text => limits.max_text_bytes,
@@ -47,7 +72,7 @@ impl Pages {
         if bytes.len() > max {
             return Err(DocumentError::TooLarge { max });
         }
-        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(bytes, format, limits)));
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(bytes, format, declared, limits)));
         let pages = opened.unwrap_or(Err(DocumentError::ParserFailed))?;
         match pages.page_count() {
             0 => Err(DocumentError::NoPages),
@@ -58,7 +83,12 @@ impl Pages {
         }
     }
 
-    fn open_unguarded(bytes: Vec<u8>, format: Format, limits: &Limits) -> Result<Self, DocumentError> {
+    fn open_unguarded(
+        bytes: Vec<u8>,
+        format: Format,
+        declared: Option<&str>,
+        limits: &Limits,
+    ) -> Result<Self, DocumentError> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(DocumentError::Empty);
         }
@@ -72,10 +102,10 @@ impl Pages {
                 (None, Vec::new(), Body::Images(images::Images::open(bytes, format, limits)?))
             }
             Format::Docx => single(docx::read(&bytes, limits)?),
-            Format::Html => single(html::read(&bytes)),
-            Format::Markdown => single(markdown::read(&bytes)),
+            Format::Html => single(html::read(&bytes, declared)),
+            Format::Markdown => single(markdown::read(&bytes, declared)),
             Format::Text => {
-                let (pages, warnings) = plain::read(&bytes);
+                let (pages, warnings) = plain::read(&bytes, declared);
                 (None, warnings, Body::Read(pages))
             }
         };

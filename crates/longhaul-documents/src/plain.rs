@@ -4,9 +4,9 @@ use crate::charset;
 use crate::normalise::{normalise, tidy_lines};
 use crate::page::{Page, Warning};
 
-/// The pages of a text, at least one.
-pub(crate) fn read(bytes: &[u8]) -> (Vec<Page>, Vec<Warning>) {
-    let decoded = charset::decode(bytes, None);
+/// The pages of a text, at least one. `declared` is the encoding that its sender declares.
+pub(crate) fn read(bytes: &[u8], declared: Option<&str>) -> (Vec<Page>, Vec<Warning>) {
+    let decoded = charset::decode(bytes, declared.as_slice());
     let warnings = loss_warning(&decoded);
     let text = normalise(&decoded.text.replace("\r\n", "\n").replace('\r', "\n"));
     let mut texts: Vec<String> = text.split('\u{c}').map(tidy_lines).collect();
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn form_feeds_part_pages_and_line_ends_are_made_one() {
-        let (pages, warnings) = read(b"One\r\ntwo\rthree\x0cSecond\n\n\n\npage\x0c");
+        let (pages, warnings) = read(b"One\r\ntwo\rthree\x0cSecond\n\n\n\npage\x0c", None);
         let texts: Vec<_> = pages.iter().map(|page| (page.number, page.text.as_str())).collect();
         assert_eq!(texts, [(1, "One\ntwo\nthree"), (2, "Second\n\npage")]);
         assert!(warnings.is_empty());
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn lost_bytes_are_told() {
-        let (pages, warnings) = read(b"\xef\xbb\xbfbroken \xff here");
+        let (pages, warnings) = read(b"\xef\xbb\xbfbroken \xff here", None);
         assert_eq!(pages[0].text, "broken \u{fffd} here");
         assert_eq!(warnings[0].code, "undecodable_bytes");
     }

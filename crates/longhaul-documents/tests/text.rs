@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use longhaul_documents::{ChunkOptions, Format, Limits, Page, chunk, estimate_tokens, extract, sniff};
+use longhaul_documents::{
+    ChunkOptions, DocumentError, Format, Limits, Page, Pages, chunk, estimate_tokens, extract, sniff,
+};
 use proptest::prelude::*;
 
 const FORMATS: [Format; 4] = [Format::Pdf, Format::Html, Format::Markdown, Format::Text];
@@ -84,6 +86,24 @@ proptest! {
 }
 
 #[test]
+fn the_encoding_that_a_sender_declares_is_used() {
+    let text = |bytes: &[u8], content_type| {
+        let pages = Pages::open_as_sent(bytes.to_vec(), Some(content_type), None, &Limits::default())?;
+        pages.page(1).map(|page| page.text).map_err(|_| DocumentError::NoPages)
+    };
+    let wide: Vec<u8> = "港口很安静，船停在那里。".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for content_type in
+        ["text/plain; charset=utf-16le", "text/html; charset=utf-16le", "text/markdown; charset=utf-16le"]
+    {
+        assert_eq!(text(&wide, content_type).as_deref(), Ok("港口很安静，船停在那里。"), "{content_type}");
+    }
+    assert_eq!(text(&wide, "text/plain"), Err(DocumentError::UnknownFormat));
+    let short = b"\x93\x8c\x8b\x9e";
+    assert_eq!(text(short, "text/plain; charset=Shift_JIS").as_deref(), Ok("東京"));
+    assert_eq!(text(b"na\xc3\xafve", "text/plain; charset=iso-8859-1").as_deref(), Ok("naïve"), "it is UTF-8");
+}
+
+#[test]
 fn text_made_to_be_slow_is_read_in_time() {
     // Each is a known way to make a careless parser quadratic; together they take seconds then, and an instant if not.
     let hostile = [
@@ -107,5 +127,21 @@ fn text_made_to_be_slow_is_read_in_time() {
                 chunk(&document.pages, &ChunkOptions::default()).unwrap();
             }
         }
+    }
+}
+
+#[test]
+fn a_text_that_is_cut_into_thousands_of_chunks_is_cut_in_time() {
+    // Each makes a cutter quadratic that looks for its place anew for each chunk, or for each empty line: a minute then.
+    let hostile = [
+        "# a\n".repeat(150_000),
+        format!("# {}\n\n{}", "long ".repeat(100_000), "words stand here. ".repeat(10_000)),
+        format!("a\n\n```\n{}b\n```\n", "\n".repeat(200_000)),
+        format!("a{}b", "\t".repeat(200_000)),
+    ];
+    for text in hostile {
+        let document = extract(text.into_bytes(), Format::Markdown, &Limits::default()).unwrap();
+        let chunks = chunk(&document.pages, &ChunkOptions { tokens: 8, overlap: 0 }).unwrap();
+        assert!(chunks.iter().all(|chunk| chunk.section.as_ref().is_none_or(|path| path.chars().count() <= 300)));
     }
 }

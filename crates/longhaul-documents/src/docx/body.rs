@@ -9,6 +9,7 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use super::styles::{letter, outline_level, value};
+use crate::html::one_line;
 use crate::normalise::{normalise, tidy_lines};
 use crate::page::{Heading, Page};
 
@@ -240,8 +241,7 @@ impl Writer {
             self.text.push_str("\n\n");
         }
         if let Some(level) = level {
-            let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            self.headings.push(Heading { at: self.text.len(), level, text: words });
+            self.headings.push(Heading { at: self.text.len(), level, text: one_line(text) });
         }
         self.text.push_str(text);
     }

@@ -10,27 +10,26 @@ mod package;
 mod styles;
 
 use crate::error::DocumentError;
+use crate::html::one_line;
 use crate::limits::Limits;
 use crate::normalise::normalise;
 use crate::page::{Page, Warning};
 
-use package::Package;
-
-/// Words of a title.
-const MAX_TITLE_WORDS: usize = 100;
+use package::{Package, Parts};
 
 /// The text of a document, its title, and what was lost.
 pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Result<(Page, Option<String>, Vec<Warning>), DocumentError> {
     let mut package = Package::open(bytes, limits)?;
-    let Some(main) = package.part("word/document.xml")? else {
-        return Err(package::broken("the part with its text, word/document.xml, is missing"));
+    let parts = Parts::find(&mut package)?;
+    let Some(main) = package.part(&parts.main)? else {
+        return Err(package::broken(&format!("the part with its text, {}, is missing", parts.main)));
     };
     let mut warnings = Vec::new();
     // Without its styles a document still has its words.
-    let styles = optional(&mut package, "word/styles.xml", &mut warnings)?;
+    let styles = optional(&mut package, &parts.styles, &mut warnings)?;
     let styles = styles.map(|xml| styles::heading_levels(&xml)).unwrap_or_default();
-    let footnotes = optional(&mut package, "word/footnotes.xml", &mut warnings)?;
-    let endnotes = optional(&mut package, "word/endnotes.xml", &mut warnings)?;
+    let footnotes = optional(&mut package, &parts.footnotes, &mut warnings)?;
+    let endnotes = optional(&mut package, &parts.endnotes, &mut warnings)?;
     let notes = body::Notes::of(footnotes.as_deref(), endnotes.as_deref());
     let (page, cut_off) = body::read(&main, &styles, &notes);
     if let Some(detail) = cut_off {
@@ -41,8 +40,7 @@ pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Result<(Page, Option<String
         warnings.push(Warning::new("document_damaged", message));
     }
     let title = optional(&mut package, "docProps/core.xml", &mut Vec::new())?.and_then(|xml| styles::title(&xml));
-    let title =
-        title.map(|title| normalise(&title).split_whitespace().take(MAX_TITLE_WORDS).collect::<Vec<_>>().join(" "));
+    let title = title.map(|title| one_line(&normalise(&title)));
     Ok((page, title.filter(|title| !title.is_empty()), warnings))
 }
 

@@ -24,6 +24,9 @@ pub enum Ending {
     OutOfTime,
     /// It crashed.
     Crashed,
+    /// It was killed from outside: by the system, which was short of memory, or by a person. Nothing that it did itself, and
+    /// no limit of [`Confinement`], ends it so.
+    Killed,
 }
 
 impl Ending {
@@ -31,8 +34,13 @@ impl Ending {
     pub fn of(signal: Option<i32>, complained: &str) -> Self {
         /// SIGXCPU where this runs: Linux on x86-64 and ARM, and macOS.
         const PROCESSOR_TIME: i32 = 24;
+        /// SIGKILL, everywhere.
+        const KILL: i32 = 9;
         if signal == Some(PROCESSOR_TIME) {
             return Self::OutOfTime;
+        }
+        if signal == Some(KILL) {
+            return Self::Killed;
         }
         // In the words of Rust's standard library, which ends the process when an allocation fails.
         if complained.contains("memory allocation of") {
@@ -53,5 +61,6 @@ mod tests {
         assert_eq!(Ending::of(Some(6), "thread 'main' has overflowed its stack\n"), Ending::Crashed);
         assert_eq!(Ending::of(Some(11), ""), Ending::Crashed);
         assert_eq!(Ending::of(None, ""), Ending::Crashed);
+        assert_eq!(Ending::of(Some(9), ""), Ending::Killed);
     }
 }

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use super::confine::Confinement;
 use super::wire::{self, Answer, Ask, HEAD};
-use crate::format::sniff;
 use crate::pages::Pages;
 use crate::raster::Raster;
 
@@ -24,14 +23,13 @@ pub fn serve(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
     };
     let confined = confinement.confine()?;
     confinement.allow_time()?;
-    let opened =
-        sniff(&bytes, content_type.as_deref(), Some(&file_name)).and_then(|format| Pages::open(bytes, format, &limits));
-    let pages = match opened {
+    let pages = match Pages::open_as_sent(bytes, content_type.as_deref(), Some(&file_name), &limits) {
         Ok(pages) => pages,
         Err(error) => return say(&mut output, &Answer::Refused { error }, &[]),
     };
     let title = pages.title().map(str::to_owned);
-    let opened = Answer::Opened { format: pages.format(), title, page_count: pages.page_count(), confined };
+    let (format, page_count, warnings) = (pages.format(), pages.page_count(), pages.warnings().to_vec());
+    let opened = Answer::Opened { format, title, page_count, warnings, confined };
     say(&mut output, &opened, &[])?;
     while let Some((ask, _)) = next(&mut input)? {
         answer(&pages, &confinement, ask, &mut output)?;
@@ -129,6 +127,15 @@ mod tests {
             _ => "",
         });
         assert_eq!(codes.collect::<Vec<_>>(), ["page_out_of_range", "page_no_picture"]);
+    }
+
+    #[test]
+    fn what_was_read_with_a_loss_is_told() {
+        let mut output = Vec::new();
+        serve(open("a.txt", b"\xef\xbb\xbfbroken \xff here").as_slice(), &mut output).unwrap();
+        let answers = answers(&output);
+        let Answer::Opened { warnings, .. } = &answers[0] else { panic!("{answers:?}") };
+        assert_eq!(warnings[0].code, "undecodable_bytes");
     }
 
     #[test]

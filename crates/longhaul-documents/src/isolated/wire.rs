@@ -10,7 +10,7 @@ use super::{Confined, Confinement};
 use crate::error::{DocumentError, PageError};
 use crate::format::Format;
 use crate::limits::Limits;
-use crate::page::Page;
+use crate::page::{Page, Warning};
 
 /// Bytes of a head.
 pub const HEAD: usize = 12;
@@ -59,6 +59,9 @@ pub enum Answer {
         title: Option<String>,
         /// How many pages it has.
         page_count: usize,
+        /// What was read with a loss: of the document, not of its pages.
+        #[serde(default)]
+        warnings: Vec<Warning>,
         /// What the system granted of the confinement.
         confined: Confined,
     },

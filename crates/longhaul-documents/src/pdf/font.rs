@@ -9,6 +9,7 @@ use encoding_rs::{BIG5, EUC_KR, Encoding, GBK, SHIFT_JIS};
 use lopdf::{Dictionary, Document, Object};
 
 use super::cmap::CMap;
+use super::symbols;
 
 /// Widths that a font may list.
 const MAX_WIDTHS: usize = 70_000;
@@ -156,7 +157,8 @@ fn encoding(document: &Document, font: &Dictionary, subtype: &[u8]) -> Vec<Optio
     let implied: &[u8] = if subtype == b"TrueType" { b"WinAnsiEncoding" } else { b"StandardEncoding" };
     let known: [&[u8]; 4] = [b"StandardEncoding", b"WinAnsiEncoding", b"MacRomanEncoding", b"MacExpertEncoding"];
     let base = base.filter(|name| known.contains(name)).unwrap_or(implied);
-    let mut letters = base_encoding(base);
+    let own = font.get_deref(b"BaseFont", document).and_then(Object::as_name).ok().and_then(symbols::encoding);
+    let mut letters = own.unwrap_or_else(|| base_encoding(base));
     let differences = differing.and_then(|encoding| encoding.get_deref(b"Differences", document).ok()?.as_array().ok());
     let mut code = 0_usize;
     for entry in differences.into_iter().flatten().take(MAX_DIFFERENCES) {

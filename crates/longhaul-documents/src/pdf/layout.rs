@@ -13,6 +13,9 @@ const WORD_GAP: f64 = 0.16;
 const CELL_GAP: f64 = 1.6;
 /// Baselines nearer than this are one line, with its superscripts.
 const SAME_LINE: f64 = 0.45;
+/// Parts of its own width. The same piece is drawn once more for bold letters less far aside than this; the second of two
+/// narrow letters stands further on.
+const REPEATED: f64 = 0.5;
 /// Going back by more than this is no kerning.
 const BACK: f64 = 0.6;
 /// A step down to the next line of an unknown paragraph is at most this.
@@ -80,6 +83,7 @@ pub(super) fn text(spans: &[Span]) -> String {
         let last = (span.text.clone(), span.start);
         match line.as_mut().filter(|_| continues) {
             Some(line) => {
+                line.start = line.start.min(span.start);
                 line.end = line.end.max(span.end);
                 line.size = line.size.max(span.size);
                 line.last = last;
@@ -109,11 +113,21 @@ fn between(line: &Line, span: &Span, text: &str) -> Between {
     let down = line.height - span.height;
     if down.abs() < SAME_LINE * large {
         let gap = span.start - line.end;
+        let repeats = REPEATED * (span.end - span.start).abs();
         return if line.last.0 == span.text
-            && (span.start - line.last.1).abs() < 0.2 * small
+            && (span.start - line.last.1).abs() < repeats.min(0.2 * small)
             && !span.text.trim().is_empty()
         {
             Between::Repeated
+        } else if gap < -BACK * small && goes_left(line, span, small) {
+            let back = line.last.1 - span.end;
+            if back > CELL_GAP * small {
+                Between::Cell
+            } else if back > WORD_GAP * small {
+                Between::Space
+            } else {
+                Between::Nothing
+            }
         } else if gap < -BACK * small && span.end <= line.start {
             // Drawn from right to left: still one row.
             Between::Cell
@@ -136,6 +150,17 @@ fn between(line: &Line, span: &Span, text: &str) -> Between {
     let usual = line.step.filter(|&step| step > 0.0).map_or(first, |step| step * PARAGRAPH_STEP);
     let resized = large > small * SIZE_CHANGE;
     if resized || down > usual { Between::Paragraph } else { Between::LineEnd(down) }
+}
+
+/// True if a piece stands to the left of the one before it as letters do that are written from right to left.
+fn goes_left(line: &Line, span: &Span, small: f64) -> bool {
+    let (before, start) = &line.last;
+    span.end < start + BACK * small && [before, &span.text].into_iter().any(|text| text.chars().any(is_right_to_left))
+}
+
+/// Hebrew, Arabic and their neighbours, and their presentation forms.
+fn is_right_to_left(c: char) -> bool {
+    matches!(u32::from(c), 0x590..=0x8FF | 0xFB1D..=0xFDFF | 0xFE70..=0xFEFC)
 }
 
 /// True if a sentence is open and the next piece begins as its middle.
@@ -192,6 +217,28 @@ mod tests {
         small.size = 6.0;
         assert_eq!(text(&[at("m", 0.0, 0.0), small]), "m2");
         assert_eq!(text(&[at("bold", 0.0, 0.0), at("bold", 0.4, 0.0)]), "bold");
+    }
+
+    #[test]
+    fn narrow_letters_that_are_doubled_are_no_repetition() {
+        let mut spans: Vec<Span> =
+            "bill".chars().zip(0..).map(|(c, i)| at(&c.to_string(), f64::from(i), 0.0)).collect();
+        for span in &mut spans {
+            span.end = span.start + 1.0;
+        }
+        assert_eq!(text(&spans), "bill");
+        spans.insert(2, Span { start: spans[1].start + 0.3, end: spans[1].end + 0.3, ..spans[1].clone() });
+        assert_eq!(text(&spans), "bill", "bold by repetition");
+    }
+
+    #[test]
+    fn letters_that_are_drawn_from_the_right_are_words() {
+        let letters = "שלום_לך___3".chars().zip(0..).filter(|(c, _)| *c != '_');
+        let mut spans: Vec<Span> = letters.map(|(c, i)| at(&c.to_string(), 300.0 - 5.0 * f64::from(i), 0.0)).collect();
+        assert_eq!(text(&spans), "שלום לך 3");
+        spans[6].start = 100.0;
+        spans[6].end = 105.0;
+        assert_eq!(text(&spans), "שלום לך\t3", "the cell of a table");
     }
 
     #[test]

@@ -13,15 +13,18 @@ mod content;
 mod draw;
 mod font;
 mod layout;
+mod symbols;
 
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use content::{Annotation, Rectangle};
 use lopdf::{DecompressError, Dictionary, Document, Error, LoadOptions, Object, ObjectId};
 
 use crate::error::{DocumentError, PageError};
 use crate::format::Format;
+use crate::html::one_line;
 use crate::limits::Limits;
 use crate::normalise::{normalise, tidy_lines};
 use crate::page::{Page, Warning};
@@ -31,6 +34,10 @@ use crate::raster::Raster;
 const MAX_TREE_DEPTH: usize = 64;
 /// Letters of a parser's complaint that are passed on.
 const MAX_DETAIL_CHARS: usize = 120;
+/// The part of a page that pictures cover when it may be a scan.
+const MOSTLY_PICTURE: f64 = 0.7;
+/// Fewer letters than this are what was put on a scan rather than what was typed: numbers, a stamp, the head of a fax.
+const FEW_LETTERS: usize = 150;
 /// A PDF may have rubbish before its mark.
 const MARK_WITHIN: usize = 1_024;
 
@@ -82,7 +89,7 @@ impl Pdf {
         let info = self.document.trailer.get_deref(b"Info", &self.document).ok()?.as_dict().ok()?;
         let title = info.get_deref(b"Title", &self.document).ok()?;
         let words = normalise(&lopdf::decode_text_string(title).ok()?);
-        let title = words.split_whitespace().take(100).collect::<Vec<_>>().join(" ");
+        let title = one_line(&words);
         (!title.is_empty()).then_some(title)
     }
 
@@ -100,7 +107,9 @@ impl Pdf {
             other => broken(detail(&other)),
         })?;
         let resources = inherited(&self.document, dictionary, b"Resources").and_then(|object| object.as_dict().ok());
-        let drawn = content::read(&self.document, &stream, resources, &self.limits)
+        let paper = self.paper(dictionary);
+        let annotations = Annotation::of_page(&self.document, dictionary);
+        let drawn = content::read(&self.document, stream, resources, &annotations, paper, &self.limits)
             .map_err(|excess| PageError::TooLarge { page: number, what: excess.what.into(), max: excess.max })?;
         let text = tidy_lines(&normalise(&layout::text(&drawn.spans)));
         // One letter may stand for a whole phrase: dissolved, the text can be many times what was counted.
@@ -120,7 +129,16 @@ impl Pdf {
         }
         let read = text.chars().filter(|c| !c.is_whitespace()).count();
         let needs_ocr = (read == 0 && (drawn.pictures > 0 || drawn.unmapped > 0)) || drawn.unmapped > read;
-        Ok(Page { number, text, headings: Vec::new(), needs_ocr, warnings })
+        let covered = drawn.pictured >= paper.area() * MOSTLY_PICTURE;
+        let mostly_picture = !needs_ocr && read < FEW_LETTERS && covered && paper.area() > 0.0;
+        Ok(Page { number, text, headings: Vec::new(), needs_ocr, mostly_picture, warnings })
+    }
+
+    /// The part of a page that is seen.
+    fn paper(&self, page: &Dictionary) -> Rectangle {
+        let stated = |key| Rectangle::read(&self.document, inherited(&self.document, page, key)?);
+        let whole = stated(b"MediaBox").unwrap_or(Rectangle::A4);
+        stated(b"CropBox").map_or(whole, |seen| seen.within(whole))
     }
 
     /// A page as a picture, by its index from 0, which the caller has checked.

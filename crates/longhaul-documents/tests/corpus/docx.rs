@@ -30,6 +30,35 @@ fn a_document_needs_only_its_body() {
 }
 
 #[test]
+fn parts_are_where_the_document_says() {
+    let relationships = |of: &[(&str, &str)]| {
+        let each =
+            |(kind, target): &(&str, &str)| format!(r#"<Relationship Type="http://x/{kind}" Target="{target}"/>"#);
+        format!("<Relationships>{}</Relationships>", of.iter().map(each).collect::<String>()).into_bytes()
+    };
+    let of_package =
+        relationships(&[("metadata/core-properties", "docProps/core.xml"), ("officeDocument", "/word/document2.xml")]);
+    let of_main = relationships(&[("styles", "../other/looks.xml"), ("footnotes", "notes2.xml")]);
+    let styles = br#"<w:styles><w:style w:styleId="H"><w:name w:val="heading 1"/></w:style></w:styles>"#;
+    let notes =
+        br#"<w:footnotes><w:footnote w:id="1"><w:p><w:r><w:t>A note.</w:t></w:r></w:p></w:footnote></w:footnotes>"#;
+    let body = br#"<w:document><w:body><w:p><w:pPr><w:pStyle w:val="H"/></w:pPr><w:r><w:t>Tides</w:t></w:r></w:p>
+        <w:p><w:r><w:t>They turn.</w:t></w:r><w:r><w:footnoteReference w:id="1"/></w:r></w:p></w:body></w:document>"#;
+    let bytes = packed(&[
+        ("[Content_Types].xml", b"<Types/>"),
+        ("_rels/.rels", &of_package),
+        ("word/_rels/document2.xml.rels", &of_main),
+        ("word/document2.xml", body),
+        ("other/looks.xml", styles),
+        ("word/notes2.xml", notes),
+    ]);
+    assert_eq!(longhaul_documents::sniff(&bytes, None, None), Ok(Format::Docx));
+    let page = open(bytes, &Limits::default()).unwrap().page(1).unwrap();
+    assert!(page.text.contains("They turn.") && page.text.ends_with("[1] A note."), "{}", page.text);
+    assert_eq!(page.headings.iter().map(|heading| heading.text.as_str()).collect::<Vec<_>>(), ["Tides"]);
+}
+
+#[test]
 fn an_archive_that_unpacks_without_end_is_refused_whatever_part_it_stands_in() {
     let spaces = vec![b' '; 8 << 20];
     let limits = Limits { max_text_bytes: 1 << 20, ..Limits::default() };

@@ -116,14 +116,20 @@ fn photographs_that_were_held_on_their_side_are_turned() {
 
 /// A page with one picture over all of it.
 fn scanned(picture: Stream, rotate: i64) -> Vec<u8> {
+    stamped(picture, rotate, "q 200 0 0 300 0 0 cm /Im Do Q")
+}
+
+/// A page that draws a picture, and more perhaps.
+fn stamped(picture: Stream, rotate: i64, content: &str) -> Vec<u8> {
     let mut document = Document::with_version("1.5");
     let picture = document.add_object(picture);
-    let content = document.add_object(Stream::new(Dictionary::new(), b"q 200 0 0 300 0 0 cm /Im Do Q".to_vec()));
+    let content = document.add_object(Stream::new(Dictionary::new(), content.as_bytes().to_vec()));
+    let font = document.add_object(dictionary! { "Type" => "Font", "Subtype" => "Type1", "BaseFont" => "Helvetica" });
     let tree = document.new_object_id();
     let page = document.add_object(dictionary! {
         "Type" => "Page", "Parent" => tree, "Contents" => content, "Rotate" => rotate,
         "MediaBox" => vec![0.into(), 0.into(), 200.into(), 300.into()],
-        "Resources" => dictionary! { "XObject" => dictionary! { "Im" => picture } },
+        "Resources" => dictionary! { "XObject" => dictionary! { "Im" => picture }, "Font" => dictionary! { "F1" => font } },
     });
     let pages = dictionary! { "Type" => "Pages", "Kids" => vec![page.into()], "Count" => 1 };
     document.objects.insert(tree, Object::Dictionary(pages));
@@ -162,6 +168,30 @@ fn scanned_pages_are_shown_whatever_packed_them() {
         assert_eq!((shown.width, shown.height, shown.dpi), (200, 300, Some(72)), "{how}");
         assert!(is_halves(&shown), "{how}");
     }
+}
+
+#[test]
+fn a_scan_with_a_number_on_it_is_told_from_a_page_of_text() {
+    let of = |content: &str, side: i64| {
+        let mut picture = picture(None, vec![0; 40_000]);
+        picture.dict.set("Width", side);
+        picture.dict.set("Height", side);
+        open(&stamped(picture, 0, content)).page(1).unwrap()
+    };
+    let typed = |words: &str| format!("BT /F1 8 Tf 10 10 Td ({words}) Tj ET");
+    let scan = "q 190 0 0 280 5 5 cm /Im Do Q ";
+    let page = of(&format!("{scan}{}", typed("Page 1 of 20")), 200);
+    assert!(page.mostly_picture && !page.needs_ocr && page.text == "Page 1 of 20", "{page:?}");
+    let strips = "q 200 0 0 150 0 0 cm /Im Do Q q 200 0 0 150 0 150 cm /Im Do Q ";
+    assert!(of(&format!("{strips}{}", typed("1")), 200).mostly_picture);
+    assert!(!of(&format!("{scan}{}", typed(&"many words ".repeat(20))), 200).mostly_picture, "it has a text layer");
+    assert!(!of(&format!("{scan}{}", typed("A title")), 20).mostly_picture, "too coarse to show letters");
+    let small = "q 100 0 0 100 50 150 cm /Im Do Q ";
+    assert!(!of(&format!("{small}{}", typed("A figure")), 200).mostly_picture);
+    let beside = "q 200 0 0 300 150 200 cm /Im Do Q ";
+    assert!(!of(&format!("{beside}{}", typed("Cut off")), 200).mostly_picture);
+    let page = of(scan, 200);
+    assert!(page.needs_ocr && !page.mostly_picture, "nothing but a scan");
 }
 
 #[test]

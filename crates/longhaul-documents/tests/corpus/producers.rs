@@ -1,5 +1,7 @@
 //! One text, printed by many programs. How the files were made: `fixtures/producers/make.py`.
 
+use longhaul_documents::Page;
+
 use crate::{open, page};
 
 const KNOWN: &str = include_str!("../fixtures/producers/known.txt");
@@ -42,7 +44,9 @@ fn the_words_of_every_producer_come_out() {
     let mut poor = Vec::new();
     for (name, bytes, least) in FILES {
         let pages = open(bytes);
-        let texts: Vec<String> = (1..=pages.page_count()).map(|n| page(&pages, n).unwrap().text).collect();
+        let read: Vec<Page> = (1..=pages.page_count()).map(|n| page(&pages, n).unwrap()).collect();
+        assert!(read.iter().all(|page| page.warnings.is_empty()), "{name}: {read:?}");
+        let texts: Vec<String> = read.into_iter().map(|page| page.text).collect();
         let found = accuracy(KNOWN, &texts.join("\n"));
         println!("{name:<20} {:>7.2} % of {} words", found * 100.0, KNOWN.split_whitespace().count());
         if found < *least {

@@ -78,6 +78,15 @@ fn letters_are_found_by_the_font_s_encoding_and_differences() {
     assert!(!pages.page(2).unwrap().needs_ocr, "most of them have");
 }
 
+#[test]
+fn standard_fonts_of_symbols_have_an_encoding_of_their_own() {
+    for (font, codes, read) in [("Symbol", "abG", "αβΓ"), ("ZapfDingbats", "4", "✔")] {
+        let mut builder = Builder::default();
+        builder.font = Some(dictionary! { "Type" => "Font", "Subtype" => "Type1", "BaseFont" => font });
+        assert_eq!(texts(&saved(builder.text(codes).build())), [read]);
+    }
+}
+
 fn font_without_meaning(code: i64) -> lopdf::Dictionary {
     let encoding = dictionary! { "Type" => "Encoding", "Differences" => vec![code.into(), "g99".into()] };
     dictionary! { "Type" => "Font", "Subtype" => "Type1", "BaseFont" => "Strange", "Encoding" => encoding }
@@ -89,6 +98,14 @@ fn positions_part_words_lines_and_cells() {
         200 0 Td (cell) Tj ET q 1 0 0 1 0 -60 cm BT /F1 10 Tf 1 0 0 1 72 700 Tm (moved) Tj ET Q";
     let bytes = saved(Builder::default().raw(content).build());
     assert_eq!(texts(&bytes), ["Word gap\nsecond line\tcell\n\nmoved"]);
+}
+
+#[test]
+fn doubled_letters_of_condensed_fonts_are_both_read() {
+    let content =
+        b"BT /F1 12 Tf 60 Tz 72 700 Td [(H) (e) (l) (l) (o) ( ) (s) (k) (i) (i) (n) (g) ( ) (b) (i) (l) (l)] TJ ET";
+    let bytes = saved(Builder::default().raw(content).build());
+    assert_eq!(texts(&bytes), ["Hello skiing bill"]);
 }
 
 #[test]
@@ -135,6 +152,26 @@ fn a_page_that_fails_leaves_the_others() {
 }
 
 #[test]
+fn a_content_that_cannot_be_read_to_its_end_says_so() {
+    let kept = "BT /F1 12 Tf 72 700 Td (kept) Tj ET ";
+    let of = |rest: &str| {
+        open(&saved(Builder::default().raw(format!("{kept}{rest}").as_bytes()).build())).unwrap().page(1).unwrap()
+    };
+    for torn in ["BT (Liability is unlimited Tj ET", "[(never) (closed) TJ", "<< /A", "BT <41 Tj ET"] {
+        let page = of(torn);
+        assert_eq!(page.text, "kept", "{torn}");
+        assert_eq!(
+            page.warnings.iter().map(|warning| warning.code.as_str()).collect::<Vec<_>>(),
+            ["page_damaged"],
+            "{torn}"
+        );
+    }
+    for whole in ["", "% a comment", "Q Q", "BI /W 1 /H 1 /CS /G /BPC 8 ID x EI", "unknown 1 2"] {
+        assert_eq!(of(whole).warnings, [], "{whole}");
+    }
+}
+
+#[test]
 fn a_content_that_unpacks_without_end_fails_its_page_only() {
     let bomb = b"0 0 m ".repeat(2 << 20);
     let mut document = Builder::default().text("small").raw(&bomb).build();
@@ -145,6 +182,57 @@ fn a_content_that_unpacks_without_end_fails_its_page_only() {
     let whole = extract(bytes, Format::Pdf, &limits).unwrap();
     assert_eq!(whole.pages[0].text, "small");
     assert_eq!(whole.failures, [PageError::TooLarge { page: 2, what: "bytes of content".into(), max: 1 << 20 }]);
+}
+
+/// A page with a name on it, and annotations: where they are, what they show, their flags.
+fn filled_in(content: &[u8], fields: &[(i64, i64, &str, i64)]) -> lopdf::Document {
+    let mut document = Builder::default().raw(content).build();
+    let page = document.page_iter().next().unwrap();
+    let font = dictionary! { "Type" => "Font", "Subtype" => "Type1", "BaseFont" => "Helvetica" };
+    let font = document.add_object(font);
+    let mut fields: Vec<Object> = fields
+        .iter()
+        .map(|&(x, y, words, flags)| {
+            let look = dictionary! {
+                "Type" => "XObject", "Subtype" => "Form", "BBox" => vec![0.into(), 0.into(), 200.into(), 20.into()],
+                "Resources" => dictionary! { "Font" => dictionary! { "Helv" => font } },
+            };
+            let drawn = format!("/Tx BMC q BT /Helv 12 Tf 2 5 Td ({words}) Tj ET Q EMC");
+            let look = document.add_object(Stream::new(look, drawn.into_bytes()));
+            let place: Vec<Object> = [x, y, x + 200, y + 20].map(Object::from).into();
+            let field = dictionary! {
+                "Type" => "Annot", "Subtype" => "Widget", "Rect" => place, "F" => flags,
+                "AP" => dictionary! { "N" => look },
+            };
+            document.add_object(field).into()
+        })
+        .collect();
+    // A box that is ticked, one that is not, and what is no annotation.
+    for state in ["On", "Off"] {
+        let look = dictionary! { "BBox" => vec![0.into(), 0.into(), 20.into(), 20.into()] };
+        let ticked = b"BT /F1 12 Tf 2 5 Td (X) Tj ET".to_vec();
+        let mut ticked = Stream::new(look, ticked);
+        ticked.dict.set("Resources", dictionary! { "Font" => dictionary! { "F1" => font } });
+        let ticked = document.add_object(ticked);
+        let place: Vec<Object> = [300, 500, 320, 520].map(Object::from).into();
+        let states = dictionary! { "On" => ticked };
+        let annotation = dictionary! { "Rect" => place, "AS" => state, "AP" => dictionary! { "N" => states } };
+        fields.push(document.add_object(annotation).into());
+    }
+    fields.push(Object::Null);
+    document.get_dictionary_mut(page).unwrap().set("Annots", fields);
+    document
+}
+
+#[test]
+fn what_was_filled_into_a_form_is_read_where_it_stands() {
+    let names = b"BT /F1 12 Tf 72 700 Td (Name:) Tj 0 -30 Td (City:) Tj 0 -60 Td (Below.) Tj ET";
+    let fields =
+        [(120, 665, "Norrvik", 4), (120, 695, "Jane Doe 4711", 4), (120, 695, "hidden", 2), (72, 640, "no view", 32)];
+    let bytes = saved(filled_in(names, &fields));
+    assert_eq!(texts(&bytes), ["Name: Jane Doe 4711\n\nCity:\tNorrvik\n\nBelow.\n\nX"]);
+    let bytes = saved(filled_in(b"", &[(72, 700, "only a field", 0)]));
+    assert!(texts(&bytes)[0].starts_with("only a field"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use longhaul_documents::{DocumentError, Format, Limits, Page, PageError, Pages, Raster, sniff};
+use longhaul_documents::{DocumentError, Format, Limits, Page, PageError, Pages, Raster, Warning};
 use tokio::sync::Semaphore;
 
 /// A document as it came.
@@ -45,6 +45,10 @@ pub trait OpenDocument: Send + Sync {
     fn title(&self) -> Option<&str>;
     /// How many pages there are, at least one.
     fn page_count(&self) -> usize;
+    /// What was read with a loss: of the document, not of its pages, which say so themselves.
+    fn warnings(&self) -> &[Warning] {
+        &[]
+    }
     /// Reads a page; the first is 1. The inner error is of this page alone.
     ///
     /// # Errors
@@ -111,8 +115,8 @@ impl Extractor for InProcess {
     async fn open(&self, upload: Upload) -> Result<Box<dyn OpenDocument>, DocumentError> {
         let limits = self.limits;
         let opened = self.blocking(move || {
-            let format = sniff(&upload.bytes, upload.content_type.as_deref(), Some(&upload.file_name))?;
-            Pages::open(Vec::from(upload.bytes), format, &limits)
+            let Upload { bytes, content_type, file_name } = upload;
+            Pages::open_as_sent(Vec::from(bytes), content_type.as_deref(), Some(&file_name), &limits)
         });
         let pages = Arc::new(opened.await??);
         Ok(Box::new(Open { reader: self.clone(), pages }))
@@ -136,6 +140,10 @@ impl OpenDocument for Open {
 
     fn page_count(&self) -> usize {
         self.pages.page_count()
+    }
+
+    fn warnings(&self) -> &[Warning] {
+        self.pages.warnings()
     }
 
     async fn page(&self, number: usize) -> Result<Result<Page, PageError>, DocumentError> {

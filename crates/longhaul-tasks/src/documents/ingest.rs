@@ -123,6 +123,7 @@ impl Executor for Ingest {
         let output = IngestOutput {
             document_id,
             pages: reports,
+            warnings: what.warnings,
             chunks,
             embeddings,
             summary,

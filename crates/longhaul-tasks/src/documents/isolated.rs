@@ -3,7 +3,8 @@
 //! The other side is [`longhaul_documents::isolated`]: this program itself, started in the mode that it has for that. What
 //! a document can do to it is to end it. A process that crashes, wants more memory or processor time than it may have, or
 //! does not answer in time is ended; the page that it read gets an error that says which of these it was, and the next page
-//! is read by a new process. After [`MAX_DEATHS`] of them the rest of the document is given up.
+//! is read by a new process. After [`MAX_DEATHS`] of them the rest of the document is given up. A process that is killed from
+//! outside says nothing about its page: a new one is asked once more before that counts.
 
 use std::{
     ffi::OsString,
@@ -18,7 +19,7 @@ use std::{
 use async_trait::async_trait;
 use longhaul_core::{Clock, Span};
 use longhaul_documents::{
-    DocumentError, Format, Limits, Page, PageError, Raster,
+    DocumentError, Format, Limits, Page, PageError, Raster, Warning,
     isolated::{
         Confined, Confinement, Ending,
         wire::{self, Answer, Ask, HEAD},
@@ -112,12 +113,20 @@ impl Isolated {
             confinement,
         };
         match self.in_time(&mut reader, &ask, &upload.bytes).await? {
-            (Answer::Opened { format, title, page_count, confined }, _) => {
+            (Answer::Opened { format, title, page_count, warnings, confined }, _) => {
                 tell_gaps(confined);
-                Ok(Ok((reader, Opened { format, title, page_count })))
+                Ok(Ok((reader, Opened { format, title, page_count, warnings })))
             }
             (Answer::Refused { error }, _) => Ok(Err(error)),
             _ => Err(Death::Unavailable("the reading process answered another question".to_owned())),
+        }
+    }
+
+    /// As [`Isolated::start`], once more if the first reader was killed.
+    async fn start_unless_killed(&self, upload: &Upload) -> Result<Result<(Reader, Opened), DocumentError>, Death> {
+        match self.start(upload).await {
+            Err(Death::Ended(Ending::Killed)) => self.start(upload).await,
+            started => started,
         }
     }
 
@@ -143,7 +152,7 @@ impl Extractor for Isolated {
     }
 
     async fn open(&self, upload: Upload) -> Result<Box<dyn OpenDocument>, DocumentError> {
-        match self.start(&upload).await {
+        match self.start_unless_killed(&upload).await {
             Ok(Ok((reader, opened))) => Ok(Box::new(IsolatedDocument {
                 by: self.clone(),
                 upload,
@@ -166,6 +175,9 @@ impl Isolated {
             }
             Death::Ended(Ending::OutOfTime) => DocumentError::OutOfTime { max_s: self.options.max_cpu_s },
             Death::OutOfPatience => DocumentError::OutOfTime { max_s: self.options.patience_s },
+            Death::Ended(Ending::Killed) => {
+                DocumentError::ReaderUnavailable { detail: "it was killed from outside".to_owned() }
+            }
             Death::Unavailable(detail) => DocumentError::ReaderUnavailable { detail },
         }
     }
@@ -175,6 +187,7 @@ struct Opened {
     format: Format,
     title: Option<String>,
     page_count: usize,
+    warnings: Vec<Warning>,
 }
 
 struct IsolatedDocument {
@@ -198,7 +211,13 @@ impl IsolatedDocument {
             Some(reader) => reader,
             None => self.another().await?,
         };
-        match self.by.in_time(&mut reader, &ask, &[]).await {
+        let mut answer = self.by.in_time(&mut reader, &ask, &[]).await;
+        if let Err(Death::Ended(Ending::Killed)) = answer {
+            tracing::warn!(page, "a reading process was killed from outside; its page is asked for once more");
+            reader = self.another().await?;
+            answer = self.by.in_time(&mut reader, &ask, &[]).await;
+        }
+        match answer {
             Ok((Answer::PageRefused { error }, _)) => {
                 *place = Some(reader);
                 Ok(Err(error))
@@ -217,7 +236,7 @@ impl IsolatedDocument {
 
     /// A reader for the pages that are left.
     async fn another(&self) -> Result<Reader, DocumentError> {
-        match self.by.start(&self.upload).await {
+        match self.by.start_unless_killed(&self.upload).await {
             Ok(Ok((reader, opened))) if opened.page_count == self.opened.page_count => Ok(reader),
             // The same bytes are read alike.
             Ok(Ok(_)) => Err(DocumentError::ParserFailed),
@@ -234,7 +253,7 @@ impl IsolatedDocument {
             }
             Death::Ended(Ending::OutOfTime) => PageError::OutOfTime { page, max_s: options.max_cpu_s },
             Death::OutOfPatience => PageError::OutOfTime { page, max_s: options.patience_s },
-            Death::Ended(Ending::Crashed) | Death::Unavailable(_) => PageError::ParserFailed { page },
+            Death::Ended(Ending::Crashed | Ending::Killed) | Death::Unavailable(_) => PageError::ParserFailed { page },
         }
     }
 }
@@ -251,6 +270,10 @@ impl OpenDocument for IsolatedDocument {
 
     fn page_count(&self) -> usize {
         self.opened.page_count
+    }
+
+    fn warnings(&self) -> &[Warning] {
+        &self.opened.warnings
     }
 
     async fn page(&self, number: usize) -> Result<Result<Page, PageError>, DocumentError> {
@@ -374,5 +397,67 @@ fn tell_gaps(confined: Confined) {
         TOLD.call_once(|| {
             tracing::warn!(memory, time, shut_in, "this system confines reading processes only in part");
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use longhaul_engine::SystemClock;
+
+    use super::*;
+
+    /// A program that plays readers: those whose numbers are listed are killed once they have the document open, or before
+    /// when their number is negative; all others give the same page to whoever asks.
+    async fn open(killed: &str) -> (tempfile::TempDir, Result<Box<dyn OpenDocument>, DocumentError>) {
+        let folder = tempfile::tempdir().unwrap();
+        let confined = Confined { memory: true, time: true, shut_in: true };
+        let (title, warnings) = (None, Vec::new());
+        let opened = Answer::Opened { format: Format::Text, title, page_count: 3, warnings, confined };
+        let page = Answer::Page { page: Page { number: 1, text: "words".to_owned(), ..Page::default() } };
+        for (name, answer) in [("opened", opened), ("page", page)] {
+            std::fs::write(folder.path().join(name), wire::head(&answer, 0).unwrap()).unwrap();
+        }
+        let script = format!(
+            "cd {folder}; echo >> readers; n=$(wc -l < readers | tr -d ' ')\n\
+             case ' {killed} ' in *\" -$n \"*) kill -9 $$;; esac\n\
+             cat opened\n\
+             case ' {killed} ' in *\" $n \"*) kill -9 $$;; esac\n\
+             cat page page page; cat > /dev/null\n",
+            folder = folder.path().display(),
+        );
+        let path = folder.path().join("reader");
+        std::fs::write(&path, script).unwrap();
+        let mut options = IsolatedOptions::of("/bin/sh".into(), "");
+        options.arguments = vec![path.into()];
+        let upload = Upload { bytes: Bytes::from_static(b"words"), content_type: None, file_name: "a.txt".into() };
+        let opened = Isolated::new(options, Arc::new(SystemClock::start())).open(upload).await;
+        (folder, opened)
+    }
+
+    #[tokio::test]
+    async fn a_page_whose_reader_was_killed_from_outside_is_read_by_another() {
+        let (_folder, document) = open("1").await;
+        let document = document.unwrap();
+        for number in 1..=3 {
+            assert_eq!(document.page(number).await.unwrap().unwrap().text, "words");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_killed_twice_counts_and_the_others_are_read() {
+        let (_folder, document) = open("1 2").await;
+        let document = document.unwrap();
+        assert_eq!(document.page(1).await.unwrap(), Err(PageError::ParserFailed { page: 1 }));
+        assert_eq!(document.page(2).await.unwrap().unwrap().text, "words");
+    }
+
+    #[tokio::test]
+    async fn a_document_that_a_killed_reader_was_opening_is_opened_by_another_or_later() {
+        let (_folder, document) = open("-1").await;
+        assert_eq!(document.unwrap().page(1).await.unwrap().unwrap().text, "words");
+        let (_folder, document) = open("-1 -2").await;
+        let error = document.err().unwrap();
+        assert!(error.is_transient(), "{error}");
     }
 }

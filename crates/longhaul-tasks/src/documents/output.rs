@@ -1,6 +1,7 @@
 //! The output of `document.ingest`.
 
 use longhaul_core::DocumentId;
+use longhaul_documents::Warning;
 use serde::{Deserialize, Serialize};
 
 use super::parts::StoredChunk;
@@ -13,6 +14,9 @@ pub struct IngestOutput {
     pub document_id: DocumentId,
     /// Every page, in order, the failed ones too.
     pub pages: Vec<PageReport>,
+    /// What was read with a loss: of the document as a whole; pages say so themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// The pieces, in order.
     pub chunks: Vec<OutputChunk>,
     /// The vectors that were made, which are stored with the document; none when they were not asked for.
@@ -40,6 +44,9 @@ pub struct PageReport {
     /// Why it could not be read, when it could not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<TaskError>,
+    /// What of it was read with a loss.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// Where the text of a page is from.

@@ -4,14 +4,14 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use longhaul_core::{JobError, Stage, StepName, Timestamp, Usage};
-use longhaul_documents::{Chunk, Format, Page, PageError, chunk_at_most};
+use longhaul_documents::{Chunk, Format, Page, PageError, Warning, chunk_unless};
 use longhaul_engine::{Failure, JobContext};
 use longhaul_gateway::{CallOptions, Model, ModelError, Operation};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -22,9 +22,9 @@ use super::{
 };
 use crate::{TaskError, llm::call};
 
-/// The part of the whole that is done when all pages are read.
-pub(super) const PAGES_DONE: f64 = 0.6;
-/// The part of the whole that is done when all vectors are made.
+/// The part of the whole that is done when all pages are read, if vectors follow.
+const PAGES_DONE: f64 = 0.6;
+/// The part of the whole that is done when all vectors are made, if a summary follows.
 pub(super) const VECTORS_DONE: f64 = 0.95;
 
 /// Pieces of one document: each may become a vector of thousands of numbers, and all of them are one output. The default
@@ -35,6 +35,11 @@ pub(super) const MAX_CHUNKS: usize = 65_536;
 const OCR_DPI: u32 = 300;
 /// How often a call is tried, over all targets, by an attempt that follows a failed one: once more, or by the next target.
 const TRIES_AGAIN: u32 = 2;
+
+/// Warnings of a document, and of each of its pages, that are kept. There are not that many kinds.
+const MAX_WARNINGS: usize = 16;
+/// Letters of a warning.
+const MAX_WARNING_CHARS: usize = 400;
 
 /// A step's output, and how long it took.
 #[derive(Serialize, Deserialize)]
@@ -49,6 +54,9 @@ pub(super) struct Extracted {
     format: Format,
     title: Option<String>,
     page_count: usize,
+    /// What was read with a loss, for the output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// A page: the steps `page:<n>`.
@@ -102,7 +110,13 @@ impl ReadPage {
     }
 
     pub(super) fn report(&self) -> PageReport {
-        PageReport { page: self.page.number, chars: self.chars(), source: self.source, error: self.error.clone() }
+        PageReport {
+            page: self.page.number,
+            chars: self.chars(),
+            source: self.source,
+            error: self.error.clone(),
+            warnings: self.page.warnings.clone(),
+        }
     }
 }
 
@@ -154,6 +168,16 @@ impl<'a> Run<'a> {
         self.job.clock().now().since(then).as_millis()
     }
 
+    /// The part of the whole that is done when all pages are read.
+    pub(super) fn pages_done(&self) -> f64 {
+        if self.input.embed.is_some() { PAGES_DONE } else { self.vectors_done() }
+    }
+
+    /// The part of the whole that is done when all vectors are made.
+    pub(super) fn vectors_done(&self) -> f64 {
+        if self.input.summary.is_some() { VECTORS_DONE } else { 1.0 }
+    }
+
     /// A step that keeps how long it took.
     pub(super) async fn step<T, F>(&self, name: &str, work: F) -> Result<Timed<T>, Failure>
     where
@@ -195,7 +219,8 @@ impl<'a> Run<'a> {
         let extract = async {
             let open = source.open().await?;
             let title = open.title().map(str::to_owned);
-            Ok(Extracted { format: open.format(), title, page_count: open.page_count() })
+            let warnings = few(open.warnings());
+            Ok(Extracted { format: open.format(), title, page_count: open.page_count(), warnings })
         };
         let Timed { ms, value: what } = self.step("extract", extract).await?;
         timings.extract = ms;
@@ -239,7 +264,7 @@ impl<'a> Run<'a> {
             self.step(&name, work).await?
         };
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        let fraction = PAGES_DONE * part(done, what.page_count);
+        let fraction = self.pages_done() * part(done, what.page_count);
         self.job.progress(fraction, format!("page {done}/{}", what.page_count)).await?;
         Ok(page)
     }
@@ -249,7 +274,9 @@ impl<'a> Run<'a> {
         if self.input.ocr == OcrMode::Always && what.format.has_pictures() {
             return self.picture(source, number).await;
         }
-        match source.page(number).await? {
+        let read = source.page(number).await?.map(|page| Page { warnings: few(&page.warnings), ..page });
+        match read {
+            Ok(page) if page.mostly_picture => self.text_or_picture(source, page).await,
             Ok(page) if !page.needs_ocr => Ok(ReadPage { page, source: PageSource::Text, error: None }),
             Ok(_) if self.input.ocr == OcrMode::Never => {
                 let message = format!("page {number} has no text that can be read without OCR, and `ocr` is \"never\"");
@@ -258,6 +285,24 @@ impl<'a> Run<'a> {
             Ok(_) => self.picture(source, number).await,
             Err(error) => Ok(ReadPage::error(&error, number)),
         }
+    }
+
+    /// Reads a page that has a few letters and pictures over most of it: what is in the pictures, if that is much more. What
+    /// cannot be read there costs the page nothing but what is there.
+    async fn text_or_picture(&self, source: &Source<'_>, mut page: Page) -> Result<ReadPage, Failure> {
+        let why = if self.input.ocr == OcrMode::Never {
+            "`ocr` is \"never\"".to_owned()
+        } else {
+            match self.picture(source, page.number).await? {
+                ReadPage { error: Some(error), .. } => error.message,
+                seen if letters(&seen.page) * 2 > letters(&page) * 3 => return Ok(seen),
+                _ => return Ok(ReadPage { page, source: PageSource::Text, error: None }),
+            }
+        };
+        let message =
+            format!("pictures cover most of page {}, and what is written in them was not read: {why}", page.number);
+        page.warnings.push(Warning { code: "picture_not_read".to_owned(), message });
+        Ok(ReadPage { page, source: PageSource::Text, error: None })
     }
 
     /// Reads a page as a picture of text.
@@ -282,7 +327,7 @@ impl<'a> Run<'a> {
 
     /// Stores the part `text`.
     pub(super) async fn keep_text(&self, what: &Extracted, pages: Vec<Page>) -> Result<DocumentText, Failure> {
-        let Extracted { format, title, page_count } = what.clone();
+        let Extracted { format, title, page_count, warnings: _ } = what.clone();
         let text = DocumentText { format, title, page_count, pages: pages.into_iter().map(Into::into).collect() };
         self.keep(DocumentText::PART, &text).await?;
         Ok(text)
@@ -292,9 +337,13 @@ impl<'a> Run<'a> {
     pub(super) async fn cut(&self, pages: Vec<Page>, timings: &mut Timings) -> Result<Cut, Failure> {
         let (options, batch) = (self.input.chunk, self.batch_size());
         let cut = async {
-            let cut = self.ingest.calls.blocking(move || chunk_at_most(MAX_CHUNKS, &pages, &options)).await?;
+            // Dropped with this future: when the job is cancelled, its place goes to another.
+            let waiting = Waiting::default();
+            let is_over = waiting.0.clone();
+            let stop = move || is_over.load(Ordering::Relaxed);
+            let cut = self.ingest.calls.blocking(move || chunk_unless(stop, MAX_CHUNKS, &pages, &options)).await?;
             let chunks = cut.map_err(|error| Failure::permanent(error.code(), error.to_string()))?;
-            Ok(Cut { chunks, batch })
+            Ok(Cut { chunks: chunks.ok_or(Failure::Interrupted)?, batch })
         };
         let Timed { ms, value } = self.step("chunk", cut).await?;
         timings.chunk = ms;
@@ -327,6 +376,27 @@ impl<'a> Run<'a> {
         let json = Bytes::from(json);
         self.job.put_document_part(self.input.document_id, part, json.clone()).await?;
         Ok(json)
+    }
+}
+
+fn letters(page: &Page) -> usize {
+    page.text.chars().filter(|c| !c.is_whitespace()).count()
+}
+
+/// No more warnings than somebody would read: a reader that has been taken over can make up any number.
+fn few(warnings: &[Warning]) -> Vec<Warning> {
+    let short = |text: &str| text.chars().take(MAX_WARNING_CHARS).collect();
+    let told = warnings.iter().take(MAX_WARNINGS);
+    told.map(|warning| Warning { code: short(&warning.code), message: short(&warning.message) }).collect()
+}
+
+/// Somebody who waits for a computation. The flag is set when it is dropped.
+#[derive(Default)]
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

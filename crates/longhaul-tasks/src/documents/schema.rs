@@ -40,7 +40,7 @@ pub(super) fn input() -> Value {
             "embed": choice("The model that makes a vector of each piece, or false for none."),
             "ocr": {
                 "enum": ["auto", "always", "never"], "default": "auto",
-                "description": "When text is read in pictures (OCR): on pages without a text layer, on all pages, on none.",
+                "description": "When text is read in pictures (OCR): on pages without a text layer or with a scan under a few letters, on all pages, on none.",
             },
             "language": {
                 "type": "string", "maxLength": MAX_LANGUAGE_CHARS, "default": "eng",
@@ -54,6 +54,7 @@ pub(super) fn input() -> Value {
 
 pub(super) fn output() -> Value {
     let ms = json!({"type": "integer", "minimum": 0});
+    let warnings = |what: &str| json!({"type": "array", "description": what, "items": error()});
     json!({
         "type": "object",
         "required": ["document_id", "pages", "chunks", "timings_ms"],
@@ -66,8 +67,10 @@ pub(super) fn output() -> Value {
                     "chars": {"type": "integer", "minimum": 0},
                     "source": {"enum": ["text", "ocr"]},
                     "error": error(),
+                    "warnings": warnings("What of the page was read with a loss."),
                 },
             }},
+            "warnings": warnings("What was read with a loss: of the document as a whole; pages say so themselves."),
             "chunks": {"type": "array", "items": {
                 "type": "object", "required": ["chunk_id", "page", "text", "tokens"],
                 "properties": {

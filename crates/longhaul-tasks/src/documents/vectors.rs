@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     DocumentChunks, DocumentVectors, Embedded, Timings,
     parts::{Fingerprint, Packed, StoredChunk},
-    run::{PAGES_DONE, Run, Timed, VECTORS_DONE, part},
+    run::{Run, Timed, part},
     taken::Taken,
     together::together,
 };
@@ -73,7 +73,8 @@ impl Run<'_> {
                 let texts = batch.iter().map(|stored| stored.chunk.text.clone()).collect();
                 let made = self.step(&name(index + 1), self.embed_batch(asked, texts, maker)).await?;
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                let fraction = PAGES_DONE + (VECTORS_DONE - PAGES_DONE) * part(done, count);
+                let before = self.pages_done();
+                let fraction = before + (self.vectors_done() - before) * part(done, count);
                 self.job.progress(fraction, format!("vectors {done}/{count}")).await?;
                 Ok::<_, Failure>((index, made))
             }

@@ -34,7 +34,7 @@ struct PaperInner {
 }
 
 impl Paper {
-    /// Pages: a text; `!` for one that is damaged, `?` for a picture.
+    /// Pages: a text; `!` for one that is damaged, `?` for a picture, `?` and a text for a picture with that on it.
     fn of(pages: &[&str]) -> Self {
         let reads = pages.iter().map(|_| AtomicUsize::new(0)).collect();
         let pages = pages.iter().map(|&page| page.to_owned()).collect();
@@ -101,6 +101,7 @@ impl OpenDocument for Paper {
         Ok(match self.0.pages[number - 1].as_str() {
             "!" => Err(PageError::Broken { page: number, detail: "torn".into() }),
             "?" => Ok(page("", true)),
+            text if text.starts_with('?') => Ok(Page { mostly_picture: true, ..page(&text[1..], false) }),
             text => Ok(page(text, false)),
         })
     }
@@ -269,6 +270,47 @@ async fn a_page_that_fails_is_an_entry_and_the_rest_is_taken_in() {
     assert_eq!((text.page_count, text.pages.len()), (4, 2));
 }
 
+/// A PDF of one page with this content stream.
+fn pdf(content: &str) -> Vec<u8> {
+    let objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_owned(),
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>"
+            .to_owned(),
+        format!("<< /Length {} >>\nstream\n{content}\nendstream", content.len()),
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>".to_owned(),
+    ];
+    let (mut file, mut table) = ("%PDF-1.4\n".to_owned(), String::new());
+    for (object, number) in objects.iter().zip(1..) {
+        table.push_str(&format!("{:010} 00000 n \n", file.len()));
+        file.push_str(&format!("{number} 0 obj\n{object}\nendobj\n"));
+    }
+    let start = file.len();
+    let tail = format!("trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n");
+    file.push_str(&format!("xref\n0 6\n0000000000 65535 f \n{table}{tail}"));
+    file.into_bytes()
+}
+
+#[tokio::test]
+async fn what_was_read_with_a_loss_is_in_the_output() {
+    let stage = Stage::new().await;
+    let options = json!({"embed": false, "summary": false});
+    let torn = pdf("BT /F1 12 Tf 72 700 Td (What is kept.) Tj 0 -20 Td (Liability is unlimited Tj ET");
+    let (_, job) = stage.upload("contract.pdf", &torn, options.clone()).await;
+    let output = stage.output(job).await;
+    assert_eq!(output["chunks"][0]["text"], "What is kept.");
+    assert_eq!(output["pages"][0]["warnings"][0]["code"], "page_damaged", "{output}");
+    let (_, job) = stage.upload("a.txt", b"\xef\xbb\xbfbroken \xff here", options.clone()).await;
+    let output = stage.output(job).await;
+    assert_eq!(output["warnings"][0]["code"], "undecodable_bytes", "{output}");
+    let message = "some bytes mean nothing in UTF-8 and were replaced";
+    assert_eq!(output["warnings"][0]["message"], message);
+    let _typed: IngestOutput = serde_json::from_value(output).unwrap();
+    let (_, job) = stage.upload("a.txt", b"whole", options).await;
+    let output = stage.output(job).await;
+    assert!(output.get("warnings").is_none() && output["pages"][0].get("warnings").is_none(), "{output}");
+}
+
 #[tokio::test]
 async fn pages_that_are_pictures_are_read_and_say_so() {
     let (paper, eye) = (Paper::of(&["typed", "?", "!", "?"]), Arc::new(Eye::default()));
@@ -281,6 +323,30 @@ async fn pages_that_are_pictures_are_read_and_say_so() {
     assert_eq!(eye.reads.load(Ordering::SeqCst), 2, "pages with a text are not looked at");
     let text = DocumentText::read(&stage.part(document, DocumentText::PART).await.unwrap()).unwrap();
     assert_eq!(text.joined(), "typed\n\nseen on page 2 at 300 dots\n\nseen on page 4 at 300 dots");
+}
+
+#[tokio::test]
+async fn a_scan_with_a_number_on_it_is_read_as_a_picture_if_there_is_more_to_see() {
+    let (paper, eye) = (Paper::of(&["?1", "?Words on a photograph", "typed"]), Arc::new(Eye::default()));
+    let stage = stage_with_eye(&paper, &eye).await;
+    let options = |ocr: &str| json!({"embed": false, "summary": false, "ocr": ocr});
+    let (document, job) = stage.upload("scan.pdf", b"%PDF", options("auto")).await;
+    let output = stage.output(job).await;
+    let sources: Vec<_> = output["pages"].as_array().unwrap().iter().map(|page| page["source"].clone()).collect();
+    assert_eq!((sources, eye.reads.load(Ordering::SeqCst)), (vec!["ocr".into(), "text".into(), "text".into()], 2));
+    let text = DocumentText::read(&stage.part(document, DocumentText::PART).await.unwrap()).unwrap();
+    assert_eq!(text.joined(), "seen on page 1 at 300 dots\n\nWords on a photograph\n\ntyped");
+
+    let (_, job) = stage.upload("scan.pdf", b"%PDF", options("never")).await;
+    let page = stage.output(job).await["pages"][0].clone();
+    assert_eq!((&page["chars"], &page["warnings"][0]["code"]), (&json!(1), &json!("picture_not_read")), "{page}");
+
+    let stage = stage_for(&paper).await;
+    let (_, job) = stage.upload("scan.pdf", b"%PDF", options("auto")).await;
+    let page = stage.output(job).await["pages"][0].clone();
+    assert!(page.get("error").is_none(), "its number is there: {page}");
+    let message = page["warnings"][0]["message"].as_str().unwrap();
+    assert!(message.contains("most of page 1") && message.contains("set up without OCR"), "{message}");
 }
 
 #[tokio::test]
@@ -402,6 +468,11 @@ async fn progress_tells_every_page_once() {
         })
         .collect();
     assert_eq!(told, ["page 1/3", "page 2/3", "page 3/3"]);
+    for (options, told) in [(json!({"embed": false, "summary": false}), 1.0), (json!({"summary": false}), 1.0)] {
+        let (_, job) = stage.upload("paper.pdf", b"%PDF", options).await;
+        let progress = stage.ended(job).await.job.progress.clone().unwrap();
+        assert_eq!(progress.fraction, Some(told), "{progress:?}");
+    }
 }
 
 #[tokio::test]
