@@ -1,13 +1,18 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useRef } from "react";
+import { useEffect, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
-import { api, said, send, type Attempt, type Job, type JobEvent } from "../api/client";
+import { api, ApiError, said, send, type Attempt, type Job, type JobEvent } from "../api/client";
 import { useJobEvents, useThrottled, type Followed } from "../live/hooks";
 import { CopyAsCurl } from "../parts/Copy";
 import { between, count, dollars, duration, Empty, Failure, Loading, pretty, Status } from "../parts/show";
 import { Waterfall, type CallRecord } from "../parts/Waterfall";
 
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
+
+interface Answer {
+  approve: boolean;
+  comment?: string;
+}
 
 /** How often the job is looked at again, at most: it comes with its input and its output. */
 const LOOK_EVERY_MS = 1_000;
@@ -39,6 +44,16 @@ export default function JobPage({ id }: { id: string }) {
     mutationFn: async () => said(await api.POST("/v1/jobs/{job_id}/retry", path)) as unknown as { job_id: string },
     onSuccess: (receipt) => go(`/ui/jobs/${receipt.job_id}`),
   });
+  const answer = useMutation({
+    // With the step of the question that was read, so that no other is answered.
+    mutationFn: ({ step, body }: { step: string | null | undefined; body: Answer }) =>
+      send(`/v1/jobs/${id}/input${step ? `?step=${encodeURIComponent(step)}` : ""}`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body),
+      }),
+    onSettled: () => client.invalidateQueries({ queryKey: ["job", id] }),
+  });
   if (job.error && !job.data) return <Failure error={job.error} again={() => void job.refetch()} />;
   if (!job.data) return <Loading what="the job" />;
   const view = job.data;
@@ -68,7 +83,12 @@ export default function JobPage({ id }: { id: string }) {
           <strong>{view.error.code}</strong> {view.error.message}
         </div>
       )}
-      {view.status_reason === "waiting_input" ? <Ask job={view} /> : view.waiting_for && <div className="banner idle">{view.waiting_for.message}</div>}
+      {answer.error && <NotTaken error={answer.error} />}
+      {view.status_reason === "waiting_input" ? (
+        <Ask key={view.waiting_for?.step} job={view} isSending={answer.isPending} answer={(body) => answer.mutate({ step: view.waiting_for?.step, body })} />
+      ) : (
+        view.waiting_for && <div className="banner idle">{view.waiting_for.message}</div>
+      )}
       <section className="wide">
         <div className="card">
           <h2>Where it stands</h2>
@@ -208,17 +228,20 @@ function Given({ job, followed, over }: { job: Job; followed: Followed; over: bo
   );
 }
 
-/** A job that waits for a person: what it asks, and the answer. */
-function Ask({ job }: { job: Job }) {
-  const client = useQueryClient();
+/** So long a question is read before it can be answered: a click that was meant for the one before answers nothing. */
+const READ_FIRST_MS = 700;
+
+/** A job that waits for a person: what it asks, and the answer. Another question is another form. */
+function Ask({ job, isSending, answer }: { job: Job; isSending: boolean; answer: (body: Answer) => void }) {
   const form = useRef<HTMLFormElement>(null);
-  const answer = useMutation({
-    mutationFn: (body: unknown) =>
-      send(`/v1/jobs/${job.job_id}/input`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
-    onSettled: () => client.invalidateQueries({ queryKey: ["job", job.job_id] }),
-  });
+  const [isNew, setNew] = useState(true);
+  useEffect(() => {
+    const timer = window.setTimeout(() => setNew(false), READ_FIRST_MS);
+    return () => window.clearTimeout(timer);
+  }, []);
   const said = () => String(new FormData(form.current ?? undefined).get("comment") ?? "");
-  const judge = (approve: boolean) => answer.mutate(said() === "" ? { approve } : { approve, comment: said() });
+  const judge = (approve: boolean) => answer(said() === "" ? { approve } : { approve, comment: said() });
+  // Neither button submits: Enter in the comment is no approval.
   return (
     <form ref={form} className="card" aria-label="It waits for you" onSubmit={(event) => event.preventDefault()}>
       <h2 className="badge warn">It waits for you</h2>
@@ -228,15 +251,24 @@ function Ask({ job }: { job: Job }) {
         <input name="comment" placeholder="for the job, and for whoever reads its history" />
       </label>
       <p className="row">
-        <button className="primary" disabled={answer.isPending} onClick={() => judge(true)}>
+        <button type="button" className="primary" disabled={isNew || isSending} onClick={() => judge(true)}>
           Approve
         </button>
-        <button className="danger" disabled={answer.isPending} onClick={() => judge(false)}>
+        <button type="button" className="danger" disabled={isNew || isSending} onClick={() => judge(false)}>
           Refuse
         </button>
       </p>
-      {answer.error && <Failure error={answer.error} />}
     </form>
+  );
+}
+
+/** What became of an answer that was not taken. */
+function NotTaken({ error }: { error: unknown }) {
+  if (!(error instanceof ApiError && error.problem.status === 409)) return <Failure error={error} />;
+  return (
+    <div className="banner warn" role="alert">
+      Your answer was not taken: the job does not wait with that question any more. Somebody has answered it meanwhile, or the job has ended.
+    </div>
   );
 }
 
