@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { expect, test } from "./server.js";
+import { expect, hold, tell, test } from "./server.js";
 
 test("a job sent in the playground is watched to its end", async ({ page, server }) => {
   await page.goto(`${server.url}/ui/playground`);
@@ -64,4 +64,44 @@ test("a job copied as curl is a command that submits it again", async ({ page, s
   const receipt = JSON.parse(execFileSync("sh", ["-c", command], { encoding: "utf8" }));
   const again = await server.get(`/v1/jobs/${receipt.job_id}?wait=30`);
   expect([again.output, again.metadata]).toEqual([{ it: "isn't lost" }, { team: "search" }]);
+});
+
+// Digits that a number of JavaScript has no room for, and a point that it does not keep.
+const EXACT = '{"user_id": 1234567890123456789, "price": 1.0}';
+
+test("numbers are sent, shown and copied as they were typed", async ({ page, server }) => {
+  await page.goto(`${server.url}/ui/playground`);
+  const form = page.getByRole("form", { name: "A job" });
+  await form.getByLabel("Kind").selectOption("echo");
+  await form.getByLabel("Input").fill(EXACT);
+  const sending = page.waitForRequest((request) => request.method() === "POST" && request.url().endsWith("/v1/jobs"));
+  await form.getByRole("button", { name: "Send" }).click();
+  expect((await sending).postData()).toContain(EXACT);
+  const sent = page.getByRole("region", { name: "The job that was sent" });
+  await expect(sent.getByTestId("output")).toContainText("1234567890123456789");
+  await expect(sent.getByTestId("output")).toContainText("1.0");
+  const copied = async (from) => {
+    await from.getByRole("button", { name: "Copy as curl" }).click();
+    await expect(from.getByRole("button", { name: "Copied" })).toBeVisible();
+    return page.evaluate(() => navigator.clipboard.readText());
+  };
+  expect(await copied(form)).toContain(EXACT);
+  await sent.getByRole("link", { name: "its whole life" }).click();
+  for (const shown of [page.getByLabel("Result"), page.locator(".card", { has: page.getByRole("heading", { name: "Input" }) })]) {
+    await expect(shown).toContainText("1234567890123456789");
+    await expect(shown).toContainText("1.0");
+  }
+  expect(await copied(page.locator(".head"))).toContain(EXACT.replaceAll(" ", ""));
+});
+
+test("streamed items are shown as they were written", async ({ page, server }) => {
+  const held = await hold(server, "exact-items");
+  await page.goto(`${server.url}/ui/jobs/${held.job_id}`);
+  await fetch(`${server.url}/v1/worker/jobs/${held.job_id}/output`, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...held.lease },
+    body: '{"chunk_seq": 1, "data": {"user_id": 1234567890123456789}}',
+  });
+  await expect(page.getByLabel("Output")).toContainText("1234567890123456789");
+  await tell(server, held, "complete", { output: 1 });
 });

@@ -1,7 +1,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
-import { api, ApiError, said, send, type Attempt, type Job, type JobEvent } from "../api/client";
+import { api, ApiError, exactJob, said, send, type Attempt, type Job, type JobEvent } from "../api/client";
 import { useJobEvents, useThrottled, type Followed } from "../live/hooks";
 import { CopyAsCurl } from "../parts/Copy";
 import { between, count, dollars, duration, Empty, Failure, Loading, pretty, Status } from "../parts/show";
@@ -23,7 +23,7 @@ export default function JobPage({ id }: { id: string }) {
   const [, go] = useLocation();
   const followed = useJobEvents(id);
   const path = { params: { path: { job_id: id } } };
-  const job = useQuery({ queryKey: ["job", id], queryFn: async () => said(await api.GET("/v1/jobs/{job_id}", path)) as unknown as Job });
+  const job = useQuery({ queryKey: ["job", id], queryFn: () => exactJob(id), structuralSharing: false });
   const attempts = useQuery({
     queryKey: ["attempts", id],
     queryFn: async () => said(await api.GET("/v1/jobs/{job_id}/attempts", path)).data as unknown as Attempt[],
@@ -68,7 +68,7 @@ export default function JobPage({ id }: { id: string }) {
           <p className="mono faint">{view.job_id}</p>
         </div>
         <div className="row">
-          <CopyAsCurl path="/v1/jobs" body={() => resubmitted(view)} />
+          <CopyAsCurl path="/v1/jobs" body={() => JSON.stringify(resubmitted(view))} />
           <button disabled={!over || retry.isPending} onClick={() => retry.mutate()}>
             Retry
           </button>
