@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { expect, hold, tell, test } from "./server.js";
+import { breakable, expect, hold, tell, test } from "./server.js";
 
 test("a job sent in the playground is watched to its end", async ({ page, server }) => {
   await page.goto(`${server.url}/ui/playground`);
@@ -104,4 +104,26 @@ test("streamed items are shown as they were written", async ({ page, server }) =
   });
   await expect(page.getByLabel("Output")).toContainText("1234567890123456789");
   await tell(server, held, "complete", { output: 1 });
+});
+
+test("what a model says when it fails is told, at once and in mid-stream", async ({ page, own }) => {
+  const provider = await breakable();
+  const server = await own(provider.configuration);
+  await page.goto(`${server.url}/ui/playground`);
+  const form = page.getByRole("form", { name: "A chat" });
+  await form.getByLabel("Model").selectOption("breakable");
+  for (const words of ["refuse", "break"]) {
+    await form.getByLabel("You").fill(words);
+    await form.getByRole("button", { name: "Ask" }).click();
+    await expect(form.getByRole("alert")).toContainText("Provider server error: the model caught fire");
+    await expect(form.getByTestId("answer")).toHaveText(words === "break" ? "It is" : "");
+    await form.getByLabel("You").fill("well");
+    await form.getByRole("button", { name: "Ask" }).click();
+    await expect(form.getByRole("alert")).toHaveCount(0);
+    await expect(form.getByLabel("How it came about")).toBeVisible();
+  }
+  await server.kill();
+  await form.getByRole("button", { name: "Ask" }).click();
+  await expect(form.getByRole("alert")).toContainText("cannot be reached");
+  provider.close();
 });

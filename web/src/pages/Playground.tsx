@@ -1,7 +1,7 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "wouter";
-import { api, exactJob, said, send } from "../api/client";
+import { api, exactJob, modelError, said, send, type ModelError } from "../api/client";
 import { useJobEvents } from "../live/hooks";
 import { CopyAsCurl } from "../parts/Copy";
 import { dollars, duration, Failure, Loading, Status } from "../parts/show";
@@ -230,17 +230,20 @@ function Chat() {
 /** The texts of a streamed chat, as they come. */
 async function* pieces(response: Response): AsyncGenerator<string> {
   const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+  const requestId = response.headers.get("x-request-id");
   let rest = "";
   while (reader) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(() => {
+      throw modelError({ code: "broken_off", message: "the connection ended before the answer did" }, response.status, requestId);
+    });
     if (done) return;
     rest += value;
     const lines = rest.split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) {
       if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
-      const chunk = JSON.parse(line.slice(6)) as { choices?: { delta?: { content?: string } }[]; error?: { message: string } };
-      if (chunk.error) throw new Error(chunk.error.message);
+      const chunk = JSON.parse(line.slice(6)) as { choices?: { delta?: { content?: string } }[]; error?: ModelError };
+      if (chunk.error) throw modelError(chunk.error, response.status, requestId);
       const text = chunk.choices?.[0]?.delta?.content;
       if (text) yield text;
     }

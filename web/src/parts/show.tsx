@@ -1,6 +1,6 @@
 /** Small pieces that every page uses: states of jobs, times, errors, nothing yet. */
 import type { ReactNode } from "react";
-import { ApiError } from "../api/client";
+import { ApiError, Unreachable } from "../api/client";
 
 const TINTS: Record<string, string> = {
   queued: "idle", running: "busy", succeeded: "good", failed: "bad", cancelled: "warn",
@@ -18,11 +18,12 @@ export function Status({ status, reason }: { status: string; reason?: string | n
 
 export function Failure({ error, again }: { error: unknown; again?: () => void }) {
   const problem = error instanceof ApiError ? error.problem : undefined;
+  const title = error instanceof Unreachable ? "The server cannot be reached" : "Something went wrong in this page";
   return (
     <div className="banner bad" role="alert">
       <p>
-        <strong>{problem ? problem.title : "The server cannot be reached"}</strong>
-        {problem ? `: ${problem.detail}` : "."}
+        <strong>{problem?.title ?? title}</strong>
+        {problem ? `: ${problem.detail}` : error instanceof Unreachable ? "." : `: ${String(error)}`}
       </p>
       {problem?.errors?.map((field) => (
         <p key={field.pointer}>
