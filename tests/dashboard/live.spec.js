@@ -215,6 +215,21 @@ test("a key that is revoked ends what is open, and whoever comes next signs in w
   expect(await page.evaluate(() => window.isTheSamePage)).toBe(true);
 });
 
+test("a session that is over is noticed by what is clicked on a job's page and in the playground", async ({ page, context, own }) => {
+  const { server, as } = await keyed(own);
+  const { body } = await server.call("POST", "/v1/jobs", { kind: "echo", input: 1 }, as);
+  for (const [path, button] of [[`/ui/jobs/${body.job_id}`, "Retry"], ["/ui/playground", "Send"]]) {
+    await page.goto(server.url + path);
+    await signIn(page, ADMIN);
+    await expect(badge(page)).toHaveText("live");
+    await expect(page.getByRole("button", { name: "Copy as curl" }).first()).toBeVisible();
+    await expect(page.getByRole("button", { name: button })).toBeEnabled();
+    await context.clearCookies();
+    await page.getByRole("button", { name: button }).click();
+    await expect(page.getByRole("heading", { name: "Sign in" })).toBeVisible();
+  }
+});
+
 test("a session that is over asks for a key, and so does whoever signs out", async ({ page, context, own }) => {
   const { server } = await keyed(own);
   await page.goto(`${server.url}/ui/jobs`);
