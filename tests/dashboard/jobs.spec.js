@@ -170,3 +170,24 @@ test("a job of very many events is told to run while it does", async ({ page, se
   await tell(server, held, "complete", { output: 1 });
   await expect(sent).toContainText("succeeded");
 });
+
+test("why a job waits is told as it changes, without an event of the job's own", async ({ page, server }) => {
+  const { job_id } = await server.post("/v1/jobs", { kind: "echo", input: 1, delay_s: 3_600 });
+  let answers = 0;
+  // The server's answer may be one from the browser's cache: here each one is of now.
+  await page.route(`**/v1/jobs/${job_id}`, async (route) => {
+    const answer = await route.fetch();
+    const job = await answer.json();
+    answers += 1;
+    job.waiting_for = { what: "turn", message: `${10 - answers} stand before it` };
+    return route.fulfill({ status: 200, json: job });
+  });
+  await page.clock.install();
+  await page.goto(`${server.url}/ui/jobs/${job_id}`);
+  await expect(page.locator(".banner")).toContainText("stand before it");
+  const before = answers;
+  await expect.poll(async () => (await page.clock.runFor(2_500), answers)).toBeGreaterThan(before + 1);
+  await expect(page.locator(".banner")).not.toContainText(`${10 - before} stand`);
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await server.post(`/v1/jobs/${job_id}/cancel`, {});
+});

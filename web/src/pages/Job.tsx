@@ -17,13 +17,22 @@ interface Answer {
 /** How often the job is looked at again, at most: it comes with its input and its output. */
 const LOOK_EVERY_MS = 1_000;
 
+/** How often while it waits. */
+const WAITING_LOOK_EVERY_MS = 5_000;
+
 /** One job: where it stands, what every attempt and layer did, and what can be done about it. */
 export default function JobPage({ id }: { id: string }) {
   const client = useQueryClient();
   const [, go] = useLocation();
   const followed = useJobEvents(id);
   const path = { params: { path: { job_id: id } } };
-  const job = useQuery({ queryKey: ["job", id], queryFn: () => exactJob(id), structuralSharing: false });
+  const job = useQuery({
+    queryKey: ["job", id],
+    queryFn: () => exactJob(id),
+    structuralSharing: false,
+    // Why a job is not running, and how many stand before it, changes without an event of its own.
+    refetchInterval: ({ state: { data } }) => (data && (data.status === "queued" || data.waiting_for) ? WAITING_LOOK_EVERY_MS : false),
+  });
   const attempts = useQuery({
     queryKey: ["attempts", id],
     queryFn: async () => said(await api.GET("/v1/jobs/{job_id}/attempts", path)).data as unknown as Attempt[],
