@@ -191,3 +191,35 @@ test("why a job waits is told as it changes, without an event of the job's own",
   await page.unrouteAll({ behavior: "ignoreErrors" });
   await server.post(`/v1/jobs/${job_id}/cancel`, {});
 });
+
+test("of many parts the one that failed is found, with why it did", async ({ page, server }) => {
+  await server.call("PUT", "/v1/kinds/part", { description: "a part that fails" });
+  const children = Array.from({ length: 301 }, (_, index) => (index === 250 ? { kind: "part", input: {}, max_attempts: 1 } : { kind: "echo", input: index }));
+  const { job_id } = await server.post("/v1/jobs", { kind: "flow", input: {}, on_child_failure: "partial", children });
+  const held = await claim(server, "part", "w1");
+  await tell(server, held, "fail", { error: { code: "no_such_harbour", message: "the harbour is not there" }, retryable: false });
+  expect((await server.get(`/v1/jobs/${job_id}?wait=60`)).status).toBe("succeeded");
+  await page.goto(`${server.url}/ui/jobs/${job_id}`);
+  const parts = page.getByRole("region", { name: "Its parts" });
+  await expect(parts).toContainText("300 succeeded, 1 failed");
+  await expect(parts.getByRole("row")).toHaveCount(200);
+  await parts.getByRole("button", { name: "Only those that failed" }).click();
+  await expect(parts.getByRole("row")).toHaveCount(1);
+  await expect(parts.getByRole("row")).toContainText("250");
+  await expect(parts.getByRole("row")).toContainText("no_such_harbour the harbour is not there");
+  await parts.getByRole("button", { name: "Only those that failed" }).click();
+  await expect(parts.getByRole("row")).toHaveCount(301);
+  // The command would make a flow of no parts.
+  await expect(page.getByRole("button", { name: "Copy as curl" })).toHaveCount(0);
+});
+
+test("more parts come at a click", async ({ page, server }) => {
+  const children = Array.from({ length: 201 }, (_, index) => ({ kind: "echo", input: index }));
+  const { job_id } = await server.post("/v1/jobs", { kind: "flow", input: {}, children });
+  expect((await server.get(`/v1/jobs/${job_id}?wait=60`)).status).toBe("succeeded");
+  await page.goto(`${server.url}/ui/jobs/${job_id}`);
+  const parts = page.getByRole("region", { name: "Its parts" });
+  await parts.getByRole("button", { name: /^More: 200 of 201/ }).click();
+  await expect(parts.getByRole("row")).toHaveCount(201);
+  await expect(parts.getByRole("button")).toHaveCount(0);
+});

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { api, ApiError, exactJob, said, send, type Attempt, type Job, type JobEvent } from "../api/client";
 import { useJobEvents, useThrottled, type Followed } from "../live/hooks";
+import { Children } from "../parts/Children";
 import { CopyAsCurl } from "../parts/Copy";
 import { between, count, dollars, duration, Empty, Failure, Loading, pretty, Status } from "../parts/show";
 import { Waterfall, type CallRecord } from "../parts/Waterfall";
@@ -77,7 +78,8 @@ export default function JobPage({ id }: { id: string }) {
           <p className="mono faint">{view.job_id}</p>
         </div>
         <div className="row">
-          <CopyAsCurl path="/v1/jobs" body={() => JSON.stringify(resubmitted(view))} />
+          {/* Its parts are not in it: without them the command would make another job. */}
+          {view.children.total === 0 && <CopyAsCurl path="/v1/jobs" body={() => JSON.stringify(resubmitted(view))} />}
           <button disabled={!over || retry.isPending} onClick={() => retry.mutate()}>
             Retry
           </button>
@@ -113,7 +115,7 @@ export default function JobPage({ id }: { id: string }) {
         {attempts.error && <Failure error={attempts.error} again={() => void attempts.refetch()} />}
         <Waterfall job={view} attempts={attempts.data ?? []} events={followed.events} />
       </section>
-      {view.children.total > 0 && <Children id={id} version={view.version} over={over} />}
+      {view.children.total > 0 && <Children job={view} over={over} />}
       <section className="wide">
         <div className="card">
           <h2>Events</h2>
@@ -138,6 +140,8 @@ function resubmitted(job: Job): Record<string, unknown> {
     queue: job.queue,
     ...(job.priority === 0 ? {} : { priority: job.priority }),
     ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
+    max_attempts: job.max_attempts,
+    ...(job.deadline_at ? { deadline_s: (Date.parse(job.deadline_at) - Date.parse(job.created_at)) / 1_000 } : {}),
     input: job.input,
   };
 }
@@ -278,45 +282,6 @@ function NotTaken({ error }: { error: unknown }) {
     <div className="banner warn" role="alert">
       Your answer was not taken: the job does not wait with that question any more. Somebody has answered it meanwhile, or the job has ended.
     </div>
-  );
-}
-
-/** The parts of a flow, and how each stands. */
-function Children({ id, version, over }: { id: string; version: number; over: boolean }) {
-  const children = useQuery({
-    queryKey: ["children", id, version],
-    placeholderData: (before) => before,
-    // A part that ends is no event of the whole.
-    refetchInterval: over ? false : 3_000,
-    queryFn: async () => said(await api.GET("/v1/jobs/{job_id}/children", { params: { path: { job_id: id } } })),
-  });
-  if (children.error) return <Failure error={children.error} again={() => void children.refetch()} />;
-  if (!children.data) return <Loading what="its parts" />;
-  return (
-    <section className="card" aria-label="Its parts">
-      <h2>Its parts</h2>
-      <div className="scroll" tabIndex={0} role="group" aria-label="Parts">
-        <table>
-          <tbody>
-            {children.data.data.map((child) => (
-              <tr key={child.job_id}>
-                <td className="number faint">{child.index}</td>
-                <td>
-                  <Link className="mono" href={`/ui/jobs/${child.job_id}`}>
-                    {child.job_id}
-                  </Link>
-                </td>
-                <td>{child.kind}</td>
-                <td>
-                  <Status status={child.status} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-      {children.data.has_more && <p className="faint">and more</p>}
-    </section>
   );
 }
 
