@@ -1,10 +1,10 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
 import { useRef, useState } from "react";
 import { api, said, send, type Job } from "../api/client";
-import { DocumentCard, type Taken } from "../parts/Document";
+import { DocumentCard, EarlierDocument, type Taken } from "../parts/Document";
 import { Empty, Failure } from "../parts/show";
 
-/** How many documents of before are listed. */
+/** How many documents of before are listed at once. */
 const EARLIER = 12;
 
 interface Sending {
@@ -19,12 +19,12 @@ export default function Documents() {
   const [sending, setSending] = useState<Sending[]>([]);
   const [over, setOver] = useState(false);
   const picker = useRef<HTMLInputElement>(null);
-  const earlier = useQuery({
+  const earlier = useInfiniteQuery({
     queryKey: ["documents"],
-    queryFn: async () => {
-      const page = said(await api.GET("/v1/jobs", { params: { query: { kind: "document.ingest", limit: EARLIER } } }));
-      return (page.data as unknown as Job[]).map((job) => job.job_id);
-    },
+    initialPageParam: undefined as string | undefined,
+    queryFn: async ({ pageParam: cursor }) =>
+      said(await api.GET("/v1/jobs", { params: { query: { kind: "document.ingest", limit: EARLIER, ...(cursor ? { cursor } : {}) } } })),
+    getNextPageParam: (page) => (page.has_more ? (page.next_cursor ?? undefined) : undefined),
   });
   const upload = async (file: File) => {
     const entry: Sending = { name: file.name };
@@ -46,7 +46,8 @@ export default function Documents() {
     // One after the other: they share one way to the server.
     for (const file of [...(files ?? [])]) await upload(file);
   };
-  const rest = (earlier.data ?? []).filter((job) => !taken.some((one) => one.job_id === job));
+  const listed = earlier.data?.pages.flatMap((page) => page.data as unknown as Job[]);
+  const rest = listed?.filter((job) => !taken.some((one) => one.job_id === job.job_id)) ?? [];
   const busy = sending.some((entry) => !entry.error);
   return (
     <>
@@ -96,13 +97,20 @@ export default function Documents() {
         ),
       )}
       {earlier.error && <Failure error={earlier.error} again={() => void earlier.refetch()} />}
-      {taken.length === 0 && earlier.data?.length === 0 && <Empty>What you upload appears here, page by page.</Empty>}
+      {taken.length === 0 && listed?.length === 0 && <Empty>What you upload appears here, page by page.</Empty>}
       {taken.map((document) => (
-        <DocumentCard key={document.job_id} jobId={document.job_id} taken={document} />
+        <DocumentCard key={document.job_id} jobId={document.job_id} taken={document} isOver={false} />
       ))}
       {rest.map((job) => (
-        <DocumentCard key={job} jobId={job} />
+        <EarlierDocument key={job.job_id} job={job} />
       ))}
+      {earlier.hasNextPage && (
+        <p>
+          <button disabled={earlier.isFetchingNextPage} onClick={() => void earlier.fetchNextPage()}>
+            More documents
+          </button>
+        </p>
+      )}
     </>
   );
 }
