@@ -223,3 +223,23 @@ test("more parts come at a click", async ({ page, server }) => {
   await expect(parts.getByRole("row")).toHaveCount(201);
   await expect(parts.getByRole("button")).toHaveCount(0);
 });
+
+test.describe("far from Greenwich", () => {
+  test.use({ timezoneId: "America/Los_Angeles" });
+
+  test("times are local and say so, with UTC behind them, and an address means the same everywhere", async ({ page, server }) => {
+    const { job_id } = await server.post("/v1/jobs", { kind: "echo", input: 1, metadata: { where: "far" } });
+    const { created_at } = await server.get(`/v1/jobs/${job_id}?wait=30`);
+    await page.goto(`${server.url}/ui/jobs/${job_id}`);
+    const local = new Intl.DateTimeFormat("en-GB", { timeZone: "America/Los_Angeles", timeStyle: "medium" }).format(new Date(created_at));
+    const submitted = page.locator(".facts time").first();
+    await expect(submitted).toHaveText(new RegExp(`${local} (GMT|UTC)-[78]`));
+    await expect(submitted).toHaveAttribute("title", created_at);
+    await expect(page.locator(".facts")).toContainText("ended");
+    await expect(page.locator(".events time").first()).toContainText(local);
+    await page.goto(`${server.url}/ui/jobs?created_after=2026-01-01T12:00:00.000Z`);
+    await expect(page.getByLabel(/^From \((GMT|UTC)-[78]\)/)).toHaveValue("2026-01-01T04:00");
+    await page.getByLabel("Until").fill("2026-01-02T04:00");
+    await expect(page).toHaveURL(/created_before=2026-01-02T12%3A00%3A00/);
+  });
+});

@@ -2,10 +2,10 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { api, ApiError, exactJob, said, send, type Attempt, type Job, type JobEvent } from "../api/client";
-import { useJobEvents, useThrottled, type Followed } from "../live/hooks";
+import { useJobEvents, useNow, useThrottled, type Followed } from "../live/hooks";
 import { Children } from "../parts/Children";
 import { CopyAsCurl } from "../parts/Copy";
-import { between, count, dollars, duration, Empty, Failure, Loading, pretty, Status } from "../parts/show";
+import { between, count, dollars, duration, Empty, Failure, Loading, pretty, Status, Time, zone } from "../parts/show";
 import { Waterfall, type CallRecord } from "../parts/Waterfall";
 
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
@@ -118,7 +118,9 @@ export default function JobPage({ id }: { id: string }) {
       {view.children.total > 0 && <Children job={view} over={over} />}
       <section className="wide">
         <div className="card">
-          <h2>Events</h2>
+          <h2>
+            Events <span className="faint">· times in {zone()}</span>
+          </h2>
           <Events followed={followed} over={over} />
         </div>
         <div className="card">
@@ -155,6 +157,8 @@ function shown(value: unknown): string {
 }
 
 function Facts({ job, progress }: { job: Job; progress: NonNullable<Followed["progress"]> }) {
+  // How long it has run goes on while nothing else comes.
+  useNow(1_000, job.started_at != null && !job.finished_at);
   return (
     <dl className="facts">
       <Fact name="queue">
@@ -169,9 +173,11 @@ function Facts({ job, progress }: { job: Job; progress: NonNullable<Followed["pr
           {progress.fraction != null && <progress value={progress.fraction} max={1} aria-label="Progress" />} {progress.message}
         </Fact>
       )}
-      <Fact name="submitted">{new Date(job.created_at).toLocaleString("en-GB")}</Fact>
-      {job.run_at && <Fact name="runs at">{new Date(job.run_at).toLocaleString("en-GB")}</Fact>}
-      {job.deadline_at && <Fact name="deadline">{new Date(job.deadline_at).toLocaleString("en-GB")}</Fact>}
+      <Fact name="submitted"><Time at={job.created_at} /></Fact>
+      {job.run_at && <Fact name="runs at"><Time at={job.run_at} /></Fact>}
+      {job.deadline_at && <Fact name="deadline"><Time at={job.deadline_at} /></Fact>}
+      {job.started_at && <Fact name="started"><Time at={job.started_at} /></Fact>}
+      {job.finished_at && <Fact name="ended"><Time at={job.finished_at} /></Fact>}
       {job.started_at && <Fact name="waited">{duration(between(job.created_at, job.started_at))}</Fact>}
       {job.started_at && <Fact name="ran">{duration(between(job.started_at, job.finished_at))}</Fact>}
       {job.model && <Fact name="model">{job.model}</Fact>}
@@ -308,7 +314,9 @@ function Events({ followed, over }: { followed: Followed; over: boolean }) {
       {followed.events.map((event) => (
         <div className="one" key={event.seq}>
           <span className="faint">{event.seq}</span>
-          <span className="faint late">{event.time.slice(11, 23)}</span>
+          <span className="faint late">
+            <Time at={event.time} precise />
+          </span>
           <span>{event.type.replace("job.", "")}</span>
           <code>{told(event)}</code>
         </div>

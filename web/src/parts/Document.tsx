@@ -3,7 +3,7 @@ import { useState } from "react";
 import { Link } from "wouter";
 import { api, ApiError, said, send, type Job } from "../api/client";
 import { useJobEvents } from "../live/hooks";
-import { ago, count, Empty, Failure, Status } from "./show";
+import { ago, count, Empty, Failure, local, Status } from "./show";
 
 export interface Taken {
   job_id: string;
@@ -36,7 +36,7 @@ export function EarlierDocument({ job }: { job: Job }) {
   const isOver = ENDED.has(job.status);
   const [isOpen, setOpen] = useState(!isOver);
   if (isOpen) return <DocumentCard jobId={job.job_id} isOver={isOver} />;
-  const title = `Document of ${new Date(job.created_at).toLocaleString("en-GB")}`;
+  const title = `Document of ${local(job.created_at)}`;
   return (
     <section className="card" aria-label={title}>
       <div className="head">

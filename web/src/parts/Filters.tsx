@@ -1,10 +1,11 @@
 import { useEffect, useState } from "react";
+import { zone } from "./show";
 
 export interface Filter {
   status: string;
   kind: string;
   queue: string;
-  /** Local time, as the browser's field gives it. */
+  /** RFC 3339, so that whoever is sent the address looks at the same time. */
   created_after: string;
   created_before: string;
   /** `key=value`, several with commas. */
@@ -54,9 +55,14 @@ const SPANS: [string, number][] = [
   ["the last day", 24 * 60],
 ];
 
-/** As a field for local time wants it. */
-function local(at: Date): string {
-  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+/** As a field for local time wants it; nothing for what is no time. */
+function toField(time: string): string {
+  const at = new Date(time);
+  return Number.isNaN(at.getTime()) ? "" : new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
+function fromField(value: string): string {
+  return value === "" ? "" : new Date(value).toISOString();
 }
 
 export function Filters(given: { filter: Filter; kinds: string[]; onChange: (part: Partial<Filter>) => void }) {
@@ -91,7 +97,7 @@ export function Filters(given: { filter: Filter; kinds: string[]; onChange: (par
           value=""
           onChange={(event) => {
             const minutes = Number(event.target.value);
-            onChange({ created_after: minutes > 0 ? local(new Date(Date.now() - minutes * 60_000)) : "", created_before: "" });
+            onChange({ created_after: minutes > 0 ? new Date(Date.now() - minutes * 60_000).toISOString() : "", created_before: "" });
           }}
         >
           <option value="">{filter.created_after || filter.created_before ? "as said here →" : "at any time"}</option>
@@ -104,12 +110,12 @@ export function Filters(given: { filter: Filter; kinds: string[]; onChange: (par
         </select>
       </label>
       <label>
-        From
-        <input type="datetime-local" value={filter.created_after} onChange={(event) => onChange({ created_after: event.target.value })} />
+        From ({zone()})
+        <input type="datetime-local" value={toField(filter.created_after)} onChange={(event) => onChange({ created_after: fromField(event.target.value) })} />
       </label>
       <label>
-        Until
-        <input type="datetime-local" value={filter.created_before} onChange={(event) => onChange({ created_before: event.target.value })} />
+        Until ({zone()})
+        <input type="datetime-local" value={toField(filter.created_before)} onChange={(event) => onChange({ created_before: fromField(event.target.value) })} />
       </label>
       {isAny && (
         <button type="button" onClick={() => onChange(filterOf(""))}>

@@ -78,12 +78,37 @@ function plain(number: number, decimals: number): string {
 
 export function between(from: string | null | undefined, to: string | null | undefined): number | null {
   if (!from) return null;
-  return (to ? Date.parse(to) : Date.now()) - Date.parse(from);
+  // This machine's clock may be behind the server's.
+  return Math.max(0, (to ? Date.parse(to) : Date.now()) - Date.parse(from));
 }
 
 export function ago(time: string): string {
   const ms = Date.now() - Date.parse(time);
   return ms < 1_000 ? "now" : `${duration(ms < 10_000 ? Math.floor(ms / 1_000) * 1_000 : ms)} ago`;
+}
+
+const DATE = { day: "2-digit", month: "2-digit", year: "numeric" } as const;
+const TIME = { hour: "2-digit", minute: "2-digit", second: "2-digit" } as const;
+const NAMED = new Intl.DateTimeFormat("en-GB", { ...DATE, ...TIME, timeZoneName: "short" });
+const PRECISE = new Intl.DateTimeFormat("en-GB", { ...DATE, year: undefined, ...TIME, fractionalSecondDigits: 3 });
+
+/** A point in time as this machine's clock has it, with the name of its zone. */
+export function local(time: string): string {
+  return NAMED.format(new Date(time));
+}
+
+/** The zone of this machine, as it is now. */
+export function zone(): string {
+  return NAMED.formatToParts().find((part) => part.type === "timeZoneName")?.value ?? "local time";
+}
+
+/** Local time, with UTC in its title. `precise`: to the millisecond, and without the zone, which stands beside. */
+export function Time({ at, precise = false }: { at: string; precise?: boolean }) {
+  return (
+    <time dateTime={at} title={at}>
+      {precise ? PRECISE.format(new Date(at)) : local(at)}
+    </time>
+  );
 }
 
 export function percent(part: number | null | undefined): string {
