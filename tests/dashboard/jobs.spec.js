@@ -49,7 +49,7 @@ test("jobs are found by metadata, state and time, and the address tells the filt
   await page.getByLabel("Metadata").fill("team=search, tier=gold");
   await page.getByLabel("Metadata").press("Enter");
   await expect(rows).toHaveCount(1);
-  await expect(page).toHaveURL(/metadata=/);
+  await expect(page).toHaveURL(/metadata\.team=search&metadata\.tier=gold/);
   await page.getByLabel("State").selectOption("failed");
   await expect(page.getByText("No job is like that")).toBeVisible();
   await page.getByLabel("State").selectOption("succeeded");

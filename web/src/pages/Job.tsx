@@ -5,6 +5,7 @@ import { api, ApiError, exactJob, said, send, type Attempt, type Job, type JobEv
 import { useJobEvents, useNow, useThrottled, type Followed } from "../live/hooks";
 import { Children } from "../parts/Children";
 import { CopyAsCurl } from "../parts/Copy";
+import { addressOf } from "../parts/Filters";
 import { between, count, dollars, duration, Empty, Failure, Loading, pretty, Status, Time, zone } from "../parts/show";
 import { Waterfall, type CallRecord } from "../parts/Waterfall";
 
@@ -203,7 +204,7 @@ function Facts({ job, progress }: { job: Job; progress: NonNullable<Followed["pr
       )}
       {Object.entries((job.metadata ?? {}) as Record<string, string>).map(([key, value]) => (
         <Fact key={key} name={key}>
-          <Link href={`/ui/jobs?metadata=${encodeURIComponent(`${key}=${value}`)}`}>{value}</Link>
+          <Link href={addressOf({ metadata: [[key, value]] })}>{value}</Link>
         </Fact>
       ))}
     </dl>

@@ -114,7 +114,7 @@ function Way({ stats }: { stats: Stats }) {
           <Link href="/ui/jobs?status=running" className="card figure">
             <span className="name">Running</span>
             <strong className="value">{count(jobs.running)}</strong>
-            <span className="note">{waiting > 0 ? `${count(waiting)} of them wait for others` : "in flight"}</span>
+            <span className="note">{waiting > 0 ? `and ${count(waiting)} wait for others` : "in flight"}</span>
           </Link>
         </li>
         <li>

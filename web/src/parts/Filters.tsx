@@ -8,33 +8,47 @@ export interface Filter {
   /** RFC 3339, so that whoever is sent the address looks at the same time. */
   created_after: string;
   created_before: string;
-  /** `key=value`, several with commas. */
-  metadata: string;
+  metadata: [string, string][];
+  /** What was given as metadata and is no pair. */
+  wrong: string;
 }
 
-const NAMES = ["status", "kind", "queue", "created_after", "created_before", "metadata"] as const;
+const NAMES = ["status", "kind", "queue", "created_after", "created_before"] as const;
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"] as const;
 
 /** The filter that an address holds, so that it can be sent to somebody. */
 export function filterOf(search: string): Filter {
   const given = new URLSearchParams(search);
-  return Object.fromEntries(NAMES.map((name) => [name, given.get(name) ?? ""])) as unknown as Filter;
+  const named = Object.fromEntries(NAMES.map((name) => [name, given.get(name) ?? ""])) as Pick<Filter, (typeof NAMES)[number]>;
+  const metadata = [...given].filter(([name]) => name.startsWith(PAIR)).map(([name, value]): [string, string] => [name.slice(PAIR.length), value]);
+  const typed = pairsOf(given.get("metadata") ?? "");
+  return { ...named, metadata: [...metadata, ...typed.metadata], wrong: typed.wrong };
 }
 
-export function addressOf(filter: Filter): string {
-  const parts = new URLSearchParams(Object.entries(filter).filter(([, value]) => value !== ""));
+/** One parameter for each pair, as the API has them: a value may hold any letter. */
+const PAIR = "metadata.";
+
+export function addressOf(filter: Partial<Filter>): string {
+  const parts = new URLSearchParams();
+  for (const name of NAMES) if (filter[name]) parts.set(name, filter[name]);
+  for (const [key, value] of filter.metadata ?? []) parts.append(PAIR + key, value);
+  if (filter.wrong) parts.set("metadata", filter.wrong);
   return `/ui/jobs${parts.size > 0 ? `?${parts}` : ""}`;
 }
 
-/** The pairs of the metadata field. What is no pair is told, not ignored. */
-export function pairsOf(text: string): { pairs: [string, string][]; wrong: string | undefined } {
-  const parts = text.split(",").map((part) => part.trim()).filter((part) => part !== "");
-  const wrong = parts.find((part) => !/^[^=]+=/.test(part));
-  const pairs = parts.filter((part) => part !== wrong).map((part): [string, string] => {
+/** What the metadata field comes to: `key=value`, several with commas. A comma before what is no pair belongs to the value. */
+function pairsOf(text: string): Pick<Filter, "metadata" | "wrong"> {
+  const parts = text.split(/,(?=[^,=]*=)/).map((part) => part.trim()).filter((part) => part !== "");
+  const wrong = parts.find((part) => !/^[^=]+=/.test(part)) ?? "";
+  const metadata = parts.filter((part) => part !== wrong).map((part): [string, string] => {
     const at = part.indexOf("=");
     return [part.slice(0, at).trim(), part.slice(at + 1).trim()];
   });
-  return { pairs, wrong };
+  return { metadata, wrong };
+}
+
+function textOf({ metadata, wrong }: Filter): string {
+  return [...metadata.map((pair) => pair.join("=")), ...(wrong ? [wrong] : [])].join(", ");
 }
 
 /** The parameters of `GET /v1/jobs` that a filter comes to. */
@@ -45,7 +59,7 @@ export function queryOf(filter: Filter): Record<string, string> {
     const at = new Date(filter[name]);
     if (filter[name] && !Number.isNaN(at.getTime())) query[name] = at.toISOString();
   }
-  for (const [key, value] of pairsOf(filter.metadata).pairs) query[`metadata.${key}`] = value;
+  for (const [key, value] of filter.metadata) query[PAIR + key] = value;
   return query;
 }
 
@@ -67,8 +81,8 @@ function fromField(value: string): string {
 
 export function Filters(given: { filter: Filter; kinds: string[]; onChange: (part: Partial<Filter>) => void }) {
   const { filter, kinds, onChange } = given;
-  const isAny = Object.values(filter).some((value) => value !== "");
-  const { wrong } = pairsOf(filter.metadata);
+  const isAny = addressOf(filter) !== addressOf({});
+  const { wrong } = filter;
   return (
     <form className="card row" onSubmit={(event) => event.preventDefault()} aria-label="Filters">
       <label>
@@ -90,7 +104,7 @@ export function Filters(given: { filter: Filter; kinds: string[]; onChange: (par
         </select>
       </label>
       <Later label="Queue" value={filter.queue} onChange={(queue) => onChange({ queue })} placeholder="default" />
-      <Later label="Metadata" value={filter.metadata} onChange={(metadata) => onChange({ metadata })} placeholder="team=search" />
+      <Later label="Metadata" value={textOf(filter)} onChange={(text) => onChange(pairsOf(text))} placeholder="team=search" />
       <label>
         Submitted
         <select

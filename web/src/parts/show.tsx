@@ -83,7 +83,7 @@ export function between(from: string | null | undefined, to: string | null | und
 }
 
 export function ago(time: string): string {
-  const ms = Date.now() - Date.parse(time);
+  const ms = between(time, null) ?? 0;
   return ms < 1_000 ? "now" : `${duration(ms < 10_000 ? Math.floor(ms / 1_000) * 1_000 : ms)} ago`;
 }
 
