@@ -71,3 +71,13 @@ test("a job is found by metadata that holds a comma, from its page", async ({ pa
   await page.getByLabel("Metadata").press("Enter");
   await expect(page).toHaveURL(/metadata\.customer=Smith%2C\+John&metadata\.tier=gold/);
 });
+
+test("a job is opened by its id, and the list tells why one failed", async ({ page, server }) => {
+  const held = await hold(server, "sinks");
+  await tell(server, held, "fail", { error: { code: "hit_a_rock", message: "there was a rock" }, retryable: false });
+  await page.goto(`${server.url}/ui/jobs?kind=sinks`);
+  await expect(list(page).getByRole("listitem")).toContainText("hit_a_rock");
+  await page.getByLabel("Job id").fill(` ${held.job_id} `);
+  await page.getByLabel("Job id").press("Enter");
+  await expect(page.getByRole("heading", { level: 1 })).toContainText("sinks");
+});

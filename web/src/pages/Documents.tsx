@@ -2,6 +2,7 @@ import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
 import { useRef, useState } from "react";
 import { api, said, send, type Job } from "../api/client";
 import { DocumentCard, EarlierDocument, type Taken } from "../parts/Document";
+import { useMay, writes } from "../parts/session";
 import { Empty, Failure } from "../parts/show";
 
 /** How many documents of before are listed at once. */
@@ -15,6 +16,7 @@ interface Sending {
 /** Upload, watch the pages come, search in what was read. */
 export default function Documents() {
   const client = useQueryClient();
+  const isOurs = useMay(writes);
   const [taken, setTaken] = useState<Taken[]>([]);
   const [sending, setSending] = useState<Sending[]>([]);
   const [over, setOver] = useState(false);
@@ -52,38 +54,40 @@ export default function Documents() {
   return (
     <>
       <h1>Documents</h1>
-      <div
-        className="drop"
-        data-over={over}
-        onDragOver={(event) => {
-          event.preventDefault();
-          setOver(true);
-        }}
-        onDragLeave={() => setOver(false)}
-        onDrop={(event) => {
-          event.preventDefault();
-          setOver(false);
-          void take(event.dataTransfer.files);
-        }}
-      >
-        <p>Drop files here, or</p>
-        <button className="primary" onClick={() => picker.current?.click()} disabled={busy}>
-          {busy ? "Uploading …" : "Choose files"}
-        </button>
-        <input
-          ref={picker}
-          type="file"
-          multiple
-          hidden
-          aria-label="Files"
-          onChange={(event) => {
-            void take(event.target.files);
-            // The same file may be chosen again.
-            event.target.value = "";
+      {isOurs && (
+        <div
+          className="drop"
+          data-over={over}
+          onDragOver={(event) => {
+            event.preventDefault();
+            setOver(true);
           }}
-        />
-        <p className="faint">PDF, images, DOCX, HTML, Markdown or text. The work goes on when you leave this page.</p>
-      </div>
+          onDragLeave={() => setOver(false)}
+          onDrop={(event) => {
+            event.preventDefault();
+            setOver(false);
+            void take(event.dataTransfer.files);
+          }}
+        >
+          <p>Drop files here, or</p>
+          <button className="primary" onClick={() => picker.current?.click()} disabled={busy}>
+            {busy ? "Uploading …" : "Choose files"}
+          </button>
+          <input
+            ref={picker}
+            type="file"
+            multiple
+            hidden
+            aria-label="Files"
+            onChange={(event) => {
+              void take(event.target.files);
+              // The same file may be chosen again.
+              event.target.value = "";
+            }}
+          />
+          <p className="faint">PDF, images, DOCX, HTML, Markdown or text. The work goes on when you leave this page.</p>
+        </div>
+      )}
       {sending.map((entry, index) =>
         entry.error ? (
           <div key={index}>

@@ -6,6 +6,7 @@ import { useJobEvents, useNow, useThrottled, type Followed } from "../live/hooks
 import { Children } from "../parts/Children";
 import { CopyAsCurl } from "../parts/Copy";
 import { addressOf } from "../parts/Filters";
+import { useMay, writes } from "../parts/session";
 import { between, count, dollars, duration, Empty, Failure, Loading, pretty, Status, Time, zone } from "../parts/show";
 import { Waterfall, type CallRecord } from "../parts/Waterfall";
 
@@ -26,6 +27,7 @@ const WAITING_LOOK_EVERY_MS = 5_000;
 export default function JobPage({ id }: { id: string }) {
   const client = useQueryClient();
   const [, go] = useLocation();
+  const isOurs = useMay(writes);
   const followed = useJobEvents(id);
   const path = { params: { path: { job_id: id } } };
   const job = useQuery({
@@ -81,12 +83,16 @@ export default function JobPage({ id }: { id: string }) {
         <div className="row">
           {/* Its parts are not in it: without them the command would make another job. */}
           {view.children.total === 0 && <CopyAsCurl path="/v1/jobs" body={() => JSON.stringify(resubmitted(view))} />}
-          <button disabled={!over || retry.isPending} onClick={() => retry.mutate()}>
-            Retry
-          </button>
-          <button className="danger" disabled={over || cancel.isPending} onClick={() => cancel.mutate()}>
-            {view.status_reason === "cancelling" ? "Cancelling …" : "Cancel"}
-          </button>
+          {isOurs && (
+            <>
+              <button disabled={!over || retry.isPending} onClick={() => retry.mutate()}>
+                Retry
+              </button>
+              <button className="danger" disabled={over || cancel.isPending} onClick={() => cancel.mutate()}>
+                {view.status_reason === "cancelling" ? "Cancelling …" : "Cancel"}
+              </button>
+            </>
+          )}
         </div>
       </div>
       {(cancel.error ?? retry.error) && <Failure error={cancel.error ?? retry.error} />}
@@ -96,10 +102,10 @@ export default function JobPage({ id }: { id: string }) {
         </div>
       )}
       {answer.error && <NotTaken error={answer.error} />}
-      {view.status_reason === "waiting_input" ? (
+      {view.status_reason === "waiting_input" && isOurs ? (
         <Ask key={view.waiting_for?.step} job={view} isSending={answer.isPending} answer={(body) => answer.mutate({ step: view.waiting_for?.step, body })} />
       ) : (
-        view.waiting_for && <div className="banner idle">{view.waiting_for.message}</div>
+        view.waiting_for && <div className="banner idle">{[view.waiting_for.message, view.waiting_for.prompt].filter(Boolean).join(": ")}</div>
       )}
       <section className="wide">
         <div className="card">

@@ -5,6 +5,7 @@ import { Link, useLocation, useSearch } from "wouter";
 import { api, said, type Job } from "../api/client";
 import { useNow } from "../live/hooks";
 import { addressOf, Filters, filterOf, queryOf, type Filter } from "../parts/Filters";
+import { useMay, writes } from "../parts/session";
 import { ago, between, count, duration, Empty, Failure, Loading, Status } from "../parts/show";
 
 const ROW = 40;
@@ -23,15 +24,32 @@ const KEPT_MS = 300_000;
 export default function Jobs() {
   const [, go] = useLocation();
   const search = useSearch();
+  const isOurs = useMay(writes);
   const filter = useMemo(() => filterOf(search), [search]);
   const kinds = useQuery({ queryKey: ["kinds"], queryFn: async () => said(await api.GET("/v1/kinds", {})), staleTime: 30_000 });
   return (
     <>
       <div className="head">
         <h1>Jobs</h1>
-        <Link className="button" href="/ui/playground">
-          Send a job
-        </Link>
+        <div className="row">
+          <form
+            className="row"
+            aria-label="A job by its id"
+            onSubmit={(event) => {
+              event.preventDefault();
+              const id = String(new FormData(event.currentTarget).get("id") ?? "").trim();
+              if (id !== "") go(`/ui/jobs/${encodeURIComponent(id)}`);
+            }}
+          >
+            <input name="id" placeholder="job_…" aria-label="Job id" autoComplete="off" spellCheck={false} />
+            <button>Open</button>
+          </form>
+          {isOurs && (
+            <Link className="button" href="/ui/playground">
+              Send a job
+            </Link>
+          )}
+        </div>
       </div>
       <Filters
         filter={filter}
@@ -218,10 +236,13 @@ const NONE = new Map<string, Listed>();
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 
 /** What a row shows. A hundred thousand whole jobs would take a hundred megabytes. */
-type Listed = Pick<Job, "job_id" | "kind" | "queue" | "status" | "status_reason" | "created_at" | "started_at" | "finished_at">;
+type Listed = Pick<Job, "job_id" | "kind" | "queue" | "status" | "status_reason" | "created_at" | "started_at" | "finished_at"> & {
+  /** Why it failed. */
+  code: string | undefined;
+};
 
-function rowOf({ job_id, kind, queue, status, status_reason, created_at, started_at, finished_at }: Job): Listed {
-  return { job_id, kind, queue, status, status_reason, created_at, started_at, finished_at };
+function rowOf({ job_id, kind, queue, status, status_reason, created_at, started_at, finished_at, error }: Job): Listed {
+  return { job_id, kind, queue, status, status_reason, created_at, started_at, finished_at, code: status === "failed" ? error?.code : undefined };
 }
 
 function Row({ job, index, start }: { job: Listed; index: number; start: number }) {
@@ -234,7 +255,9 @@ function Row({ job, index, start }: { job: Listed; index: number; start: number 
         </span>
         <span>{job.kind}</span>
         <span className="late">{job.queue}</span>
-        <Status status={job.status} reason={job.status_reason} />
+        <span title={job.code}>
+          <Status status={job.status} reason={job.status_reason} /> {job.code}
+        </span>
         <span className="late faint">{ago(job.created_at)}</span>
         <span className="late">{duration(between(job.started_at, job.finished_at))}</span>
       </Link>

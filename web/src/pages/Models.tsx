@@ -45,6 +45,9 @@ interface Stack {
   canned: boolean;
 }
 
+/** How often each model's stack is asked for: they are many, and the figures above come by themselves. */
+const LOOK_EVERY_MS = 5_000;
+
 type Figures = Stats["models"][number];
 
 /** Each model with its targets and their layers, live, and the hand on the breakers. */
@@ -78,7 +81,7 @@ function Model({ name, figures }: { name: string; figures: Figures | undefined }
   const stack = useQuery({
     queryKey: ["stack", name],
     queryFn: async () => (await (await send(`${path}/stack`)).json()) as Stack,
-    refetchInterval: 1_000,
+    refetchInterval: LOOK_EVERY_MS,
   });
   const purge = useMutation({
     mutationFn: () => send(`${path}/cache`, { method: "DELETE" }),

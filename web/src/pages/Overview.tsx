@@ -5,6 +5,7 @@ import { api, said, type Stats } from "../api/client";
 import { useStats } from "../live/hooks";
 import { Alerts } from "../parts/Alerts";
 import { Judged } from "../parts/Old";
+import { operates, useMay } from "../parts/session";
 import { count, dollars, duration, Failure, Figure, Loading, percent, rate, Status } from "../parts/show";
 
 const Plot = lazy(() => import("../parts/Plot"));
@@ -200,10 +201,11 @@ function Queues({ stats }: { stats: Stats }) {
 }
 
 function Models({ stats }: { stats: Stats }) {
+  const seesModels = useMay(operates);
   return (
     <div className="card">
       <h2>
-        <Link href="/ui/models">Models</Link>
+        {seesModels ? <Link href="/ui/models">Models</Link> : "Models"}
       </h2>
       {stats.models.length === 0 ? (
         <p className="faint">No model is configured. Three lines of longhaul.toml make one.</p>
