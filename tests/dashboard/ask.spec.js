@@ -79,13 +79,14 @@ test("an answer that comes after another's is told not to have been taken", asyn
     steps.push(new URL(route.request().url()).searchParams.get("step"));
     // A colleague was first.
     await server.post(`/v1/jobs/${held.job_id}/input`, { approve: false });
-    const problem = { title: "Conflict", status: 409, code: "conflict", detail: "The job does not wait with this question." };
-    return route.fulfill({ status: 409, contentType: "application/problem+json", body: JSON.stringify(problem) });
+    return route.continue();
   });
   await page.goto(`${server.url}/ui/jobs/${held.job_id}`);
   await form(page).getByRole("button", { name: "Approve" }).click();
   await expect(page.getByRole("alert")).toContainText("Your answer was not taken");
   await expect(form(page)).toBeHidden();
   expect(steps).toEqual(["first"]);
+  const again = await server.call("POST", "/v1/worker/claims", { worker_id: "w1", kinds: ["asks-two"], max: 1, wait_s: 10, lease_s: 60 });
+  expect(again.body.jobs[0].steps).toEqual([expect.objectContaining({ step: "first", output: { approve: false } })]);
   await server.post(`/v1/jobs/${held.job_id}/cancel`, {});
 });

@@ -55,7 +55,7 @@ test("a model is asked, and the answer tells how it came about", async ({ page, 
 });
 
 test("a job copied as curl is a command that submits it again", async ({ page, server }) => {
-  const { job_id } = await server.post("/v1/jobs", { kind: "echo", input: { it: "isn't lost" }, metadata: { team: "search" } });
+  const { job_id } = await server.post("/v1/jobs", { kind: "echo", input: { it: "isn't lost" }, metadata: { team: "search" }, max_attempts: 2, deadline_s: 600 });
   await page.goto(`${server.url}/ui/jobs/${job_id}`);
   await expect(page.getByRole("heading", { level: 1 })).toContainText("succeeded");
   await page.getByRole("button", { name: "Copy as curl" }).click();
@@ -63,7 +63,8 @@ test("a job copied as curl is a command that submits it again", async ({ page, s
   const command = await page.evaluate(() => navigator.clipboard.readText());
   const receipt = JSON.parse(execFileSync("sh", ["-c", command], { encoding: "utf8" }));
   const again = await server.get(`/v1/jobs/${receipt.job_id}?wait=30`);
-  expect([again.output, again.metadata]).toEqual([{ it: "isn't lost" }, { team: "search" }]);
+  expect([again.output, again.metadata, again.max_attempts]).toEqual([{ it: "isn't lost" }, { team: "search" }, 2]);
+  expect(Date.parse(again.deadline_at) - Date.parse(again.created_at)).toBe(600_000);
 });
 
 // Digits that a number of JavaScript has no room for, and a point that it does not keep.

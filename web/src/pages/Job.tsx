@@ -103,7 +103,12 @@ export default function JobPage({ id }: { id: string }) {
       )}
       {answer.error && <NotTaken error={answer.error} />}
       {view.status_reason === "waiting_input" && isOurs ? (
-        <Ask key={view.waiting_for?.step} job={view} isSending={answer.isPending} answer={(body) => answer.mutate({ step: view.waiting_for?.step, body })} />
+        <Ask
+          key={`${view.waiting_for?.step} ${view.waiting_for?.prompt}`}
+          job={view}
+          isSending={answer.isPending}
+          answer={(body) => answer.mutate({ step: view.waiting_for?.step, body })}
+        />
       ) : (
         view.waiting_for && <div className="banner idle">{[view.waiting_for.message, view.waiting_for.prompt].filter(Boolean).join(": ")}</div>
       )}
@@ -180,11 +185,29 @@ function Facts({ job, progress }: { job: Job; progress: NonNullable<Followed["pr
           {progress.fraction != null && <progress value={progress.fraction} max={1} aria-label="Progress" />} {progress.message}
         </Fact>
       )}
-      <Fact name="submitted"><Time at={job.created_at} /></Fact>
-      {job.run_at && <Fact name="runs at"><Time at={job.run_at} /></Fact>}
-      {job.deadline_at && <Fact name="deadline"><Time at={job.deadline_at} /></Fact>}
-      {job.started_at && <Fact name="started"><Time at={job.started_at} /></Fact>}
-      {job.finished_at && <Fact name="ended"><Time at={job.finished_at} /></Fact>}
+      <Fact name="submitted">
+        <Time at={job.created_at} />
+      </Fact>
+      {job.run_at && (
+        <Fact name="runs at">
+          <Time at={job.run_at} />
+        </Fact>
+      )}
+      {job.deadline_at && (
+        <Fact name="deadline">
+          <Time at={job.deadline_at} />
+        </Fact>
+      )}
+      {job.started_at && (
+        <Fact name="started">
+          <Time at={job.started_at} />
+        </Fact>
+      )}
+      {job.finished_at && (
+        <Fact name="ended">
+          <Time at={job.finished_at} />
+        </Fact>
+      )}
       {job.started_at && <Fact name="waited">{duration(between(job.created_at, job.started_at))}</Fact>}
       {job.started_at && <Fact name="ran">{duration(between(job.started_at, job.finished_at))}</Fact>}
       {job.model && <Fact name="model">{job.model}</Fact>}
