@@ -58,6 +58,11 @@ test("back from a job the list is where it was", async ({ page, own }) => {
   await page.goBack();
   await expect.poll(() => top(page)).toBe(7_200);
   await expect(row).toHaveAttribute("href", before);
+  // From there to what is new.
+  const newer = await server.post("/v1/jobs", { kind: "echo", input: 1 });
+  await page.getByRole("button", { name: /newer ones/ }).click();
+  await expect(list(page).getByRole("link").first()).toHaveAttribute("href", new RegExp(newer.job_id));
+  expect(await top(page)).toBe(0);
 });
 
 test("a job is found by metadata that holds a comma, from its page", async ({ page, server }) => {
