@@ -34,8 +34,40 @@ test("documents of before are there when one comes back", async ({ page, server 
   const { job_id } = await answer.json();
   await server.get(`/v1/jobs/${job_id}?wait=30`);
   await page.goto(`${server.url}/ui/documents`);
+  await page.getByRole("button", { name: /^Open: Document of/ }).first().click();
   const document = page.getByRole("region", { name: "of before.md" });
   await document.getByLabel("Search in it").fill("harbour");
   await document.getByRole("button", { name: "Search" }).click();
   await expect(document.locator("blockquote").first()).toContainText("night train");
+});
+
+test("a document is fetched when it is opened, once, and more of them come at a click", async ({ page, own }) => {
+  const server = await own("");
+  const ids = [];
+  for (let index = 0; index < 13; index += 1) {
+    const form = new FormData();
+    form.append("file", new Blob([`The ferry ${index} leaves at nine.`], { type: "text/plain" }), `ferry ${index}.txt`);
+    const { job_id, document_id } = await (await fetch(`${server.url}/v1/documents`, { method: "POST", body: form })).json();
+    ids.push([job_id, document_id]);
+    expect((await server.get(`/v1/jobs/${job_id}?wait=30`)).status).toBe("succeeded");
+  }
+  const asked = [];
+  page.on("request", (request) => {
+    const { pathname } = new URL(request.url());
+    if (/^\/v1\/(jobs|documents)\/./.test(pathname)) asked.push(pathname);
+  });
+  await page.goto(`${server.url}/ui/documents`);
+  const opens = page.getByRole("button", { name: /^Open: Document of/ });
+  await expect(opens).toHaveCount(12);
+  expect(asked).toEqual([]);
+  await page.getByRole("button", { name: "More documents" }).click();
+  await expect(opens).toHaveCount(13);
+  await opens.last().click();
+  const opened = page.getByRole("region", { name: "ferry 0.txt" });
+  await expect(opened.getByRole("list", { name: "Pages" })).toContainText("characters");
+  await opened.getByLabel("Search in it").fill("ferry");
+  await opened.getByRole("button", { name: "Search" }).click();
+  await expect(opened.locator("blockquote").first()).toContainText("leaves at nine");
+  const [job_id, document_id] = ids[0];
+  expect(asked).toEqual([`/v1/jobs/${job_id}`, `/v1/documents/${document_id}`, `/v1/documents/${document_id}/search`]);
 });

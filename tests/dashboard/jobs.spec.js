@@ -49,7 +49,7 @@ test("jobs are found by metadata, state and time, and the address tells the filt
   await page.getByLabel("Metadata").fill("team=search, tier=gold");
   await page.getByLabel("Metadata").press("Enter");
   await expect(rows).toHaveCount(1);
-  await expect(page).toHaveURL(/metadata=/);
+  await expect(page).toHaveURL(/metadata\.team=search&metadata\.tier=gold/);
   await page.getByLabel("State").selectOption("failed");
   await expect(page.getByText("No job is like that")).toBeVisible();
   await page.getByLabel("State").selectOption("succeeded");
@@ -169,4 +169,77 @@ test("a job of very many events is told to run while it does", async ({ page, se
   await expect(sent).toContainText("running");
   await tell(server, held, "complete", { output: 1 });
   await expect(sent).toContainText("succeeded");
+});
+
+test("why a job waits is told as it changes, without an event of the job's own", async ({ page, server }) => {
+  const { job_id } = await server.post("/v1/jobs", { kind: "echo", input: 1, delay_s: 3_600 });
+  let answers = 0;
+  // The server's answer may be one from the browser's cache: here each one is of now.
+  await page.route(`**/v1/jobs/${job_id}`, async (route) => {
+    const answer = await route.fetch();
+    const job = await answer.json();
+    answers += 1;
+    job.waiting_for = { what: "turn", message: `${10 - answers} stand before it` };
+    return route.fulfill({ status: 200, json: job });
+  });
+  await page.clock.install();
+  await page.goto(`${server.url}/ui/jobs/${job_id}`);
+  await expect(page.locator(".banner")).toContainText("stand before it");
+  const before = answers;
+  await expect.poll(async () => (await page.clock.runFor(2_500), answers)).toBeGreaterThan(before + 1);
+  await expect(page.locator(".banner")).not.toContainText(`${10 - before} stand`);
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await server.post(`/v1/jobs/${job_id}/cancel`, {});
+});
+
+test("of many parts the one that failed is found, with why it did", async ({ page, server }) => {
+  await server.call("PUT", "/v1/kinds/part", { description: "a part that fails" });
+  const children = Array.from({ length: 301 }, (_, index) => (index === 250 ? { kind: "part", input: {}, max_attempts: 1 } : { kind: "echo", input: index }));
+  const { job_id } = await server.post("/v1/jobs", { kind: "flow", input: {}, on_child_failure: "partial", children });
+  const held = await claim(server, "part", "w1");
+  await tell(server, held, "fail", { error: { code: "no_such_harbour", message: "the harbour is not there" }, retryable: false });
+  expect((await server.get(`/v1/jobs/${job_id}?wait=60`)).status).toBe("succeeded");
+  await page.goto(`${server.url}/ui/jobs/${job_id}`);
+  const parts = page.getByRole("region", { name: "Its parts" });
+  await expect(parts).toContainText("300 succeeded, 1 failed");
+  await expect(parts.getByRole("row")).toHaveCount(200);
+  await parts.getByRole("button", { name: "Only those that failed" }).click();
+  await expect(parts.getByRole("row")).toHaveCount(1);
+  await expect(parts.getByRole("row")).toContainText("250");
+  await expect(parts.getByRole("row")).toContainText("no_such_harbour the harbour is not there");
+  await parts.getByRole("button", { name: "Only those that failed" }).click();
+  await expect(parts.getByRole("row")).toHaveCount(301);
+  // The command would make a flow of no parts.
+  await expect(page.getByRole("button", { name: "Copy as curl" })).toHaveCount(0);
+});
+
+test("more parts come at a click", async ({ page, server }) => {
+  const children = Array.from({ length: 201 }, (_, index) => ({ kind: "echo", input: index }));
+  const { job_id } = await server.post("/v1/jobs", { kind: "flow", input: {}, children });
+  expect((await server.get(`/v1/jobs/${job_id}?wait=60`)).status).toBe("succeeded");
+  await page.goto(`${server.url}/ui/jobs/${job_id}`);
+  const parts = page.getByRole("region", { name: "Its parts" });
+  await parts.getByRole("button", { name: /^More: 200 of 201/ }).click();
+  await expect(parts.getByRole("row")).toHaveCount(201);
+  await expect(parts.getByRole("button")).toHaveCount(0);
+});
+
+test.describe("far from Greenwich", () => {
+  test.use({ timezoneId: "America/Los_Angeles" });
+
+  test("times are local and say so, with UTC behind them, and an address means the same everywhere", async ({ page, server }) => {
+    const { job_id } = await server.post("/v1/jobs", { kind: "echo", input: 1, metadata: { where: "far" } });
+    const { created_at } = await server.get(`/v1/jobs/${job_id}?wait=30`);
+    await page.goto(`${server.url}/ui/jobs/${job_id}`);
+    const local = new Intl.DateTimeFormat("en-GB", { timeZone: "America/Los_Angeles", timeStyle: "medium" }).format(new Date(created_at));
+    const submitted = page.locator(".facts time").first();
+    await expect(submitted).toHaveText(new RegExp(`${local} (GMT|UTC)-[78]`));
+    await expect(submitted).toHaveAttribute("title", created_at);
+    await expect(page.locator(".facts")).toContainText("ended");
+    await expect(page.locator(".events time").first()).toContainText(local);
+    await page.goto(`${server.url}/ui/jobs?created_after=2026-01-01T12:00:00.000Z`);
+    await expect(page.getByLabel(/^From \((GMT|UTC)-[78]\)/)).toHaveValue("2026-01-01T04:00");
+    await page.getByLabel("Until").fill("2026-01-02T04:00");
+    await expect(page).toHaveURL(/created_before=2026-01-02T12%3A00%3A00/);
+  });
 });

@@ -215,6 +215,21 @@ test("a key that is revoked ends what is open, and whoever comes next signs in w
   expect(await page.evaluate(() => window.isTheSamePage)).toBe(true);
 });
 
+test("a session that is over is noticed by what is clicked on a job's page and in the playground", async ({ page, context, own }) => {
+  const { server, as } = await keyed(own);
+  const { body } = await server.call("POST", "/v1/jobs", { kind: "echo", input: 1 }, as);
+  for (const [path, button] of [[`/ui/jobs/${body.job_id}`, "Retry"], ["/ui/playground", "Send"]]) {
+    await page.goto(server.url + path);
+    await signIn(page, ADMIN);
+    await expect(badge(page)).toHaveText("live");
+    await expect(page.getByRole("button", { name: "Copy as curl" }).first()).toBeVisible();
+    await expect(page.getByRole("button", { name: button })).toBeEnabled();
+    await context.clearCookies();
+    await page.getByRole("button", { name: button }).click();
+    await expect(page.getByRole("heading", { name: "Sign in" })).toBeVisible();
+  }
+});
+
 test("a session that is over asks for a key, and so does whoever signs out", async ({ page, context, own }) => {
   const { server } = await keyed(own);
   await page.goto(`${server.url}/ui/jobs`);
@@ -247,6 +262,25 @@ test("a key of another tenant lands on its jobs, is offered what it may see, and
   await page.goto(`${server.url}/ui/jobs/${body.job_id}`);
   await expect(page.getByRole("heading", { level: 1 })).toContainText("succeeded");
   await expect(badge(page)).toHaveText("live");
+});
+
+test("a key that may only read is offered nothing that the server refuses", async ({ page, own }) => {
+  const { server, as, make } = await keyed(own);
+  const { key } = await make({ name: "reader", scopes: ["jobs:read"] });
+  const { body } = await server.call("POST", "/v1/jobs", { kind: "echo", input: 1 }, as);
+  await page.goto(server.url);
+  await signIn(page, key);
+  const alerts = page.getByRole("region", { name: "Alerts" });
+  await expect(alerts).toContainText("P95 of calls");
+  const leads = await alerts.getByRole("link").evaluateAll((links) => links.map((link) => link.getAttribute("href")));
+  expect(leads).toEqual(["/ui/jobs?status=failed", "/ui/queues"]);
+  await page.goto(`${server.url}/ui/queues`);
+  await expect(page.getByRole("row", { name: /^default/ })).toBeVisible();
+  await expect(page.getByRole("button", { name: /^Pause/ })).toHaveCount(0);
+  await page.goto(`${server.url}/ui/jobs/${body.job_id}`);
+  await expect(page.getByRole("heading", { level: 1 })).toContainText("succeeded");
+  await expect(page.getByRole("button", { name: "Copy as curl" })).toBeVisible();
+  for (const name of ["Retry", "Cancel"]) await expect(page.getByRole("button", { name })).toHaveCount(0);
 });
 
 test("progress is drawn as it is told, without asking for the job each time", async ({ page, server }) => {

@@ -1,4 +1,4 @@
-import { expect, test } from "./server.js";
+import { breakable, chat, expect, test } from "./server.js";
 
 const ask = (server) => server.post("/v1/chat/completions", { model: "smart", messages: [{ role: "user", content: "night trains" }] });
 const said = (answer) => answer.choices[0].message.content;
@@ -62,4 +62,20 @@ breaker = { failures = 1000 }
   await expect(alerts).toContainText("Needs attention: errors");
   await expect(alerts.getByRole("link", { name: /^Errors/ })).toContainText("100 %");
   await expect(alerts.getByRole("link", { name: /^Errors/ })).toContainText("model broken");
+});
+
+test("streams that break off count as failed, each once, and so do those that never opened", async ({ page, own }) => {
+  const provider = await breakable();
+  const server = await own(provider.configuration);
+  const ask = async (words) => {
+    const body = JSON.stringify(chat("breakable", words));
+    const answer = await fetch(`${server.url}/v1/chat/completions`, { method: "POST", headers: { "content-type": "application/json" }, body });
+    await answer.text();
+  };
+  for (const words of ["break", "break", "refuse", "well"]) await ask(words);
+  await page.goto(`${server.url}/ui/models`);
+  const calls = page.getByRole("region", { name: "breakable" }).locator(".target .figure").filter({ hasText: "Calls" });
+  await expect(calls.locator(".value")).toHaveText("4");
+  await expect(calls.locator(".note")).toHaveText("75 % failed");
+  provider.close();
 });

@@ -142,6 +142,7 @@ test("every page, in light and dark", async ({ page, own }) => {
   await expect(page.getByRole("region", { name: "render-1" })).toBeVisible();
   await shoot("workers");
   await open("Documents");
+  await page.getByRole("button", { name: /^Open: Document of/ }).first().click();
   const card = page.getByRole("region", { name: "timetable.md" });
   await card.getByLabel("Search in it").fill("dogs");
   await card.getByRole("button", { name: "Search" }).click();

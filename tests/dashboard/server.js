@@ -7,6 +7,7 @@ import { test as base, expect } from "@playwright/test";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { extname, join, resolve } from "node:path";
@@ -150,6 +151,37 @@ model = "sim-small"
 provider = "slowest"
 model = "sim-small"
 `;
+
+/**
+ * A provider as OpenAI is one, whose answers break: with `refuse` in what is asked it says no, with `break` its stream does
+ * after the first words, else all is well. `close` ends it.
+ */
+export async function breakable() {
+  const chunk = (delta, finish_reason = null) => ({ id: "c", object: "chat.completion.chunk", choices: [{ index: 0, delta, finish_reason }] });
+  const error = { error: { message: "the model caught fire", type: "server_error" } };
+  const provider = createHttpServer(async (request, response) => {
+    const asked = (await request.toArray()).join("");
+    if (asked.includes("refuse")) return response.writeHead(500, { "content-type": "application/json" }).end(JSON.stringify(error));
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    const last = asked.includes("break") ? [error] : [chunk({}, "stop")];
+    for (const event of [chunk({ content: "It is " }), ...last]) response.write(`data: ${JSON.stringify(event)}\n\n`);
+    response.end("data: [DONE]\n\n");
+  });
+  await once(provider.listen(0, "127.0.0.1"), "listening");
+  const configuration = `
+[providers.breakable]
+protocol = "openai"
+flavor = "compatible"
+base_url = "http://127.0.0.1:${provider.address().port}/v1"
+[models.breakable]
+[[models.breakable.targets]]
+provider = "breakable"
+model = "any"
+retry = { max_retries = 1, initial = "10ms", max = "20ms" }
+breaker = { failures = 1000 }
+`;
+  return { configuration, close: () => provider.close() };
+}
 
 const TYPES = { ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html; charset=utf-8" };
 

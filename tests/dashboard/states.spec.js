@@ -1,4 +1,4 @@
-import { chat, configuration, expect, test } from "./server.js";
+import { chat, configuration, expect, hold, tell, test } from "./server.js";
 
 test("the page tells that the server is gone, comes back with it, and has lost nothing", async ({ page, own }) => {
   const server = await own(configuration());
@@ -82,4 +82,23 @@ test("where there are keys the page asks for one and keeps none of it", async ({
   await expect(page.getByRole("status").filter({ hasText: /^live$/ })).toBeVisible();
   const kept = await page.evaluate(() => JSON.stringify(localStorage) + JSON.stringify(sessionStorage) + document.cookie);
   expect(kept).not.toContain("lh_");
+});
+
+test("what is clicked while the browser thinks that it is offline is tried at once, and never later", async ({ page, server }) => {
+  const held = await hold(server, "far-away");
+  const tries = [];
+  await page.route("**/cancel", (route) => (tries.push(route.request().url()), route.abort("internetdisconnected")));
+  await page.goto(`${server.url}/ui/jobs/${held.job_id}`);
+  const cancel = page.getByRole("button", { name: "Cancel" });
+  await expect(cancel).toBeEnabled();
+  await page.evaluate(() => window.dispatchEvent(new Event("offline")));
+  await cancel.click();
+  await expect(page.getByRole("alert")).toContainText("cannot be reached");
+  // A page that was not open yet asks the server, too.
+  await page.getByRole("navigation").getByRole("link", { name: "Queues" }).click();
+  await expect(page.getByRole("row", { name: /^default/ })).toBeVisible();
+  await page.evaluate(() => window.dispatchEvent(new Event("online")));
+  expect(tries).toHaveLength(1);
+  expect((await server.get(`/v1/jobs/${held.job_id}`)).status).toBe("running");
+  await tell(server, held, "complete", { output: 1 });
 });

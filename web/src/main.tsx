@@ -57,7 +57,11 @@ applyTheme(storedTheme());
 
 const queries = new QueryClient({
   defaultOptions: {
+    // What a browser thinks of its network is often wrong. Every request is tried at once and fails visibly: a click that
+    // is kept, and carried out when the network is back, comes when nobody expects it any more.
+    mutations: { networkMode: "always" },
     queries: {
+      networkMode: "always",
       staleTime: 2_000,
       // What the server refuses once it refuses twice; what cannot be reached may be back in a moment.
       retry: (failures, error) => failures < 3 && !(error instanceof ApiError && error.problem.status < 500),

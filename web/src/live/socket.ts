@@ -11,6 +11,7 @@
  * that goes down, counts as none.
  */
 import type { JobEvent, Stats } from "../api/client";
+import { exactly } from "../api/json";
 
 /** `off`: whoever looks may follow nothing. */
 export type Connection = "connecting" | "open" | "closed" | "off";
@@ -203,7 +204,7 @@ class Live {
       this.#heardAt = Date.now();
       this.#failures = 0;
       this.#become("open");
-      this.#hear(JSON.parse(String(message.data)) as Record<string, unknown>);
+      this.#hear(parsed(String(message.data)));
     };
     socket.onclose = () => this.#lose(socket);
   }
@@ -301,6 +302,13 @@ class Live {
     const isGap = followed.isAsked && open.some((reader) => event.seq > reader.after + 1);
     if (isGap) this.#later(id, followed);
   }
+}
+
+/** Streamed items are shown as they were written. */
+function parsed(text: string): Record<string, unknown> {
+  const message = JSON.parse(text) as Record<string, unknown>;
+  const { items } = (message.data ?? {}) as { items?: unknown[] };
+  return items && items.length > 0 ? { ...message, data: (exactly(text) as typeof message).data } : message;
 }
 
 /** How long to wait after so many failures in a row; not everybody the same, so that not all come at one moment. */

@@ -1,10 +1,11 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
 import { useRef, useState } from "react";
 import { api, said, send, type Job } from "../api/client";
-import { DocumentCard, type Taken } from "../parts/Document";
+import { DocumentCard, EarlierDocument, type Taken } from "../parts/Document";
+import { useMay, writes } from "../parts/session";
 import { Empty, Failure } from "../parts/show";
 
-/** How many documents of before are listed. */
+/** How many documents of before are listed at once. */
 const EARLIER = 12;
 
 interface Sending {
@@ -15,16 +16,17 @@ interface Sending {
 /** Upload, watch the pages come, search in what was read. */
 export default function Documents() {
   const client = useQueryClient();
+  const isOurs = useMay(writes);
   const [taken, setTaken] = useState<Taken[]>([]);
   const [sending, setSending] = useState<Sending[]>([]);
   const [over, setOver] = useState(false);
   const picker = useRef<HTMLInputElement>(null);
-  const earlier = useQuery({
+  const earlier = useInfiniteQuery({
     queryKey: ["documents"],
-    queryFn: async () => {
-      const page = said(await api.GET("/v1/jobs", { params: { query: { kind: "document.ingest", limit: EARLIER } } }));
-      return (page.data as unknown as Job[]).map((job) => job.job_id);
-    },
+    initialPageParam: undefined as string | undefined,
+    queryFn: async ({ pageParam: cursor }) =>
+      said(await api.GET("/v1/jobs", { params: { query: { kind: "document.ingest", limit: EARLIER, ...(cursor ? { cursor } : {}) } } })),
+    getNextPageParam: (page) => (page.has_more ? (page.next_cursor ?? undefined) : undefined),
   });
   const upload = async (file: File) => {
     const entry: Sending = { name: file.name };
@@ -46,43 +48,46 @@ export default function Documents() {
     // One after the other: they share one way to the server.
     for (const file of [...(files ?? [])]) await upload(file);
   };
-  const rest = (earlier.data ?? []).filter((job) => !taken.some((one) => one.job_id === job));
+  const listed = earlier.data?.pages.flatMap((page) => page.data as unknown as Job[]);
+  const rest = listed?.filter((job) => !taken.some((one) => one.job_id === job.job_id)) ?? [];
   const busy = sending.some((entry) => !entry.error);
   return (
     <>
       <h1>Documents</h1>
-      <div
-        className="drop"
-        data-over={over}
-        onDragOver={(event) => {
-          event.preventDefault();
-          setOver(true);
-        }}
-        onDragLeave={() => setOver(false)}
-        onDrop={(event) => {
-          event.preventDefault();
-          setOver(false);
-          void take(event.dataTransfer.files);
-        }}
-      >
-        <p>Drop files here, or</p>
-        <button className="primary" onClick={() => picker.current?.click()} disabled={busy}>
-          {busy ? "Uploading …" : "Choose files"}
-        </button>
-        <input
-          ref={picker}
-          type="file"
-          multiple
-          hidden
-          aria-label="Files"
-          onChange={(event) => {
-            void take(event.target.files);
-            // The same file may be chosen again.
-            event.target.value = "";
+      {isOurs && (
+        <div
+          className="drop"
+          data-over={over}
+          onDragOver={(event) => {
+            event.preventDefault();
+            setOver(true);
           }}
-        />
-        <p className="faint">PDF, images, DOCX, HTML, Markdown or text. The work goes on when you leave this page.</p>
-      </div>
+          onDragLeave={() => setOver(false)}
+          onDrop={(event) => {
+            event.preventDefault();
+            setOver(false);
+            void take(event.dataTransfer.files);
+          }}
+        >
+          <p>Drop files here, or</p>
+          <button className="primary" onClick={() => picker.current?.click()} disabled={busy}>
+            {busy ? "Uploading …" : "Choose files"}
+          </button>
+          <input
+            ref={picker}
+            type="file"
+            multiple
+            hidden
+            aria-label="Files"
+            onChange={(event) => {
+              void take(event.target.files);
+              // The same file may be chosen again.
+              event.target.value = "";
+            }}
+          />
+          <p className="faint">PDF, images, DOCX, HTML, Markdown or text. The work goes on when you leave this page.</p>
+        </div>
+      )}
       {sending.map((entry, index) =>
         entry.error ? (
           <div key={index}>
@@ -96,13 +101,20 @@ export default function Documents() {
         ),
       )}
       {earlier.error && <Failure error={earlier.error} again={() => void earlier.refetch()} />}
-      {taken.length === 0 && earlier.data?.length === 0 && <Empty>What you upload appears here, page by page.</Empty>}
+      {taken.length === 0 && listed?.length === 0 && <Empty>What you upload appears here, page by page.</Empty>}
       {taken.map((document) => (
-        <DocumentCard key={document.job_id} jobId={document.job_id} taken={document} />
+        <DocumentCard key={document.job_id} jobId={document.job_id} taken={document} isOver={false} />
       ))}
       {rest.map((job) => (
-        <DocumentCard key={job} jobId={job} />
+        <EarlierDocument key={job.job_id} job={job} />
       ))}
+      {earlier.hasNextPage && (
+        <p>
+          <button disabled={earlier.isFetchingNextPage} onClick={() => void earlier.fetchNextPage()}>
+            More documents
+          </button>
+        </p>
+      )}
     </>
   );
 }

@@ -1,24 +1,42 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useRef } from "react";
+import { useEffect, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
-import { api, said, send, type Attempt, type Job, type JobEvent } from "../api/client";
-import { useJobEvents, useThrottled, type Followed } from "../live/hooks";
+import { api, ApiError, exactJob, said, send, type Attempt, type Job, type JobEvent } from "../api/client";
+import { useJobEvents, useNow, useThrottled, type Followed } from "../live/hooks";
+import { Children } from "../parts/Children";
 import { CopyAsCurl } from "../parts/Copy";
-import { between, count, dollars, duration, Empty, Failure, Loading, pretty, Status } from "../parts/show";
+import { addressOf } from "../parts/Filters";
+import { useMay, writes } from "../parts/session";
+import { between, count, dollars, duration, Empty, Failure, Loading, pretty, Status, Time, zone } from "../parts/show";
 import { Waterfall, type CallRecord } from "../parts/Waterfall";
 
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 
+interface Answer {
+  approve: boolean;
+  comment?: string;
+}
+
 /** How often the job is looked at again, at most: it comes with its input and its output. */
 const LOOK_EVERY_MS = 1_000;
+
+/** How often while it waits. */
+const WAITING_LOOK_EVERY_MS = 5_000;
 
 /** One job: where it stands, what every attempt and layer did, and what can be done about it. */
 export default function JobPage({ id }: { id: string }) {
   const client = useQueryClient();
   const [, go] = useLocation();
+  const isOurs = useMay(writes);
   const followed = useJobEvents(id);
   const path = { params: { path: { job_id: id } } };
-  const job = useQuery({ queryKey: ["job", id], queryFn: async () => said(await api.GET("/v1/jobs/{job_id}", path)) as unknown as Job });
+  const job = useQuery({
+    queryKey: ["job", id],
+    queryFn: () => exactJob(id),
+    structuralSharing: false,
+    // Why a job is not running, and how many stand before it, changes without an event of its own.
+    refetchInterval: ({ state: { data } }) => (data && (data.status === "queued" || data.waiting_for) ? WAITING_LOOK_EVERY_MS : false),
+  });
   const attempts = useQuery({
     queryKey: ["attempts", id],
     queryFn: async () => said(await api.GET("/v1/jobs/{job_id}/attempts", path)).data as unknown as Attempt[],
@@ -39,6 +57,16 @@ export default function JobPage({ id }: { id: string }) {
     mutationFn: async () => said(await api.POST("/v1/jobs/{job_id}/retry", path)) as unknown as { job_id: string },
     onSuccess: (receipt) => go(`/ui/jobs/${receipt.job_id}`),
   });
+  const answer = useMutation({
+    // With the step of the question that was read, so that no other is answered.
+    mutationFn: ({ step, body }: { step: string | null | undefined; body: Answer }) =>
+      send(`/v1/jobs/${id}/input${step ? `?step=${encodeURIComponent(step)}` : ""}`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body),
+      }),
+    onSettled: () => client.invalidateQueries({ queryKey: ["job", id] }),
+  });
   if (job.error && !job.data) return <Failure error={job.error} again={() => void job.refetch()} />;
   if (!job.data) return <Loading what="the job" />;
   const view = job.data;
@@ -53,13 +81,18 @@ export default function JobPage({ id }: { id: string }) {
           <p className="mono faint">{view.job_id}</p>
         </div>
         <div className="row">
-          <CopyAsCurl path="/v1/jobs" body={() => resubmitted(view)} />
-          <button disabled={!over || retry.isPending} onClick={() => retry.mutate()}>
-            Retry
-          </button>
-          <button className="danger" disabled={over || cancel.isPending} onClick={() => cancel.mutate()}>
-            {view.status_reason === "cancelling" ? "Cancelling …" : "Cancel"}
-          </button>
+          {/* Its parts are not in it: without them the command would make another job. */}
+          {view.children.total === 0 && <CopyAsCurl path="/v1/jobs" body={() => JSON.stringify(resubmitted(view))} />}
+          {isOurs && (
+            <>
+              <button disabled={!over || retry.isPending} onClick={() => retry.mutate()}>
+                Retry
+              </button>
+              <button className="danger" disabled={over || cancel.isPending} onClick={() => cancel.mutate()}>
+                {view.status_reason === "cancelling" ? "Cancelling …" : "Cancel"}
+              </button>
+            </>
+          )}
         </div>
       </div>
       {(cancel.error ?? retry.error) && <Failure error={cancel.error ?? retry.error} />}
@@ -68,7 +101,17 @@ export default function JobPage({ id }: { id: string }) {
           <strong>{view.error.code}</strong> {view.error.message}
         </div>
       )}
-      {view.status_reason === "waiting_input" ? <Ask job={view} /> : view.waiting_for && <div className="banner idle">{view.waiting_for.message}</div>}
+      {answer.error && <NotTaken error={answer.error} />}
+      {view.status_reason === "waiting_input" && isOurs ? (
+        <Ask
+          key={`${view.waiting_for?.step} ${view.waiting_for?.prompt}`}
+          job={view}
+          isSending={answer.isPending}
+          answer={(body) => answer.mutate({ step: view.waiting_for?.step, body })}
+        />
+      ) : (
+        view.waiting_for && <div className="banner idle">{[view.waiting_for.message, view.waiting_for.prompt].filter(Boolean).join(": ")}</div>
+      )}
       <section className="wide">
         <div className="card">
           <h2>Where it stands</h2>
@@ -84,10 +127,12 @@ export default function JobPage({ id }: { id: string }) {
         {attempts.error && <Failure error={attempts.error} again={() => void attempts.refetch()} />}
         <Waterfall job={view} attempts={attempts.data ?? []} events={followed.events} />
       </section>
-      {view.children.total > 0 && <Children id={id} version={view.version} over={over} />}
+      {view.children.total > 0 && <Children job={view} over={over} />}
       <section className="wide">
         <div className="card">
-          <h2>Events</h2>
+          <h2>
+            Events <span className="faint">· times in {zone()}</span>
+          </h2>
           <Events followed={followed} over={over} />
         </div>
         <div className="card">
@@ -109,6 +154,8 @@ function resubmitted(job: Job): Record<string, unknown> {
     queue: job.queue,
     ...(job.priority === 0 ? {} : { priority: job.priority }),
     ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
+    max_attempts: job.max_attempts,
+    ...(job.deadline_at ? { deadline_s: (Date.parse(job.deadline_at) - Date.parse(job.created_at)) / 1_000 } : {}),
     input: job.input,
   };
 }
@@ -122,6 +169,8 @@ function shown(value: unknown): string {
 }
 
 function Facts({ job, progress }: { job: Job; progress: NonNullable<Followed["progress"]> }) {
+  // How long it has run goes on while nothing else comes.
+  useNow(1_000, job.started_at != null && !job.finished_at);
   return (
     <dl className="facts">
       <Fact name="queue">
@@ -136,9 +185,29 @@ function Facts({ job, progress }: { job: Job; progress: NonNullable<Followed["pr
           {progress.fraction != null && <progress value={progress.fraction} max={1} aria-label="Progress" />} {progress.message}
         </Fact>
       )}
-      <Fact name="submitted">{new Date(job.created_at).toLocaleString("en-GB")}</Fact>
-      {job.run_at && <Fact name="runs at">{new Date(job.run_at).toLocaleString("en-GB")}</Fact>}
-      {job.deadline_at && <Fact name="deadline">{new Date(job.deadline_at).toLocaleString("en-GB")}</Fact>}
+      <Fact name="submitted">
+        <Time at={job.created_at} />
+      </Fact>
+      {job.run_at && (
+        <Fact name="runs at">
+          <Time at={job.run_at} />
+        </Fact>
+      )}
+      {job.deadline_at && (
+        <Fact name="deadline">
+          <Time at={job.deadline_at} />
+        </Fact>
+      )}
+      {job.started_at && (
+        <Fact name="started">
+          <Time at={job.started_at} />
+        </Fact>
+      )}
+      {job.finished_at && (
+        <Fact name="ended">
+          <Time at={job.finished_at} />
+        </Fact>
+      )}
       {job.started_at && <Fact name="waited">{duration(between(job.created_at, job.started_at))}</Fact>}
       {job.started_at && <Fact name="ran">{duration(between(job.started_at, job.finished_at))}</Fact>}
       {job.model && <Fact name="model">{job.model}</Fact>}
@@ -164,7 +233,7 @@ function Facts({ job, progress }: { job: Job; progress: NonNullable<Followed["pr
       )}
       {Object.entries((job.metadata ?? {}) as Record<string, string>).map(([key, value]) => (
         <Fact key={key} name={key}>
-          <Link href={`/ui/jobs?metadata=${encodeURIComponent(`${key}=${value}`)}`}>{value}</Link>
+          <Link href={addressOf({ metadata: [[key, value]] })}>{value}</Link>
         </Fact>
       ))}
     </dl>
@@ -208,17 +277,20 @@ function Given({ job, followed, over }: { job: Job; followed: Followed; over: bo
   );
 }
 
-/** A job that waits for a person: what it asks, and the answer. */
-function Ask({ job }: { job: Job }) {
-  const client = useQueryClient();
+/** So long a question is read before it can be answered: a click that was meant for the one before answers nothing. */
+const READ_FIRST_MS = 700;
+
+/** A job that waits for a person: what it asks, and the answer. Another question is another form. */
+function Ask({ job, isSending, answer }: { job: Job; isSending: boolean; answer: (body: Answer) => void }) {
   const form = useRef<HTMLFormElement>(null);
-  const answer = useMutation({
-    mutationFn: (body: unknown) =>
-      send(`/v1/jobs/${job.job_id}/input`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
-    onSettled: () => client.invalidateQueries({ queryKey: ["job", job.job_id] }),
-  });
+  const [isNew, setNew] = useState(true);
+  useEffect(() => {
+    const timer = window.setTimeout(() => setNew(false), READ_FIRST_MS);
+    return () => window.clearTimeout(timer);
+  }, []);
   const said = () => String(new FormData(form.current ?? undefined).get("comment") ?? "");
-  const judge = (approve: boolean) => answer.mutate(said() === "" ? { approve } : { approve, comment: said() });
+  const judge = (approve: boolean) => answer(said() === "" ? { approve } : { approve, comment: said() });
+  // Neither button submits: Enter in the comment is no approval.
   return (
     <form ref={form} className="card" aria-label="It waits for you" onSubmit={(event) => event.preventDefault()}>
       <h2 className="badge warn">It waits for you</h2>
@@ -228,54 +300,24 @@ function Ask({ job }: { job: Job }) {
         <input name="comment" placeholder="for the job, and for whoever reads its history" />
       </label>
       <p className="row">
-        <button className="primary" disabled={answer.isPending} onClick={() => judge(true)}>
+        <button type="button" className="primary" disabled={isNew || isSending} onClick={() => judge(true)}>
           Approve
         </button>
-        <button className="danger" disabled={answer.isPending} onClick={() => judge(false)}>
+        <button type="button" className="danger" disabled={isNew || isSending} onClick={() => judge(false)}>
           Refuse
         </button>
       </p>
-      {answer.error && <Failure error={answer.error} />}
     </form>
   );
 }
 
-/** The parts of a flow, and how each stands. */
-function Children({ id, version, over }: { id: string; version: number; over: boolean }) {
-  const children = useQuery({
-    queryKey: ["children", id, version],
-    placeholderData: (before) => before,
-    // A part that ends is no event of the whole.
-    refetchInterval: over ? false : 3_000,
-    queryFn: async () => said(await api.GET("/v1/jobs/{job_id}/children", { params: { path: { job_id: id } } })),
-  });
-  if (children.error) return <Failure error={children.error} again={() => void children.refetch()} />;
-  if (!children.data) return <Loading what="its parts" />;
+/** What became of an answer that was not taken. */
+function NotTaken({ error }: { error: unknown }) {
+  if (!(error instanceof ApiError && error.problem.status === 409)) return <Failure error={error} />;
   return (
-    <section className="card" aria-label="Its parts">
-      <h2>Its parts</h2>
-      <div className="scroll" tabIndex={0} role="group" aria-label="Parts">
-        <table>
-          <tbody>
-            {children.data.data.map((child) => (
-              <tr key={child.job_id}>
-                <td className="number faint">{child.index}</td>
-                <td>
-                  <Link className="mono" href={`/ui/jobs/${child.job_id}`}>
-                    {child.job_id}
-                  </Link>
-                </td>
-                <td>{child.kind}</td>
-                <td>
-                  <Status status={child.status} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-      {children.data.has_more && <p className="faint">and more</p>}
-    </section>
+    <div className="banner warn" role="alert">
+      Your answer was not taken: the job does not wait with that question any more. Somebody has answered it meanwhile, or the job has ended.
+    </div>
   );
 }
 
@@ -302,7 +344,9 @@ function Events({ followed, over }: { followed: Followed; over: boolean }) {
       {followed.events.map((event) => (
         <div className="one" key={event.seq}>
           <span className="faint">{event.seq}</span>
-          <span className="faint late">{event.time.slice(11, 23)}</span>
+          <span className="faint late">
+            <Time at={event.time} precise />
+          </span>
           <span>{event.type.replace("job.", "")}</span>
           <code>{told(event)}</code>
         </div>

@@ -45,6 +45,9 @@ interface Stack {
   canned: boolean;
 }
 
+/** How often each model's stack is asked for: they are many, and the figures above come by themselves. */
+const LOOK_EVERY_MS = 5_000;
+
 type Figures = Stats["models"][number];
 
 /** Each model with its targets and their layers, live, and the hand on the breakers. */
@@ -78,7 +81,7 @@ function Model({ name, figures }: { name: string; figures: Figures | undefined }
   const stack = useQuery({
     queryKey: ["stack", name],
     queryFn: async () => (await (await send(`${path}/stack`)).json()) as Stack,
-    refetchInterval: 1_000,
+    refetchInterval: LOOK_EVERY_MS,
   });
   const purge = useMutation({
     mutationFn: () => send(`${path}/cache`, { method: "DELETE" }),
@@ -157,6 +160,20 @@ function Now({ figures }: { figures: Figures }) {
   );
 }
 
+function failures(layer: Layer | undefined): number {
+  return layer ? layer.failed + layer.rejected + layer.timed_out : 0;
+}
+
+/**
+ * Streams that never opened, and those that broke off later. The outer stack counts until the first words, the inner one
+ * each attempt to its end: those that failed there and not in opening broke off.
+ */
+function failedStreams(layers: Layer[]): number {
+  const opening = layers.find(({ layer }) => layer === "call");
+  const attempts = layers.findLast(({ layer }) => layer === "stack");
+  return failures(layers[0]) + Math.max(0, failures(attempts) - failures(opening));
+}
+
 function TargetCard({ model, target }: { model: string; target: Target }) {
   const client = useQueryClient();
   const set = useMutation({
@@ -180,7 +197,7 @@ function TargetCard({ model, target }: { model: string; target: Target }) {
   const whole = target.layers.filter((layer) => layer.layer !== "stack").concat(within);
   const outer = [target.layers[0], target.stream_layers[0]].filter((layer) => layer !== undefined);
   const calls = outer.reduce((sum, layer) => sum + layer.calls, 0);
-  const failed = outer.reduce((sum, layer) => sum + layer.failed + layer.rejected + layer.timed_out, 0);
+  const failed = failures(target.layers[0]) + failedStreams(target.stream_layers);
   const since = target.breaker_for_ms !== null && (target.breaker !== "closed" || target.breaker_for_ms < 3_600_000) ? ` for ${duration(target.breaker_for_ms)}` : "";
   return (
     <div className="target">

@@ -5,6 +5,7 @@ import { api, said, type Stats } from "../api/client";
 import { useStats } from "../live/hooks";
 import { Alerts } from "../parts/Alerts";
 import { Judged } from "../parts/Old";
+import { operates, useMay } from "../parts/session";
 import { count, dollars, duration, Failure, Figure, Loading, percent, rate, Status } from "../parts/show";
 
 const Plot = lazy(() => import("../parts/Plot"));
@@ -114,7 +115,7 @@ function Way({ stats }: { stats: Stats }) {
           <Link href="/ui/jobs?status=running" className="card figure">
             <span className="name">Running</span>
             <strong className="value">{count(jobs.running)}</strong>
-            <span className="note">{waiting > 0 ? `${count(waiting)} of them wait for others` : "in flight"}</span>
+            <span className="note">{waiting > 0 ? `and ${count(waiting)} wait for others` : "in flight"}</span>
           </Link>
         </li>
         <li>
@@ -200,10 +201,11 @@ function Queues({ stats }: { stats: Stats }) {
 }
 
 function Models({ stats }: { stats: Stats }) {
+  const seesModels = useMay(operates);
   return (
     <div className="card">
       <h2>
-        <Link href="/ui/models">Models</Link>
+        {seesModels ? <Link href="/ui/models">Models</Link> : "Models"}
       </h2>
       {stats.models.length === 0 ? (
         <p className="faint">No model is configured. Three lines of longhaul.toml make one.</p>

@@ -1,7 +1,7 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "wouter";
-import { api, said, send } from "../api/client";
+import { api, exactJob, modelError, said, send, type ModelError } from "../api/client";
 import { useJobEvents } from "../live/hooks";
 import { CopyAsCurl } from "../parts/Copy";
 import { dollars, duration, Failure, Loading, Status } from "../parts/show";
@@ -21,11 +21,15 @@ export default function Playground() {
   const [kind, setKind] = useState("analysis");
   const [input, setInput] = useState(JSON.stringify(EXAMPLES.analysis, null, 2));
   const [job, setJob] = useState<string>();
-  const body = () => ({ kind, input: JSON.parse(input) as unknown });
+  // The input goes as it was typed: parsed and written anew, its numbers might be others.
+  const body = () => {
+    JSON.parse(input);
+    return `{"kind":${JSON.stringify(kind)},"input":${input.trim()}}`;
+  };
   const submit = useMutation({
     mutationFn: async () => {
       const headers = { "content-type": "application/json" };
-      const answer = await send("/v1/jobs", { method: "POST", body: JSON.stringify(body()), headers });
+      const answer = await send("/v1/jobs", { method: "POST", body: body(), headers });
       return ((await answer.json()) as { job_id: string }).job_id;
     },
     onSuccess: setJob,
@@ -91,7 +95,8 @@ function Watched({ id }: { id: string }) {
   const { events, earlier, status = "queued", end, text, over, failure } = useJobEvents(id);
   const job = useQuery({
     queryKey: ["job", id, Boolean(end)],
-    queryFn: async () => said(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: id } } })),
+    queryFn: () => exactJob(id),
+    structuralSharing: false,
   });
   const error = (end?.data as { error?: { code: string; message: string } } | undefined)?.error;
   return (
@@ -112,7 +117,7 @@ function Watched({ id }: { id: string }) {
       )}
       {text && <p className="stream">{text}</p>}
       {end && !text && !error && (
-        <pre data-testid="output">{JSON.stringify((job.data as { output?: unknown } | undefined)?.output ?? null, null, 2)}</pre>
+        <pre data-testid="output">{JSON.stringify(job.data?.output ?? null, null, 2)}</pre>
       )}
       <p className="faint">
         {earlier + events.length} events{over ? ", and no more" : ""} ·{" "}
@@ -148,13 +153,13 @@ function Chat() {
   const [answer, setAnswer] = useState("");
   const [told, setTold] = useState<Told>();
   const chosen = model || models.data?.find((name) => name !== "local") || models.data?.[0] || "";
-  const body = () => ({ model: chosen, stream: true, messages: [{ role: "user", content: question }] });
+  const body = () => JSON.stringify({ model: chosen, stream: true, messages: [{ role: "user", content: question }] });
   const ask = useMutation({
     mutationFn: async () => {
       setAnswer("");
       setTold(undefined);
       const began = performance.now();
-      const response = await send("/v1/chat/completions", { method: "POST", body: JSON.stringify(body()), headers: { "content-type": "application/json" } });
+      const response = await send("/v1/chat/completions", { method: "POST", body: body(), headers: { "content-type": "application/json" } });
       const header = (name: string) => response.headers.get(`longhaul-${name}`);
       const cost = header("cost-microusd");
       let facts: Told = {
@@ -225,17 +230,20 @@ function Chat() {
 /** The texts of a streamed chat, as they come. */
 async function* pieces(response: Response): AsyncGenerator<string> {
   const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+  const requestId = response.headers.get("x-request-id");
   let rest = "";
   while (reader) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(() => {
+      throw modelError({ code: "broken_off", message: "the connection ended before the answer did" }, response.status, requestId);
+    });
     if (done) return;
     rest += value;
     const lines = rest.split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) {
       if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
-      const chunk = JSON.parse(line.slice(6)) as { choices?: { delta?: { content?: string } }[]; error?: { message: string } };
-      if (chunk.error) throw new Error(chunk.error.message);
+      const chunk = JSON.parse(line.slice(6)) as { choices?: { delta?: { content?: string } }[]; error?: ModelError };
+      if (chunk.error) throw modelError(chunk.error, response.status, requestId);
       const text = chunk.choices?.[0]?.delta?.content;
       if (text) yield text;
     }

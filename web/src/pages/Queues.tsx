@@ -3,11 +3,13 @@ import { Link } from "wouter";
 import { api, said } from "../api/client";
 import { useStats } from "../live/hooks";
 import { OldFigures } from "../parts/Old";
+import { operates, useMay } from "../parts/session";
 import { count, duration, Empty, Failure, Loading, rate } from "../parts/show";
 
 /** How every queue stands, and holding it back. */
 export default function Queues() {
   const client = useQueryClient();
+  const isOurs = useMay(operates);
   const figures = useStats();
   const { newest } = figures;
   const listed = useQuery({ queryKey: ["queues"], queryFn: async () => said(await api.GET("/v1/queues", {})).data, refetchInterval: 5_000 });
@@ -46,9 +48,11 @@ export default function Queues() {
                   <th className="number">In</th>
                   <th className="number">Out</th>
                   <th>State</th>
-                  <th>
-                    <span className="unseen">What to do</span>
-                  </th>
+                  {isOurs && (
+                    <th>
+                      <span className="unseen">What to do</span>
+                    </th>
+                  )}
                 </tr>
               </thead>
               <tbody>
@@ -69,15 +73,17 @@ export default function Queues() {
                       <td className="number">{rate(queue.submitted_per_s)} /s</td>
                       <td className="number">{rate(queue.ended_per_s)} /s</td>
                       <td>{queue.paused ? <span className="badge warn">paused</span> : <span className="badge good">open</span>}</td>
-                      <td>
-                        <button
-                          disabled={hold.isPending}
-                          onClick={() => hold.mutate({ queue: queue.name, paused: !queue.paused })}
-                          aria-label={`${queue.paused ? "Resume" : "Pause"} ${queue.name}`}
-                        >
-                          {queue.paused ? "Resume" : "Pause"}
-                        </button>
-                      </td>
+                      {isOurs && (
+                        <td>
+                          <button
+                            disabled={hold.isPending}
+                            onClick={() => hold.mutate({ queue: queue.name, paused: !queue.paused })}
+                            aria-label={`${queue.paused ? "Resume" : "Pause"} ${queue.name}`}
+                          >
+                            {queue.paused ? "Resume" : "Pause"}
+                          </button>
+                        </td>
+                      )}
                     </tr>
                   );
                 })}

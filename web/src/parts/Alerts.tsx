@@ -1,5 +1,6 @@
 import { Link } from "wouter";
 import type { Stats } from "../api/client";
+import { operates, useMay } from "./session";
 import { duration, percent } from "./show";
 
 type Alert = Stats["alerts"][number];
@@ -21,6 +22,7 @@ function figure(alert: Alert, value: number | null | undefined): string {
 
 /** The conditions that page somebody, each as it stands. The server judges; here they are put into words. */
 export function Alerts({ alerts, queues }: { alerts: Alert[]; queues: Stats["queues"] }) {
+  const seesModels = useMay(operates);
   const firing = alerts.filter((alert) => alert.state === "firing");
   const pending = alerts.filter((alert) => alert.state === "pending");
   const paused = queues.filter((queue) => queue.paused).map((queue) => queue.name);
@@ -41,10 +43,23 @@ export function Alerts({ alerts, queues }: { alerts: Alert[]; queues: Stats["que
           const tint = { firing: " bad", pending: " warn", ok: "", no_data: "" }[alert.state];
           const now = alert.name === "breaker_open" && alert.state === "ok" ? "none" : figure(alert, alert.value);
           const worst = alert.state === "no_data" ? "too little to judge by" : alert.state === "ok" ? "" : (alert.subject ?? "");
-          return (
-            <Link key={alert.name} href={href} className={`alert${tint}`}>
+          const told = (
+            <>
               <span className="name">{name}</span> <strong>{now}</strong> <span className="faint">{bound(figure(alert, alert.bound))}</span>{" "}
               <span className="worst">{worst}</span>
+            </>
+          );
+          // Where the models stand is not for everybody who may see that one is ill.
+          if (href === "/ui/models" && !seesModels) {
+            return (
+              <div key={alert.name} className={`alert${tint}`}>
+                {told}
+              </div>
+            );
+          }
+          return (
+            <Link key={alert.name} href={href} className={`alert${tint}`}>
+              {told}
             </Link>
           );
         })}

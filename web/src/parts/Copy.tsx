@@ -1,11 +1,10 @@
-import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
-import { api, said } from "../api/client";
 import { asCurl } from "./curl";
+import { useSession } from "./session";
 
 /** Puts a request on the clipboard as a command; says so, and where there is no clipboard shows it to be copied by hand. */
-export function CopyAsCurl({ path, body }: { path: string; body: () => unknown }) {
-  const who = useQuery({ queryKey: ["session"], queryFn: async () => said(await api.GET("/v1/session", {})), staleTime: 60_000 });
+export function CopyAsCurl({ path, body }: { path: string; body: () => string }) {
+  const who = useSession();
   const [state, setState] = useState<"idle" | "done" | "wrong">("idle");
   const [shown, setShown] = useState<string>();
   useEffect(() => {

@@ -1,9 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "wouter";
-import { api, said, send, type Job } from "../api/client";
+import { api, ApiError, said, send, type Job } from "../api/client";
 import { useJobEvents } from "../live/hooks";
-import { ago, count, Empty, Failure, Status } from "./show";
+import { ago, count, Empty, Failure, local, Status } from "./show";
 
 export interface Taken {
   job_id: string;
@@ -26,24 +26,60 @@ interface Page {
   error?: unknown;
 }
 
+const ENDED = new Set(["succeeded", "failed", "cancelled"]);
+
+/**
+ * A document of before. What it is called and what was read comes with all of its text, so it is asked for when somebody
+ * opens it; one that is still being read is watched.
+ */
+export function EarlierDocument({ job }: { job: Job }) {
+  const isOver = ENDED.has(job.status);
+  const [isOpen, setOpen] = useState(!isOver);
+  if (isOpen) return <DocumentCard jobId={job.job_id} isOver={isOver} />;
+  const title = `Document of ${local(job.created_at)}`;
+  return (
+    <section className="card" aria-label={title}>
+      <div className="head">
+        <h2>{title}</h2>
+        <Status status={job.status} />
+      </div>
+      <p className="row">
+        <button aria-label={`Open: ${title}`} onClick={() => setOpen(true)}>
+          Open
+        </button>
+        <Link href={`/ui/jobs/${job.job_id}`}>How it was read</Link>
+      </p>
+    </section>
+  );
+}
+
 /** One document: how far its reading is, its pages as they come, and what it says. */
-export function DocumentCard({ jobId, taken }: { jobId: string; taken?: Taken }) {
+export function DocumentCard({ jobId, taken, isOver }: { jobId: string; taken?: Taken; isOver: boolean }) {
   const { status = "queued", end, progress, steps, failure } = useJobEvents(jobId);
+  const hasEnded = isOver || end !== undefined;
   const job = useQuery({
-    queryKey: ["job", jobId, Boolean(end)],
-    queryFn: async () => said(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: jobId } } })) as unknown as Job,
+    queryKey: ["ingest", jobId, hasEnded],
+    // With its output it is large, and will not change.
+    staleTime: hasEnded ? Number.POSITIVE_INFINITY : 0,
+    placeholderData: (before) => before,
+    queryFn: async () => {
+      const { created_at, input, output } = said(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: jobId } } })) as unknown as Job;
+      const { document_id } = input as { document_id?: string };
+      // Of the output only what is shown is kept.
+      return { created_at, document_id, pages: (output as { pages?: Page[] } | null | undefined)?.pages };
+    },
   });
-  const documentId = taken?.document_id ?? (job.data?.input as { document_id?: string } | undefined)?.document_id;
+  const documentId = taken?.document_id ?? job.data?.document_id;
   const document = useQuery({
     queryKey: ["document", documentId],
     enabled: !taken && documentId !== undefined,
     staleTime: Number.POSITIVE_INFINITY,
     retry: false,
-    queryFn: async () => said(await api.GET("/v1/documents/{document_id}", { params: { path: { document_id: documentId ?? "" } } })),
+    queryFn: async () => said(await api.GET("/v1/documents/{document_id}", { params: { path: { document_id: documentId ?? "" } } })).file_name,
   });
-  const name = taken?.name ?? document.data?.file_name ?? documentId ?? jobId;
   // A document that was removed leaves its job behind.
-  if (document.error) return null;
+  const isGone = document.error instanceof ApiError && [404, 410].includes(document.error.problem.status);
+  const name = taken?.name ?? document.data ?? documentId ?? jobId;
   return (
     <section className="card" aria-label={name}>
       <div className="head">
@@ -57,9 +93,11 @@ export function DocumentCard({ jobId, taken }: { jobId: string; taken?: Taken })
         <Link href={`/ui/jobs/${jobId}`}>How it was read</Link>
       </p>
       {status === "failed" && <p className="bad">{(end?.data as { error?: { message?: string } } | undefined)?.error?.message}</p>}
+      {isGone && <p className="faint">The document itself is not there any more.</p>}
+      {(job.error ?? (!isGone && document.error)) && <Failure error={job.error ?? document.error} />}
       {failure && <p className="bad">{failure}</p>}
-      <Pages steps={steps} output={job.data?.output} />
-      {status === "succeeded" && documentId && <Search documentId={documentId} />}
+      <Pages steps={steps} told={job.data?.pages} />
+      {status === "succeeded" && documentId && !isGone && <Search documentId={documentId} />}
     </section>
   );
 }
@@ -68,8 +106,7 @@ export function DocumentCard({ jobId, taken }: { jobId: string; taken?: Taken })
 const PAGES_MOST = 400;
 
 /** The pages that are read, as they come; at the end with what each gave. */
-function Pages({ steps, output }: { steps: string[]; output: unknown }) {
-  const told = (output as { pages?: Page[] } | null | undefined)?.pages;
+function Pages({ steps, told }: { steps: string[]; told: Page[] | undefined }) {
   const read = steps.filter((name) => name.startsWith("page:")).map((name) => ({ page: Number(name.slice(5)) }));
   const pages: Page[] = told ?? read.sort((a, b) => a.page - b.page);
   if (pages.length === 0) return null;

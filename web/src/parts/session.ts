@@ -38,3 +38,14 @@ export function seesAll(who: Session): boolean {
 export function operates(who: Session): boolean {
   return who.tenant === "default" && may(who, "admin");
 }
+
+/** Whether it may submit, cancel, retry and answer. */
+export function writes(who: Session): boolean {
+  return may(who, "jobs:write");
+}
+
+/** Whether whoever looks may do that. Until it is known it is offered: the server decides. */
+export function useMay(does: (who: Session) => boolean): boolean {
+  const { data } = useSession();
+  return !data || does(data);
+}

@@ -1,6 +1,6 @@
 /** Small pieces that every page uses: states of jobs, times, errors, nothing yet. */
 import type { ReactNode } from "react";
-import { ApiError } from "../api/client";
+import { ApiError, Unreachable } from "../api/client";
 
 const TINTS: Record<string, string> = {
   queued: "idle", running: "busy", succeeded: "good", failed: "bad", cancelled: "warn",
@@ -18,11 +18,12 @@ export function Status({ status, reason }: { status: string; reason?: string | n
 
 export function Failure({ error, again }: { error: unknown; again?: () => void }) {
   const problem = error instanceof ApiError ? error.problem : undefined;
+  const title = error instanceof Unreachable ? "The server cannot be reached" : "Something went wrong in this page";
   return (
     <div className="banner bad" role="alert">
       <p>
-        <strong>{problem ? problem.title : "The server cannot be reached"}</strong>
-        {problem ? `: ${problem.detail}` : "."}
+        <strong>{problem?.title ?? title}</strong>
+        {problem ? `: ${problem.detail}` : error instanceof Unreachable ? "." : `: ${String(error)}`}
       </p>
       {problem?.errors?.map((field) => (
         <p key={field.pointer}>
@@ -77,12 +78,37 @@ function plain(number: number, decimals: number): string {
 
 export function between(from: string | null | undefined, to: string | null | undefined): number | null {
   if (!from) return null;
-  return (to ? Date.parse(to) : Date.now()) - Date.parse(from);
+  // This machine's clock may be behind the server's.
+  return Math.max(0, (to ? Date.parse(to) : Date.now()) - Date.parse(from));
 }
 
 export function ago(time: string): string {
-  const ms = Date.now() - Date.parse(time);
+  const ms = between(time, null) ?? 0;
   return ms < 1_000 ? "now" : `${duration(ms < 10_000 ? Math.floor(ms / 1_000) * 1_000 : ms)} ago`;
+}
+
+const DATE = { day: "2-digit", month: "2-digit", year: "numeric" } as const;
+const TIME = { hour: "2-digit", minute: "2-digit", second: "2-digit" } as const;
+const NAMED = new Intl.DateTimeFormat("en-GB", { ...DATE, ...TIME, timeZoneName: "short" });
+const PRECISE = new Intl.DateTimeFormat("en-GB", { ...DATE, year: undefined, ...TIME, fractionalSecondDigits: 3 });
+
+/** A point in time as this machine's clock has it, with the name of its zone. */
+export function local(time: string): string {
+  return NAMED.format(new Date(time));
+}
+
+/** The zone of this machine, as it is now. */
+export function zone(): string {
+  return NAMED.formatToParts().find((part) => part.type === "timeZoneName")?.value ?? "local time";
+}
+
+/** Local time, with UTC in its title. `precise`: to the millisecond, and without the zone, which stands beside. */
+export function Time({ at, precise = false }: { at: string; precise?: boolean }) {
+  return (
+    <time dateTime={at} title={at}>
+      {precise ? PRECISE.format(new Date(at)) : local(at)}
+    </time>
+  );
 }
 
 export function percent(part: number | null | undefined): string {
