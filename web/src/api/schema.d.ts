@@ -478,7 +478,9 @@ export interface paths {
         /**
          * Answer a job that waits for a person
          * @description Any JSON; an agent's approval takes `{"approve": true, "comment": "…"}`. The answer becomes the output of the step that
-         *     the job waits with, and it goes on. One that comes before the job asks is kept for it, up to 16.
+         *     the job waits with, and it goes on. One that comes before the job asks is kept for it, up to 16. With `step` it answers
+         *     that question and no other: 409 when the job does not wait with it, or not any more, so that an answer that is sent twice
+         *     never answers what is asked next.
          */
         post: operations["answer_job"];
         delete?: never;
@@ -2362,7 +2364,10 @@ export interface operations {
     create_analysis: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Makes a repeat of the call find the first one's job. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2750,7 +2755,10 @@ export interface operations {
     upload_document_short: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Makes a repeat of the call find the first one's job. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3063,7 +3071,10 @@ export interface operations {
     process_short: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Makes a repeat of the call find the first one's job. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5748,7 +5759,10 @@ export interface operations {
     };
     answer_job: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The question, as `waiting_for.step` of the job names it. */
+                step?: string;
+            };
             header?: never;
             path: {
                 /** @description The job's id. */
@@ -6036,7 +6050,10 @@ export interface operations {
     retry_job: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Makes a repeat of the call find the first one's job. */
+                "Idempotency-Key"?: string | null;
+            };
             path: {
                 /** @description The job's id. */
                 job_id: string;
@@ -7270,7 +7287,10 @@ export interface operations {
     process: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Makes a repeat of the call find the first one's job. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
