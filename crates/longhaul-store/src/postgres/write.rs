@@ -608,7 +608,13 @@ async fn blobs(session: &Session, node: i64, uses: BlobUses, unpinned: &BTreeMap
     session.rows(include_str!("queries/lock_blobs.sql"), &[&digests]).await?;
     if !uses.0.is_empty() {
         let (used, by): (Vec<&[u8]>, Vec<i64>) = uses.0.iter().map(|(digest, uses)| (digest.as_slice(), *uses)).unzip();
-        session.rows(include_str!("queries/count_blob_uses.sql"), &[&used, &by]).await?;
+        let counted = session.rows(include_str!("queries/count_blob_uses.sql"), &[&used, &by]).await?;
+        let counted: BTreeSet<&[u8]> =
+            counted.iter().map(|row| Cells::of(row).next::<&[u8]>()).collect::<Result<_, _>>()?;
+        if uses.0.iter().any(|(digest, uses)| *uses > 0 && !counted.contains(digest.as_slice())) {
+            // Its pin went with this server, which another has taken for dead. Who sends the bytes again is served.
+            return Err(StoreError::Unavailable("a payload that was stored a moment ago has gone".into()).into());
+        }
     }
     if !unpinned.is_empty() {
         let (pins, by): (Vec<&[u8]>, Vec<i64>) =
@@ -663,6 +669,18 @@ async fn paces(session: &Session, batch: &Batch) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Lets go of what servers that are dead were taking in, or about to refer to.
+async fn forget_nodes(session: &Session, dead: &[i64]) -> Result<(), Fault> {
+    let gone = session.rows(include_str!("queries/forget_nodes.sql"), &[&dead]).await?;
+    let gone: Vec<i64> = gone.iter().map(|row| Cells::of(row).next()).collect::<Result<_, _>>()?;
+    let bodies = session.rows(include_str!("queries/forget_uploads.sql"), &[&gone]).await?;
+    let bodies: Vec<i64> = bodies.iter().map(|row| Cells::of(row).next()).collect::<Result<_, _>>()?;
+    // Once nobody can add to them: a statement sees what was there when it began.
+    session.execute(include_str!("queries/drop_chunks.sql"), &[&bodies]).await?;
+    session.rows(include_str!("queries/forget_pins.sql"), &[&gone]).await?;
+    Ok(())
+}
+
 /// What goes of ended jobs that stay, whose children are to be cancelled, and what nobody has to remember.
 async fn forget(session: &Session, batch: &Batch) -> Result<(), Fault> {
     let writes = &batch.writes;
@@ -695,7 +713,7 @@ async fn forget(session: &Session, batch: &Batch) -> Result<(), Fault> {
         session.rows("DELETE FROM claimant WHERE at < $1", &[&silent]).await?;
     }
     if !batch.writes.dead_nodes.is_empty() {
-        session.rows(include_str!("queries/forget_nodes.sql"), &[&batch.writes.dead_nodes]).await?;
+        forget_nodes(session, &batch.writes.dead_nodes).await?;
     }
     Ok(())
 }

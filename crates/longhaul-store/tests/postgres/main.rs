@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![cfg(unix)]
 
+mod blobs;
 mod families;
 mod limits;
 mod nodes;
