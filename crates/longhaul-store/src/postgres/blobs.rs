@@ -149,6 +149,21 @@ impl PgBlobs {
         result
     }
 
+    /// Removes what nothing refers to and nobody is about to: a server that died with its pins may have left it. Each
+    /// start takes some; there are seldom any.
+    pub(super) async fn drop_unused(&self) -> Result<(), StoreError> {
+        self.in_transaction(async |session| {
+            let unused = session.rows(include_str!("queries/unused_blobs.sql"), &[]).await?;
+            let unused: Vec<&[u8]> = unused.iter().map(|row| Cells::of(row).next()).collect::<Result<_, _>>()?;
+            if !unused.is_empty() {
+                session.rows(include_str!("queries/lock_blobs.sql"), &[&unused]).await?;
+                session.rows(include_str!("queries/drop_blobs.sql"), &[&unused]).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn read(&self, blob: BlobRef) -> Result<Option<Bytes>, StoreError> {
         let session = self.session().await?;
         let (mut bytes, mut place) = (BytesMut::new(), -1i32);

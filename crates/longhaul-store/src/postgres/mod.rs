@@ -229,5 +229,8 @@ async fn open(
     };
     store.extend_unheard().await?;
     store.sweep().await?;
+    if let Err(error) = store.blobs.drop_unused().await {
+        tracing::warn!(%error, "blobs that nothing refers to could not be removed");
+    }
     Ok(store)
 }

@@ -79,3 +79,27 @@ async fn a_blob_whose_bytes_are_not_all_there_is_whole_once_they_are_sent_again(
     assert_eq!(blobs.get(&again.blob()).unwrap(), bytes());
     assert_eq!(servers.database.number("SELECT count(DISTINCT body) FROM blob_chunk").await, 1);
 }
+
+#[tokio::test]
+async fn a_blob_goes_with_the_server_that_was_about_to_refer_to_it() {
+    let servers = Servers::new(2).await;
+    let w = &servers.world;
+    let (used, unused) = (servers.stores[0].blobs().put(b"used"), servers.stores[0].blobs().put(b"unused"));
+    let used = used.unwrap();
+    assert_eq!(submit(&*servers.stores[1], w.spec(), used.blob()).await, Ok(Submitted::Created));
+    take_for_dead(&servers).await;
+    assert!(servers.stores[1].blobs().get(&unused.unwrap().blob()).is_err());
+    assert_eq!(servers.stores[1].blobs().get(&used.blob()).unwrap(), b"used"[..]);
+    assert_eq!(servers.database.number("SELECT count(*) FROM blob_chunk").await, 1);
+}
+
+#[tokio::test]
+async fn a_start_removes_what_an_earlier_version_left_without_uses_or_pins() {
+    let mut servers = Servers::new(1).await;
+    let blobs = servers.stores[0].blobs();
+    let (left, pinned) = (blobs.put(b"left").unwrap(), blobs.put(b"pinned").unwrap());
+    servers.database.run("DELETE FROM blob_pin WHERE digest IN (SELECT digest FROM blob WHERE size = 4)").await;
+    servers.add(7).await;
+    assert!(servers.stores[1].blobs().get(&left.blob()).is_err());
+    assert_eq!(servers.stores[1].blobs().get(&pinned.blob()).unwrap(), b"pinned"[..]);
+}

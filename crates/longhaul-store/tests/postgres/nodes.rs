@@ -49,6 +49,11 @@ impl Servers {
         Self { world, stores, database }
     }
 
+    /// One more server.
+    pub(crate) async fn add(&mut self, seed: u64) {
+        self.stores.push(open(&self.database, &self.world.clock, seed, Arc::new(Unobserved)).await);
+    }
+
     /// Ends the connections of all servers, as a network or a failing database would.
     async fn cut_connections(&self) {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
