@@ -12,12 +12,16 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use deadpool_postgres::Pool;
 use longhaul_core::BlobRef;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
-use super::{grant::WayBack, rows, rows::Cells, session::Session};
+use super::{
+    grant::WayBack,
+    rows,
+    rows::Cells,
+    session::{Connections, Session},
+};
 use crate::{
     StoreError,
     blob::{BlobStore, BlobWriter, Pin, PinKeeper},
@@ -29,7 +33,7 @@ const PIECE: usize = 256 * 1024;
 /// Keeps blobs in the database.
 #[derive(Clone)]
 pub(super) struct PgBlobs {
-    pub(super) pool: Pool,
+    pub(super) connections: Connections,
     /// Where the database is talked to: not the caller's runtime, which this may block.
     pub(super) runtime: Handle,
     pub(super) node: i64,
@@ -80,7 +84,7 @@ impl PgBlobs {
     }
 
     async fn session(&self) -> Result<Session, StoreError> {
-        Ok(Session::new(self.pool.get().await?))
+        self.connections.session().await
     }
 
     /// A number for bytes that are coming in.
@@ -135,7 +139,10 @@ impl PgBlobs {
         .await
     }
 
-    async fn in_transaction(&self, work: impl AsyncFnOnce(&Session) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    async fn in_transaction(
+        &self,
+        work: impl AsyncFnOnce(&Session) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let session = self.session().await?;
         let done = async {
             session.batch("BEGIN").await?;
