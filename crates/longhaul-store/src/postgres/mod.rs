@@ -93,6 +93,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(3);
 const KEEPALIVES_MOST: u32 = 3;
 
+/// What the driver takes for said where the URL says nothing.
+const KEEPALIVE_IDLE_UNSAID: Duration = Duration::from_secs(2 * 3_600);
+
 /// Where and how to keep jobs.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
@@ -196,7 +199,10 @@ async fn open(
     if config.get_tcp_user_timeout().is_none() {
         config.tcp_user_timeout(patience);
     }
-    if config.get_keepalives_interval().is_none() && config.get_keepalives_retries().is_none() {
+    let says_nothing = config.get_keepalives_idle() == KEEPALIVE_IDLE_UNSAID
+        && config.get_keepalives_interval().is_none()
+        && config.get_keepalives_retries().is_none();
+    if says_nothing {
         config.keepalives_idle(patience).keepalives_interval(KEEPALIVE_EVERY).keepalives_retries(KEEPALIVES_MOST);
     }
     if config.get_application_name().is_none() {
