@@ -73,7 +73,8 @@ impl Engine {
 
     fn start_job(&self, leased: Leased, place: Option<OwnedSemaphorePermit>) {
         let engine = self.clone();
-        let interrupt = self.inner.hub.running().add(leased.held.clone(), self.inner.clock.now());
+        let now = self.inner.clock.now();
+        let interrupt = self.inner.hub.running().add(leased.held.clone(), now, now + self.inner.options.lease_for);
         let log = self.log_span(&leased);
         let running = async move {
             let held = leased.held.clone();

@@ -14,7 +14,8 @@ use longhaul_core::{
     Status, StatusReason, StepName, Tenant,
 };
 use longhaul_store::{
-    Blocker, Child, Idempotency, JobPage, JobQuery, JobStore, JobView, Partial, QueueState, StoreError, StoredStep,
+    Blocker, Child, Idempotency, JobPage, JobQuery, JobStore, JobView, Partial, QueueGate, QueueState, StoreError,
+    StoredStep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -428,14 +429,10 @@ impl Engine {
         if reason != Some(StatusReason::Ready) {
             return Ok((reason, None));
         }
-        let queues = self.inner.store.queues().await?;
-        let queue = queues.iter().find(|queue| queue.name == job.spec.queue);
-        let reason = match queue {
-            Some(queue) if queue.paused => StatusReason::Paused,
-            Some(queue) if queue.concurrency.is_some_and(|most| queue.running >= u64::from(most)) => {
-                StatusReason::Blocked
-            }
-            _ => StatusReason::Ready,
+        let reason = match self.inner.store.queue_gate(&job.spec.queue).await? {
+            QueueGate::Paused => StatusReason::Paused,
+            QueueGate::Full => StatusReason::Blocked,
+            QueueGate::Open => StatusReason::Ready,
         };
         let position = self.inner.store.queue_position(&job.spec.tenant, job.spec.id).await?;
         Ok((Some(reason), position))

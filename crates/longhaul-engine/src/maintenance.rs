@@ -19,6 +19,12 @@ const PRUNE_REST: Span = Span::from_millis(2);
 /// How often is looked for something to prune.
 const PRUNE_EVERY: Span = Span::from_secs(1);
 
+/// How soon leases are extended again when they could not be.
+const BEAT_AGAIN: Span = Span::from_secs(1);
+
+/// How often is looked for leases that are over while the store does not answer.
+const LOOK_AT_LEASES_EVERY: Span = Span::from_secs(1);
+
 impl Engine {
     pub(crate) fn start_maintenance(&self) {
         let engine = self.clone();
@@ -30,6 +36,8 @@ impl Engine {
         if self.is_shared() {
             let engine = self.clone();
             self.inner.tasks.spawn(async move { engine.until_stopped(engine.keep_kinds()).await });
+            let engine = self.clone();
+            self.inner.tasks.spawn(async move { engine.until_stopped(engine.stop_what_is_over()).await });
         }
     }
 
@@ -60,8 +68,10 @@ impl Engine {
     /// Keeps the leases of what runs here, and stops what has lost its lease.
     async fn keep_leases(&self) {
         let inner = &*self.inner;
+        let mut pause = inner.options.beat_every;
         loop {
-            inner.clock.sleep(inner.options.beat_every).await;
+            inner.clock.sleep(pause).await;
+            pause = inner.options.beat_every;
             let young = Timestamp::from_micros(
                 inner.clock.now().as_micros().saturating_sub_unsigned(inner.options.beat_every.as_micros() / 2),
             );
@@ -74,15 +84,33 @@ impl Engine {
                 lease_for: inner.options.lease_for,
                 progress: None,
             };
+            let over_at = inner.clock.now() + inner.options.lease_for;
             match inner.store.heartbeat(held.iter().map(beat).collect()).await {
                 Ok(answers) => {
                     for (held, answer) in held.iter().zip(answers) {
-                        if !answer.is_ok_and(|answer| !answer.cancel_requested) {
-                            inner.hub.running().cancel(held.job);
+                        match answer {
+                            Ok(answer) if !answer.cancel_requested => inner.hub.running().extend(held, over_at),
+                            Ok(_) | Err(_) => inner.hub.running().cancel(held.job),
                         }
                     }
                 }
-                Err(error) => tracing::error!(%error, "leases could not be extended"),
+                Err(error) => {
+                    tracing::error!(%error, "leases could not be extended");
+                    pause = pause.min(BEAT_AGAIN);
+                }
+            }
+        }
+    }
+
+    /// Stops what runs here under a lease that is over by this process's own clock: other servers on the same store may
+    /// have it by now. A store that nobody shares gives no job away that runs here.
+    async fn stop_what_is_over(&self) {
+        let inner = &*self.inner;
+        loop {
+            inner.clock.sleep(LOOK_AT_LEASES_EVERY).await;
+            let stopped = inner.hub.running().stop_what_is_over(inner.clock.now());
+            if stopped > 0 {
+                tracing::error!(stopped, "attempts are stopped: their leases could not be extended in time");
             }
         }
     }

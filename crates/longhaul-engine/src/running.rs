@@ -27,6 +27,8 @@ struct Inner {
 struct Entry {
     held: Held,
     since: Timestamp,
+    /// When its lease is over as far as this process knows; none: it was told to stop for that.
+    over_at: Option<Timestamp>,
     interrupt: CancellationToken,
 }
 
@@ -35,13 +37,13 @@ impl Running {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn add(&self, held: Held, since: Timestamp) -> CancellationToken {
+    pub(crate) fn add(&self, held: Held, since: Timestamp, over_at: Timestamp) -> CancellationToken {
         let interrupt = CancellationToken::new();
         let mut inner = self.lock();
         if !inner.cancelled_early.is_empty() && inner.cancelled_early.remove(&held.job) {
             interrupt.cancel();
         }
-        let entry = Entry { held, since, interrupt: interrupt.clone() };
+        let entry = Entry { held, since, over_at: Some(over_at), interrupt: interrupt.clone() };
         if let Some(before) = inner.jobs.insert(entry.held.job, entry) {
             // It lost its lease and was claimed again within one commit: nobody else has told it.
             before.interrupt.cancel();
@@ -84,6 +86,24 @@ impl Running {
         if let Some(entry) = self.lock().jobs.get(&job) {
             entry.interrupt.cancel();
         }
+    }
+
+    /// A lease holds until then.
+    pub(crate) fn extend(&self, held: &Held, over_at: Timestamp) {
+        if let Some(entry) = self.lock().jobs.get_mut(&held.job).filter(|entry| entry.held.token == held.token) {
+            entry.over_at = entry.over_at.max(Some(over_at));
+        }
+    }
+
+    /// Tells those executors to stop whose leases are over at `now`; says how many.
+    pub(crate) fn stop_what_is_over(&self, now: Timestamp) -> usize {
+        let mut inner = self.lock();
+        let over = inner.jobs.values_mut().filter(|entry| entry.over_at.is_some_and(|at| at <= now));
+        over.map(|entry| {
+            entry.over_at = None;
+            entry.interrupt.cancel();
+        })
+        .count()
     }
 
     /// Tells every executor to stop.

@@ -9,12 +9,15 @@ mod server;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use longhaul_core::{Ids, KindName, KindSpec, Limit, Span, Tenant, testing::ManualClock};
 use longhaul_engine::{
-    Check, Engine, EngineOptions, FieldError, Flaw, Hub, JobRequest, Rejected, RemoteClaim, SchemaCompiler,
+    Check, Completed, Engine, EngineOptions, Executor, Failure, FieldError, Flaw, Hub, JobContext, JobRequest,
+    Rejected, RemoteClaim, SchemaCompiler,
 };
 use longhaul_store::{Blocker, PostgresOptions, PostgresStore, StoreClock};
 use server::Database;
+use tokio::sync::Notify;
 
 /// Takes any schema; its check says which one it is of.
 struct Named;
@@ -44,12 +47,17 @@ struct Pair {
 }
 
 async fn engine(database: &Database, clock: &ManualClock, seed: u64) -> Engine {
+    engine_with(database, clock, seed, Vec::new()).await
+}
+
+async fn engine_with(database: &Database, clock: &ManualClock, seed: u64, executors: Vec<Arc<dyn Executor>>) -> Engine {
     let (ids, hub) = (Arc::new(Ids::seeded(seed)), Arc::new(Hub::default()));
     let time = StoreClock { clock: Arc::new(clock.clone()), ids: ids.clone() };
-    let options = PostgresOptions { own_time: true, ..PostgresOptions::at(database.url()) };
+    let patience = Span::from_secs(2);
+    let options = PostgresOptions { own_time: true, patience, ..PostgresOptions::at(database.url()) };
     let store = PostgresStore::open(&options, time, hub.clone()).await.unwrap();
     let clock = Arc::new(clock.clone());
-    Engine::start(EngineOptions::default(), store, hub, Vec::new(), Arc::new(Named), clock, ids).await.unwrap()
+    Engine::start(EngineOptions::default(), store, hub, executors, Arc::new(Named), clock, ids).await.unwrap()
 }
 
 impl Pair {
@@ -165,4 +173,55 @@ async fn an_engine_that_nobody_tells_anything_looks_by_itself() {
     }
     assert!(pair.submit(&pair.there, "resize", "1").await.is_ok());
     pair.close().await;
+}
+
+/// Runs until it is stopped, and says when it begins and when it is.
+struct Endless {
+    kind: KindSpec,
+    begun: Arc<Notify>,
+    stopped: Arc<Notify>,
+}
+
+struct OnDrop(Arc<Notify>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[async_trait]
+impl Executor for Endless {
+    fn kind(&self) -> &KindSpec {
+        &self.kind
+    }
+
+    async fn run(&self, _: &JobContext) -> Result<Completed, Failure> {
+        let _stopped = OnDrop(self.stopped.clone());
+        self.begun.notify_one();
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn an_engine_whose_leases_are_over_stops_what_runs_though_no_store_tells_it() {
+    let (database, clock) = (Database::new().await, ManualClock::default());
+    let (begun, stopped) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+    let endless = Endless { kind: spec("endless"), begun: begun.clone(), stopped: stopped.clone() };
+    let engine = engine_with(&database, &clock, 1, vec![Arc::new(endless)]).await;
+    let accepted = engine.submit(&Tenant::default_tenant(), vec![JobRequest::of("endless", "1")], None).await;
+    accepted.unwrap();
+    begun.notified().await;
+    // Nothing more is written, and nobody is told so.
+    let blocker = database.connect().await;
+    blocker.batch_execute("BEGIN; LOCK TABLE job IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    clock.advance(Span::from_secs(29));
+    while clock.next_wake().is_none() {
+        tokio::task::yield_now().await;
+    }
+    clock.advance(Span::from_secs(2));
+    stopped.notified().await;
+    blocker.batch_execute("ROLLBACK").await.unwrap();
+    engine.drain(Span::ZERO).await;
+    engine.close().await;
 }

@@ -133,6 +133,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// as many as a store remembers. Clients name queues; what this costs is bounded by those in use.
     async fn queues(&self) -> Result<Vec<QueueState>, StoreError>;
 
+    /// Whether a queue gives out jobs at present. A store may answer it at less cost than [`JobStore::queues`].
+    async fn queue_gate(&self, queue: &QueueName) -> Result<QueueGate, StoreError> {
+        let queues = self.queues().await?;
+        Ok(queues.iter().find(|state| state.name == *queue).map_or(QueueGate::Open, QueueState::gate))
+    }
+
     /// Sets how many jobs of a queue may run at once; none: as many as are claimed. Not stored: configuration says it.
     async fn limit_queue(&self, queue: QueueName, concurrency: Option<u32>) -> Result<(), StoreError>;
 
@@ -690,6 +696,34 @@ pub struct QueueState {
     /// Where priorities differ an older one may stand behind it. Found without reading the queue; right after a start it
     /// may be missing for some queues until it is asked for again.
     pub first_ready_at: Option<Timestamp>,
+}
+
+/// Whether a queue gives out jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueGate {
+    /// It does.
+    Open,
+    /// It is paused.
+    Paused,
+    /// As many of its jobs run as may.
+    Full,
+}
+
+impl QueueGate {
+    pub(crate) fn of(paused: bool, concurrency: Option<u32>, running: u64) -> Self {
+        match concurrency {
+            _ if paused => QueueGate::Paused,
+            Some(most) if running >= u64::from(most) => QueueGate::Full,
+            Some(_) | None => QueueGate::Open,
+        }
+    }
+}
+
+impl QueueState {
+    /// Whether it gives out jobs.
+    pub fn gate(&self) -> QueueGate {
+        QueueGate::of(self.paused, self.concurrency, self.running)
+    }
 }
 
 /// What is left of a job whose data is gone.

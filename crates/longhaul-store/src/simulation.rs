@@ -69,6 +69,11 @@ pub trait DiskRule: Send + Sync + 'static {
         true
     }
 
+    /// Whether the children of a job can be read at present.
+    fn reads_children(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// So many rows were read or written. For whoever counts what work costs.
     fn moved(&self, rows: usize) {
         let _ = rows;
@@ -215,6 +220,7 @@ impl Backing for RuledBacking {
     }
 
     fn live_children(&mut self, parent: JobId, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        self.disk.rule.reads_children()?;
         if self.has(Defect::ForgetsChildren) {
             return Ok(Vec::new());
         }

@@ -6,22 +6,22 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use async_trait::async_trait;
-use longhaul_core::{Ending, JobSpec, Limit, LimitKey, Span, Status};
+use longhaul_core::{Ending, JobSpec, Limit, LimitKey, Payload, Span, Status, StepName};
 use longhaul_store::{
-    JobStore, Observer, StoreClock, StoreError,
-    conformance::{Harness, World, claim, kind, poll_once, succeeded, tenant},
+    Beat, Claim, JobStore, NewJob, Observer, StoreClock, StoreError,
+    conformance::{Harness, LEASE, World, claim, kind, poll_once, succeeded, tenant},
     simulation::{DiskRule, Fate, SimulatedDisk},
 };
 use tokio::runtime::Handle;
 
 /// Lets every batch fare as it was last told.
 #[derive(Clone)]
-struct Told(Arc<Mutex<Fate>>, Arc<AtomicUsize>);
+struct Told(Arc<Mutex<Fate>>, Arc<AtomicUsize>, Arc<AtomicBool>);
 
 impl Told {
     fn let_batches_fare(&self, fate: Fate) {
@@ -34,6 +34,13 @@ impl DiskRule for Told {
         self.0.lock().unwrap().clone()
     }
 
+    fn reads_children(&self) -> Result<(), StoreError> {
+        match self.2.load(Ordering::Relaxed) {
+            true => Err(StoreError::Unavailable("no answer".into())),
+            false => Ok(()),
+        }
+    }
+
     fn moved(&self, rows: usize) {
         self.1.fetch_add(rows, Ordering::Relaxed);
     }
@@ -42,7 +49,7 @@ impl DiskRule for Told {
 struct Simulated(SimulatedDisk);
 
 fn disk() -> (Simulated, Told) {
-    let told = Told(Arc::new(Mutex::new(Fate::Kept)), Arc::default());
+    let told = Told(Arc::new(Mutex::new(Fate::Kept)), Arc::default(), Arc::default());
     (Simulated(SimulatedDisk::new(Arc::new(told.clone()))), told)
 }
 
@@ -82,6 +89,59 @@ async fn a_lease_that_comes_back_while_the_disk_is_full_is_released_when_there_i
     let attempts = w.store.attempts(&tenant(), id).await.unwrap();
     assert_eq!(attempts[0].ending, Some(Ending::Released));
     assert_eq!(leased[0].view.job.crashes, 0);
+}
+
+#[tokio::test]
+async fn a_disk_that_was_full_has_killed_nobody_and_who_is_silent_afterwards_is_gone() {
+    let (disk, told) = disk();
+    let w = World::with(disk).await;
+    let mut held = Vec::new();
+    for in_process in [true, false] {
+        w.submit(w.spec()).await;
+        held.push(w.take(Claim { in_process, ..claim(1) }).await.remove(0).held);
+    }
+    let beat = || {
+        let beats = held.iter().map(|held| Beat { held: held.clone(), lease_for: LEASE, progress: None });
+        w.store.heartbeat(beats.collect())
+    };
+    let statuses = async || (w.status(held[0].job).await, w.status(held[1].job).await);
+    let over_at = w.now() + LEASE;
+    told.let_batches_fare(Fate::Refused(StoreError::StorageFull));
+    for _ in 0..9 {
+        w.advance(5);
+        assert_eq!(beat().await.err(), Some(StoreError::StorageFull));
+        // Before the leases are over there is nothing to write, and afterwards no room for it.
+        assert!(w.store.sweep().await.is_ok_and(|swept| swept.changed == 0) || w.now() >= over_at);
+    }
+    told.let_batches_fare(Fate::Kept);
+    w.sweep().await;
+    assert_eq!(statuses().await, (Status::Running, Status::Running));
+    w.advance(29);
+    w.sweep().await;
+    assert_eq!(statuses().await, (Status::Running, Status::Running));
+    assert!(beat().await.unwrap().iter().all(Result::is_ok));
+    w.advance(30);
+    w.sweep().await;
+    assert_eq!(statuses().await, (Status::Queued, Status::Queued));
+    assert_eq!(w.job(held[0].job).await.crashes, 1);
+}
+
+#[tokio::test]
+async fn children_that_could_not_be_read_are_cancelled_by_the_next_batch() {
+    let (disk, told) = disk();
+    let w = World::with(disk).await;
+    let parent = w.submit(w.spec()).await;
+    let held = w.claim_one().await.held;
+    let child = JobSpec { parent: Some(parent), ..w.spec() };
+    let id = child.id;
+    let children = vec![NewJob { spec: child.into(), input: Payload::inline("{}") }];
+    w.store.spawn(held, StepName::new("children").unwrap(), children).await.unwrap();
+    told.2.store(true, Ordering::Relaxed);
+    w.store.cancel(&tenant(), parent).await.unwrap();
+    assert_eq!(w.status(id).await, Status::Queued);
+    told.2.store(false, Ordering::Relaxed);
+    w.store.sweep().await.unwrap();
+    assert_eq!(w.status(id).await, Status::Cancelled);
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@ use super::{LEASE, World, claim, failed, flaky, queue, succeeded, tenant};
 use crate::{JobQuery, Outcome, QueueState};
 
 async fn state(w: &World, name: &QueueName) -> QueueState {
-    w.store.queues().await.unwrap().into_iter().find(|state| state.name == *name).unwrap()
+    let state = w.store.queues().await.unwrap().into_iter().find(|state| state.name == *name).unwrap();
+    assert_eq!(w.store.queue_gate(name).await, Ok(state.gate()));
+    state
 }
 
 pub async fn a_paused_queue_gives_out_nothing(w: World) {

@@ -94,7 +94,13 @@ impl<B: Backing> Ledger<B> {
         while left > 0
             && let Some((parent, tenant)) = self.abandoned.pop_first()
         {
-            let stored = self.backing.live_children(parent, left)?;
+            let stored = match self.backing.live_children(parent, left) {
+                Ok(stored) => stored,
+                Err(error) => {
+                    self.abandoned.insert(parent, tenant);
+                    return Err(error);
+                }
+            };
             let all = stored.len() < left;
             let mut live: Vec<i64> = stored.into_iter().map(|stored| self.touch_stored(stored)).collect();
             // What this batch has taken in is not on disk yet.
@@ -108,7 +114,10 @@ impl<B: Backing> Ledger<B> {
                 match self.apply(no, Step::Cancel) {
                     // It may have ended in this batch.
                     Ok(_) | Err(StoreError::Refused(_)) => {}
-                    Err(other) => return Err(other),
+                    Err(other) => {
+                        self.abandoned.insert(parent, tenant);
+                        return Err(other);
+                    }
                 }
             }
             if !all {

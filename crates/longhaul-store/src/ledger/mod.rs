@@ -64,8 +64,12 @@ use lanes::Lanes;
 use queues::Queues;
 use recent::Recent;
 
-/// How long the lease of a worker elsewhere holds at least after a start.
+/// How long the lease of a worker elsewhere holds at least after a start, and every lease after a while in which nothing
+/// could be written.
 const AFTER_RESTART: Span = Span::from_secs(30);
+
+/// When nothing could be written for so long, signs of life may have been missed.
+const MISSED: Span = Span::from_secs(1);
 
 /// Inputs up to this size stay in memory while their job runs, so that an ended job can be shown without reading.
 const INPUT_KEPT: u64 = 8 * 1024;
@@ -136,6 +140,10 @@ pub(crate) struct Ledger<B: Backing> {
     turns: Turns<QueueName>,
     /// How long deltas are kept after the end.
     deltas_for: Span,
+    /// Since when nothing could be written; none: the last batch was.
+    unwritable_since: Option<Timestamp>,
+    /// When something could be written again.
+    writable_since: Timestamp,
     recent: Arc<Recent>,
 }
 
@@ -172,6 +180,8 @@ impl<B: Backing> Ledger<B> {
             weights: HashMap::new(),
             turns: Turns::default(),
             deltas_for,
+            unwritable_since: None,
+            writable_since: Timestamp::EPOCH,
             recent,
         };
         ledger.reload()?;
@@ -395,17 +405,23 @@ impl<B: Backing> Ledger<B> {
         if has_rows || !self.writes.is_empty() {
             let begun = self.time.clock.now();
             let written = self.backing.write(&self.touched, &self.writes);
+            let ended = self.time.clock.now();
             observer.wrote(BatchFigures {
                 jobs: self.touched.len(),
-                took: self.time.clock.now().since(begun),
+                took: ended.since(begun),
                 is_committed: written.is_ok(),
             });
             if let Err(error) = written {
                 tracing::error!(%error, "a batch could not be written");
+                self.unwritable_since.get_or_insert(begun);
                 return Err(match self.reload() {
                     Ok(()) => error,
                     Err(again) => StoreError::Unavailable(format!("{error}; then it could not be read again: {again}")),
                 });
+            }
+            // Failed writes, or one that took long: signs of life wait behind it.
+            if self.unwritable_since.take().unwrap_or(begun) + MISSED <= ended {
+                self.writable_since = ended;
             }
             let mut told = self.told(observer);
             let erased: HashSet<i64> = self.writes.erasures.iter().map(|erasure| erasure.no).collect();

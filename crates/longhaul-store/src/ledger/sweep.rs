@@ -2,7 +2,7 @@
 
 use longhaul_core::{CANCEL_GRACE, Span, State, Step, Timestamp};
 
-use super::{Backing, ExpiryBlock, Forget, Ledger};
+use super::{AFTER_RESTART, Backing, ExpiryBlock, Forget, Ledger};
 use crate::{Pruned, StoreError, Swept};
 
 /// How much of one sort a sweep carries out at once; what is left waits for the next, which follows immediately. Keeps
@@ -86,7 +86,10 @@ impl<B: Backing> Ledger<B> {
             } else if entry.job.spec.deadline_at.is_some_and(|deadline| deadline <= now) {
                 due.push((entry.no, Step::DeadlinePassed));
             } else if lease.expires_at <= now {
-                due.push((entry.no, Step::Expire));
+                // While nothing could be written, nobody could give a sign of life.
+                let is_missed = self.unwritable_since.is_some() || now < self.writable_since + AFTER_RESTART;
+                let extend = Step::Beat { token: lease.token, lease_for: AFTER_RESTART, progress: None };
+                due.push((entry.no, if is_missed { extend } else { Step::Expire }));
             }
         }
         due.sort_unstable_by_key(|(no, _)| *no);

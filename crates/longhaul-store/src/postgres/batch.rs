@@ -187,6 +187,8 @@ pub(super) struct Writes {
 /// The jobs of a transaction and what becomes of them.
 pub(super) struct Batch {
     pub(super) now: Timestamp,
+    /// From when on this server has had the database without a gap; none: it has it again.
+    pub(super) in_touch_since: Option<Timestamp>,
     /// This server.
     pub(super) node: i64,
     pub(super) ids: Arc<dyn IdSource>,
@@ -213,6 +215,7 @@ impl Batch {
     ) -> Self {
         Self {
             now,
+            in_touch_since: Some(Timestamp::EPOCH),
             node,
             ids,
             limits,
@@ -224,6 +227,11 @@ impl Batch {
             numbers_of: NumberMap::default(),
             writes: Writes::default(),
         }
+    }
+
+    /// Whether this server has had the database for so long that whoever has not been heard is silent.
+    pub(super) fn has_listened_for(&self, span: Span) -> bool {
+        self.in_touch_since.is_some_and(|since| since + span <= self.now)
     }
 
     /// Takes a locked row in, unless the batch knows better already.

@@ -1,8 +1,9 @@
 //! Blobs as rows: bytes in pieces, named by their SHA-256, so that any server can read what another took in.
 //!
 //! Bytes come in under a number, since their name is known only at their end. A pin is a row as well, and so are uploads
-//! under way: what a server that died was holding is let go when its death is noticed. Pins are let go through the
-//! writer, before whatever is asked of it afterwards.
+//! under way: what a server that died was holding is let go when its death is noticed. One that was only taken for dead is
+//! told so when it goes on: no piece is stored and no name is given without the upload's row, and no use is counted of a
+//! blob that has gone. Pins are let go through the writer, before whatever is asked of it afterwards.
 
 use std::{
     fmt, io,
@@ -11,12 +12,16 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use deadpool_postgres::Pool;
 use longhaul_core::BlobRef;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
-use super::{grant::WayBack, rows, rows::Cells, session::Session};
+use super::{
+    grant::WayBack,
+    rows,
+    rows::Cells,
+    session::{Connections, Session},
+};
 use crate::{
     StoreError,
     blob::{BlobStore, BlobWriter, Pin, PinKeeper},
@@ -28,7 +33,7 @@ const PIECE: usize = 256 * 1024;
 /// Keeps blobs in the database.
 #[derive(Clone)]
 pub(super) struct PgBlobs {
-    pub(super) pool: Pool,
+    pub(super) connections: Connections,
     /// Where the database is talked to: not the caller's runtime, which this may block.
     pub(super) runtime: Handle,
     pub(super) node: i64,
@@ -55,6 +60,11 @@ fn failed(error: StoreError) -> io::Error {
     }
 }
 
+/// This server was silent for so long that another has taken it for dead.
+fn forgotten() -> StoreError {
+    StoreError::Unavailable("the database has given up this upload: its server was silent for too long".into())
+}
+
 impl PgBlobs {
     /// Runs in the store's runtime, and blocks until it is done.
     fn wait<T: Send + 'static>(
@@ -74,7 +84,7 @@ impl PgBlobs {
     }
 
     async fn session(&self) -> Result<Session, StoreError> {
-        Ok(Session::new(self.pool.get().await?))
+        self.connections.session().await
     }
 
     /// A number for bytes that are coming in.
@@ -87,36 +97,78 @@ impl PgBlobs {
 
     async fn store_piece(&self, body: i64, place: i32, piece: Vec<u8>) -> Result<(), StoreError> {
         let session = self.session().await?;
-        session.rows(include_str!("queries/store_piece.sql"), &[&body, &place, &piece]).await?;
-        Ok(())
+        match session.execute(include_str!("queries/store_piece.sql"), &[&body, &place, &piece]).await? {
+            0 => Err(forgotten()),
+            _ => Ok(()),
+        }
     }
 
     /// Gives bytes their name, and pins them.
     async fn name(&self, body: i64, digest: [u8; 32], size: u64) -> Result<(), StoreError> {
-        let session = self.session().await?;
-        let named = async {
-            session.batch("BEGIN").await?;
-            let digest = digest.as_slice();
-            let size = rows::signed(size);
+        let (digest, size) = (digest.as_slice(), rows::signed(size));
+        self.in_transaction(async |session| {
+            if session.row(include_str!("queries/end_upload.sql"), &[&body]).await?.is_none() {
+                return Err(forgotten());
+            }
             // Locks the row, new or old: it cannot be removed before the pin shows.
             let row = session.row(include_str!("queries/name_blob.sql"), &[&digest, &size, &body]).await?;
             let kept: i64 = row.map(|row| Cells::of(&row).next()).transpose()?.unwrap_or(body);
-            session.rows(include_str!("queries/pin_blob.sql"), &[&digest, &self.node]).await?;
-            let is_there_already = kept != body;
-            session.rows(include_str!("queries/end_upload.sql"), &[&body, &is_there_already]).await?;
-            session.batch("COMMIT").await?;
+            if kept != body {
+                let row = session.row(include_str!("queries/bytes_of_body.sql"), &[&kept]).await?;
+                let is_whole = row.map(|row| Cells::of(&row).next::<i64>()).transpose()? == Some(size);
+                if !is_whole {
+                    session.execute(include_str!("queries/change_body.sql"), &[&digest, &body]).await?;
+                }
+                let not_needed = [if is_whole { body } else { kept }].to_vec();
+                session.execute(include_str!("queries/drop_chunks.sql"), &[&not_needed]).await?;
+            }
+            session.execute(include_str!("queries/pin_blob.sql"), &[&digest, &self.node]).await?;
             Ok(())
+        })
+        .await
+    }
+
+    /// Removes what has come in, unless it has its name.
+    async fn give_up(&self, body: i64) -> Result<(), StoreError> {
+        self.in_transaction(async |session| {
+            if session.row(include_str!("queries/end_upload.sql"), &[&body]).await?.is_some() {
+                session.execute(include_str!("queries/drop_chunks.sql"), &[&vec![body]]).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn in_transaction(
+        &self,
+        work: impl AsyncFnOnce(&Session) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let session = self.session().await?;
+        let done = async {
+            session.batch("BEGIN").await?;
+            work(&session).await?;
+            Ok(session.batch("COMMIT").await?)
         };
-        let result: Result<(), StoreError> = named.await;
+        let result = done.await;
         if result.is_err() {
             session.discard();
         }
         result
     }
 
-    async fn give_up(&self, body: i64) -> Result<(), StoreError> {
-        self.session().await?.rows(include_str!("queries/end_upload.sql"), &[&body, &true]).await?;
-        Ok(())
+    /// Removes what nothing refers to and nobody is about to: a server that died with its pins may have left it. Each
+    /// start takes some; there are seldom any.
+    pub(super) async fn drop_unused(&self) -> Result<(), StoreError> {
+        self.in_transaction(async |session| {
+            let unused = session.rows(include_str!("queries/unused_blobs.sql"), &[]).await?;
+            let unused: Vec<&[u8]> = unused.iter().map(|row| Cells::of(row).next()).collect::<Result<_, _>>()?;
+            if !unused.is_empty() {
+                session.rows(include_str!("queries/lock_blobs.sql"), &[&unused]).await?;
+                session.rows(include_str!("queries/drop_blobs.sql"), &[&unused]).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn read(&self, blob: BlobRef) -> Result<Option<Bytes>, StoreError> {

@@ -7,17 +7,20 @@
 use std::{
     collections::HashMap,
     fmt::Write as _,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use deadpool_postgres::Pool;
 use futures::{StreamExt as _, stream};
 use longhaul_core::{JobId, QueueName, Status, Tenant, Timestamp};
 use tokio::sync::Notify;
 use tokio_postgres::{AsyncMessage, Config};
 
-use super::{session::Session, tls::Tls};
+use super::{
+    session::{Connections, Error},
+    tls::Tls,
+};
 use crate::{Change, Observer, StoreError};
 
 /// At most so often is it rung.
@@ -25,6 +28,10 @@ const RUNG_EVERY: Duration = Duration::from_millis(20);
 
 /// How long to wait before listening again after the connection was lost.
 const LISTEN_AGAIN: Duration = Duration::from_millis(250);
+
+/// How often the database is asked whether it still talks to the connection that listens: one that has gone silent looks
+/// like one on which nothing is told.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 
 /// PostgreSQL takes less than 8,000 bytes in one notification.
 const TOLD_AT_ONCE: usize = 7_900;
@@ -85,11 +92,11 @@ impl Doorbell {
     }
 
     /// Rings for as long as it is polled.
-    pub(super) async fn keep_ringing(&self, pool: &Pool, channel: &str, node: i64) {
+    pub(super) async fn keep_ringing(&self, connections: &Connections, channel: &str, node: i64) {
         loop {
             self.some.notified().await;
             let told = messages(&self.take(), node);
-            if let Err(error) = tell(pool, channel, &told).await {
+            if let Err(error) = tell(connections, channel, &told).await {
                 tracing::warn!(%error, "the other servers could not be told of changes");
             }
             tokio::time::sleep(RUNG_EVERY).await;
@@ -97,8 +104,8 @@ impl Doorbell {
     }
 }
 
-async fn tell(pool: &Pool, channel: &str, told: &[String]) -> Result<(), StoreError> {
-    let session = Session::new(pool.get().await?);
+async fn tell(connections: &Connections, channel: &str, told: &[String]) -> Result<(), StoreError> {
+    let session = connections.session().await?;
     let sql = "SELECT pg_notify($1, said) FROM unnest($2::text[]) AS said";
     session.rows(sql, &[&channel, &told]).await?;
     Ok(())
@@ -187,6 +194,8 @@ pub(super) struct Listener {
     pub(super) observer: Arc<dyn Observer>,
     /// Waiting claims look when this is told.
     pub(super) rung: Arc<Notify>,
+    /// How long an answer is waited for.
+    pub(super) patience: Duration,
 }
 
 impl Listener {
@@ -200,30 +209,40 @@ impl Listener {
         }
     }
 
-    async fn listen(&self, first: &Notify) -> Result<(), tokio_postgres::Error> {
-        let (client, mut connection) = self.config.connect(self.tls.clone()).await?;
+    async fn listen(&self, first: &Notify) -> Result<(), StoreError> {
+        let (client, mut connection) = self.answered(self.config.connect(self.tls.clone())).await?;
         let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
         let sql = format!("LISTEN \"{}\"", self.channel);
-        let mut listening = Box::pin(client.batch_execute(&sql));
-        let mut is_listening = false;
+        let asking = async {
+            self.answered(client.batch_execute(&sql)).await?;
+            // What was told before, or while nobody listened, has not been heard.
+            self.rung.notify_one();
+            self.observer.changed_elsewhere();
+            first.notify_one();
+            loop {
+                tokio::time::sleep(ASK_EVERY.min(self.patience)).await;
+                self.answered(client.batch_execute("")).await?;
+            }
+        };
+        let mut asking = pin!(asking);
         loop {
             tokio::select! {
-                result = &mut listening, if !is_listening => {
-                    result?;
-                    is_listening = true;
-                    // What was told before, or while nobody listened, has not been heard.
-                    self.rung.notify_one();
-                    self.observer.changed_elsewhere();
-                    first.notify_one();
-                }
+                ended = &mut asking => return ended,
                 message = messages.next() => match message {
                     Some(Ok(AsyncMessage::Notification(said))) => self.hear(said.payload()),
                     Some(Ok(_)) => {}
-                    Some(Err(error)) => return Err(error),
+                    Some(Err(error)) => return Err(Error::from(error).into()),
                     None => return Ok(()),
                 },
             }
         }
+    }
+
+    async fn answered<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
+        tokio::time::timeout(self.patience, answer)
+            .await
+            .map_err(|_| Error::Silent(self.patience))?
+            .map_err(Error::from)
     }
 
     fn hear(&self, said: &str) {

@@ -3,22 +3,24 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use longhaul_core::{Clock, JobSpec, QueueName, Span, Timestamp};
-use tokio_postgres::{Error, Row, Statement};
+use tokio_postgres::{Row, Statement};
 use uuid::Uuid;
 
 use super::{
     batch::{Batch, Due, Found, Needs, Tally},
     explain::{self, Elsewhere},
     family, gates,
+    nodes::ALIVE_FOR,
     rows::{self, Cells, Stored},
-    session::{Fault, Parameter, Parameters, Session, pipelined},
+    session::{Error, Fault, Parameter, Parameters, Session, pipelined},
 };
 use crate::{
     StoreError,
     ledger::{KeptKey, Phase},
 };
 
-/// How long the lease of a worker elsewhere holds at least after the first server has started.
+/// How long the lease of a worker elsewhere holds at least after the first server has started, and every lease after the
+/// database was away.
 pub(super) const AFTER_START: Span = Span::from_secs(30);
 
 /// How much of one sort a sweep carries out at once; what is left waits for the next, which follows immediately.
@@ -72,6 +74,7 @@ pub(super) async fn fill(
     let asked_at = own.now();
     // After the locks: whoever held them before is done, and nothing that follows happened before.
     batch.now = time.now(session).await?;
+    batch.in_touch_since.get_or_insert(batch.now);
     other_needs(session, needs, &mut batch.found).await?;
     look_at(session, needs, batch).await?;
     if needs.due {
@@ -313,7 +316,9 @@ async fn due(session: &Session, batch: &mut Batch) -> Result<(), Fault> {
         let row = session.row(include_str!("queries/next_due.sql"), &[&now]).await?;
         row.map(|row| Cells::of(&row).time_or_none()).transpose()?.flatten()
     };
-    let dead = session.rows(include_str!("queries/dead_nodes.sql"), &[&now, &batch.node]).await?;
+    // Where the database was away nobody could say that he lives. Who has left has said so.
+    let alive_until = if batch.has_listened_for(ALIVE_FOR) { now } else { 0 };
+    let dead = session.rows(include_str!("queries/dead_nodes.sql"), &[&alive_until, &batch.node]).await?;
     let dead: Vec<i64> = dead.iter().map(|row| Cells::of(row).next()).collect::<Result<_, _>>()?;
     let mut orphans = Vec::new();
     if !dead.is_empty() {

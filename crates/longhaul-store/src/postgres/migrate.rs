@@ -1,11 +1,17 @@
 //! Bringing the tables to this version's format: numbered steps, forward only, one server at a time.
 
-use super::{names::Keys, session::Session};
+use super::{
+    names::Keys,
+    session::{Error, Session},
+};
 use crate::StoreError;
 
 /// The migrations, in order. What has been released is never edited.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_jobs.sql"), include_str!("migrations/0002_limits_and_traces.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_jobs.sql"),
+    include_str!("migrations/0002_limits_and_traces.sql"),
+    include_str!("migrations/0003_lanes_by_kind.sql"),
+];
 
 /// Why a database could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +49,12 @@ pub enum PostgresOpenError {
 
 impl From<tokio_postgres::Error> for PostgresOpenError {
     fn from(error: tokio_postgres::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<Error> for PostgresOpenError {
+    fn from(error: Error) -> Self {
         PostgresOpenError::Store(error.into())
     }
 }
@@ -59,7 +71,7 @@ pub(super) async fn migrate(session: &Session) -> Result<Keys, PostgresOpenError
     }
     let schema = row.try_get::<_, Option<String>>(2)?.ok_or(PostgresOpenError::NoSchema)?;
     let keys = Keys::of_schema(schema);
-    session.batch("BEGIN").await?;
+    session.batch("BEGIN; SET LOCAL statement_timeout = 0").await?;
     session.rows("SELECT pg_advisory_xact_lock($1)", &[&keys.migration()]).await?;
     session.batch("CREATE TABLE IF NOT EXISTS schema_version (version int8 PRIMARY KEY)").await?;
     let row = session.row("SELECT coalesce(max(version), 0) FROM schema_version", &[]).await?;

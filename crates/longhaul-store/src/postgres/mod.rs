@@ -41,7 +41,7 @@ use std::{
     time::Duration,
 };
 
-use deadpool_postgres::{Hook, Manager, ManagerConfig, Pool, RecyclingMethod};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod};
 use longhaul_core::Span;
 pub use migrate::PostgresOpenError;
 use tokio::{
@@ -59,7 +59,7 @@ use self::{
     load::TimeSource,
     names::Keys,
     reads::Reads,
-    session::Session,
+    session::Connections,
     store::Store,
     tls::Tls,
     writer::{MAILBOX, Tools, Writer},
@@ -74,9 +74,27 @@ const OTHER_CONNECTIONS: usize = 8;
 
 /// How every connection is set up. The statements are few and each walks an index that was made for it: a planner that
 /// has not yet counted the rows of a table that grew a moment ago must not choose otherwise. Whoever freezes in the
-/// middle of a transaction lets go of its locks.
-const SETTINGS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; \
-                        SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'";
+/// middle of a transaction lets go of its locks; a statement that nobody waits for any more has ended by itself.
+fn settings(patience: Duration) -> String {
+    format!(
+        "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; \
+         SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}",
+        patience.as_millis() / 2,
+        patience.as_millis() * 4 / 5,
+        patience.as_millis()
+    )
+}
+
+/// How long it may take to open a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often a connection on which nothing is said is tried, and after how many times without an answer it is lost,
+/// where the URL does not say otherwise.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(3);
+const KEEPALIVES_MOST: u32 = 3;
+
+/// What the driver takes for said where the URL says nothing.
+const KEEPALIVE_IDLE_UNSAID: Duration = Duration::from_secs(2 * 3_600);
 
 /// Where and how to keep jobs.
 #[derive(Debug, Clone)]
@@ -90,6 +108,8 @@ pub struct PostgresOptions {
     pub tombstones_for: Span,
     /// How long what a job has streamed is kept after its end, when the job itself is kept longer.
     pub deltas_for: Span,
+    /// How long a database that does not answer is waited for: a statement, and a whole transaction with its repetitions.
+    pub patience: Span,
     /// Take the time from the clock that the store is given, instead of from the database. For tests: servers whose
     /// clocks disagree would end each other's leases.
     pub own_time: bool,
@@ -104,6 +124,7 @@ impl PostgresOptions {
             name: format!("process {}", std::process::id()),
             tombstones_for: tombstones,
             deltas_for: deltas,
+            patience: Span::from_secs(10),
             own_time: false,
         }
     }
@@ -144,18 +165,24 @@ fn end(runtime: Runtime, error: PostgresOpenError) -> PostgresOpenError {
     error
 }
 
-fn pool(config: &Config, tls: &Tls) -> Result<Pool, PostgresOpenError> {
+fn pool(config: &Config, tls: &Tls, patience: Duration) -> Result<Pool, PostgresOpenError> {
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_config(config.clone(), tls.clone(), recycling);
-    let set_up = Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {
-        Box::pin(async move { client.batch_execute(SETTINGS).await.map_err(deadpool_postgres::HookError::Backend) })
+    let settings = settings(patience);
+    let set_up = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
+        let settings = settings.clone();
+        Box::pin(async move {
+            let set = tokio::time::timeout(CONNECT_WITHIN.min(patience), client.batch_execute(&settings));
+            let silent = |_| HookError::message("the database has not answered");
+            set.await.map_err(silent)?.map_err(HookError::Backend)
+        })
     });
     Pool::builder(manager)
         .max_size(READS_AT_ONCE + OTHER_CONNECTIONS)
         .post_create(set_up)
         .runtime(deadpool_postgres::Runtime::Tokio1)
-        .create_timeout(Some(Duration::from_secs(5)))
-        .wait_timeout(Some(Duration::from_secs(30)))
+        .create_timeout(Some(CONNECT_WITHIN.min(patience)))
+        .wait_timeout(Some(patience * 3))
         .build()
         .map_err(|error| PostgresOpenError::Url(error.to_string()))
 }
@@ -167,12 +194,22 @@ async fn open(
     runtime: tokio::runtime::Handle,
 ) -> Result<Store, PostgresOpenError> {
     let (mut config, tls) = tls::configured(&options.url)?;
-    config.connect_timeout(Duration::from_secs(5));
+    let patience = Duration::from(options.patience);
+    config.connect_timeout(CONNECT_WITHIN);
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(patience);
+    }
+    let says_nothing = config.get_keepalives_idle() == KEEPALIVE_IDLE_UNSAID
+        && config.get_keepalives_interval().is_none()
+        && config.get_keepalives_retries().is_none();
+    if says_nothing {
+        config.keepalives_idle(patience).keepalives_interval(KEEPALIVE_EVERY).keepalives_retries(KEEPALIVES_MOST);
+    }
     if config.get_application_name().is_none() {
         config.application_name("longhaul");
     }
-    let pool = pool(&config, &tls)?;
-    let session = Session::new(pool.get().await.map_err(|error| PostgresOpenError::Unreachable(error.into()))?);
+    let connections = Connections { pool: pool(&config, &tls, patience)?, patience };
+    let session = connections.session().await.map_err(PostgresOpenError::Unreachable)?.without_hurry();
     let keys: Keys = migrate::migrate(&session).await?;
     let source = if options.own_time { TimeSource::Clock(time.clock.clone()) } else { TimeSource::Database };
     let node = time.ids.random().cast_signed();
@@ -183,7 +220,7 @@ async fn open(
     let seen = Arc::<Seen>::default();
     let (writer, mailbox) = mpsc::channel(MAILBOX);
     let tools = Tools {
-        pool: pool.clone(),
+        connections: connections.clone(),
         time: time.clone(),
         source: source.clone(),
         node,
@@ -197,18 +234,18 @@ async fn open(
     };
     let mut beside = JoinSet::new();
     beside.spawn({
-        let (pool, channel) = (pool.clone(), keys.channel());
-        async move { doorbell.keep_ringing(&pool, &channel, node).await }
+        let (connections, channel) = (connections.clone(), keys.channel());
+        async move { doorbell.keep_ringing(&connections, &channel, node).await }
     });
     let listening = Arc::new(Notify::new());
-    let listener = Listener { config, tls, channel: keys.channel(), node, observer, rung };
+    let listener = Listener { config, tls, channel: keys.channel(), node, observer, rung, patience };
     beside.spawn({
         let listening = listening.clone();
         async move { listener.keep_listening(listening).await }
     });
     beside.spawn({
-        let (pool, clock, name) = (pool.clone(), time.clock.clone(), options.name.clone());
-        async move { nodes::keep_saying(&pool, &source, &*clock, node, &name).await }
+        let (connections, clock, name) = (connections.clone(), time.clock.clone(), options.name.clone());
+        async move { nodes::keep_saying(&connections, &source, &*clock, node, &name).await }
     });
     // What is told from now on is heard.
     listening.notified().await;
@@ -216,11 +253,12 @@ async fn open(
     runtime.spawn(Writer::new(tools, mailbox).run());
     let store = Store {
         writer,
-        reads: Reads { pool: pool.clone(), places: Arc::new(Semaphore::new(READS_AT_ONCE)) },
-        blobs: PgBlobs { pool: pool.clone(), runtime, node, way_back },
-        pool,
+        reads: Reads { connections: connections.clone(), places: Arc::new(Semaphore::new(READS_AT_ONCE)) },
+        blobs: PgBlobs { connections: connections.clone(), runtime, node, way_back },
+        connections,
         node,
         tombstones_for: options.tombstones_for,
+        limits: Mutex::default(),
         seen,
         next_forget: Arc::new(AtomicI64::new(0)),
         review_after: Arc::new(AtomicI64::new(i64::MIN)),
@@ -229,5 +267,8 @@ async fn open(
     };
     store.extend_unheard().await?;
     store.sweep().await?;
+    if let Err(error) = store.blobs.drop_unused().await {
+        tracing::warn!(%error, "blobs that nothing refers to could not be removed");
+    }
     Ok(store)
 }

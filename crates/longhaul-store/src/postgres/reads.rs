@@ -1,15 +1,16 @@
 //! Reading for everybody but the writer: connections of the pool, each statement by itself a consistent view.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use deadpool_postgres::Pool;
-use longhaul_core::{ApiKey, Attempt, DocumentId, Event, Job, JobId, KindSpec, Payload, Span, Status, Tenant};
+use longhaul_core::{
+    ApiKey, Attempt, DocumentId, Event, Job, JobId, KindSpec, Payload, QueueName, Span, Status, Tenant,
+};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{
     rows::{self, Cells, Stored},
-    session::{Parameter, Session},
+    session::{Connections, Parameter, Session},
 };
 use crate::{
     Child, Document, JobPage, JobQuery, JobView, PARTIAL_MOST, Partial, StoreError, StoredStep,
@@ -23,7 +24,7 @@ const LOOKED_AT: i64 = 20_000;
 /// From which place in its lane on a job is told no place.
 const POSITION_MOST: i64 = 1_000;
 
-/// How often a read whose connection was lost is tried.
+/// How often a read whose connection was lost is tried. Twice at least; more often as long as patience lasts.
 const TRIES_MOST: u32 = 5;
 
 /// How long to wait before that.
@@ -32,7 +33,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 /// Reads what has been committed.
 #[derive(Clone)]
 pub(super) struct Reads {
-    pub(super) pool: Pool,
+    pub(super) connections: Connections,
     /// Reads leave connections to the writer, the doorbell and uploads.
     pub(super) places: Arc<Semaphore>,
 }
@@ -45,16 +46,23 @@ impl Reads {
     ) -> Result<T, StoreError> {
         let closed = |_| StoreError::Unavailable("the store is closed".into());
         let _place = self.places.acquire().await.map_err(closed)?;
-        let mut tries = 1;
+        let mut patience = pin!(tokio::time::sleep(self.connections.patience));
+        let (mut tries, mut is_over) = (1, false);
         loop {
-            let result = match self.pool.get().await {
-                Ok(object) => read(Arc::new(Session::new(object))).await,
-                Err(error) => Err(error.into()),
+            let result = match self.connections.session().await {
+                Ok(session) => read(Arc::new(session)).await,
+                Err(error) => Err(error),
             };
             match result {
-                Err(StoreError::Unavailable(_)) if tries < TRIES_MOST && !self.pool.is_closed() => {
+                Err(StoreError::Unavailable(_))
+                    if tries < if is_over { 2 } else { TRIES_MOST } && !self.connections.pool.is_closed() =>
+                {
                     tries += 1;
-                    tokio::time::sleep(BETWEEN_TRIES).await;
+                    tokio::select! {
+                        biased;
+                        () = &mut patience, if !is_over => is_over = true,
+                        () = tokio::time::sleep(BETWEEN_TRIES) => {}
+                    }
                 }
                 other => return other,
             }
@@ -249,6 +257,17 @@ impl Reads {
             let (phase, before) = (rows::phase_of(cells.next()?)?, cells.next::<i64>()?);
             let is_told = phase == Phase::Ready && before < POSITION_MOST;
             Ok(u32::try_from(before).ok().filter(|_| is_told))
+        })
+        .await
+    }
+
+    /// Whether a queue is paused, and how many of its jobs run.
+    pub(super) async fn queue(&self, queue: &QueueName) -> Result<(bool, u64), StoreError> {
+        self.with(|db| async move {
+            let row = db.row(include_str!("queries/queue.sql"), &[&queue.as_str()]).await?;
+            let row = row.ok_or_else(|| rows::damaged("queue"))?;
+            let mut cells = Cells::of(&row);
+            Ok((cells.next()?, u64::try_from(cells.next::<i64>()?).unwrap_or_default()))
         })
         .await
     }

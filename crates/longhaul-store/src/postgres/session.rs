@@ -1,10 +1,17 @@
-//! A connection as this store uses it: statements prepared once, errors in the words of the port.
+//! A connection as this store uses it: statements prepared once, none waited for without an end, errors in the words of
+//! the port.
 
-use std::{borrow::Cow, future::Future, pin::Pin};
+use std::{
+    borrow::Cow,
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
-use deadpool_postgres::Object;
+use deadpool_postgres::{Object, Pool};
 use futures::future::join_all;
-use tokio_postgres::{Error, Row, Statement, error::SqlState, types::ToSql};
+use tokio_postgres::{Row, Statement, error::SqlState, types::ToSql};
 
 use crate::StoreError;
 
@@ -21,56 +28,114 @@ fn expanded(sql: &str) -> Cow<'_, str> {
     if sql.contains("{job}") { Cow::Owned(sql.replace("{job}", COLUMNS)) } else { Cow::Borrowed(sql) }
 }
 
-/// A connection that was taken from the pool.
-pub(super) struct Session(Object);
+/// The connections of a store.
+#[derive(Clone)]
+pub(super) struct Connections {
+    pub(super) pool: Pool,
+    /// How long a statement is waited for.
+    pub(super) patience: Duration,
+}
+
+impl Connections {
+    pub(super) async fn session(&self) -> Result<Session, StoreError> {
+        let object = self.pool.get().await?;
+        Ok(Session { object: Some(object), patience: self.patience, is_silent: AtomicBool::new(false) })
+    }
+}
+
+/// A connection that was taken from the pool. One that does not answer is not given back, and takes those with it that
+/// wait in the pool: what has silenced it has most likely silenced them.
+pub(super) struct Session {
+    /// None once it is discarded.
+    object: Option<Object>,
+    patience: Duration,
+    is_silent: AtomicBool,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !*self.is_silent.get_mut() {
+            return;
+        }
+        if let Some(object) = self.object.take() {
+            if let Some(pool) = Object::pool(&object) {
+                pool.retain(|_, _| false);
+            }
+            drop(Object::take(object));
+        }
+    }
+}
 
 impl Session {
-    pub(super) fn new(object: Object) -> Self {
-        Self(object)
+    /// The same, for statements that take as long as they take.
+    pub(super) fn without_hurry(mut self) -> Self {
+        self.patience = WITHOUT_HURRY;
+        self
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.is_silent.load(Ordering::Relaxed) || self.object.as_ref().is_none_or(|object| object.is_closed())
+    }
+
+    fn object(&self) -> Result<&Object, Error> {
+        self.object.as_ref().filter(|_| !self.is_silent.load(Ordering::Relaxed)).ok_or(Error::Silent(self.patience))
+    }
+
+    async fn answered<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
+        match tokio::time::timeout(self.patience, answer).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => {
+                self.is_silent.store(true, Ordering::Relaxed);
+                Err(Error::Silent(self.patience))
+            }
+        }
     }
 
     pub(super) async fn statement(&self, sql: &str) -> Result<Statement, Error> {
-        self.0.prepare_cached(&expanded(sql)).await
+        self.answered(self.object()?.prepare_cached(&expanded(sql))).await
     }
 
     pub(super) async fn rows(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
         let statement = self.statement(sql).await?;
-        self.0.query(&statement, parameters).await
+        self.answered(self.object()?.query(&statement, parameters)).await
     }
 
     pub(super) async fn row(&self, sql: &str, parameters: Parameters<'_>) -> Result<Option<Row>, Error> {
         let statement = self.statement(sql).await?;
-        self.0.query_opt(&statement, parameters).await
+        self.answered(self.object()?.query_opt(&statement, parameters)).await
     }
 
     pub(super) async fn execute(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, Error> {
         let statement = self.statement(sql).await?;
-        self.0.execute(&statement, parameters).await
+        self.answered(self.object()?.execute(&statement, parameters)).await
     }
 
     pub(super) async fn batch(&self, sql: &str) -> Result<(), Error> {
-        self.0.batch_execute(sql).await
+        self.answered(self.object()?.batch_execute(sql)).await
     }
 
     /// Sends a prepared statement when it is first polled: several that are polled together travel together.
     pub(super) fn send<'a>(&'a self, statement: &'a Statement, parameters: Parameters<'a>) -> Sent<'a> {
-        Box::pin(self.0.query(statement, parameters))
+        Box::pin(async move { self.answered(self.object()?.query(statement, parameters)).await })
     }
 
     /// Sends one that takes no parameters and gives no rows.
     pub(super) fn send_plain<'a>(&'a self, sql: &'a str) -> Sent<'a> {
-        Box::pin(async move { self.0.batch_execute(sql).await.map(|()| Vec::new()) })
+        Box::pin(async move { self.batch(sql).await.map(|()| Vec::new()) })
     }
 
     /// Gives the connection back to nobody: what state it is in is not known.
-    pub(super) fn discard(self) {
-        drop(Object::take(self.0));
+    pub(super) fn discard(mut self) {
+        if !self.is_closed()
+            && let Some(object) = self.object.take()
+        {
+            drop(Object::take(object));
+        }
     }
 }
+
+/// How long a migration may take: indexes are made over all that is stored.
+const WITHOUT_HURRY: Duration = Duration::from_secs(24 * 3_600);
 
 /// More would not be polled in their order.
 const PIPELINED_MOST: usize = 30;
@@ -79,6 +144,20 @@ const PIPELINED_MOST: usize = 30;
 pub(super) async fn pipelined(statements: Vec<Sent<'_>>) -> Result<Vec<Vec<Row>>, Error> {
     debug_assert!(statements.len() <= PIPELINED_MOST, "they would be sent out of order");
     join_all(statements).await.into_iter().collect()
+}
+
+/// Why a statement has no answer.
+#[derive(Debug)]
+pub(super) enum Error {
+    Database(tokio_postgres::Error),
+    /// There was none for so long.
+    Silent(Duration),
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Error::Database(error)
+    }
 }
 
 /// What went wrong within a transaction.
@@ -114,6 +193,7 @@ pub(super) enum Trouble {
 }
 
 pub(super) fn trouble(error: &Error) -> Trouble {
+    let Error::Database(error) = error else { return Trouble::Away };
     let Some(state) = error.code() else { return Trouble::Away };
     if [
         SqlState::T_R_SERIALIZATION_FAILURE,
@@ -147,6 +227,10 @@ pub(super) fn store_error(error: &Error) -> StoreError {
 
 /// What the server said, and not only that it said something.
 fn told(error: &Error) -> String {
+    let error = match error {
+        Error::Database(error) => error,
+        Error::Silent(patience) => return format!("the database has not answered for {patience:?}"),
+    };
     match error.as_db_error() {
         Some(said) => format!("{} ({})", said.message(), said.code().code()),
         None => error.to_string(),
@@ -162,7 +246,7 @@ impl From<Error> for StoreError {
 impl From<deadpool_postgres::PoolError> for StoreError {
     fn from(error: deadpool_postgres::PoolError) -> Self {
         match error {
-            deadpool_postgres::PoolError::Backend(error) => store_error(&error),
+            deadpool_postgres::PoolError::Backend(error) => store_error(&error.into()),
             other => StoreError::Unavailable(format!("no connection to PostgreSQL: {other}")),
         }
     }

@@ -3,13 +3,15 @@
 //! Everything that talks to the database runs in a small runtime of the store's own. So connections outlive whatever
 //! runtime a caller lives in, and a blocking call for a blob may be made from any thread.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
-use deadpool_postgres::Pool;
 use longhaul_core::{
     ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindName, KindSpec, Limit, Limits, OutputData,
     Payload, QueueName, Span, Stage, Status, StepName, Tenant,
@@ -27,11 +29,12 @@ use super::{
     nodes,
     operations::Call,
     reads::Reads,
+    session::Connections,
     writer::{MAILBOX, Message},
 };
 use crate::{
     Beat, BeatAnswer, Blocker, Child, Claim, Document, Held, JobPage, JobQuery, JobStore, JobView, Leased, NewJob,
-    Outcome, Partial, Pruned, QueueState, StoreError, StoredStep, Submit, Submitted, Swept, blob::BlobStore,
+    Outcome, Partial, Pruned, QueueGate, QueueState, StoreError, StoredStep, Submit, Submitted, Swept, blob::BlobStore,
 };
 
 /// When fewer places than this are left in the mailbox, no new work is taken in: what is left is for finishing work.
@@ -45,9 +48,11 @@ pub(super) struct Store {
     pub(super) writer: mpsc::Sender<Message>,
     pub(super) reads: Reads,
     pub(super) blobs: PgBlobs,
-    pub(super) pool: Pool,
+    pub(super) connections: Connections,
     pub(super) node: i64,
     pub(super) tombstones_for: Span,
+    /// How many jobs of a queue may run at once, as the writer has been told.
+    pub(super) limits: Mutex<BTreeMap<QueueName, u32>>,
     /// Who claims here.
     pub(super) seen: Arc<Seen>,
     /// When tombstones and idempotency keys are looked through next.
@@ -293,7 +298,21 @@ impl JobStore for Store {
         self.run(|needs| (needs.tallies, needs.first_in_line) = (true, true), |batch| Ok(batch.queue_states())).await
     }
 
+    async fn queue_gate(&self, queue: &QueueName) -> Result<QueueGate, StoreError> {
+        let concurrency = self.limits.lock().unwrap_or_else(PoisonError::into_inner).get(queue).copied();
+        let queue = queue.clone();
+        let (paused, running) = self.read(move |reads| async move { reads.queue(&queue).await }).await?;
+        Ok(QueueGate::of(paused, concurrency, running))
+    }
+
     async fn limit_queue(&self, queue: QueueName, concurrency: Option<u32>) -> Result<(), StoreError> {
+        {
+            let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+            match concurrency {
+                Some(most) => drop(limits.insert(queue.clone(), most)),
+                None => drop(limits.remove(&queue)),
+            }
+        }
         let (done, limited) = oneshot::channel();
         self.writer.send(Message::Limit(queue, concurrency, done)).await.map_err(|_| closed())?;
         limited.await.map_err(|_| closed())
@@ -417,13 +436,13 @@ impl JobStore for Store {
             let _ = is_closed.await;
         }
         self.beside.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        let (pool, node) = (self.pool.clone(), self.node);
+        let (connections, node) = (self.connections.clone(), self.node);
         if let Some(runtime) = &self.runtime {
-            let left = runtime.spawn(async move { nodes::leave(&pool, node).await });
+            let left = runtime.spawn(async move { nodes::leave(&connections, node).await });
             if let Ok(Err(error)) = left.await {
                 tracing::warn!(%error, "the other servers could not be told that this one ends");
             }
         }
-        self.pool.close();
+        self.connections.pool.close();
     }
 }

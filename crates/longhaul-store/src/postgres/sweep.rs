@@ -12,8 +12,9 @@ use crate::{Pruned, StoreError, Swept, ledger::Forget};
 /// How much longer a child is kept whose parent lives, before that is looked at again.
 const KEPT_FOR_PARENT: Span = Span::from_secs(600);
 
-/// What a sweep does to a job at `now`; none: there is nothing, or only that its delay is over.
-fn due_step(job: &Job, now: Timestamp) -> Option<Step> {
+/// What a sweep does to a job at `now`; none: there is nothing, or only that its delay is over. `may_expire`: whoever
+/// holds a lease could have been heard.
+fn due_step(job: &Job, now: Timestamp, may_expire: bool) -> Option<Step> {
     let is_overdue = job.spec.deadline_at.is_some_and(|deadline| deadline <= now);
     match &job.state {
         State::Running { .. } if job.cancel_requested_at.is_some_and(|at| at + CANCEL_GRACE <= now) => {
@@ -22,7 +23,10 @@ fn due_step(job: &Job, now: Timestamp) -> Option<Step> {
         State::Queued { .. } | State::Running { .. } | State::Waiting { .. } if is_overdue => {
             Some(Step::DeadlinePassed)
         }
-        State::Running { lease, .. } if lease.expires_at <= now => Some(Step::Expire),
+        State::Running { lease, .. } if lease.expires_at <= now && may_expire => Some(Step::Expire),
+        State::Running { lease, .. } if lease.expires_at <= now => {
+            Some(Step::Beat { token: lease.token, lease_for: AFTER_START, progress: None })
+        }
         State::Queued { .. }
         | State::Running { .. }
         | State::Waiting { .. }
@@ -36,9 +40,10 @@ impl Batch {
     pub(super) fn sweep(&mut self) -> Result<Swept, StoreError> {
         let (now, due) = (self.now, std::mem::take(&mut self.found.due));
         let mut changed = self.end_leases_of_the_dead(&due.orphans)?;
+        let may_expire = self.has_listened_for(AFTER_START);
         for no in due.jobs {
             let Ok(entry) = self.entry(no) else { continue };
-            match due_step(&entry.job, now) {
+            match due_step(&entry.job, now, may_expire) {
                 Some(step) => match self.apply(no, step) {
                     Ok(_) => changed += 1,
                     Err(StoreError::Refused(_)) => {}

@@ -210,7 +210,8 @@ pub(super) async fn batch(
     if !batch.writes.erasures.is_empty() {
         erase(session, &batch.writes.erasures, &mut uses).await?;
     }
-    blobs(session, batch.node, uses, unpinned).await?;
+    let dropped = forget_nodes(session, &batch.writes.dead_nodes).await?;
+    blobs(session, batch.node, uses, unpinned, &dropped).await?;
     forget(session, batch).await?;
     Ok(transaction)
 }
@@ -597,18 +598,33 @@ async fn erase(session: &Session, erasures: &[Erasure], uses: &mut BlobUses) -> 
     Ok(())
 }
 
-/// Counts the uses of blobs, and removes those that have none left and that nobody is about to refer to.
-async fn blobs(session: &Session, node: i64, uses: BlobUses, unpinned: &BTreeMap<[u8; 32], i64>) -> Result<(), Fault> {
-    if uses.0.is_empty() && unpinned.is_empty() {
+/// Counts the uses of blobs, and removes those that have none left and that nobody is about to refer to. `dropped`: those
+/// whose pins went with their servers.
+async fn blobs(
+    session: &Session,
+    node: i64,
+    uses: BlobUses,
+    unpinned: &BTreeMap<[u8; 32], i64>,
+    dropped: &BTreeSet<Vec<u8>>,
+) -> Result<(), Fault> {
+    if uses.0.is_empty() && unpinned.is_empty() && dropped.is_empty() {
         return Ok(());
     }
-    let mut digests: Vec<&[u8]> = uses.0.keys().chain(unpinned.keys()).map(<[u8; 32]>::as_slice).collect();
+    let dropped = dropped.iter().map(Vec::as_slice);
+    let mut digests: Vec<&[u8]> =
+        uses.0.keys().chain(unpinned.keys()).map(<[u8; 32]>::as_slice).chain(dropped.clone()).collect();
     digests.sort_unstable();
     digests.dedup();
     session.rows(include_str!("queries/lock_blobs.sql"), &[&digests]).await?;
     if !uses.0.is_empty() {
         let (used, by): (Vec<&[u8]>, Vec<i64>) = uses.0.iter().map(|(digest, uses)| (digest.as_slice(), *uses)).unzip();
-        session.rows(include_str!("queries/count_blob_uses.sql"), &[&used, &by]).await?;
+        let counted = session.rows(include_str!("queries/count_blob_uses.sql"), &[&used, &by]).await?;
+        let counted: BTreeSet<&[u8]> =
+            counted.iter().map(|row| Cells::of(row).next::<&[u8]>()).collect::<Result<_, _>>()?;
+        if uses.0.iter().any(|(digest, uses)| *uses > 0 && !counted.contains(digest.as_slice())) {
+            // Its pin went with this server, which another has taken for dead. Who sends the bytes again is served.
+            return Err(StoreError::Unavailable("a payload that was stored a moment ago has gone".into()).into());
+        }
     }
     if !unpinned.is_empty() {
         let (pins, by): (Vec<&[u8]>, Vec<i64>) =
@@ -617,7 +633,7 @@ async fn blobs(session: &Session, node: i64, uses: BlobUses, unpinned: &BTreeMap
         session.rows(include_str!("queries/drop_pins.sql"), &[&pins, &node]).await?;
     }
     let gone = uses.0.iter().filter(|(_, uses)| **uses <= 0).map(|(digest, _)| digest);
-    let gone: Vec<&[u8]> = gone.chain(unpinned.keys()).map(<[u8; 32]>::as_slice).collect();
+    let gone: Vec<&[u8]> = gone.chain(unpinned.keys()).map(<[u8; 32]>::as_slice).chain(dropped).collect();
     if !gone.is_empty() {
         session.rows(include_str!("queries/drop_blobs.sql"), &[&gone]).await?;
     }
@@ -663,6 +679,21 @@ async fn paces(session: &Session, batch: &Batch) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Lets go of what servers that are dead were taking in, or about to refer to; says which blobs they had pinned.
+async fn forget_nodes(session: &Session, dead: &[i64]) -> Result<BTreeSet<Vec<u8>>, Fault> {
+    if dead.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let gone = session.rows(include_str!("queries/forget_nodes.sql"), &[&dead]).await?;
+    let gone: Vec<i64> = gone.iter().map(|row| Cells::of(row).next()).collect::<Result<_, _>>()?;
+    let bodies = session.rows(include_str!("queries/forget_uploads.sql"), &[&gone]).await?;
+    let bodies: Vec<i64> = bodies.iter().map(|row| Cells::of(row).next()).collect::<Result<_, _>>()?;
+    // Once nobody can add to them: a statement sees what was there when it began.
+    session.execute(include_str!("queries/drop_chunks.sql"), &[&bodies]).await?;
+    let unpinned = session.rows(include_str!("queries/forget_pins.sql"), &[&gone]).await?;
+    Ok(unpinned.iter().map(|row| Cells::of(row).next()).collect::<Result<_, _>>()?)
+}
+
 /// What goes of ended jobs that stay, whose children are to be cancelled, and what nobody has to remember.
 async fn forget(session: &Session, batch: &Batch) -> Result<(), Fault> {
     let writes = &batch.writes;
@@ -693,9 +724,6 @@ async fn forget(session: &Session, batch: &Batch) -> Result<(), Fault> {
         session.rows(include_str!("queries/forget_tallies.sql"), &[&slot, &kept, &limit]).await?;
         let silent = (forget.now - LOOK_AGAIN).as_micros();
         session.rows("DELETE FROM claimant WHERE at < $1", &[&silent]).await?;
-    }
-    if !batch.writes.dead_nodes.is_empty() {
-        session.rows(include_str!("queries/forget_nodes.sql"), &[&batch.writes.dead_nodes]).await?;
     }
     Ok(())
 }

@@ -7,10 +7,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    pin::pin,
     sync::Arc,
 };
 
-use deadpool_postgres::Pool;
 use longhaul_core::{KindName, Limits, QueueName, Span, Tenant, Timestamp};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -25,7 +25,7 @@ use super::{
     load::{self, TimeSource},
     names::Keys,
     operations::Operation,
-    session::{Fault, Session, Trouble, store_error, trouble},
+    session::{Connections, Fault, Session, Trouble, store_error, trouble},
     write,
 };
 use crate::{BatchFigures, Change, Claim, Observer, Outcome, StoreClock, StoreError};
@@ -39,14 +39,14 @@ const BATCH_MOST: usize = 1_024;
 /// How often a transaction is repeated that others were in the way of.
 const TRIES_MOST: u32 = 8;
 
-/// How long a server that does not answer is waited for before callers are told so.
-const PATIENCE: Span = Span::from_secs(10);
-
 /// How long to wait before trying again to reach a server.
 const BETWEEN_TRIES: Span = Span::from_millis(100);
 
 /// How long waiting claims wait at least for time to open a limit: clocks round.
 const LOOK_LATER: Span = Span::from_millis(1);
+
+/// A database that could not be written to for so long was away: signs of life may have been missed.
+const MISSED: Span = Span::from_secs(1);
 
 /// How often waiting claims look for themselves: a doorbell that was not heard costs this much, and no job.
 const POLL: Span = Span::from_secs(1);
@@ -69,7 +69,7 @@ struct Waiting {
 
 /// What the writer works with.
 pub(super) struct Tools {
-    pub(super) pool: Pool,
+    pub(super) connections: Connections,
     pub(super) time: StoreClock,
     pub(super) source: TimeSource,
     pub(super) node: i64,
@@ -97,6 +97,14 @@ pub(super) struct Writer {
     more_to_lease: bool,
     /// When time lets the waiting claims have something, as far as the last batch knew.
     opens_at: Option<Timestamp>,
+    /// When the database could last be written to, by this server's own clock.
+    reached_at: Timestamp,
+    /// Something could not be written since.
+    is_away: bool,
+    /// For want of room: who only looks does not find out when there is some.
+    is_full: bool,
+    /// From when on this server has had the database without a gap, by the database's time.
+    in_touch_since: Timestamp,
 }
 
 /// What came of a transaction that was committed.
@@ -110,6 +118,8 @@ struct Committed {
     more: bool,
     /// When a limit opens that holds something back, by this server's own clock.
     opens_at: Option<Timestamp>,
+    has_written: bool,
+    in_touch_since: Timestamp,
 }
 
 /// Why a transaction was not.
@@ -126,6 +136,7 @@ enum Failure {
 
 impl Writer {
     pub(super) fn new(tools: Tools, mailbox: mpsc::Receiver<Message>) -> Self {
+        let reached_at = tools.time.clock.now();
         Self {
             tools,
             mailbox,
@@ -136,6 +147,10 @@ impl Writer {
             shares: Arc::default(),
             more_to_lease: false,
             opens_at: None,
+            reached_at,
+            is_away: false,
+            is_full: false,
+            in_touch_since: Timestamp::EPOCH,
         }
     }
 
@@ -297,8 +312,27 @@ impl Writer {
         claims: &[Claim],
         returned: &Returned,
     ) -> Result<Committed, Failure> {
-        let mut patience = PATIENCE.as_millis() / BETWEEN_TRIES.as_millis();
-        let mut tries = 0;
+        let begun = self.tools.time.clock.now();
+        let result = self.repeat(operations, claims, returned).await;
+        match &result {
+            Ok(committed) if committed.has_written || !self.is_full => {
+                (self.reached_at, self.is_away, self.is_full) = (begun, false, false);
+                self.in_touch_since = committed.in_touch_since;
+            }
+            Err(Failure::Final(StoreError::StorageFull)) => (self.is_away, self.is_full) = (true, true),
+            Ok(_) | Err(_) => {}
+        }
+        result
+    }
+
+    async fn repeat(
+        &mut self,
+        operations: &mut Vec<Box<dyn Operation>>,
+        claims: &[Claim],
+        returned: &Returned,
+    ) -> Result<Committed, Failure> {
+        let mut patience = pin!(tokio::time::sleep(self.tools.connections.patience));
+        let (mut conflicts, mut losses, mut is_over) = (0, 0, false);
         loop {
             let failure = match self.once(operations, claims, returned).await {
                 Ok(committed) => return Ok(committed),
@@ -306,22 +340,28 @@ impl Writer {
             };
             match failure {
                 Failure::Conflict(error) => {
-                    tries += 1;
-                    if tries == TRIES_MOST {
+                    conflicts += 1;
+                    if conflicts == TRIES_MOST {
                         return Err(Failure::Final(error));
                     }
-                    tracing::debug!(%error, tries, "a transaction is repeated");
+                    tracing::debug!(%error, conflicts, "a transaction is repeated");
                 }
                 Failure::Away(error) => {
-                    self.session = None;
-                    patience = patience.saturating_sub(1);
-                    if patience == 0 {
+                    (self.session, self.is_away) = (None, true);
+                    losses += 1;
+                    // Twice at least: patience may have ended with a connection that had gone silent.
+                    if is_over && losses > 1 {
                         return Err(Failure::Away(error));
                     }
-                    tokio::time::sleep(BETWEEN_TRIES.into()).await;
+                    tracing::debug!(%error, losses, "a transaction whose connection was lost is repeated");
+                    tokio::select! {
+                        biased;
+                        () = &mut patience, if !is_over => is_over = true,
+                        () = tokio::time::sleep(BETWEEN_TRIES.into()) => {}
+                    }
                 }
                 Failure::Unknown(transaction, committed, error) => {
-                    self.session = None;
+                    (self.session, self.is_away) = (None, true);
                     if self.was_committed(&transaction, &error).await? {
                         return Ok(*committed);
                     }
@@ -340,9 +380,9 @@ impl Writer {
     ) -> Result<Committed, Failure> {
         let session = match self.session.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
-            None => match self.tools.pool.get().await {
-                Ok(object) => Session::new(object),
-                Err(error) => return Err(Failure::Away(error.into())),
+            None => match self.tools.connections.session().await {
+                Ok(session) => session,
+                Err(error) => return Err(Failure::Away(error)),
             },
         };
         let result = match self.work(&session, operations, claims, returned).await {
@@ -379,6 +419,8 @@ impl Writer {
         load::begin(session, &needs, !claims.is_empty(), keys.claims()).await?;
         let mut batch =
             Batch::new(Timestamp::EPOCH, *node, time.ids.clone(), self.limits.clone(), self.rules.clone(), *deltas_for);
+        let has_missed = self.is_away && time.clock.now().since(self.reached_at) >= MISSED;
+        batch.in_touch_since = (!has_missed).then_some(self.in_touch_since);
         let asked_at = load::fill(session, source, &*time.clock, &needs, &mut batch).await?;
         for claim in claims {
             if seen.saw(claim, batch.now) {
@@ -406,25 +448,32 @@ impl Writer {
         }
         let (changes, is_ready) = batch.changes(&**observer);
         let is_registry = batch.changes_what_is_kept();
-        Ok((transaction, Committed { changes, is_ready, is_registry, granted, shares, more, opens_at }))
+        let (has_written, in_touch_since) = (transaction.is_some(), batch.in_touch_since.unwrap_or(batch.now));
+        let committed =
+            Committed { changes, is_ready, is_registry, granted, shares, more, opens_at, has_written, in_touch_since };
+        Ok((transaction, committed))
     }
 
     /// Asks what became of a transaction whose connection was lost while it was being committed.
     async fn was_committed(&self, transaction: &str, error: &StoreError) -> Result<bool, Failure> {
-        for _ in 0..PATIENCE.as_millis() / BETWEEN_TRIES.as_millis() {
-            if let Ok(object) = self.tools.pool.get().await {
-                let session = Session::new(object);
-                let asked = session.row(include_str!("queries/transaction_status.sql"), &[&transaction]).await;
-                let status = asked.ok().flatten().and_then(|row| row.try_get::<_, Option<String>>(0).ok().flatten());
-                match status.as_deref() {
-                    Some("committed") => return Ok(true),
-                    Some("aborted") => return Ok(false),
-                    Some(_) | None => {}
+        let asking = async {
+            loop {
+                if let Ok(session) = self.tools.connections.session().await {
+                    let asked = session.row(include_str!("queries/transaction_status.sql"), &[&transaction]).await;
+                    let status =
+                        asked.ok().flatten().and_then(|row| row.try_get::<_, Option<String>>(0).ok().flatten());
+                    match status.as_deref() {
+                        Some("committed") => return true,
+                        Some("aborted") => return false,
+                        Some(_) | None => {}
+                    }
                 }
+                tokio::time::sleep(BETWEEN_TRIES.into()).await;
             }
-            tokio::time::sleep(BETWEEN_TRIES.into()).await;
-        }
-        Err(Failure::Away(error.clone()))
+        };
+        // A transaction that was not committed ends by itself within the same time.
+        let within = self.tools.connections.patience * 2;
+        tokio::time::timeout(within, asking).await.map_err(|_| Failure::Away(error.clone()))
     }
 }
 

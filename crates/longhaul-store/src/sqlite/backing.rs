@@ -1,6 +1,12 @@
 //! The ledger's side of the database: its one writing connection.
 
-use std::{collections::HashMap, fs::File, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use longhaul_core::{
     ApiKey, BlobRef, DocumentId, JobId, KeyId, KindName, Limit, Pace, Payload, QueueName, StepName, Tenant, Timestamp,
@@ -8,7 +14,7 @@ use longhaul_core::{
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
 use super::{
-    open::Opened,
+    open::{LOG_MOST, Opened},
     reads::{self, SqliteReads},
     rows, write,
 };
@@ -18,17 +24,33 @@ use crate::{
     ledger::{Backing, ExpiryBlock, Head, KeptKey, LaneKey, NumberMap, QueueCount, Start, Stored, Touched, WriteSet},
 };
 
+/// How long the writer waits for another process that holds the database.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
 pub(super) struct SqliteBacking {
     connection: Connection,
     reads: SqliteReads,
     blobs: Arc<DirBlobs>,
+    log: PathBuf,
+    log_most: u64,
+    /// The log is cut off when it is this large.
+    cut_log_at: u64,
     _lock: File,
 }
 
 impl SqliteBacking {
     pub(super) fn new(opened: Opened, blobs: Arc<DirBlobs>) -> Result<Self, StoreError> {
+        let log = opened.database.with_extension("db-wal");
         let reads = SqliteReads::new(opened.database);
-        let backing = Self { connection: opened.writer, reads, blobs, _lock: opened.lock };
+        let backing = Self {
+            connection: opened.writer,
+            reads,
+            blobs,
+            log,
+            log_most: LOG_MOST,
+            cut_log_at: LOG_MOST,
+            _lock: opened.lock,
+        };
         backing.remove_unreferenced_blobs()?;
         Ok(backing)
     }
@@ -63,6 +85,33 @@ impl SqliteBacking {
         let unused = write::batch(&self.connection, touched, writes)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(unused)
+    }
+
+    /// Writes the log back and cuts it off when it has grown too large, for which nobody may read. Who reads in another
+    /// process, a backup for one, is not waited for: then it is tried again when the log has grown by as much again.
+    fn bound_log(&mut self) {
+        let size = fs::metadata(&self.log).map_or(0, |file| file.len());
+        if size < self.cut_log_at {
+            return;
+        }
+        let connection = &self.connection;
+        let cut = self.reads.while_nobody_reads(|| {
+            connection.busy_timeout(Duration::ZERO)?;
+            let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            is_busy
+        });
+        match cut {
+            Ok(false) => self.cut_log_at = self.log_most,
+            Ok(true) => {
+                self.cut_log_at = size + self.log_most;
+                tracing::warn!(size, "another process reads the database: its log grows meanwhile");
+            }
+            Err(error) => {
+                self.cut_log_at = size + self.log_most;
+                tracing::warn!(%error, size, "the log could not be written back");
+            }
+        }
     }
 
     fn all<T>(
@@ -321,6 +370,7 @@ impl Backing for SqliteBacking {
         // Undoes what was not committed; where SQLite has done so itself there is nothing left to undo.
         self.done();
         self.blobs.remove(&written?);
+        self.bound_log();
         Ok(())
     }
 
@@ -338,5 +388,67 @@ impl Backing for SqliteBacking {
         if let Err(error) = done {
             tracing::warn!(%error, "the log could not be written back at the end");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::{super::open, *};
+
+    /// Takes a snapshot of the jobs, and then takes a while.
+    const SLOW: &str =
+        "WITH RECURSIVE n (n) AS (SELECT count(*) FROM job UNION ALL SELECT n + 1 FROM n WHERE n < 20000)
+                        SELECT count(*) FROM n";
+
+    #[test]
+    fn the_log_stays_small_however_reads_overlap() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let opened = open::open(directory.path()).unwrap();
+        let blobs = Arc::new(DirBlobs::open(&directory.path().join("blobs")).unwrap());
+        let mut backing = SqliteBacking::new(opened, blobs).unwrap();
+        (backing.log_most, backing.cut_log_at) = (4 << 20, 4 << 20);
+        backing.connection.execute_batch("CREATE TABLE ballast (bytes)").unwrap();
+        let (is_over, mut largest) = (AtomicBool::new(false), 0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let (reads, is_over) = (backing.reads.clone(), &is_over);
+                scope.spawn(move || {
+                    while !is_over.load(Ordering::Relaxed) {
+                        reads.with(|db| Ok(db.query_row(SLOW, [], |row| row.get::<_, i64>(0))?)).unwrap();
+                    }
+                });
+            }
+            for _ in 0..40 {
+                backing.connection.execute("INSERT INTO ballast VALUES (zeroblob(1000000))", []).unwrap();
+                backing.bound_log();
+                largest = largest.max(fs::metadata(&backing.log).unwrap().len());
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        assert!(largest < 6 << 20, "{largest} bytes");
+    }
+
+    #[test]
+    fn a_reader_elsewhere_is_not_waited_for_and_the_log_is_cut_off_when_it_has_gone() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let opened = open::open(directory.path()).unwrap();
+        let blobs = Arc::new(DirBlobs::open(&directory.path().join("blobs")).unwrap());
+        let mut backing = SqliteBacking::new(opened, blobs).unwrap();
+        (backing.log_most, backing.cut_log_at) = (1 << 20, 1 << 20);
+        backing.connection.execute_batch("CREATE TABLE ballast (bytes)").unwrap();
+        let elsewhere = open::open_reader(&directory.path().join("longhaul.db")).unwrap();
+        elsewhere.execute_batch("BEGIN; SELECT count(*) FROM job").unwrap();
+        let mut write = |mib: usize| -> u64 {
+            for _ in 0..mib {
+                backing.connection.execute("INSERT INTO ballast VALUES (zeroblob(1000000))", []).unwrap();
+                backing.bound_log();
+            }
+            fs::metadata(&backing.log).unwrap().len()
+        };
+        assert!(write(4) > 3 << 20);
+        elsewhere.execute_batch("COMMIT").unwrap();
+        assert!(write(3) < 2 << 20);
     }
 }

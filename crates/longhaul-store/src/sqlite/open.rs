@@ -19,6 +19,10 @@ const MIGRATIONS: &[&str] =
 /// which does it stays within ten milliseconds or so, large enough that a hot page is written back once for many changes.
 const CHECKPOINT_PAGES: u32 = 2_000;
 
+/// How large the log may grow. Writing it back does not shorten it while somebody reads, and reads may overlap without an
+/// end: from this size on they are held up for once. Several times what it usually has.
+pub(super) const LOG_MOST: u64 = 64 * 1024 * 1024;
+
 /// Page cache of the writer, in KiB. It holds the right edges of all tables and indexes many times over.
 const WRITER_CACHE_KIB: i32 = 16 * 1024;
 
@@ -164,6 +168,7 @@ fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update_and_check(None, "journal_size_limit", LOG_MOST as i64, |_| Ok(()))?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(128);

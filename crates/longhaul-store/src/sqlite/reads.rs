@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use longhaul_core::{ApiKey, Attempt, DocumentId, Event, JobId, KeyId, KindSpec, Payload, Status, Tenant};
@@ -27,15 +27,24 @@ pub(super) struct SqliteReads(Arc<Pool>);
 struct Pool {
     database: PathBuf,
     idle: Mutex<Vec<Connection>>,
+    /// Whoever reads shares it.
+    reading: RwLock<()>,
 }
 
 impl SqliteReads {
     pub(super) fn new(database: PathBuf) -> Self {
-        Self(Arc::new(Pool { database, idle: Mutex::new(Vec::new()) }))
+        Self(Arc::new(Pool { database, idle: Mutex::default(), reading: RwLock::default() }))
+    }
+
+    /// Waits until nobody reads, and lets nobody begin before `work` is done.
+    pub(super) fn while_nobody_reads<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _alone = self.0.reading.write().unwrap_or_else(PoisonError::into_inner);
+        work()
     }
 
     /// Reads within one snapshot.
-    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let _reading = self.0.reading.read().unwrap_or_else(PoisonError::into_inner);
         let idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut connection = match idle {
             Some(connection) => connection,

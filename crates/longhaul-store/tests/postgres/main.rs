@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![cfg(unix)]
 
+mod away;
+mod between;
+mod blobs;
 mod families;
 mod limits;
 mod nodes;

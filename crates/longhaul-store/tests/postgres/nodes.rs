@@ -49,6 +49,11 @@ impl Servers {
         Self { world, stores, database }
     }
 
+    /// One more server.
+    pub(crate) async fn add(&mut self, seed: u64) {
+        self.stores.push(open(&self.database, &self.world.clock, seed, Arc::new(Unobserved)).await);
+    }
+
     /// Ends the connections of all servers, as a network or a failing database would.
     async fn cut_connections(&self) {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -61,7 +66,7 @@ impl Servers {
     }
 }
 
-async fn submit(
+pub(crate) async fn submit(
     store: &dyn JobStore,
     specs: Vec<JobSpec>,
     idempotency: Option<Idempotency>,
@@ -519,4 +524,36 @@ async fn a_blob_is_read_everywhere_and_stays_while_any_server_pins_it() {
     servers.stores[1].queues().await.unwrap();
     assert!(one.get(&blob).is_err() && two.get(&blob).is_err());
     assert_eq!(one.get(&one.put(b"").unwrap().blob()).unwrap(), b""[..]);
+}
+
+/// Pages that are looked at for what a claim of the kind `echo` may choose from.
+async fn pages_for_lanes(servers: &Servers) -> u64 {
+    let client = servers.database.connect().await;
+    let sql = include_str!("../../src/postgres/queries/lanes.sql");
+    client.batch_execute(&format!("SET enable_seqscan = off; PREPARE lanes AS {sql}")).await.unwrap();
+    let explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE lanes ('{echo}', '{}', NULL, NULL, 256, 256, 4)";
+    let plan: serde_json::Value = client
+        .simple_query(explain)
+        .await
+        .unwrap()
+        .iter()
+        .find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => Some(serde_json::from_str(row.get(0).unwrap()).unwrap()),
+            _ => None,
+        })
+        .unwrap();
+    let plan = &plan[0]["Plan"];
+    plan["Shared Hit Blocks"].as_u64().unwrap() + plan["Shared Read Blocks"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn what_a_claim_looks_at_does_not_depend_on_lanes_of_other_kinds() {
+    let servers = Servers::new(1).await;
+    let w = &servers.world;
+    w.submit(w.spec()).await;
+    let alone = pages_for_lanes(&servers).await;
+    let spec = |number: i32| JobSpec { queue: queue(&format!("q{number}")), kind: kind("nobodys"), ..w.spec() };
+    servers.submit(0, (0..2_000).map(spec).collect()).await.unwrap();
+    let among_others = pages_for_lanes(&servers).await;
+    assert!(among_others < alone + 50, "{among_others} pages, and {alone} where there is nothing else");
 }

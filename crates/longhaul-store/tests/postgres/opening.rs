@@ -1,14 +1,6 @@
 //! Opening a database, and what is answered when it misbehaves.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::{join, join_all};
 use longhaul_core::{EventKind, Ids, KindSpec, LogLevel, Payload, Span, testing::ManualClock};
@@ -18,12 +10,8 @@ use longhaul_store::{
     conformance::{World, claim, kind, tenant},
 };
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{UnixListener, UnixStream},
-};
 
-use crate::{Postgres, options, server::Database};
+use crate::{Postgres, between::Between, options, server::Database};
 
 fn time(seed: u64) -> StoreClock {
     StoreClock { clock: Arc::new(ManualClock::default()), ids: Arc::new(Ids::seeded(seed)) }
@@ -48,9 +36,24 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     let database = Database::new().await;
     open(&options(&database)).await.unwrap().close().await;
     database.run("INSERT INTO schema_version (version) VALUES (99)").await;
-    let Err(PostgresOpenError::Newer { found: 99, known: 2 }) = open(&options(&database)).await else {
+    let Err(PostgresOpenError::Newer { found: 99, known: 3 }) = open(&options(&database)).await else {
         panic!("not refused")
     };
+}
+
+#[tokio::test]
+async fn a_database_of_an_earlier_version_is_brought_up_to_date_with_what_it_holds() {
+    let database = Database::new().await;
+    let before = concat!(
+        include_str!("../../src/postgres/migrations/0001_jobs.sql"),
+        include_str!("../../src/postgres/migrations/0002_limits_and_traces.sql"),
+        "CREATE TABLE schema_version (version int8 PRIMARY KEY); INSERT INTO schema_version VALUES (1), (2);"
+    );
+    database.run(before).await;
+    let world = World::with(Postgres(database.clone())).await;
+    let id = world.submit(world.spec()).await;
+    assert_eq!(world.claim_one().await.held.job, id);
+    assert_eq!(database.number("SELECT max(version) FROM schema_version").await, 3);
 }
 
 #[tokio::test]
@@ -161,77 +164,18 @@ async fn a_server_that_dies_while_it_commits_is_asked_what_became_of_that() {
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_not_made_again() {
     let database = Database::new().await;
-    let between = Between::new(&database.socket());
-    let url = database.url().replace(&percent(&database.socket()), &percent(between.directory.path()));
-    let serving = between.serve();
+    let between = Between::new(&database);
     let work = async {
-        let options = PostgresOptions { own_time: true, ..PostgresOptions::at(url) };
+        let options = PostgresOptions { own_time: true, ..PostgresOptions::at(between.url()) };
         let store = open(&options).await.unwrap();
         let world = World::with(Postgres(database.clone())).await;
         world.submit(world.spec()).await;
         let held = store.claim(claim(1)).await.unwrap().remove(0).held;
-        between.swallows.store(true, Ordering::SeqCst);
+        between.swallow_the_next_commit();
         let log = EventKind::Log { level: LogLevel::Info, message: "once".into() };
         store.tell(held.clone(), vec![log]).await.unwrap();
-        assert!(!between.swallows.load(Ordering::SeqCst), "an answer was lost");
+        assert!(between.has_swallowed(), "an answer was lost");
         assert_eq!(world.history(held.job).await, ["job.queued", "job.running", "job.log"]);
     };
-    tokio::select! {
-        () = work => {}
-        _ = serving => panic!("nobody is served any more"),
-    }
-}
-
-fn percent(path: &Path) -> String {
-    path.display().to_string().replace('/', "%2F")
-}
-
-/// Stands between a client and the database, and swallows the answer to a commit when it is told to.
-struct Between {
-    directory: TempDir,
-    listener: UnixListener,
-    server: std::path::PathBuf,
-    swallows: Arc<AtomicBool>,
-}
-
-impl Between {
-    fn new(server: &Path) -> Self {
-        let server = server.join(".s.PGSQL.5432");
-        let directory = TempDir::new().unwrap();
-        let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
-        Self { directory, listener, server, swallows: Arc::default() }
-    }
-
-    async fn serve(&self) -> io::Result<()> {
-        let mut connections = tokio::task::JoinSet::new();
-        loop {
-            let (client, _) = self.listener.accept().await?;
-            let server = UnixStream::connect(&self.server).await?;
-            connections.spawn(pass_on(client, server, self.swallows.clone()));
-        }
-    }
-}
-
-async fn pass_on(mut client: UnixStream, mut server: UnixStream, swallows: Arc<AtomicBool>) -> io::Result<()> {
-    let (mut asked, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
-    loop {
-        tokio::select! {
-            read = client.read(&mut asked) => {
-                let said = &asked[..read?];
-                server.write_all(said).await?;
-                let is_commit = said.windows(7).any(|word| word == b"COMMIT\0");
-                if said.is_empty() || (is_commit && swallows.swap(false, Ordering::SeqCst)) {
-                    // Once it is answered it is done. The answer goes nowhere.
-                    return server.read(&mut answered).await.map(drop);
-                }
-            }
-            read = server.read(&mut answered) => {
-                let said = &answered[..read?];
-                if said.is_empty() {
-                    return Ok(());
-                }
-                client.write_all(said).await?;
-            }
-        }
-    }
+    between.serve_during(work).await;
 }

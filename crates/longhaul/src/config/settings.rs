@@ -88,7 +88,7 @@ section! {
 
 section! {
     /// One queue. The name is part of the section: `[queues.default]`, `[queues.ocr]`. A queue that is not named here
-    /// has the defaults.
+    /// has no limit.
     pub struct QueueSettings {
         /// How many of its jobs run at once, on all servers that share a database together.
         concurrency("concurrency"): NonZeroU32 = nonzero(256);

@@ -1,0 +1,1 @@
+DELETE FROM blob_upload WHERE node = ANY ($1) RETURNING body
