@@ -228,6 +228,51 @@ async fn only_the_outermost_retry_repeats_unless_told_otherwise() {
     assert_eq!(service.calls(), 16);
 }
 
+/// Output from the first second on, until the last.
+struct Streams {
+    lasts: Duration,
+    breaks: bool,
+}
+impl Step<u32> for Streams {
+    type Out = String;
+    type Err = Fail<Error>;
+    async fn call(&self, cx: &Cx<'_>, _: u32) -> Result<String, Fail<Error>> {
+        cx.sleep(secs(1)).await;
+        cx.commit();
+        cx.sleep(self.lasts).await;
+        if self.breaks { Err(Fail::inner(Error::Down)) } else { Ok("all of it".to_owned()) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_whose_output_begins_has_shown_that_the_service_is_back() {
+    let breaker = BreakerHandle::new(Breaker::consecutive(1).successes(2));
+    let stream = |breaks| {
+        let streams = Streams { lasts: secs(600), breaks };
+        Arc::new(Stack::named("t-long-probe").breaker(breaker.clone()).around(streams))
+    };
+    let (good, broken) = (stream(false), stream(true));
+    breaker.half_open();
+    let (first, second) = (
+        tokio::spawn({
+            let good = Arc::clone(&good);
+            async move { good.run(7).await }
+        }),
+        secs(2),
+    );
+    tokio::time::sleep(second).await;
+    assert_eq!(breaker.state(), BreakerState::HalfOpen);
+    let long = tokio::spawn(async move { good.run(7).await });
+    tokio::time::sleep(second).await;
+    assert_eq!(breaker.state(), BreakerState::Closed, "both still run");
+    assert!(first.await.unwrap().is_ok() && long.await.unwrap().is_ok());
+    assert_eq!(breaker.state(), BreakerState::Closed);
+
+    breaker.half_open();
+    assert!(broken.run(7).await.is_err());
+    assert_eq!(breaker.state(), BreakerState::Open, "it was a success until it broke");
+}
+
 /// A stack as the service of another.
 struct Nested<S>(S);
 impl<I: Send, S: Step<I, Out = String, Err = Fail<Error>>> Step<I> for Nested<S> {

@@ -86,6 +86,7 @@ impl StreamStep {
                     echo.take_out(&mut events);
                 }
                 stream.pipe.open(by, &answered.notes);
+                cx.commit();
                 stream.pipe.put(&mut events);
                 Ok(StreamEnd { usage: answered.usage })
             }
@@ -177,7 +178,7 @@ impl Reading<'_> {
             let end = self.sort_out(&mut events);
             if !events.is_empty() {
                 pace.piece(self.step.settings.idle);
-                self.pass_on(&mut events);
+                self.pass_on(cx, &mut events);
             }
             match (end, lost) {
                 (Some(Ok(())), _) => {
@@ -209,7 +210,7 @@ impl Reading<'_> {
     }
 
     /// Into the pipe, from the first token on.
-    fn pass_on(&mut self, events: &mut Vec<StreamEvent>) {
+    fn pass_on(&mut self, cx: &Cx<'_>, events: &mut Vec<StreamEvent>) {
         if !self.pipe.is_open() {
             let begins = events.iter().any(|event| event.is_content() || event.is_end());
             self.held_back.append(events);
@@ -217,6 +218,8 @@ impl Reading<'_> {
                 return;
             }
             self.pipe.open(&self.step.exchange.served, &self.notes);
+            // A breaker need not wait for the end of the stream to know that the provider is back.
+            cx.commit();
             self.pipe.put(&mut self.held_back);
         }
         self.pipe.put(events);

@@ -87,15 +87,38 @@ fn a_dropped_probe_gives_its_place_back_and_counts_as_nothing() {
 }
 
 #[test]
-fn a_hung_probe_loses_its_place_after_its_time_and_its_late_result_counts_as_nothing() {
-    let mut core = opened(Breaker::rate(1.0).successes(1).probe_ttl(secs(15)));
-    let hung = go(&mut core, at(60));
-    assert_eq!(core.admit(at(70)).0, Admission::Reject { retry_after: secs(5) });
-    let next = go(&mut core, at(75));
-    assert_eq!(core.settle(hung, Verdict::Failure, Duration::ZERO, at(76)), (false, None));
-    assert_eq!(core.state(), BreakerState::HalfOpen);
-    core.settle(next, Verdict::Success, Duration::ZERO, at(76));
-    assert_eq!(core.state(), BreakerState::Closed);
+fn a_slow_probe_loses_its_place_after_its_time_and_its_late_result_counts() {
+    for verdict in [Verdict::Success, Verdict::Failure] {
+        let mut core = opened(Breaker::rate(1.0).successes(2).probe_ttl(secs(15)));
+        let slow = go(&mut core, at(60));
+        assert_eq!(core.admit(at(70)).0, Admission::Reject { retry_after: secs(5) });
+        let next = go(&mut core, at(75));
+        assert!(matches!(core.admit(at(75)).0, Admission::Reject { .. }), "one at a time");
+        assert!(core.settle(slow, verdict, Duration::ZERO, at(76)).0);
+        let (counted, _) = core.settle(next, Verdict::Success, Duration::ZERO, at(76));
+        let (state, counts) = match verdict {
+            Verdict::Failure => (BreakerState::Open, false),
+            _ => (BreakerState::Closed, true),
+        };
+        assert_eq!((core.state(), counted), (state, counts));
+    }
+}
+
+#[test]
+fn probes_that_all_take_longer_than_their_places_close_it() {
+    let mut core = opened(Breaker::rate(1.0).successes(2));
+    let (mut under_way, mut now) = (Vec::new(), 60);
+    while core.state() != BreakerState::Closed {
+        assert!(now < 60 + 3 * 60, "half-open for ever");
+        if let Admission::Go(permit) = core.admit(at(now)).0 {
+            under_way.push((permit, now + 70));
+        }
+        let ended = under_way.extract_if(.., |(_, ends)| *ends <= now).collect::<Vec<_>>();
+        for (permit, _) in ended {
+            core.settle(permit, Verdict::Success, secs(70), at(now));
+        }
+        now += 2;
+    }
 }
 
 #[test]

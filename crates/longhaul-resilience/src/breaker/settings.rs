@@ -115,7 +115,8 @@ impl Breaker {
         Self { probes: probes.max(1), ..self }
     }
 
-    /// A probe that has not ended after this time loses its place to another.
+    /// A probe that has not ended after this time loses its place to another; its result counts all the same when it
+    /// comes. 60 seconds unless set.
     pub fn probe_ttl(self, ttl: Duration) -> Self {
         Self { probe_ttl: ttl, ..self }
     }
