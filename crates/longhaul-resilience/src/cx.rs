@@ -330,6 +330,7 @@ impl<'a> Cx<'a> {
     }
 
     /// Output has reached the caller: from here on nothing may repeat this call, neither retry nor hedge nor fallback.
+    /// A breaker that this call probes for counts it as a success from here on, until it fails after all.
     pub fn commit(&self) {
         self.raise(flag::COMMITTED);
     }
@@ -427,6 +428,37 @@ impl<'a> Cx<'a> {
     /// The same request with its own record and without its deadline, for work that goes on after the call.
     pub fn background(&self) -> Cx<'static> {
         Cx { deadline: Tick::NEVER, ..self.detached() }
+    }
+
+    /// [`background`](Self::background) for work that is no part of this call at all: whoever repeats the call does not
+    /// repeat this, and it uses none of the call's attempts.
+    pub(crate) fn apart(&self) -> Cx<'static> {
+        let mut own = self.background();
+        own.marks &= !mark::RETRY_OWNED;
+        if own.get::<Attempts>().is_some() {
+            let call = own.own();
+            let mut data = call.data.take().map(|data| (*data).clone()).unwrap_or_default();
+            data.remove(&TypeId::of::<Attempts>());
+            call.data = Some(Arc::new(data));
+        }
+        own
+    }
+
+    /// How many attempts there are still, if they are counted.
+    pub(crate) fn attempts_left(&self) -> u32 {
+        self.get::<Attempts>().map_or(u32::MAX, Attempts::left)
+    }
+
+    /// Whether a call in this context might have done better than the one in `other`, which began with so many `attempts`:
+    /// this one is repeated where that was not, has more attempts, or more than twice the time left. Twice, so that of
+    /// many alike who wait for one call not each makes it again when it has failed.
+    pub(crate) fn allows_more_than(&self, other: &Cx<'_>, attempts: u32) -> bool {
+        let left = |cx: &Cx<'_>| match cx.deadline {
+            Tick::NEVER => u64::MAX,
+            deadline => deadline.nanos_since(self.now()),
+        };
+        let repeats = other.is_marked(mark::RETRY_OWNED) && !self.is_marked(mark::RETRY_OWNED);
+        repeats || self.attempts_left() > attempts || left(self) / 2 > left(other)
     }
 
     /// Takes over what `part`, which was detached, learned and took down.
