@@ -131,7 +131,8 @@ where
         // Whose end it was decides what may follow: another attempt, or nothing.
         let why = if own_end <= deadline { Why::Timeout { limit: Duration::from_nanos(limit) } } else { Why::Deadline };
         let result = match ended {
-            Ok(Err(fail)) if fail.why() == Why::Deadline && why != Why::Deadline => {
+            // A deadline further in that was earlier than our end is not ours to explain.
+            Ok(Err(fail)) if fail.why() == Why::Deadline && why != Why::Deadline && cx.now() >= own_end => {
                 Err(fail.because(why, self.site.env.stack, Label::ATTEMPT_TIMEOUT))
             }
             Ok(result) => {

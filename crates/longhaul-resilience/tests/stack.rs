@@ -3,9 +3,9 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use longhaul_resilience::{
-    Breaker, BreakerHandle, BreakerState, Bulkhead, Cache, Class, Clock, Cx, Fail, Fallback, Hedge, Jitter, Label,
-    Limit, LiveDuration, Mock, Operation, Outcome, Parallel, Retry, RetryAfter, RetryBudget, RetryHandle, Scenario,
-    Stack, Step, SystemClock, Tick, Why, cache::normalised,
+    Breaker, BreakerHandle, BreakerState, Bulkhead, Cache, Class, Clock, Cx, Decorate, Fail, Fallback, Hedge, Jitter,
+    Label, Limit, LiveDuration, Mock, Operation, Outcome, Parallel, Retry, RetryAfter, RetryBudget, RetryHandle,
+    Scenario, Stack, Step, SystemClock, Tick, Why, cache::normalised,
 };
 
 const fn secs(seconds: u64) -> Duration {
@@ -226,6 +226,42 @@ async fn only_the_outermost_retry_repeats_unless_told_otherwise() {
     let inner = Stack::named("t-inner").retry(no_jitter().even_nested()).around(service.clone());
     Stack::named("t-outer").retry(no_jitter()).around(Nested(inner)).run("q").await.unwrap_err();
     assert_eq!(service.calls(), 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_is_timed_out_is_tried_again_and_opens_a_breaker() {
+    let hangs = Service::hanging().then_returning("back".into());
+    let retried = hangs.timed_out(secs(5)).retried(no_jitter());
+    assert_eq!(elapsed(retried.run("q")).await, (Ok("back".into()), secs(6)));
+
+    let breaker = BreakerHandle::new(Breaker::consecutive(2));
+    let guarded = Service::hanging().timed_out(secs(5)).guarded(breaker.clone());
+    for _ in 0..2 {
+        assert_eq!(guarded.run("q").await.unwrap_err().why(), Why::Timeout { limit: secs(5) });
+    }
+    assert_eq!(breaker.state(), BreakerState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_a_nested_stack_is_to_the_outer_one_a_step_that_took_too_long() {
+    let nested = |service| Nested(Stack::named("t-nested").deadline(secs(5)).around::<u32, _>(service));
+    let retried =
+        Stack::named("t-outer").retry(no_jitter()).around(nested(Service::hanging().then_returning("b".into())));
+    assert_eq!(elapsed(retried.run(7)).await, (Ok("b".into()), secs(6)));
+
+    let breaker = BreakerHandle::new(Breaker::consecutive(2));
+    let stack = Stack::named("t-outer").breaker(breaker.clone()).attempt_timeout(secs(30));
+    let guarded = stack.around(nested(Service::hanging()));
+    for _ in 0..2 {
+        let (result, took) = elapsed(guarded.run(7)).await;
+        assert_eq!((result.unwrap_err().why(), took), (Why::Deadline, secs(5)), "and not: no answer within 30 s");
+    }
+    assert_eq!(breaker.state(), BreakerState::Open);
+
+    let service = Service::hanging();
+    let bounded = Stack::named("t-outer").retry(no_jitter()).around(nested(service.clone()));
+    bounded.call(&Cx::default().timeout(secs(5)), 7).await.unwrap_err();
+    assert_eq!(service.calls(), 1, "the deadline of the call itself is over");
 }
 
 /// Output from the first second on, until the last.

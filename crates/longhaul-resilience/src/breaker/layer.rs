@@ -70,7 +70,7 @@ where
             })
             .await
         };
-        let verdict = match self.site.class(&result) {
+        let verdict = match self.site.class(cx, &result) {
             Class::Ok | Class::Permanent if has_proved => Verdict::Nothing,
             Class::Ok | Class::Permanent => Verdict::Success,
             Class::Transient => Verdict::Failure,

@@ -158,7 +158,7 @@ impl<S, C> RetryStep<S, C> {
     where
         C: Classify<Out, E>,
     {
-        let hint = match self.site.class(result) {
+        let hint = match self.site.class(cx, result) {
             Class::Ok | Class::Permanent | Class::Ignore => return Verdict::Done,
             Class::Transient => None,
             Class::Throttled(hint) => hint,
