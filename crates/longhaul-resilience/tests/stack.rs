@@ -3,9 +3,9 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use longhaul_resilience::{
-    Breaker, BreakerHandle, BreakerState, Bulkhead, Cache, Class, Clock, Cx, Decorate, Fail, Fallback, Hedge, Jitter,
-    Label, Limit, LiveDuration, Mock, Operation, Outcome, Parallel, Retry, RetryAfter, RetryBudget, RetryHandle,
-    Scenario, Stack, Step, SystemClock, Tick, Why, cache::normalised,
+    Adaptive, Breaker, BreakerHandle, BreakerState, Bulkhead, Cache, Class, Clock, Cx, Decorate, Fail, Fallback, Hedge,
+    Jitter, Label, Limit, LiveDuration, Mock, Operation, Outcome, Parallel, Retry, RetryAfter, RetryBudget,
+    RetryHandle, Scenario, Stack, Step, SystemClock, Tick, Why, cache::normalised,
 };
 
 const fn secs(seconds: u64) -> Duration {
@@ -262,6 +262,27 @@ async fn the_deadline_of_a_nested_stack_is_to_the_outer_one_a_step_that_took_too
     let bounded = Stack::named("t-outer").retry(no_jitter()).around(nested(service.clone()));
     bounded.call(&Cx::default().timeout(secs(5)), 7).await.unwrap_err();
     assert_eq!(service.calls(), 1, "the deadline of the call itself is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_hangs_is_noticed_though_its_callers_have_less_time_than_an_attempt() {
+    for (time, counts) in [(secs(20), true), (secs(15), true), (secs(14), false), (secs(1), false)] {
+        let (service, breaker) = (Service::hanging(), BreakerHandle::new(Breaker::default()));
+        let stack = Stack::named("t-hurried").retry(no_jitter()).breaker(breaker.clone());
+        let stack = stack.attempt_timeout(Operation::Gpt4).around(service.clone());
+        let adaptive = Stack::named("t-hurried").adaptive(Adaptive::starting_at(20));
+        let adaptive = adaptive.attempt_timeout(Operation::Gpt4).around(Service::hanging());
+        for _ in 0..5 {
+            let cx = Cx::default().timeout(time);
+            assert_eq!(stack.call(&cx, "q").await.unwrap_err().why(), Why::Deadline);
+        }
+        assert_eq!((service.calls(), breaker.state() == BreakerState::Open), (5, counts), "{time:?}");
+        for _ in 0..20 {
+            adaptive.call(&Cx::default().timeout(time), "q").await.unwrap_err();
+        }
+        let limit = adaptive.metrics().layer(Label::ADAPTIVE).unwrap().state.clone();
+        assert_eq!(limit.as_deref() == Some("0 of 18"), counts, "{limit:?}");
+    }
 }
 
 /// Output from the first second on, until the last.

@@ -68,7 +68,8 @@ impl StreamStep {
                 return Err(Fail::inner(CallError::answered(ProviderError::new(ErrorCode::Unsupported, message), by)));
             }
         };
-        let mut pace = Pace::new(cx, self.exchange.state.attempt_timeout.get(), self.settings.total);
+        let attempt = self.exchange.state.attempt_timeout.get();
+        let mut pace = Pace::new(cx, attempt, stream.deadline, self.settings.total);
         let judged = {
             let mut asked = pin!(self.exchange.streamed(cx, &**protocol, channel, &stream.ask));
             std::future::poll_fn(|task| match asked.as_mut().poll(task) {
@@ -112,6 +113,8 @@ impl StreamStep {
     fn late(&self, late: Late) -> CallFail {
         match late {
             Late::FirstToken(limit) => Fail::local(Why::Timeout { limit }, Label::NONE, Label::ATTEMPT_TIMEOUT),
+            Late::Deadline(took) => Fail::local(Why::Deadline, Label::NONE, Label::ATTEMPT_TIMEOUT)
+                .cut_after(took, self.exchange.state.attempt_timeout.get()),
             Late::Idle(limit) => self.broken(format!("the stream was silent for {limit:?}")),
             Late::Total(limit) => self.broken(format!("the stream went on for more than {limit:?}")),
         }

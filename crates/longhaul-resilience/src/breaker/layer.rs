@@ -74,6 +74,7 @@ where
             Class::Ok | Class::Permanent if has_proved => Verdict::Nothing,
             Class::Ok | Class::Permanent => Verdict::Success,
             Class::Transient => Verdict::Failure,
+            Class::Ignore if result.as_ref().is_err_and(Fail::had_its_time) => Verdict::Failure,
             Class::Throttled(_) | Class::Ignore => Verdict::Nothing,
         };
         if self.breaker.needs_no(verdict, permit) {
