@@ -205,11 +205,6 @@ impl Reservation<'_> {
         std::mem::forget(self);
     }
 
-    /// The call was turned away: nothing has left the house.
-    pub(super) fn give_back(mut self) {
-        self.begun = self.cx.begun();
-    }
-
     /// The call was made and used this many tokens.
     pub(super) fn used(self, tokens: u64) {
         let (limit, estimated, stamp) = (self.limit, self.cost.tokens, self.stamp);

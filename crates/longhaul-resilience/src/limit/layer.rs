@@ -256,7 +256,7 @@ fn settle<O, E, A: Actual<O>>(held: Reservation<'_>, result: &Result<O, Fail<E>>
         },
         // The service was asked, and will have counted the call.
         Err(fail) if matches!(fail.why(), Why::Inner | Why::Timeout { .. } | Why::Deadline) => held.keep(),
-        // Turned away further in: nothing has left the house.
-        Err(_) => held.give_back(),
+        // Turned away further in. A retry there may have asked before it gave up: the reservation knows.
+        Err(_) => drop(held),
     }
 }
