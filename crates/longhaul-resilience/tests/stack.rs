@@ -330,6 +330,68 @@ async fn a_probe_whose_output_begins_has_shown_that_the_service_is_back() {
     assert_eq!(breaker.state(), BreakerState::Open, "it was a success until it broke");
 }
 
+/// Puts out after `first`, then again each `each`, and counts.
+#[derive(Clone)]
+struct Puts {
+    out: Arc<std::sync::Mutex<Vec<u32>>>,
+    calls: Arc<std::sync::atomic::AtomicU32>,
+}
+impl Step<Duration> for Puts {
+    type Out = u32;
+    type Err = Fail<Error>;
+    async fn call(&self, cx: &Cx<'_>, rest: Duration) -> Result<u32, Fail<Error>> {
+        let call = self.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // Attached to a child: what the child commits is the call's all the same.
+        let child = cx.child(Tick::NEVER).data(7u64);
+        child.sleep(Duration::from_millis(150)).await;
+        self.out.lock().unwrap().push(call);
+        child.commit();
+        child.sleep(rest).await;
+        if rest > secs(1) { Ok(call) } else { Err(Fail::inner(Error::Down)) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_is_put_out_once_though_a_child_has_data_or_a_hedge_has_begun() {
+    let puts = Puts { out: Arc::default(), calls: Arc::default() };
+    let stack = Stack::named("t-puts").retry(no_jitter()).around(puts.clone());
+    stack.run(secs(1)).await.unwrap_err();
+    assert_eq!(*puts.out.lock().unwrap(), [0]);
+
+    let hedge = || Hedge::after(Duration::from_millis(100));
+    for (rest, answers) in [(secs(2), true), (secs(1), false)] {
+        let puts = Puts { out: Arc::default(), calls: Arc::default() };
+        let stack = Stack::named("t-puts").hedge(hedge()).around(puts.clone());
+        let result = stack.run(rest).await;
+        assert_eq!((result.is_ok(), puts.calls.load(std::sync::atomic::Ordering::Relaxed)), (answers, 2));
+        assert_eq!(*puts.out.lock().unwrap(), [0], "the second was dropped when the first had put out");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_of_several_puts_out_leaves_the_retries_of_the_others() {
+    let calls = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    struct Half(Arc<std::sync::atomic::AtomicU32>);
+    impl Step<bool> for Half {
+        type Out = ();
+        type Err = Fail<Error>;
+        async fn call(&self, cx: &Cx<'_>, commits: bool) -> Result<(), Fail<Error>> {
+            if commits {
+                cx.commit();
+                return Ok(());
+            }
+            cx.sleep(secs(1)).await;
+            let before = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if before < 2 { Err(Fail::inner(Error::Down)) } else { Ok(()) }
+        }
+    }
+    let each = Stack::named("t-each").retry(no_jitter()).around(Half(Arc::clone(&calls)));
+    let cx = Cx::default();
+    let Ok(results) = Parallel::new(each).call(&cx, vec![true, false]).await;
+    assert!(results.iter().all(Result::is_ok));
+    assert!(cx.is_committed());
+}
+
 /// A stack as the service of another.
 struct Nested<S>(S);
 impl<I: Send, S: Step<I, Out = String, Err = Fail<Error>>> Step<I> for Nested<S> {
@@ -523,6 +585,23 @@ async fn tokens_are_set_right_to_what_was_used() {
     .await;
     // 1,000 of the burst are reserved, 400 come back; for the next 1,000 another 600 must flow in, at 100 a second.
     assert_eq!(took, secs(6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_a_retry_further_in_gave_up_has_used_the_limit() {
+    let spent = RetryBudget::new(0.0, 0.0);
+    while spent.withdraw(Tick::ZERO) {}
+    for (service, retry) in [
+        (Service::failing(Error::Throttled("3600")), no_jitter()),
+        (Service::failing(Error::Down), no_jitter().budget(&spent)),
+    ] {
+        let limit = Limit::rpm(6).burst(1).max_wait(Duration::ZERO);
+        let stack = Stack::named("t-parks").classify(judge).limit(limit).retry(retry).around(service.clone());
+        for _ in 0..1_000 {
+            stack.run("q").await.unwrap_err();
+        }
+        assert_eq!(service.calls(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
