@@ -323,3 +323,47 @@ async fn an_old_answer_is_better_than_none_when_time_is_over_as_well() {
     assert_eq!((of_leader.ok(), of_follower.ok(), service.calls()), (Some("old"), Some("old"), 2));
     assert!(leads.report().stale && follows.report().stale);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_hangs_does_not_hold_its_key_for_good() {
+    let service = Mock::<&str, &str>::returning("old").then_hanging().then_returning("new");
+    let cache = one_key().ttl(secs(60)).stale_while_revalidate(secs(100_000));
+    let stack = Stack::named("hangs").cache(cache).around(service.clone());
+    stack.run(1).await.unwrap();
+    tokio::time::sleep(secs(61)).await;
+    for _ in 0..2 {
+        assert_eq!(stack.run(1).await.ok(), Some("old"));
+        tokio::time::sleep(secs(601)).await;
+    }
+    assert_eq!((stack.run(1).await.ok(), service.calls()), (Some("new"), 3));
+}
+
+/// An answer whose first copy fails.
+#[derive(Debug)]
+struct Brittle(Arc<AtomicU32>);
+
+impl Clone for Brittle {
+    fn clone(&self) -> Self {
+        assert_ne!(self.0.fetch_add(1, Ordering::Relaxed), 0, "the first copy");
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_copied_leaves_nobody_waiting() {
+    let copies = Arc::new(AtomicU32::new(0));
+    let cache = CacheHandle::<u32, Brittle, String>::new(CachePolicy::ttl(Duration::ZERO));
+    let ask = |cache: CacheHandle<u32, Brittle, String>, copies: Arc<AtomicU32>| async move {
+        let work = |cx: SharedCx| async move {
+            cx.sleep(secs(1)).await;
+            Ok(Brittle(copies))
+        };
+        cache.get_or_run(&Cx::default(), 1, work).await.result.is_ok()
+    };
+    let first = tokio::spawn(ask(cache.clone(), Arc::clone(&copies)));
+    let second = tokio::spawn(ask(cache.clone(), Arc::clone(&copies)));
+    let ended = tokio::time::timeout(secs(60), async { (first.await.is_err(), second.await.ok()) }).await;
+    let (panicked, answered) = ended.expect("somebody waits for ever");
+    assert!(panicked || answered.is_none(), "one of them met the copy that failed");
+    assert!(ask(cache, copies).await);
+}

@@ -89,6 +89,10 @@ struct Cell<K, V, E, St> {
     spawn: Mutex<Option<Spawner>>,
 }
 
+/// A refresh in the background that takes longer is given up, so that one that hangs does not hold its key for good. The
+/// ready-made stacks take two minutes at most.
+const REFRESH_MOST: Duration = Duration::from_secs(600);
+
 type Spawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 
 /// What a flight brought home.
@@ -345,11 +349,12 @@ where
         if spawn.is_none() && runtime.is_err() {
             return false;
         }
-        // Nobody waits for it, so it has no deadline of a caller's; the layers further in have their own.
-        let (ticket, begun) = self.board(key, work, || Arc::new(cx.apart()));
+        // Nobody waits for it, so it has no deadline of a caller's.
+        let (ticket, begun) = self.board(key, work, || Arc::new(cx.apart().timeout(REFRESH_MOST)));
         if begun {
+            let own = cx.apart().timeout(REFRESH_MOST);
             let flight: BoxFuture<'static, ()> = Box::pin(async move {
-                let _ = ticket.land().await;
+                let _ = Cut::new(&own, own.deadline_tick(), pin!(ticket.land())).await;
             });
             match (spawn, runtime) {
                 (Some(spawn), _) => spawn(flight),
