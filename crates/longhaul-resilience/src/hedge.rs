@@ -17,7 +17,7 @@ use crate::{
     cut::{Cut, TooLate},
     cx::Cx,
     fail::Fail,
-    histogram::Histogram,
+    histogram::{Counts, Histogram},
     inspect::Inspection,
     label::Label,
     retry::RetryBudget,
@@ -48,6 +48,8 @@ pub struct Hedge {
 const MIN_SAMPLES: u64 = 100;
 /// After so many calls the quantile is taken again.
 const REFRESH_EVERY: u64 = 64;
+/// The quantile is that of the last calls, of so many at least and twice as many at most.
+const LATE_CALLS: u64 = 1_024;
 
 impl Hedge {
     /// The second call starts `delay` after the first. At most a tenth more calls.
@@ -63,7 +65,8 @@ impl Hedge {
 
     /// At most so many extra calls per call (0 to 1).
     pub fn max_extra(self, ratio: f64) -> Self {
-        Self { budget: RetryBudget::new(ratio.clamp(0.0, 1.0), 0.0), ..self }
+        let budget = if ratio > 0.0 { RetryBudget::new(ratio.min(1.0), 0.0) } else { RetryBudget::nothing() };
+        Self { budget, ..self }
     }
 
     /// Takes extra calls out of `budget`, shared with retries or other hedges.
@@ -82,7 +85,7 @@ impl<S, C> Layer<S, C> for Hedge {
             hedge: self,
             delay,
             calls: AtomicU64::new(0),
-            took: Histogram::default(),
+            took: [Histogram::default(), Histogram::default()],
             site: Site::new(env, Label::HEDGE),
         }
     }
@@ -94,7 +97,8 @@ pub struct HedgeStep<S, C> {
     hedge: Hedge,
     delay: AtomicU64,
     calls: AtomicU64,
-    took: Histogram,
+    /// Of the last calls and of those before, in turns.
+    took: [Histogram; 2],
     site: Site<C>,
 }
 
@@ -104,11 +108,22 @@ impl<S, C> HedgeStep<S, C> {
         if let Some(quantile) = self.hedge.quantile
             && calls >= MIN_SAMPLES
             && calls.is_multiple_of(REFRESH_EVERY)
-            && let Some(delay) = self.took.quantile(quantile)
         {
-            self.delay.store(nanos(delay), Ordering::Relaxed);
+            let mut late = Counts::default();
+            self.took.iter().for_each(|took| took.add_to(&mut late));
+            if let Some(delay) = late.quantile(quantile) {
+                self.delay.store(nanos(delay), Ordering::Relaxed);
+            }
+        }
+        if calls.is_multiple_of(LATE_CALLS) {
+            self.took(calls).clear();
         }
         Duration::from_nanos(self.delay.load(Ordering::Relaxed))
+    }
+
+    /// Where it is taken down how long call number `calls` took.
+    fn took(&self, calls: u64) -> &Histogram {
+        &self.took[usize::from(!(calls / LATE_CALLS).is_multiple_of(2))]
     }
 }
 
@@ -155,7 +170,7 @@ where
             }
         };
         if result.is_ok() {
-            self.took.record(cx.now().since(started));
+            self.took(self.calls.load(Ordering::Relaxed).saturating_sub(1)).record(cx.now().since(started));
         }
         self.site.passed(cx, started, &result);
         result
