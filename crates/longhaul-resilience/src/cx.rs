@@ -248,7 +248,9 @@ impl<'a> Cx<'a> {
         self
     }
 
-    /// The call must end `after` from now; an earlier deadline stays.
+    /// The call must end `after` from now; an earlier deadline stays. Nothing is begun that cannot end by then, and the
+    /// layers deadline, fallback, cache and attempt timeout cut off what is under way; a stack with none of them trusts its
+    /// innermost step to watch [`remaining`](Self::remaining).
     pub fn timeout(self, after: Duration) -> Self {
         let deadline = self.renew().after(after);
         self.deadline_at(deadline)

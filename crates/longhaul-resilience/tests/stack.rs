@@ -686,6 +686,66 @@ async fn a_hedge_answers_first_and_its_extra_load_is_capped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hedge_goes_by_the_latencies_of_late_and_makes_no_call_that_it_may_not() {
+    let slow = Service::returning("ok".into()).taking(Duration::from_millis(100));
+    let hedge = Hedge::at_quantile(0.95, secs(2)).max_extra(1.0);
+    let stack = Stack::named("t-late").hedge(hedge).around(slow.clone());
+    for _ in 0..10_000 {
+        stack.run("q").await.unwrap();
+    }
+    let slow = slow.taking(secs(1));
+    for _ in 0..2_200 {
+        stack.run("q").await.unwrap();
+    }
+    let before = slow.calls();
+    for _ in 0..1_000 {
+        stack.run("q").await.unwrap();
+    }
+    assert_eq!(slow.calls() - before, 1_000, "a second is what a call takes now");
+
+    let slow = Service::returning("ok".into()).taking(secs(1));
+    let stack = Stack::named("t-none").hedge(Hedge::after(Duration::ZERO).max_extra(0.0)).around(slow.clone());
+    for _ in 0..100 {
+        stack.run("q").await.unwrap();
+    }
+    assert_eq!(slow.calls(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_follow_a_shared_limit_are_set_in_it() {
+    let handle = Limit::rpm(60).handle();
+    let limit = || Limit::rpm(1).shared(&handle).burst(1).max_wait(Duration::ZERO).tpm(600, |_: &&str| 1);
+    let service = Service::returning("ok".into());
+    let (one, two) = (
+        Stack::named("t-one").limit(limit()).around(service.clone()),
+        Stack::named("t-two").limit(limit()).around(service),
+    );
+    assert!(one.run("q").await.is_ok());
+    assert!(matches!(two.run("q").await.unwrap_err().why(), Why::Limited { .. }), "they share it");
+    let alone = Stack::named("t-alone").limit(Limit::rpm(1).shared(&handle)).around(Service::returning("ok".into()));
+    assert!(matches!(alone.run("q").await.unwrap_err().why(), Why::Limited { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_says_how_many_attempts_there_were_and_whose_time_was_over() {
+    let breaker = BreakerHandle::new(Breaker::default());
+    breaker.force_open();
+    let stack = Stack::named("t-reach").retry(no_jitter()).breaker(breaker).around(Service::failing(Error::Down));
+    assert_eq!(stack.run("q").await.unwrap_err().attempts(), 0);
+
+    let stack = Stack::named("t-place").bulkhead(Bulkhead::new(1).max_wait(secs(10))).around(Service::hanging());
+    let (held, hurried, patient) = (Cx::default(), Cx::default().timeout(secs(2)), Cx::default().timeout(secs(60)));
+    tokio::select! {
+        biased;
+        _ = stack.call(&held, "q") => panic!("it hangs"),
+        why = async { tokio::join!(stack.call(&hurried, "q"), stack.call(&patient, "q")) } => {
+            let (hurried, patient) = (why.0.unwrap_err().why(), why.1.unwrap_err().why());
+            assert_eq!((hurried, patient), (Why::Deadline, Why::Full));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn parallel_keeps_the_results_of_those_that_succeeded() {
     let step = async |n: u64| {
         tokio::time::sleep(secs(n)).await;

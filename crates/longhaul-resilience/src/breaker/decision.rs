@@ -235,7 +235,7 @@ impl Core {
     fn open(&mut self, now: Tick) {
         let doublings = self.reopened.min(31);
         let open_for = self.settings.open_for.saturating_mul(1 << doublings);
-        let open_for = open_for.min(self.settings.max_open_for.max(self.settings.open_for));
+        let open_for = open_for.min(self.settings.max_open_for.unwrap_or_default().max(self.settings.open_for));
         self.reopened = self.reopened.saturating_add(1);
         self.enter(State::Open { until: now.after(open_for) });
     }

@@ -187,6 +187,18 @@ fn the_open_time_doubles_with_every_failed_probe_up_to_its_maximum_and_starts_ov
 }
 
 #[test]
+fn how_long_it_stays_open_grows_in_whatever_order_that_was_said() {
+    let growing = Breaker::default().open_for_growing_to(secs(30)).open_for(secs(10));
+    assert_eq!(growing, Breaker::default().open_for(secs(10)).open_for_growing_to(secs(30)));
+    let mut core = opened(growing);
+    call(&mut core, Verdict::Failure, at(10));
+    assert_eq!(core.admit(at(10)).0, Admission::Reject { retry_after: secs(20) });
+    let mut core = opened(Breaker::default().open_for(secs(10)));
+    call(&mut core, Verdict::Failure, at(10));
+    assert_eq!(core.admit(at(10)).0, Admission::Reject { retry_after: secs(10) });
+}
+
+#[test]
 fn a_person_can_hold_it_open_or_closed_and_hand_back() {
     let mut core = Core::new(Breaker::consecutive(1));
     assert_eq!(core.set_mode(BreakerMode::ForcedOpen), Some((BreakerState::Closed, BreakerState::Open)));

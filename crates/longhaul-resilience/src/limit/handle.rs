@@ -59,7 +59,7 @@ impl LimitHandle {
         self.reload(|rates| rates.max_wait = max_wait);
     }
 
-    fn reload(&self, change: impl FnOnce(&mut Rates)) {
+    pub(super) fn reload(&self, change: impl FnOnce(&mut Rates)) {
         let wakers = {
             let mut shared = lock(&self.shared);
             let mut rates = shared.queue.rates();
