@@ -310,19 +310,14 @@ async fn a_probe_whose_output_begins_has_shown_that_the_service_is_back() {
     };
     let (good, broken) = (stream(false), stream(true));
     breaker.half_open();
-    let (first, second) = (
-        tokio::spawn({
-            let good = Arc::clone(&good);
-            async move { good.run(7).await }
-        }),
-        secs(2),
-    );
-    tokio::time::sleep(second).await;
-    assert_eq!(breaker.state(), BreakerState::HalfOpen);
-    let long = tokio::spawn(async move { good.run(7).await });
-    tokio::time::sleep(second).await;
-    assert_eq!(breaker.state(), BreakerState::Closed, "both still run");
-    assert!(first.await.unwrap().is_ok() && long.await.unwrap().is_ok());
+    let mut long = tokio::task::JoinSet::new();
+    for expected in [BreakerState::HalfOpen, BreakerState::Closed] {
+        let good = Arc::clone(&good);
+        long.spawn(async move { good.run(7).await });
+        tokio::time::sleep(secs(2)).await;
+        assert_eq!(breaker.state(), expected, "both still run");
+    }
+    assert!(long.join_all().await.iter().all(Result::is_ok));
     assert_eq!(breaker.state(), BreakerState::Closed);
 
     breaker.half_open();
@@ -330,7 +325,7 @@ async fn a_probe_whose_output_begins_has_shown_that_the_service_is_back() {
     assert_eq!(breaker.state(), BreakerState::Open, "it was a success until it broke");
 }
 
-/// Puts out after `first`, then again each `each`, and counts.
+/// Puts out after 150 ms and then goes on for as long as it is told; fails if that is short.
 #[derive(Clone)]
 struct Puts {
     out: Arc<std::sync::Mutex<Vec<u32>>>,
@@ -344,7 +339,7 @@ impl Step<Duration> for Puts {
         // Attached to a child: what the child commits is the call's all the same.
         let child = cx.child(Tick::NEVER).data(7u64);
         child.sleep(Duration::from_millis(150)).await;
-        self.out.lock().unwrap().push(call);
+        self.out.lock().map(|mut out| out.push(call)).map_err(|_| Error::Malformed)?;
         child.commit();
         child.sleep(rest).await;
         if rest > secs(1) { Ok(call) } else { Err(Fail::inner(Error::Down)) }
