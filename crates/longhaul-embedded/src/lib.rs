@@ -36,13 +36,16 @@ mod handler;
 use std::sync::Arc;
 
 use longhaul_core::{JobError, JobId, Span, Status, Tenant};
-use longhaul_engine::{JobRequest, Rejected, Waited, store::StoreError};
+use longhaul_engine::{Rejected, Waited};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use builder::{Builder, StartError};
 pub use handler::Handler;
 pub use longhaul_core as core;
-pub use longhaul_engine::{Engine, Failure, FieldError, JobContext, store::JobView};
+pub use longhaul_engine::{
+    Engine, Failure, FieldError, JobContext, JobRequest,
+    store::{JobView, StoreError},
+};
 
 /// How long a wait that has no end waits at a time.
 const WAIT_AT_ONCE: Span = Span::from_secs(60);

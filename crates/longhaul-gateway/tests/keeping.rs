@@ -165,3 +165,74 @@ async fn a_client_who_leaves_has_used_its_request_once_the_provider_was_asked() 
         next.await.unwrap();
     }
 }
+
+/// The text of an answer, whole or in pieces, and what the cache did for it.
+async fn told(gateway: &Gateway, streams: bool) -> Option<(String, CacheUse)> {
+    if !streams {
+        let answered = gateway.chat("smart", ask("hi"), &options()).await.ok()?;
+        return Some((answered.response.text(), answered.record.cache));
+    }
+    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.ok()?;
+    let mut told = longhaul_providers::chat::Accumulator::new();
+    while let Some(event) = stream.next().await {
+        told.push(&event);
+    }
+    Some((told.into_response().text(), stream.record().unwrap().cache))
+}
+
+fn in_either_form(text: &'static str) -> impl Fn(&str) -> Play + Send + Sync {
+    move |body| if body.contains("\"stream\":true") { Play::Keep(stream(&[text])) } else { answer(text) }
+}
+
+#[tokio::test]
+async fn a_stream_is_given_an_old_answer_when_the_call_fails_as_a_whole_call_is() {
+    for (streams_first, streams) in [(false, true), (true, true), (true, false)] {
+        let good = in_either_form("old");
+        let server = Provider::reading(move |n, body| if n == 0 { good(body) } else { error(400, "") }).await;
+        let (settings, mut model) = cached(&server);
+        model.cache = Some(CacheSettings { ttl: SECOND, stale_if_error: HOUR, ..CacheSettings::of(Scenario::Faq) });
+        let (gateway, clock) = gateway(settings, model);
+        assert_eq!(told(&gateway, streams_first).await, Some(("old".to_owned(), CacheUse::Miss)));
+        clock.advance(SECOND * 5);
+        assert_eq!(told(&gateway, streams).await, Some(("old".to_owned(), CacheUse::Stale)));
+        clock.advance(HOUR);
+        assert_eq!((told(&gateway, streams).await, server.requests()), (None, 3));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_given_an_old_answer_while_a_new_one_is_fetched() {
+    let (old, new) = (in_either_form("old"), in_either_form("new"));
+    let server = Provider::reading(move |n, body| if n == 0 { old(body) } else { new(body) }).await;
+    let (settings, mut model) = cached(&server);
+    model.cache = Some(CacheSettings { ttl: SECOND, stale_while_revalidate: HOUR, ..CacheSettings::of(Scenario::Faq) });
+    let (gateway, clock) = gateway(settings, model);
+    assert_eq!(told(&gateway, true).await, Some(("old".to_owned(), CacheUse::Miss)));
+    clock.advance(SECOND * 5);
+    assert_eq!(told(&gateway, true).await, Some(("old".to_owned(), CacheUse::Stale)));
+    server.arrived(2).await;
+    while told(&gateway, true).await != Some(("new".to_owned(), CacheUse::Hit)) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.requests(), 2);
+}
+
+#[tokio::test]
+async fn a_degraded_answer_is_never_given_late_in_whatever_form_it_was_kept() {
+    for streams in [false, true] {
+        let (bad, good) = (Provider::start(|_| error(500, "")).await, in_either_form("from b"));
+        let second = Provider::reading(move |n, body| if n == 0 { good(body) } else { error(500, "") }).await;
+        let (settings, mut model) = smart(&[&bad, &second]);
+        model.cache = Some(CacheSettings {
+            degraded_ttl: Some(SECOND),
+            stale_if_error: HOUR,
+            ..CacheSettings::of(Scenario::Faq)
+        });
+        model.targets.iter_mut().for_each(|target| target.retry.max_retries = 0);
+        let (gateway, clock) = gateway(settings, model);
+        assert_eq!(told(&gateway, streams).await, Some(("from b".to_owned(), CacheUse::Miss)));
+        clock.advance(SECOND * 4);
+        assert_eq!(told(&gateway, false).await, None);
+        assert_eq!(told(&gateway, true).await, None);
+    }
+}

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use longhaul_gateway::settings::{CacheSettings, Canned, LimitSettings, OnCut, Price, Scenario, StreamSettings};
+use longhaul_gateway::settings::{
+    BreakerSettings, CacheSettings, Canned, LimitSettings, OnCut, Price, Scenario, StreamSettings, Trip,
+};
 use longhaul_gateway::{CacheUse, ChatStream, Failure, Gateway};
 use longhaul_providers::ErrorCode;
 use longhaul_providers::chat::{Accumulator, StreamEvent};
@@ -97,6 +99,25 @@ async fn before_the_first_token_the_next_target_takes_over_unseen() {
         assert_eq!((broken.requests(), record.attempts), (3, 4), "{name}: tried again, then elsewhere");
         nothing_is_held(&gateway, 2);
     }
+}
+
+#[tokio::test]
+async fn streams_that_have_begun_close_the_breaker_however_long_they_last() {
+    let begins = |n| if n == 0 { error(500, "") } else { Play::Hang(stream_begin(&["Hel"])) };
+    let server = Provider::start(begins).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.targets[0].retry.max_retries = 0;
+    model.targets[0].breaker =
+        BreakerSettings { trip: Trip::Consecutive(1), open_for: SECOND, successes: 2, ..BreakerSettings::default() };
+    let (gateway, clock) = gateway(settings, model);
+    let breaker = || gateway.stack("smart").unwrap().targets[0].breaker;
+    gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap_err();
+    assert_eq!(breaker(), "open");
+    clock.advance(SECOND);
+    let _first = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    assert_eq!(breaker(), "half_open");
+    let _second = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    assert_eq!(breaker(), "closed");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use longhaul_gateway::settings::{
 };
 use longhaul_gateway::{BreakerHand, CacheUse, Failure, PoolSettings};
 use longhaul_providers::ErrorCode;
-use support::{Play, Provider, answer, ask, completion, error, gateway, json_reply, options, reply, smart};
+use support::{Play, Provider, answer, ask, completion, error, gateway, json_reply, options, reply, smart, stream};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -168,6 +168,66 @@ async fn an_open_breaker_asks_nobody_and_the_deadline_of_a_hang_is_kept() {
     gateway.set_breaker("smart", "a", BreakerHand::Closed).unwrap();
     assert_eq!(gateway.stack("smart").unwrap().targets[0].breaker_mode, "forced_closed");
     assert!(gateway.set_breaker("smart", "z", BreakerHand::Auto).is_err());
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_opens_its_breaker_and_leaves_time_for_the_next_however_short_the_call() {
+    for (streams, timeout, attempt_timeout) in
+        [(false, 2, 3), (true, 2, 3), (false, 3, 3), (true, 3, 3), (false, 10, 30), (true, 10, 30)]
+    {
+        let (hangs, sound) =
+            (Provider::start(|_| Play::Hang(Vec::new())).await, Provider::reading(|_, body| either(body)).await);
+        let (settings, mut model) = smart(&[&hangs, &sound]);
+        model.timeout = timeout * SECOND;
+        for target in &mut model.targets {
+            target.attempt_timeout = attempt_timeout * SECOND;
+            target.breaker = BreakerSettings { trip: Trip::Consecutive(2), ..BreakerSettings::default() };
+        }
+        let (gateway, clock) = gateway(settings, model);
+        for n in 1..=2 {
+            let call = async {
+                if streams {
+                    let stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+                    return stream.opening_record().target;
+                }
+                gateway.chat("smart", ask("hi"), &options()).await.unwrap().record.target
+            };
+            let (by, ()) = tokio::join!(call, async {
+                hangs.arrived(n).await;
+                // Three quarters of its time.
+                clock.advance(timeout * SECOND * 3 / 4);
+            });
+            assert_eq!((by.as_deref(), hangs.requests()), (Some("b"), n));
+        }
+        let targets = gateway.stack("smart").unwrap().targets;
+        assert_eq!((targets[0].breaker, targets[1].breaker), ("open", "closed"), "{streams} {timeout}");
+    }
+}
+
+fn either(body: &str) -> Play {
+    if body.contains("\"stream\":true") { Play::Keep(stream(&["ok"])) } else { answer("ok") }
+}
+
+#[tokio::test]
+async fn a_client_in_a_hurry_opens_no_breaker() {
+    for streams in [false, true] {
+        let server = Provider::start(|_| Play::Hang(Vec::new())).await;
+        let (settings, mut model) = smart(&[&server]);
+        model.targets[0].breaker = BreakerSettings { trip: Trip::Consecutive(1), ..BreakerSettings::default() };
+        let (gateway, clock) = gateway(settings, model);
+        let hurried = options().timeout(10 * SECOND);
+        let call = async {
+            if streams {
+                return gateway.chat_stream("smart", ask("hi"), &hurried).await.unwrap_err();
+            }
+            gateway.chat("smart", ask("hi"), &hurried).await.unwrap_err()
+        };
+        let (failed, ()) = tokio::join!(call, async {
+            server.arrived(1).await;
+            clock.advance(10 * SECOND);
+        });
+        assert_eq!((failed.http_status(), gateway.stack("smart").unwrap().targets[0].breaker), (504, "closed"));
+    }
 }
 
 #[tokio::test]

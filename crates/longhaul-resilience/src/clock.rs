@@ -92,11 +92,14 @@ pub struct SystemClock;
 /// runtime that asked first, and must not run into zero.
 const HEAD_START: Duration = Duration::from_secs(3600);
 
+/// By the machine's own clock, not tokio's: a runtime whose paused time was moved far ahead must not begin the scale for
+/// those after it.
+#[allow(clippy::disallowed_methods, reason = "the one place where the machine's monotonic clock is read")]
 fn origin() -> tokio::time::Instant {
     static ORIGIN: OnceLock<tokio::time::Instant> = OnceLock::new();
     *ORIGIN.get_or_init(|| {
-        let now = instant();
-        now.checked_sub(HEAD_START).unwrap_or(now)
+        let now = std::time::Instant::now();
+        now.checked_sub(HEAD_START).unwrap_or(now).into()
     })
 }
 
@@ -176,6 +179,21 @@ mod tests {
     fn a_tick_beyond_the_scale_is_never() {
         assert_eq!(Tick::from_nanos(5).after(Duration::MAX), Tick::NEVER);
         assert_eq!(Tick::from_nanos(5).since(Tick::from_nanos(9)), Duration::ZERO);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "looks at tokio's paused clock")]
+    fn a_runtime_whose_time_was_moved_far_ahead_does_not_begin_the_scale_for_the_next() {
+        let paused = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        paused().block_on(async {
+            tokio::time::advance(Duration::from_secs(10 * 3600)).await;
+            SystemClock.now();
+        });
+        paused().block_on(async {
+            let (began, from) = (SystemClock.now(), tokio::time::Instant::now());
+            SystemClock.sleep_until(began.after(Duration::from_millis(100))).await;
+            assert!(from.elapsed() < Duration::from_secs(1), "{:?}", from.elapsed());
+        });
     }
 
     #[tokio::test(start_paused = true)]

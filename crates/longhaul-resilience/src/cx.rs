@@ -4,8 +4,9 @@
 //! down what each layer decided. It is passed by shared reference, because parallel and hedged calls need several
 //! children of one parent. Making one allocates nothing.
 //!
-//! A child ([`Cx::child`]) is two words and two references: it has a deadline of its own and shares everything else, so what
-//! is taken down in it stands in the parent's record at once and in order.
+//! A child ([`Cx::child`]) is two words and some references: it has a deadline of its own and shares everything else, so what
+//! is taken down in it stands in the parent's record at once and in order. Data that is attached to a child is the child's
+//! alone; output that it commits is the parent's, too.
 //!
 //! Invariants: a child's deadline is never later than its parent's. The cached time ([`Cx::now`]) is renewed when a stack is entered, when an innermost
 //! step returns and after every wait of a layer, so that seven layers share two clock readings.
@@ -113,6 +114,9 @@ pub struct Cx<'a> {
     marks: u32,
     /// The way back through the layers of the stack that this context is in, if it is in one.
     run: Option<&'a Run<'a>>,
+    /// Of one of several calls side by side: whether it has committed.
+    part: Option<&'a Part<'a>>,
+    data: Held<'a>,
     shared: Shared<'a>,
 }
 
@@ -129,6 +133,20 @@ enum Shared<'a> {
     Parent(&'a Call),
 }
 
+/// One of several calls side by side within one: what it commits, the others have not.
+#[derive(Debug)]
+pub(crate) struct Part<'a> {
+    committed: AtomicU32,
+    of: Option<&'a Part<'a>>,
+}
+
+/// What was attached: here, or further out.
+#[derive(Debug)]
+enum Held<'a> {
+    Own(Option<Arc<Data>>),
+    Parent(&'a Option<Arc<Data>>),
+}
+
 /// What a context and all its children share.
 #[derive(Debug)]
 struct Call {
@@ -138,13 +156,12 @@ struct Call {
     flags: AtomicU32,
     retries: AtomicU32,
     begun: AtomicU32,
-    data: Option<Arc<Data>>,
     trail: Trail,
 }
 
 impl Call {
     #[inline]
-    fn new(id: CorrelationId, time: Time, data: Option<Arc<Data>>, now: Tick) -> Self {
+    fn new(id: CorrelationId, time: Time, now: Tick) -> Self {
         Self {
             id,
             time,
@@ -152,7 +169,6 @@ impl Call {
             flags: AtomicU32::new(0),
             retries: AtomicU32::new(0),
             begun: AtomicU32::new(0),
-            data,
             trail: Trail::default(),
         }
     }
@@ -177,6 +193,8 @@ impl<'a> Cx<'a> {
             deadline: Tick::NEVER,
             marks: 0,
             run: None,
+            part: None,
+            data: Held::Own(None),
             // In place, and not by `Call::new`: what is passed on by value half undefined is slow to load again.
             shared: Shared::Own(Call {
                 id,
@@ -185,7 +203,6 @@ impl<'a> Cx<'a> {
                 flags: AtomicU32::new(0),
                 retries: AtomicU32::new(0),
                 begun: AtomicU32::new(0),
-                data: None,
                 trail: Trail::default(),
             }),
         }
@@ -199,11 +216,18 @@ impl<'a> Cx<'a> {
         }
     }
 
+    fn held(&self) -> &Option<Arc<Data>> {
+        match &self.data {
+            Held::Own(data) => data,
+            Held::Parent(data) => data,
+        }
+    }
+
     /// For what is set before the call: a child that is changed so becomes a call of its own.
     fn own(&mut self) -> &mut Call {
         if let Shared::Parent(call) = self.shared {
             let now = Tick::from_nanos(call.now.load(Ordering::Relaxed));
-            self.shared = Shared::Own(Call::new(call.id, call.time.clone(), call.data.clone(), now));
+            self.shared = Shared::Own(Call::new(call.id, call.time.clone(), now));
         }
         match &mut self.shared {
             Shared::Own(call) => call,
@@ -211,7 +235,8 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Uses another clock. Call it before anything that speaks of time.
+    /// Uses another clock. Call it before anything that speaks of time. A child with another clock is a call of its own:
+    /// its record and its ticks mean nothing to the parent.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.own().time = Time::Shared(clock);
         self
@@ -223,19 +248,24 @@ impl<'a> Cx<'a> {
         self
     }
 
-    /// The call must end `after` from now; an earlier deadline stays.
+    /// The call must end `after` from now; an earlier deadline stays. Nothing is begun that cannot end by then, and the
+    /// layers deadline, fallback, cache and attempt timeout cut off what is under way; a stack with none of them trusts its
+    /// innermost step to watch [`remaining`](Self::remaining).
     pub fn timeout(self, after: Duration) -> Self {
         let deadline = self.renew().after(after);
         self.deadline_at(deadline)
     }
 
-    /// Attaches a value, found again by its type with [`Cx::get`].
+    /// Attaches a value, found again by its type with [`Cx::get`] here and in the children that are made from now on.
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
-        let call = self.own();
-        let mut data = call.data.take().map(|data| (*data).clone()).unwrap_or_default();
-        data.insert(TypeId::of::<T>(), Arc::new(value));
-        call.data = Some(Arc::new(data));
+        self.change_data(|data| drop(data.insert(TypeId::of::<T>(), Arc::new(value))));
         self
+    }
+
+    fn change_data(&mut self, change: impl FnOnce(&mut Data)) {
+        let mut data = self.held().as_ref().map(|data| (**data).clone()).unwrap_or_default();
+        change(&mut data);
+        self.data = Held::Own(Some(Arc::new(data)));
     }
 
     /// No cache may answer this call; the fresh answer is stored as usual.
@@ -262,7 +292,7 @@ impl<'a> Cx<'a> {
 
     /// The value of type `T` that was attached.
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<&T> {
-        self.call().data.as_ref()?.get(&TypeId::of::<T>())?.downcast_ref()
+        self.held().as_ref()?.get(&TypeId::of::<T>())?.downcast_ref()
     }
 
     /// When the call must have ended, if ever.
@@ -330,13 +360,22 @@ impl<'a> Cx<'a> {
     }
 
     /// Output has reached the caller: from here on nothing may repeat this call, neither retry nor hedge nor fallback.
+    /// A breaker that this call probes for counts it as a success from here on, until it fails after all.
     pub fn commit(&self) {
+        let mut part = self.part;
+        while let Some(inner) = part {
+            inner.committed.store(1, Ordering::Relaxed);
+            part = inner.of;
+        }
         self.raise(flag::COMMITTED);
     }
 
-    /// Whether output has reached the caller.
+    /// Whether output has reached the caller. Of several calls side by side each has its own.
     pub fn is_committed(&self) -> bool {
-        self.has(flag::COMMITTED)
+        match self.part {
+            Some(part) => part.committed.load(Ordering::Relaxed) != 0,
+            None => self.has(flag::COMMITTED),
+        }
     }
 
     /// The answer is not the one that was wanted first; caches then keep it out, or keep it short.
@@ -397,6 +436,8 @@ impl<'a> Cx<'a> {
             deadline: self.deadline.min(deadline),
             marks: self.marks | marks,
             run: self.run,
+            part: self.part,
+            data: Held::Parent(self.held()),
             shared: Shared::Parent(self.call()),
         }
     }
@@ -404,7 +445,21 @@ impl<'a> Cx<'a> {
     /// A child whose layers count into `run`.
     #[inline]
     pub(crate) fn child_in<'b>(&'b self, run: &'b Run<'b>) -> Cx<'b> {
-        Cx { deadline: self.deadline, marks: self.marks, run: Some(run), shared: Shared::Parent(self.call()) }
+        let (part, data, shared) = (self.part, Held::Parent(self.held()), Shared::Parent(self.call()));
+        Cx { deadline: self.deadline, marks: self.marks, run: Some(run), part, data, shared }
+    }
+
+    /// One of several calls side by side, which begin when this one had `committed` or not; [`Cx::as_part`] makes its
+    /// context.
+    #[inline]
+    pub(crate) fn part(&self, committed: bool) -> Part<'_> {
+        Part { committed: AtomicU32::new(u32::from(committed)), of: self.part }
+    }
+
+    /// This context for `part`.
+    #[inline]
+    pub(crate) fn as_part<'b>(&'b self, part: &'b Part<'b>) -> Cx<'b> {
+        Cx { part: Some(part), ..self.child(self.deadline) }
     }
 
     #[inline]
@@ -420,8 +475,9 @@ impl<'a> Cx<'a> {
     /// [`Cx::absorb`].
     pub fn detached(&self) -> Cx<'static> {
         let call = self.call();
-        let own = Call::new(call.id, call.time.clone(), call.data.clone(), self.now());
-        Cx { deadline: self.deadline, marks: self.marks, run: None, shared: Shared::Own(own) }
+        let own = Call::new(call.id, call.time.clone(), self.now());
+        let (data, shared) = (Held::Own(self.held().clone()), Shared::Own(own));
+        Cx { deadline: self.deadline, marks: self.marks, run: None, part: None, data, shared }
     }
 
     /// The same request with its own record and without its deadline, for work that goes on after the call.
@@ -429,9 +485,40 @@ impl<'a> Cx<'a> {
         Cx { deadline: Tick::NEVER, ..self.detached() }
     }
 
+    /// [`background`](Self::background) for work that is no part of this call at all: whoever repeats the call does not
+    /// repeat this, and it uses none of the call's attempts.
+    pub(crate) fn apart(&self) -> Cx<'static> {
+        let mut own = self.background();
+        own.marks &= !mark::RETRY_OWNED;
+        if own.get::<Attempts>().is_some() {
+            own.change_data(|data| drop(data.remove(&TypeId::of::<Attempts>())));
+        }
+        own
+    }
+
+    /// How many attempts there are still, if they are counted.
+    pub(crate) fn attempts_left(&self) -> u32 {
+        self.get::<Attempts>().map_or(u32::MAX, Attempts::left)
+    }
+
+    /// Whether a call in this context might have done better than the one in `other`, which began with so many `attempts`:
+    /// this one is repeated where that was not, has more attempts, or more than twice the time left. Twice, so that of
+    /// many alike who wait for one call not each makes it again when it has failed.
+    pub(crate) fn allows_more_than(&self, other: &Cx<'_>, attempts: u32) -> bool {
+        let left = |cx: &Cx<'_>| match cx.deadline {
+            Tick::NEVER => u64::MAX,
+            deadline => deadline.nanos_since(self.now()),
+        };
+        let repeats = other.is_marked(mark::RETRY_OWNED) && !self.is_marked(mark::RETRY_OWNED);
+        repeats || self.attempts_left() > attempts || left(self) / 2 > left(other)
+    }
+
     /// Takes over what `part`, which was detached, learned and took down.
     pub fn absorb(&self, part: &Cx<'_>) {
         let (call, part) = (self.call(), part.call());
+        if part.flags.load(Ordering::Relaxed) & flag::COMMITTED != 0 {
+            self.commit();
+        }
         self.raise(part.flags.load(Ordering::Relaxed));
         call.retries.fetch_add(part.retries.load(Ordering::Relaxed), Ordering::Relaxed);
         call.begun.fetch_add(part.begun.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -548,6 +635,34 @@ mod tests {
         parent.absorb(&part);
         assert_eq!(parent.report().names(), ["inside"]);
         assert!(parent.is_committed());
+    }
+
+    #[test]
+    fn what_is_attached_to_a_child_is_its_own_and_what_it_commits_its_parents() {
+        let parent = Cx::default().data(7u32);
+        let child = parent.child(Tick::NEVER).data("child").attempts(Attempts::new(1));
+        assert_eq!((child.get::<u32>(), child.get::<&str>()), (Some(&7), Some(&"child")));
+        assert!(parent.get::<&str>().is_none() && parent.get::<Attempts>().is_none());
+        let grandchild = child.child(Tick::NEVER);
+        assert_eq!(grandchild.get::<&str>(), Some(&"child"));
+        grandchild.commit();
+        grandchild.mark_degraded();
+        grandchild.count_begun();
+        grandchild.checkpoint("inside");
+        assert!(child.is_committed() && parent.is_committed() && parent.is_degraded());
+        assert_eq!((parent.begun(), parent.report().names()), (1, vec!["inside"]));
+    }
+
+    #[test]
+    fn of_calls_side_by_side_each_has_committed_for_itself_and_for_the_whole() {
+        let whole = Cx::default();
+        let (one, two) = (whole.part(false), whole.part(false));
+        let (one, two) = (whole.as_part(&one), whole.as_part(&two));
+        let (inner, other) = (two.part(false), two.part(false));
+        let (inner, other) = (two.as_part(&inner), two.as_part(&other));
+        inner.child(Tick::NEVER).commit();
+        let committed = [&whole, &one, &two, &inner, &other].map(Cx::is_committed);
+        assert_eq!(committed, [true, false, true, true, false]);
     }
 
     #[test]

@@ -6,13 +6,12 @@ use crate::{
     breaker::{BreakerHandle, BreakerStep},
     cache::{Cache, CachePolicy},
     class::AnyErrorIsTransient,
-    deadline::{Deadline, DeadlineStep},
-    fail::Failure,
     label::Label,
     limit::{Limit, LimitStep},
     retry::{RetryHandle, RetryStep},
     stack::{Layer, Leaf, Stack, Stacked},
     step::Step,
+    timeout::TimeoutStep,
 };
 
 type Any = AnyErrorIsTransient;
@@ -46,12 +45,12 @@ pub trait Decorate<I: Send>: Step<I> + Sized {
         Stack::named(name_of::<Self>()).retry(retry).around(self)
     }
 
-    /// Cut off after `limit`.
-    fn timed_out(self, limit: Duration) -> Stacked<I, DeadlineStep<Leaf<Self, Any>, Any>>
+    /// Cut off after `limit`: one attempt, which may be tried again and counts for a breaker further out.
+    fn timed_out(self, limit: Duration) -> Stacked<I, TimeoutStep<Leaf<Self, Any>, Any>>
     where
-        Self::Err: Failure,
+        TimeoutStep<Leaf<Self, Any>, Any>: Step<I>,
     {
-        Stack::named(name_of::<Self>()).layer(Deadline::new(limit)).around(self)
+        Stack::named(name_of::<Self>()).attempt_timeout(limit).around(self)
     }
 
     /// Kept from being called while it is down.

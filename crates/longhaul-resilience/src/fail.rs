@@ -59,6 +59,7 @@ struct Known<E> {
     stack: Label,
     layer: Label,
     attempts: u32,
+    had_its_time: bool,
 }
 
 impl<E> Fail<E> {
@@ -72,6 +73,7 @@ impl<E> Fail<E> {
             stack: Label::NONE,
             layer: Label::CALL,
             attempts: 1,
+            had_its_time: false,
         };
         Self { known: Box::new(known) }
     }
@@ -79,7 +81,8 @@ impl<E> Fail<E> {
     /// A layer gave up, without an error from the inside.
     #[cold]
     pub fn local(why: Why, stack: Label, layer: Label) -> Self {
-        Self { known: Box::new(Known { why, before: None, error: None, stack, layer, attempts: 0 }) }
+        let known = Known { why, before: None, error: None, stack, layer, attempts: 0, had_its_time: false };
+        Self { known: Box::new(known) }
     }
 
     /// The same failure under a new reason: what went wrong before is kept.
@@ -102,6 +105,19 @@ impl<E> Fail<E> {
     pub(crate) fn attempts_are(mut self, attempts: u32) -> Self {
         self.known.attempts = attempts;
         self
+    }
+
+    /// The deadline of the call cut an attempt off that had run for `took`, of the `limit` that an attempt may take. From
+    /// half of that on it counts against the service, as an attempt that took all its time would.
+    pub fn cut_after(mut self, took: Duration, limit: Duration) -> Self {
+        self.known.had_its_time = took >= limit / 2;
+        self
+    }
+
+    /// Whether an attempt that the deadline of the call cut off counts against the service: see
+    /// [`cut_after`](Self::cut_after).
+    pub fn had_its_time(&self) -> bool {
+        self.known.had_its_time
     }
 
     /// Why the call failed.
@@ -150,14 +166,15 @@ impl<E> Fail<E> {
 
     /// Changes the type of the innermost error.
     pub fn map<F>(self, change: impl FnOnce(E) -> F) -> Fail<F> {
-        let Known { why, before, error, stack, layer, attempts } = *self.known;
-        Fail { known: Box::new(Known { why, before, error: error.map(change), stack, layer, attempts }) }
+        let Known { why, before, error, stack, layer, attempts, had_its_time } = *self.known;
+        let error = error.map(change);
+        Fail { known: Box::new(Known { why, before, error, stack, layer, attempts, had_its_time }) }
     }
 }
 
 impl<E: fmt::Debug> fmt::Debug for Fail<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Known { why, before, error, stack, layer, attempts } = &*self.known;
+        let Known { why, before, error, stack, layer, attempts, had_its_time: _ } = &*self.known;
         f.debug_struct("Fail")
             .field("why", why)
             .field("before", before)

@@ -55,6 +55,11 @@ impl Histogram {
         counts
     }
 
+    /// Forgets everything. A value that is counted meanwhile may be forgotten or not.
+    pub(crate) fn clear(&self) {
+        self.buckets.iter().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
+    }
+
     pub(crate) fn add_to(&self, counts: &mut Counts) {
         for (sum, bucket) in counts.buckets.iter_mut().zip(&self.buckets) {
             *sum += bucket.load(Ordering::Relaxed);

@@ -46,9 +46,12 @@ impl<I: Send, S: Step<I>> Step<Vec<I>> for Parallel<S> {
 
     async fn call(&self, cx: &Cx<'_>, inputs: Vec<I>) -> Result<Self::Out, Infallible> {
         let mut results: Vec<Option<Result<S::Out, S::Err>>> = inputs.iter().map(|_| None).collect();
+        let committed = cx.is_committed();
         let one = async |index: usize, input: I| {
-            let child = cx.child(cx.deadline_tick());
-            (index, self.step.call(&child, input).await)
+            // What one has put out already is no reason not to try another again.
+            let part = cx.part(committed);
+            let result = self.step.call(&cx.as_part(&part), input).await;
+            (index, result)
         };
         let mut waiting = inputs.into_iter().enumerate();
         let mut running: FuturesUnordered<_> = waiting.by_ref().take(self.at_once).map(|(n, i)| one(n, i)).collect();

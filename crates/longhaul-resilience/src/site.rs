@@ -114,11 +114,16 @@ impl<C> Site<C> {
         into.add(counted);
     }
 
-    pub(crate) fn class<Out, E>(&self, result: &Result<Out, Fail<E>>) -> Class
+    /// The class of a result for the layers of this stack. A deadline that is not over here was one of a stack further in:
+    /// to this stack its step took too long, which another attempt may not.
+    pub(crate) fn class<Out, E>(&self, cx: &Cx<'_>, result: &Result<Out, Fail<E>>) -> Class
     where
         C: Classify<Out, E>,
     {
-        class_of(&self.env.classify, result)
+        match result {
+            Err(fail) if fail.why() == Why::Deadline && cx.now() < cx.deadline_tick() => Class::Transient,
+            _ => class_of(&self.env.classify, result),
+        }
     }
 }
 

@@ -3,6 +3,10 @@
 //! It stands inside the breaker, so that an attempt that hangs counts against the service: a timeout outside would drop
 //! the call before the breaker could see how it ended. Within the attempt the deadline is the attempt's own end, or the
 //! whole call's if that is nearer; only the first becomes [`Why::Timeout`] and may be tried again.
+//!
+//! A service that hangs must not go unnoticed because its callers have less time than an attempt may take. So an attempt
+//! that the call's deadline cuts off counts against the service as well, once it has run for half of its time
+//! ([`Fail::cut_after`]). A caller who has hardly any time opens no breaker for the others.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -131,12 +135,21 @@ where
         // Whose end it was decides what may follow: another attempt, or nothing.
         let why = if own_end <= deadline { Why::Timeout { limit: Duration::from_nanos(limit) } } else { Why::Deadline };
         let result = match ended {
-            Ok(Err(fail)) if fail.why() == Why::Deadline && why != Why::Deadline => {
+            // A deadline further in that was earlier than our end is not ours to explain.
+            Ok(Err(fail)) if fail.why() == Why::Deadline && why != Why::Deadline && cx.now() >= own_end => {
                 Err(fail.because(why, self.site.env.stack, Label::ATTEMPT_TIMEOUT))
             }
             Ok(result) => {
                 self.site.passed(cx, started, &result);
-                return result;
+                return result.map_err(|fail| match fail.why() {
+                    Why::Deadline if cx.now() >= deadline => {
+                        fail.cut_after(cx.now().since(started), Duration::from_nanos(limit))
+                    }
+                    _ => fail,
+                });
+            }
+            Err(_) if why == Why::Deadline => {
+                Err(self.site.fail(why).attempts_are(1).cut_after(cx.now().since(started), Duration::from_nanos(limit)))
             }
             Err(_) => Err(self.site.fail(why).attempts_are(1)),
         };

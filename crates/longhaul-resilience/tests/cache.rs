@@ -11,7 +11,8 @@ use std::{
 };
 
 use longhaul_resilience::{
-    Cache, CacheHandle, CachePolicy, Cx, Fail, How, Outcome, SharedCx, Stack, Step, Why, cache::normalised,
+    Attempts, Cache, CacheHandle, CachePolicy, Cx, Fail, Fallback, How, Mock, Outcome, Retry, SharedCx, Stack, Step,
+    Why, cache::normalised,
 };
 
 const fn secs(seconds: u64) -> Duration {
@@ -234,4 +235,135 @@ async fn a_panic_of_one_callers_call_does_not_hang_the_others() {
     assert!(ends.0 || ends.1.is_err());
     assert!(cache.get_or_run(&Cx::default(), "key", |_| async { Ok(8) }).await.result.is_ok());
     assert_eq!(cache.in_flight(), 0);
+}
+
+/// What is asked for in these: every question is the same.
+fn one_key() -> Cache<u32, (), fn(&u32)> {
+    Cache::keyed((|_| ()) as fn(&u32))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_canned_reply_of_a_beginner_in_a_hurry_is_not_for_those_who_have_time() {
+    let service = Mock::<&str, &str>::returning("real").taking(secs(5));
+    let stack = Stack::named("hurry")
+        .cache(one_key())
+        .fallback(Fallback::always(|_: &u32, _: &Fail<&str>| "canned"))
+        .around(service.clone());
+    let (hurried, patient) = (Cx::new("hurried").timeout(secs(2)), Cx::new("patient").timeout(secs(60)));
+    let (canned, real) = tokio::join!(stack.call(&hurried, 1), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        stack.call(&patient, 1).await
+    });
+    assert_eq!((canned, real), (Ok("canned"), Ok("real")));
+    assert!(hurried.is_degraded() && !patient.is_degraded() && !patient.report().coalesced);
+    assert_eq!(service.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_with_fewer_attempts_does_not_fail_those_who_have_more() {
+    let service = || Mock::<&str, &str>::failing("503").then_returning("real").taking(secs(1));
+    let cached = |service: &Mock<&'static str, &'static str>| {
+        let retry = Retry::constant(secs(1)).max_retries(2);
+        Stack::named("few").cache(one_key()).retry(retry).around(service.clone())
+    };
+    let few = service();
+    let stack = cached(&few);
+    let (first, second) = (Cx::new("few").attempts(Attempts::new(0)), Cx::new("many"));
+    let (failed, answered) = tokio::join!(stack.call(&first, 1), stack.call(&second, 1));
+    assert_eq!((failed.unwrap_err().into_error(), answered.ok()), (Some("503"), Some("real")));
+
+    let once = service();
+    let stack = Arc::new(cached(&once));
+    let repeated = Stack::named("outer").retry(Retry::constant(secs(1)).max_retries(0)).around(Arc::clone(&stack));
+    let (first, second) = (Cx::new("repeated further out"), Cx::new("alone"));
+    let (failed, answered) = tokio::join!(repeated.call(&first, 1), stack.call(&second, 1));
+    assert_eq!((failed.unwrap_err().into_error(), answered.ok()), (Some("503"), Some("real")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_alike_who_wait_for_a_call_that_fails_none_makes_it_again() {
+    let service = Mock::<&str, &str>::failing("503").taking(secs(20));
+    let stack = Arc::new(Stack::named("alike").cache(one_key()).around(service.clone()));
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..50 {
+        let stack = Arc::clone(&stack);
+        tasks.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(n * 100)).await;
+            stack.call(&Cx::default().timeout(secs(60)), 1).await.unwrap_err();
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(service.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_is_tried_again_whatever_became_of_the_call_that_began_it() {
+    let service = Mock::<&str, &str>::returning("old").then_failing("503").then_failing("503").then_returning("new");
+    let cache = one_key().ttl(secs(60)).stale_while_revalidate(secs(600));
+    let inner =
+        Stack::named("inner").cache(cache).retry(Retry::constant(secs(1)).max_retries(3)).around(service.clone());
+    let stack = Stack::named("outer").retry(Retry::constant(secs(1))).around(inner);
+    let call = async || stack.call(&Cx::default().attempts(Attempts::new(1)), 1).await;
+    assert_eq!(call().await.ok(), Some("old"));
+    tokio::time::sleep(secs(61)).await;
+    assert_eq!(call().await.ok(), Some("old"));
+    tokio::time::sleep(secs(10)).await;
+    assert_eq!((call().await.ok(), service.calls()), (Some("new"), 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_answer_is_better_than_none_when_time_is_over_as_well() {
+    let service = Mock::<&str, &str>::returning("old").then_hanging();
+    let cache = one_key().ttl(secs(60)).stale_if_error(secs(3600));
+    let stack = Stack::named("old").cache(cache).around(service.clone());
+    assert_eq!(stack.run(1).await.ok(), Some("old"));
+    tokio::time::sleep(secs(61)).await;
+    let (leads, follows) = (Cx::new("leads").timeout(secs(60)), Cx::new("follows").timeout(secs(5)));
+    let (of_leader, of_follower) = tokio::join!(stack.call(&leads, 1), stack.call(&follows, 1));
+    assert_eq!((of_leader.ok(), of_follower.ok(), service.calls()), (Some("old"), Some("old"), 2));
+    assert!(leads.report().stale && follows.report().stale);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_hangs_does_not_hold_its_key_for_good() {
+    let service = Mock::<&str, &str>::returning("old").then_hanging().then_returning("new");
+    let cache = one_key().ttl(secs(60)).stale_while_revalidate(secs(100_000));
+    let stack = Stack::named("hangs").cache(cache).around(service.clone());
+    stack.run(1).await.unwrap();
+    tokio::time::sleep(secs(61)).await;
+    for _ in 0..2 {
+        assert_eq!(stack.run(1).await.ok(), Some("old"));
+        tokio::time::sleep(secs(601)).await;
+    }
+    assert_eq!((stack.run(1).await.ok(), service.calls()), (Some("new"), 3));
+}
+
+/// An answer whose first copy fails.
+#[derive(Debug)]
+struct Brittle(Arc<AtomicU32>);
+
+impl Clone for Brittle {
+    fn clone(&self) -> Self {
+        assert_ne!(self.0.fetch_add(1, Ordering::Relaxed), 0, "the first copy");
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_copied_leaves_nobody_waiting() {
+    let copies = Arc::new(AtomicU32::new(0));
+    let cache = CacheHandle::<u32, Brittle, String>::new(CachePolicy::ttl(Duration::ZERO));
+    let ask = |cache: CacheHandle<u32, Brittle, String>, copies: Arc<AtomicU32>| async move {
+        let work = |cx: SharedCx| async move {
+            cx.sleep(secs(1)).await;
+            Ok(Brittle(copies))
+        };
+        cache.get_or_run(&Cx::default(), 1, work).await.result.is_ok()
+    };
+    let first = tokio::spawn(ask(cache.clone(), Arc::clone(&copies)));
+    let second = tokio::spawn(ask(cache.clone(), Arc::clone(&copies)));
+    let ended = tokio::time::timeout(secs(60), async { (first.await.is_err(), second.await.ok()) }).await;
+    let (panicked, answered) = ended.expect("somebody waits for ever");
+    assert!(panicked || answered.is_none(), "one of them met the copy that failed");
+    assert!(ask(cache, copies).await);
 }

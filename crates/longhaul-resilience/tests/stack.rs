@@ -3,9 +3,9 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use longhaul_resilience::{
-    Breaker, BreakerHandle, BreakerState, Bulkhead, Cache, Class, Clock, Cx, Fail, Fallback, Hedge, Jitter, Label,
-    Limit, LiveDuration, Mock, Operation, Outcome, Parallel, Retry, RetryAfter, RetryBudget, RetryHandle, Scenario,
-    Stack, Step, SystemClock, Tick, Why, cache::normalised,
+    Adaptive, Breaker, BreakerHandle, BreakerState, Bulkhead, Cache, Class, Clock, Cx, Decorate, Fail, Fallback, Hedge,
+    Jitter, Label, Limit, LiveDuration, Mock, Operation, Outcome, Parallel, Retry, RetryAfter, RetryBudget,
+    RetryHandle, Scenario, Stack, Step, SystemClock, Tick, Why, cache::normalised,
 };
 
 const fn secs(seconds: u64) -> Duration {
@@ -228,6 +228,165 @@ async fn only_the_outermost_retry_repeats_unless_told_otherwise() {
     assert_eq!(service.calls(), 16);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_function_that_is_timed_out_is_tried_again_and_opens_a_breaker() {
+    let hangs = Service::hanging().then_returning("back".into());
+    let retried = hangs.timed_out(secs(5)).retried(no_jitter());
+    assert_eq!(elapsed(retried.run("q")).await, (Ok("back".into()), secs(6)));
+
+    let breaker = BreakerHandle::new(Breaker::consecutive(2));
+    let guarded = Service::hanging().timed_out(secs(5)).guarded(breaker.clone());
+    for _ in 0..2 {
+        assert_eq!(guarded.run("q").await.unwrap_err().why(), Why::Timeout { limit: secs(5) });
+    }
+    assert_eq!(breaker.state(), BreakerState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_a_nested_stack_is_to_the_outer_one_a_step_that_took_too_long() {
+    let nested = |service| Nested(Stack::named("t-nested").deadline(secs(5)).around::<u32, _>(service));
+    let retried =
+        Stack::named("t-outer").retry(no_jitter()).around(nested(Service::hanging().then_returning("b".into())));
+    assert_eq!(elapsed(retried.run(7)).await, (Ok("b".into()), secs(6)));
+
+    let breaker = BreakerHandle::new(Breaker::consecutive(2));
+    let stack = Stack::named("t-outer").breaker(breaker.clone()).attempt_timeout(secs(30));
+    let guarded = stack.around(nested(Service::hanging()));
+    for _ in 0..2 {
+        let (result, took) = elapsed(guarded.run(7)).await;
+        assert_eq!((result.unwrap_err().why(), took), (Why::Deadline, secs(5)), "and not: no answer within 30 s");
+    }
+    assert_eq!(breaker.state(), BreakerState::Open);
+
+    let service = Service::hanging();
+    let bounded = Stack::named("t-outer").retry(no_jitter()).around(nested(service.clone()));
+    bounded.call(&Cx::default().timeout(secs(5)), 7).await.unwrap_err();
+    assert_eq!(service.calls(), 1, "the deadline of the call itself is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_hangs_is_noticed_though_its_callers_have_less_time_than_an_attempt() {
+    for (time, counts) in [(secs(20), true), (secs(15), true), (secs(14), false), (secs(1), false)] {
+        let (service, breaker) = (Service::hanging(), BreakerHandle::new(Breaker::default()));
+        let stack = Stack::named("t-hurried").retry(no_jitter()).breaker(breaker.clone());
+        let stack = stack.attempt_timeout(Operation::Gpt4).around(service.clone());
+        let adaptive = Stack::named("t-hurried").adaptive(Adaptive::starting_at(20));
+        let adaptive = adaptive.attempt_timeout(Operation::Gpt4).around(Service::hanging());
+        for _ in 0..5 {
+            let cx = Cx::default().timeout(time);
+            assert_eq!(stack.call(&cx, "q").await.unwrap_err().why(), Why::Deadline);
+        }
+        assert_eq!((service.calls(), breaker.state() == BreakerState::Open), (5, counts), "{time:?}");
+        for _ in 0..20 {
+            adaptive.call(&Cx::default().timeout(time), "q").await.unwrap_err();
+        }
+        let limit = adaptive.metrics().layer(Label::ADAPTIVE).unwrap().state.clone();
+        assert_eq!(limit.as_deref() == Some("0 of 18"), counts, "{limit:?}");
+    }
+}
+
+/// Output from the first second on, until the last.
+struct Streams {
+    lasts: Duration,
+    breaks: bool,
+}
+impl Step<u32> for Streams {
+    type Out = String;
+    type Err = Fail<Error>;
+    async fn call(&self, cx: &Cx<'_>, _: u32) -> Result<String, Fail<Error>> {
+        cx.sleep(secs(1)).await;
+        cx.commit();
+        cx.sleep(self.lasts).await;
+        if self.breaks { Err(Fail::inner(Error::Down)) } else { Ok("all of it".to_owned()) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_whose_output_begins_has_shown_that_the_service_is_back() {
+    let breaker = BreakerHandle::new(Breaker::consecutive(1).successes(2));
+    let stream = |breaks| {
+        let streams = Streams { lasts: secs(600), breaks };
+        Arc::new(Stack::named("t-long-probe").breaker(breaker.clone()).around(streams))
+    };
+    let (good, broken) = (stream(false), stream(true));
+    breaker.half_open();
+    let mut long = tokio::task::JoinSet::new();
+    for expected in [BreakerState::HalfOpen, BreakerState::Closed] {
+        let good = Arc::clone(&good);
+        long.spawn(async move { good.run(7).await });
+        tokio::time::sleep(secs(2)).await;
+        assert_eq!(breaker.state(), expected, "both still run");
+    }
+    assert!(long.join_all().await.iter().all(Result::is_ok));
+    assert_eq!(breaker.state(), BreakerState::Closed);
+
+    breaker.half_open();
+    assert!(broken.run(7).await.is_err());
+    assert_eq!(breaker.state(), BreakerState::Open, "it was a success until it broke");
+}
+
+/// Puts out after 150 ms and then goes on for as long as it is told; fails if that is short.
+#[derive(Clone)]
+struct Puts {
+    out: Arc<std::sync::Mutex<Vec<u32>>>,
+    calls: Arc<std::sync::atomic::AtomicU32>,
+}
+impl Step<Duration> for Puts {
+    type Out = u32;
+    type Err = Fail<Error>;
+    async fn call(&self, cx: &Cx<'_>, rest: Duration) -> Result<u32, Fail<Error>> {
+        let call = self.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // Attached to a child: what the child commits is the call's all the same.
+        let child = cx.child(Tick::NEVER).data(7u64);
+        child.sleep(Duration::from_millis(150)).await;
+        self.out.lock().map(|mut out| out.push(call)).map_err(|_| Error::Malformed)?;
+        child.commit();
+        child.sleep(rest).await;
+        if rest > secs(1) { Ok(call) } else { Err(Fail::inner(Error::Down)) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_is_put_out_once_though_a_child_has_data_or_a_hedge_has_begun() {
+    let puts = Puts { out: Arc::default(), calls: Arc::default() };
+    let stack = Stack::named("t-puts").retry(no_jitter()).around(puts.clone());
+    stack.run(secs(1)).await.unwrap_err();
+    assert_eq!(*puts.out.lock().unwrap(), [0]);
+
+    let hedge = || Hedge::after(Duration::from_millis(100));
+    for (rest, answers) in [(secs(2), true), (secs(1), false)] {
+        let puts = Puts { out: Arc::default(), calls: Arc::default() };
+        let stack = Stack::named("t-puts").hedge(hedge()).around(puts.clone());
+        let result = stack.run(rest).await;
+        assert_eq!((result.is_ok(), puts.calls.load(std::sync::atomic::Ordering::Relaxed)), (answers, 2));
+        assert_eq!(*puts.out.lock().unwrap(), [0], "the second was dropped when the first had put out");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_of_several_puts_out_leaves_the_retries_of_the_others() {
+    let calls = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    struct Half(Arc<std::sync::atomic::AtomicU32>);
+    impl Step<bool> for Half {
+        type Out = ();
+        type Err = Fail<Error>;
+        async fn call(&self, cx: &Cx<'_>, commits: bool) -> Result<(), Fail<Error>> {
+            if commits {
+                cx.commit();
+                return Ok(());
+            }
+            cx.sleep(secs(1)).await;
+            let before = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if before < 2 { Err(Fail::inner(Error::Down)) } else { Ok(()) }
+        }
+    }
+    let each = Stack::named("t-each").retry(no_jitter()).around(Half(Arc::clone(&calls)));
+    let cx = Cx::default();
+    let Ok(results) = Parallel::new(each).call(&cx, vec![true, false]).await;
+    assert!(results.iter().all(Result::is_ok));
+    assert!(cx.is_committed());
+}
+
 /// A stack as the service of another.
 struct Nested<S>(S);
 impl<I: Send, S: Step<I, Out = String, Err = Fail<Error>>> Step<I> for Nested<S> {
@@ -424,6 +583,23 @@ async fn tokens_are_set_right_to_what_was_used() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_a_retry_further_in_gave_up_has_used_the_limit() {
+    let spent = RetryBudget::new(0.0, 0.0);
+    while spent.withdraw(Tick::ZERO) {}
+    for (service, retry) in [
+        (Service::failing(Error::Throttled("3600")), no_jitter()),
+        (Service::failing(Error::Down), no_jitter().budget(&spent)),
+    ] {
+        let limit = Limit::rpm(6).burst(1).max_wait(Duration::ZERO);
+        let stack = Stack::named("t-parks").classify(judge).limit(limit).retry(retry).around(service.clone());
+        for _ in 0..1_000 {
+            stack.run("q").await.unwrap_err();
+        }
+        assert_eq!(service.calls(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_of_ours_is_waited_for_by_the_retry_or_parks() {
     let limit = || Limit::rpm(6).burst(1).max_wait(Duration::ZERO);
     let service = Service::returning("ok".into());
@@ -502,6 +678,66 @@ async fn a_hedge_answers_first_and_its_extra_load_is_capped() {
         stack.run("q").await.unwrap();
     }
     assert!(slow.calls() <= 1000 + 100 + RetryBudget::START_BALANCE, "{}", slow.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hedge_goes_by_the_latencies_of_late_and_makes_no_call_that_it_may_not() {
+    let slow = Service::returning("ok".into()).taking(Duration::from_millis(100));
+    let hedge = Hedge::at_quantile(0.95, secs(2)).max_extra(1.0);
+    let stack = Stack::named("t-late").hedge(hedge).around(slow.clone());
+    for _ in 0..10_000 {
+        stack.run("q").await.unwrap();
+    }
+    let slow = slow.taking(secs(1));
+    for _ in 0..2_200 {
+        stack.run("q").await.unwrap();
+    }
+    let before = slow.calls();
+    for _ in 0..1_000 {
+        stack.run("q").await.unwrap();
+    }
+    assert_eq!(slow.calls() - before, 1_000, "a second is what a call takes now");
+
+    let slow = Service::returning("ok".into()).taking(secs(1));
+    let stack = Stack::named("t-none").hedge(Hedge::after(Duration::ZERO).max_extra(0.0)).around(slow.clone());
+    for _ in 0..100 {
+        stack.run("q").await.unwrap();
+    }
+    assert_eq!(slow.calls(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_follow_a_shared_limit_are_set_in_it() {
+    let handle = Limit::rpm(60).handle();
+    let limit = || Limit::rpm(1).shared(&handle).burst(1).max_wait(Duration::ZERO).tpm(600, |_: &&str| 1);
+    let service = Service::returning("ok".into());
+    let (one, two) = (
+        Stack::named("t-one").limit(limit()).around(service.clone()),
+        Stack::named("t-two").limit(limit()).around(service),
+    );
+    assert!(one.run("q").await.is_ok());
+    assert!(matches!(two.run("q").await.unwrap_err().why(), Why::Limited { .. }), "they share it");
+    let alone = Stack::named("t-alone").limit(Limit::rpm(1).shared(&handle)).around(Service::returning("ok".into()));
+    assert!(matches!(alone.run("q").await.unwrap_err().why(), Why::Limited { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_says_how_many_attempts_there_were_and_whose_time_was_over() {
+    let breaker = BreakerHandle::new(Breaker::default());
+    breaker.force_open();
+    let stack = Stack::named("t-reach").retry(no_jitter()).breaker(breaker).around(Service::failing(Error::Down));
+    assert_eq!(stack.run("q").await.unwrap_err().attempts(), 0);
+
+    let stack = Stack::named("t-place").bulkhead(Bulkhead::new(1).max_wait(secs(10))).around(Service::hanging());
+    let (held, hurried, patient) = (Cx::default(), Cx::default().timeout(secs(2)), Cx::default().timeout(secs(60)));
+    tokio::select! {
+        biased;
+        _ = stack.call(&held, "q") => panic!("it hangs"),
+        why = async { tokio::join!(stack.call(&hurried, "q"), stack.call(&patient, "q")) } => {
+            let (hurried, patient) = (why.0.unwrap_err().why(), why.1.unwrap_err().why());
+            assert_eq!((hurried, patient), (Why::Deadline, Why::Full));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -185,6 +185,22 @@ fn config_check_explains_each_stack_and_its_worst_case() {
 }
 
 #[test]
+fn config_check_warns_of_a_call_that_ends_before_an_attempt_may() {
+    let file = |timeout| {
+        format!(
+            "[providers.s]\nprotocol = \"sim\"\n[models.smart]\ntimeout = \"{timeout}\"\n[[models.smart.targets]]\nprovider = \"s\"\nmodel = \"m\"\nattempt_timeout = \"3s\"\n"
+        )
+    };
+    let check = |timeout| Program::new(&["config", "check"]).file("longhaul.toml", &file(timeout)).run();
+    for (timeout, warns) in [("2s", true), ("3s", true), ("4s", false)] {
+        let ran = check(timeout);
+        let warning = format!("warning: `timeout` ({timeout}) ends a call before one attempt at m may (3s)");
+        assert_eq!((ran.code, ran.out.contains(&warning)), (0, warns), "{}{}", ran.out, ran.err);
+        assert_eq!(ran.out.contains("warning"), warns);
+    }
+}
+
+#[test]
 fn models_check_asks_every_target() {
     let file = r#"
 [providers.quick]

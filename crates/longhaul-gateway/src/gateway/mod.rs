@@ -28,7 +28,7 @@ pub use snapshot::{BadGateway, Reloaded};
 use crate::call::{Answered, Ask, CallOptions, Question, Reply};
 use crate::error::{Failure, GatewayError, failure_of};
 use crate::exchanges::Asked;
-use crate::model::{ConfiguredModel, Streamed};
+use crate::model::{ConfiguredModel, Kept, Streamed};
 use crate::models::UnknownModel;
 use crate::record::{CacheUse, CallRecord, RecordedError};
 use crate::settings::{GatewaySettings, OnCut, Serves};
@@ -210,18 +210,30 @@ impl Gateway {
         let model = self.model_for(model, question.serves(), &cx, began)?;
         let ask = self.ask(&model, question, options);
         let mut guard = Cancelled { meter: model.meter(), armed: true };
-        let mut keep = None;
+        let (mut keep, mut last_resort) = (None, None);
+        let label = Label::new(&model.name);
         if let Some(cache) = model.cache() {
-            let label = Label::new(&model.name);
-            if options.skip_cache {
-                cx.note(label, Label::CACHE, Decision::CacheBypassed, 0);
-            } else if let Some((answered, degraded)) = cache.fresh(&ask.key, began) {
-                guard.armed = false;
-                cx.note(label, Label::CACHE, Decision::CacheHit, 0);
-                return Ok(self.replay(&model, &cx, began, &answered, degraded, &ask));
-            } else {
-                cx.note(label, Label::CACHE, Decision::CacheMiss, 0);
+            let kept = if options.skip_cache { Kept::Nothing } else { cache.look(&ask.key, began) };
+            match kept {
+                Kept::Fresh(answered, degraded) => {
+                    guard.armed = false;
+                    cx.note(label, Label::CACHE, Decision::CacheHit, 0);
+                    return Ok(self.replay(&model, &cx, began, &answered, degraded, &ask));
+                }
+                // The cache layer of whole calls gives it and has a new one fetched.
+                Kept::Refreshable => {
+                    let answered = model.whole(&cx, Arc::clone(&ask)).await;
+                    guard.armed = false;
+                    return match answered {
+                        Ok(answered) => Ok(self.replay(&model, &cx, began, &answered, false, &ask)),
+                        Err(fail) => Err(failed(&model, &cx, began, &fail, &ask, true)),
+                    };
+                }
+                Kept::LastResort(answered, degraded) => last_resort = Some((answered, degraded)),
+                Kept::Nothing => {}
             }
+            let decision = if options.skip_cache { Decision::CacheBypassed } else { Decision::CacheMiss };
+            cx.note(label, Label::CACHE, decision, 0);
             keep = Some(cache.spot(ask.key));
         }
         let opened = model.open(&cx, Arc::clone(&ask)).await;
@@ -238,7 +250,13 @@ impl Gateway {
                 model.observe(&record);
                 Ok(ChatStream::replay(events, record))
             }
-            Err(fail) => Err(failed(&model, &cx, began, &fail, &ask, true)),
+            Err(fail) => match last_resort {
+                Some((answered, degraded)) => {
+                    cx.note(label, Label::CACHE, Decision::CacheStaleOnError, 0);
+                    Ok(self.replay(&model, &cx, began, &answered, degraded, &ask))
+                }
+                None => Err(failed(&model, &cx, began, &fail, &ask, true)),
+            },
         }
     }
 

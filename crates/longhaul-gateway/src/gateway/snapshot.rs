@@ -9,7 +9,7 @@ use longhaul_resilience::Dice;
 use super::GatewayOptions;
 use crate::model::{ConfiguredModel, ModelCache, ModelState};
 use crate::provider::{BadProvider, Provider};
-use crate::settings::{GatewaySettings, ModelSettings, ProviderSettings};
+use crate::settings::{GatewaySettings, ModelSettings, ProviderSettings, TargetSettings};
 use crate::target::{Target, TargetKey, TargetState};
 
 /// Everything that the settings made.
@@ -104,6 +104,9 @@ impl Snapshot {
         let own: Arc<str> = name.into();
         let mut targets = Vec::with_capacity(settings.targets.len());
         for target in &settings.targets {
+            // Longer than the whole call no attempt can take: against this it is judged whether one had its time.
+            let target =
+                &TargetSettings { attempt_timeout: target.attempt_timeout.min(settings.timeout), ..target.clone() };
             let Some(provider) = self.providers.get(&target.provider) else { continue };
             let key = TargetKey::of(name, target);
             let kept = before.and_then(|before| before.states.get(&key));

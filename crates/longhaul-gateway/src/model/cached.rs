@@ -1,9 +1,11 @@
 //! The cache of a model, as its stack uses it and as streams do.
 //!
 //! Whole answers go through the cache layer. A stream cannot: its answer is there only when it has ended. It looks into
-//! the same store before it begins and puts its answer there at its end. Calls in flight are shared by whole calls only.
+//! the same store before it begins and puts its answer there at its end. What may be given late is given to a stream as to
+//! a whole call. Calls in flight are shared by whole calls only.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use longhaul_resilience::cache::{Found, Lifetime, Memory, Store};
 use longhaul_resilience::{CacheHandle, Tick};
@@ -82,10 +84,19 @@ impl ModelCache {
         &self.handle
     }
 
-    /// A fresh answer to this, if there is one.
-    pub(crate) fn fresh(&self, key: &Key, now: Tick) -> Option<(Answered, bool)> {
-        let found = self.memory.0.look_up(key, now)?;
-        (found.age < found.fresh_for).then_some((found.value, found.degraded))
+    /// What there is of an answer to this.
+    pub(crate) fn look(&self, key: &Key, now: Tick) -> Kept {
+        let Some(found) = self.memory.0.look_up(key, now) else { return Kept::Nothing };
+        let Some(overdue) = found.age.checked_sub(found.fresh_for) else {
+            return Kept::Fresh(found.value, found.degraded);
+        };
+        if overdue < self.settings.stale_while_revalidate {
+            Kept::Refreshable
+        } else if overdue < self.settings.stale_if_error {
+            Kept::LastResort(found.value, found.degraded)
+        } else {
+            Kept::Nothing
+        }
     }
 
     /// Where the answer to this is to be kept.
@@ -98,6 +109,16 @@ impl std::fmt::Debug for ModelCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ModelCache").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+/// What a stream finds in the cache. An answer comes with whether it is degraded.
+pub(crate) enum Kept {
+    Fresh(Answered, bool),
+    /// Old, to be given while a new one is fetched.
+    Refreshable,
+    /// Old, to be given if the call fails.
+    LastResort(Answered, bool),
+    Nothing,
 }
 
 /// A place in the cache for an answer that is still being told.
@@ -113,7 +134,8 @@ impl FreshSpot {
         let mut life = self.settings.lifetime();
         if degraded {
             let Some(ttl) = self.settings.degraded_ttl else { return };
-            life.fresh = ttl;
+            // A degraded answer is never served late: by then the real one should be asked for.
+            life = Lifetime { fresh: ttl, grace: Duration::ZERO };
         }
         let put = self.memory.put(self.key, answered, degraded, life, now);
         // The store is memory: it is ready at its first poll.

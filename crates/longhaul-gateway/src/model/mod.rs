@@ -15,7 +15,7 @@ use std::time::Duration;
 use longhaul_providers::chat::StreamEvent;
 use longhaul_resilience::{BoxStep, Cache, Cx, Label, Stack, Step};
 
-pub(crate) use cached::{FreshSpot, MAX_KEPT_BYTES, ModelCache};
+pub(crate) use cached::{FreshSpot, Kept, MAX_KEPT_BYTES, ModelCache};
 pub(crate) use targets::{Targets, Way};
 
 use crate::call::{Answered, Ask, Hashing, Key};

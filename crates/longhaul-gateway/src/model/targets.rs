@@ -7,7 +7,9 @@
 //! Where the attempts of a call are counted ([`Attempts`]) each target that is still to come has one kept for it.
 //!
 //! The deadline is kept here and not by a layer of its own: when it comes there must still be a moment to give a canned
-//! reply.
+//! reply. Of the time until then a target may not use all while others are to come: they have a quarter of what is left
+//! for themselves, or what an attempt of each may take if that is less. One that hangs would otherwise be all that a call
+//! ever asks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,9 @@ use crate::error::CallError;
 use crate::served::Served;
 use crate::settings::{Canned, Choose, ModelSettings};
 use crate::target::{CallFail, Target};
+
+/// The part of the time left that a target leaves to those after it: one in so many.
+const LEFT_TO_OTHERS: u32 = 4;
 
 /// How a target is asked: for a whole answer or for a stream.
 pub(crate) trait Way {
@@ -88,8 +93,8 @@ impl Targets {
         let mut failed = Failed::default();
         let (attempts, order) = (cx.get::<Attempts>(), self.order(started));
         let all = order.len();
-        for (index, place) in order.into_iter().enumerate() {
-            let target = &self.targets[place];
+        for (index, place) in order.iter().enumerate() {
+            let target = &self.targets[*place];
             if used.contains(&target.served) {
                 continue;
             }
@@ -106,7 +111,8 @@ impl Targets {
             if let Some(attempts) = attempts {
                 attempts.keep_back(u32::try_from(all - index - 1).unwrap_or(u32::MAX));
             }
-            match self.in_time(cx, W::stack(target).call(cx, Arc::clone(&ask))).await {
+            let part = &cx.child(self.end_of_part(cx, &order[index + 1..], used));
+            match self.in_time(part, W::stack(target).call(part, Arc::clone(&ask))).await {
                 Ok(at) => {
                     if failed.any() {
                         self.note(cx, Decision::FallbackSuccess, index);
@@ -134,6 +140,15 @@ impl Targets {
             }
             _ => Err(failed.worst(self.label)),
         }
+    }
+
+    /// When a target must be done that is followed by those at the places `to_come`.
+    fn end_of_part(&self, cx: &Cx<'_>, to_come: &[usize], used: &[Arc<Served>]) -> Tick {
+        let deadline = cx.deadline().unwrap_or(Tick::NEVER);
+        let others = to_come.iter().map(|place| &self.targets[*place]).filter(|target| !used.contains(&target.served));
+        let wanted = others.fold(Duration::ZERO, |sum, target| sum.saturating_add(target.settings.attempt_timeout));
+        let (now, left) = (cx.now(), deadline.since(cx.now()));
+        now.after(left - wanted.min(left / LEFT_TO_OTHERS))
     }
 
     /// Cuts a target off at the deadline; the canned reply comes after it.

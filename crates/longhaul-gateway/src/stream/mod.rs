@@ -29,6 +29,8 @@ pub(crate) use watch::Watch;
 
 use std::sync::Arc;
 
+use longhaul_resilience::Tick;
+
 use crate::call::Ask;
 use crate::target::Asking;
 
@@ -37,6 +39,8 @@ use crate::target::Asking;
 pub(crate) struct StreamAsk {
     pub(crate) ask: Arc<Ask>,
     pub(crate) pipe: Arc<Pipe>,
+    /// When the call ends that waits for the first token.
+    pub(crate) deadline: Tick,
 }
 
 impl Asking for StreamAsk {

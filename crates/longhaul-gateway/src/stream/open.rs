@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use longhaul_providers::chat::StreamEvent;
-use longhaul_resilience::{BoxFuture, BoxStep, Cx, Inspection, Report, SharedCx, Step};
+use longhaul_resilience::{BoxFuture, BoxStep, Cx, Inspection, Report, SharedCx, Step, Tick};
 
 use super::{Pipe, StreamAsk, StreamEnd};
 use crate::call::{Ask, ReplyNotes};
@@ -42,7 +42,8 @@ impl Step<Arc<Ask>> for OpenStep {
         let mut home = BringHome { cx, own: Some(Arc::clone(&own)) };
         let mut running: BoxFuture<'static, _> = {
             let (inner, own) = (self.inner.clone(), Arc::clone(&own));
-            let stream = StreamAsk { ask, pipe: Arc::clone(&pipe) };
+            let deadline = cx.deadline().unwrap_or(Tick::NEVER);
+            let stream = StreamAsk { ask, pipe: Arc::clone(&pipe), deadline };
             Box::pin(async move { inner.call(&own, stream).await })
         };
         let ended = std::future::poll_fn(|task| match running.as_mut().poll(task) {

@@ -11,6 +11,8 @@ use longhaul_resilience::{Cx, Tick};
 pub(super) enum Late {
     /// No token in time.
     FirstToken(Duration),
+    /// No token before the call's own time was over, which left this much.
+    Deadline(Duration),
     /// No piece for too long.
     Idle(Duration),
     /// Too long in all.
@@ -33,7 +35,9 @@ pub(super) struct Pace<'a> {
 }
 
 impl<'a> Pace<'a> {
-    pub(super) fn new(cx: &'a Cx<'a>, first_token: Duration, total: Duration) -> Self {
+    /// `deadline` is when the call ends that waits for the first token. Where that is so early that it says nothing about
+    /// the provider, it is left to whoever waits.
+    pub(super) fn new(cx: &'a Cx<'a>, first_token: Duration, deadline: Tick, total: Duration) -> Self {
         let now = cx.now();
         let mut pace = Self {
             cx,
@@ -43,7 +47,9 @@ impl<'a> Pace<'a> {
             total,
             timer: None,
         };
-        pace.next_by(now, Late::FirstToken(first_token));
+        let left = deadline.since(now);
+        let is_cut = left < first_token && left >= first_token / 2;
+        pace.next_by(now, if is_cut { Late::Deadline(left) } else { Late::FirstToken(first_token) });
         pace
     }
 
@@ -54,7 +60,7 @@ impl<'a> Pace<'a> {
     }
 
     fn next_by(&mut self, now: Tick, late: Late) {
-        let (Late::FirstToken(limit) | Late::Idle(limit) | Late::Total(limit)) = late;
+        let (Late::FirstToken(limit) | Late::Deadline(limit) | Late::Idle(limit) | Late::Total(limit)) = late;
         let at = now.after(limit);
         (self.at, self.if_late) =
             if at <= self.total_at { (at, late) } else { (self.total_at, Late::Total(self.total)) };
@@ -95,7 +101,7 @@ mod tests {
     fn each_piece_gives_another_while_until_the_total_is_over() {
         let clock = VirtualClock::new();
         let cx = Cx::default().clock(Arc::new(clock.clone()));
-        let mut pace = Pace::new(&cx, 5 * SECOND, 8 * SECOND);
+        let mut pace = Pace::new(&cx, 5 * SECOND, Tick::NEVER, 8 * SECOND);
         let look = |pace: &mut Pace<'_>| pace.poll_late(&mut Context::from_waker(Waker::noop()));
         assert!(look(&mut pace).is_pending());
         clock.advance(4 * SECOND);
@@ -114,14 +120,14 @@ mod tests {
     fn a_silence_is_told_from_a_slow_start() {
         let clock = VirtualClock::new();
         let cx = Cx::default().clock(Arc::new(clock.clone()));
-        let mut pace = Pace::new(&cx, 60 * SECOND, 600 * SECOND);
+        let mut pace = Pace::new(&cx, 60 * SECOND, Tick::NEVER, 600 * SECOND);
         let look = |pace: &mut Pace<'_>| pace.poll_late(&mut Context::from_waker(Waker::noop()));
         assert!(look(&mut pace).is_pending());
         pace.piece(2 * SECOND);
         assert!(look(&mut pace).is_pending());
         clock.advance(2 * SECOND);
         assert_eq!(look(&mut pace), Poll::Ready(Late::Idle(2 * SECOND)), "although the timer stood at 60 s");
-        let mut pace = Pace::new(&cx, 3 * SECOND, 600 * SECOND);
+        let mut pace = Pace::new(&cx, 3 * SECOND, Tick::NEVER, 600 * SECOND);
         assert!(look(&mut pace).is_pending());
         clock.advance(3 * SECOND);
         assert_eq!(look(&mut pace), Poll::Ready(Late::FirstToken(3 * SECOND)));

@@ -68,7 +68,8 @@ impl StreamStep {
                 return Err(Fail::inner(CallError::answered(ProviderError::new(ErrorCode::Unsupported, message), by)));
             }
         };
-        let mut pace = Pace::new(cx, self.exchange.state.attempt_timeout.get(), self.settings.total);
+        let attempt = self.exchange.state.attempt_timeout.get();
+        let mut pace = Pace::new(cx, attempt, stream.deadline, self.settings.total);
         let judged = {
             let mut asked = pin!(self.exchange.streamed(cx, &**protocol, channel, &stream.ask));
             std::future::poll_fn(|task| match asked.as_mut().poll(task) {
@@ -86,6 +87,7 @@ impl StreamStep {
                     echo.take_out(&mut events);
                 }
                 stream.pipe.open(by, &answered.notes);
+                cx.commit();
                 stream.pipe.put(&mut events);
                 Ok(StreamEnd { usage: answered.usage })
             }
@@ -111,6 +113,8 @@ impl StreamStep {
     fn late(&self, late: Late) -> CallFail {
         match late {
             Late::FirstToken(limit) => Fail::local(Why::Timeout { limit }, Label::NONE, Label::ATTEMPT_TIMEOUT),
+            Late::Deadline(took) => Fail::local(Why::Deadline, Label::NONE, Label::ATTEMPT_TIMEOUT)
+                .cut_after(took, self.exchange.state.attempt_timeout.get()),
             Late::Idle(limit) => self.broken(format!("the stream was silent for {limit:?}")),
             Late::Total(limit) => self.broken(format!("the stream went on for more than {limit:?}")),
         }
@@ -177,7 +181,7 @@ impl Reading<'_> {
             let end = self.sort_out(&mut events);
             if !events.is_empty() {
                 pace.piece(self.step.settings.idle);
-                self.pass_on(&mut events);
+                self.pass_on(cx, &mut events);
             }
             match (end, lost) {
                 (Some(Ok(())), _) => {
@@ -209,7 +213,7 @@ impl Reading<'_> {
     }
 
     /// Into the pipe, from the first token on.
-    fn pass_on(&mut self, events: &mut Vec<StreamEvent>) {
+    fn pass_on(&mut self, cx: &Cx<'_>, events: &mut Vec<StreamEvent>) {
         if !self.pipe.is_open() {
             let begins = events.iter().any(|event| event.is_content() || event.is_end());
             self.held_back.append(events);
@@ -217,6 +221,8 @@ impl Reading<'_> {
                 return;
             }
             self.pipe.open(&self.step.exchange.served, &self.notes);
+            // A breaker need not wait for the end of the stream to know that the provider is back.
+            cx.commit();
             self.pipe.put(&mut self.held_back);
         }
         self.pipe.put(events);

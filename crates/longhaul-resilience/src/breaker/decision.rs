@@ -169,8 +169,8 @@ impl Core {
         (admission, self.moved(before))
     }
 
-    /// Takes the result of a call. Says whether it counted: a result of another generation, or of a probe that has
-    /// lost its place, does not.
+    /// Takes the result of a call. Says whether it counted: a result of another generation does not. That of a probe
+    /// that took long does, though its place has gone to another meanwhile: it is the answer to the same question.
     pub(crate) fn settle(&mut self, permit: Permit, verdict: Verdict, took: Duration, now: Tick) -> (bool, Moved) {
         let before = self.own_state();
         if permit.generation != self.generation {
@@ -183,11 +183,9 @@ impl Core {
                 true
             }
             State::HalfOpen { probes, successes, .. } => {
-                let held = probes.len();
-                probes.retain(|probe| Some(probe.number) != permit.probe);
-                if probes.len() == held {
-                    return (false, None);
-                }
+                // Whoever was let through by force was no probe.
+                let Some(number) = permit.probe else { return (false, None) };
+                probes.retain(|probe| probe.number != number);
                 match verdict {
                     Verdict::Nothing => {}
                     Verdict::Failure => self.open(now),
@@ -237,7 +235,7 @@ impl Core {
     fn open(&mut self, now: Tick) {
         let doublings = self.reopened.min(31);
         let open_for = self.settings.open_for.saturating_mul(1 << doublings);
-        let open_for = open_for.min(self.settings.max_open_for.max(self.settings.open_for));
+        let open_for = open_for.min(self.settings.max_open_for.unwrap_or_default().max(self.settings.open_for));
         self.reopened = self.reopened.saturating_add(1);
         self.enter(State::Open { until: now.after(open_for) });
     }

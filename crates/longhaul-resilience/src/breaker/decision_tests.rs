@@ -87,15 +87,38 @@ fn a_dropped_probe_gives_its_place_back_and_counts_as_nothing() {
 }
 
 #[test]
-fn a_hung_probe_loses_its_place_after_its_time_and_its_late_result_counts_as_nothing() {
-    let mut core = opened(Breaker::rate(1.0).successes(1).probe_ttl(secs(15)));
-    let hung = go(&mut core, at(60));
-    assert_eq!(core.admit(at(70)).0, Admission::Reject { retry_after: secs(5) });
-    let next = go(&mut core, at(75));
-    assert_eq!(core.settle(hung, Verdict::Failure, Duration::ZERO, at(76)), (false, None));
-    assert_eq!(core.state(), BreakerState::HalfOpen);
-    core.settle(next, Verdict::Success, Duration::ZERO, at(76));
-    assert_eq!(core.state(), BreakerState::Closed);
+fn a_slow_probe_loses_its_place_after_its_time_and_its_late_result_counts() {
+    for verdict in [Verdict::Success, Verdict::Failure] {
+        let mut core = opened(Breaker::rate(1.0).successes(2).probe_ttl(secs(15)));
+        let slow = go(&mut core, at(60));
+        assert_eq!(core.admit(at(70)).0, Admission::Reject { retry_after: secs(5) });
+        let next = go(&mut core, at(75));
+        assert!(matches!(core.admit(at(75)).0, Admission::Reject { .. }), "one at a time");
+        assert!(core.settle(slow, verdict, Duration::ZERO, at(76)).0);
+        let (counted, _) = core.settle(next, Verdict::Success, Duration::ZERO, at(76));
+        let (state, counts) = match verdict {
+            Verdict::Failure => (BreakerState::Open, false),
+            _ => (BreakerState::Closed, true),
+        };
+        assert_eq!((core.state(), counted), (state, counts));
+    }
+}
+
+#[test]
+fn probes_that_all_take_longer_than_their_places_close_it() {
+    let mut core = opened(Breaker::rate(1.0).successes(2));
+    let (mut under_way, mut now) = (Vec::new(), 60);
+    while core.state() != BreakerState::Closed {
+        assert!(now < 60 + 3 * 60, "half-open for ever");
+        if let Admission::Go(permit) = core.admit(at(now)).0 {
+            under_way.push((permit, now + 70));
+        }
+        let ended = under_way.extract_if(.., |(_, ends)| *ends <= now).collect::<Vec<_>>();
+        for (permit, _) in ended {
+            core.settle(permit, Verdict::Success, secs(70), at(now));
+        }
+        now += 2;
+    }
 }
 
 #[test]
@@ -161,6 +184,18 @@ fn the_open_time_doubles_with_every_failed_probe_up_to_its_maximum_and_starts_ov
     call(&mut core, Verdict::Success, at(now));
     call(&mut core, Verdict::Failure, at(now));
     assert_eq!(core.admit(at(now)).0, Admission::Reject { retry_after: secs(10) });
+}
+
+#[test]
+fn how_long_it_stays_open_grows_in_whatever_order_that_was_said() {
+    let growing = Breaker::default().open_for_growing_to(secs(30)).open_for(secs(10));
+    assert_eq!(growing, Breaker::default().open_for(secs(10)).open_for_growing_to(secs(30)));
+    let mut core = opened(growing);
+    call(&mut core, Verdict::Failure, at(10));
+    assert_eq!(core.admit(at(10)).0, Admission::Reject { retry_after: secs(20) });
+    let mut core = opened(Breaker::default().open_for(secs(10)));
+    call(&mut core, Verdict::Failure, at(10));
+    assert_eq!(core.admit(at(10)).0, Admission::Reject { retry_after: secs(10) });
 }
 
 #[test]

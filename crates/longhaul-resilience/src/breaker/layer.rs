@@ -1,6 +1,9 @@
 //! The breaker as a layer.
+//!
+//! A call that has [committed](Cx::commit) has shown what a probe is to find out: its service is back. It is judged then
+//! and gives its place to the next, however long the rest of its output takes.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use crate::{
     breaker::{
@@ -52,16 +55,32 @@ where
             None => self.ask(cx, started)?,
         };
         let held = Held { breaker: &self.breaker, permit };
-        let result = self.inner.call(cx, input).await;
-        let verdict = match self.site.class(&result) {
+        // What was committed before has shown nothing of this call.
+        let mut is_watched = permit.probe.is_some() && !cx.is_committed();
+        let mut has_proved = false;
+        let result = {
+            let mut work = pin!(self.inner.call(cx, input));
+            std::future::poll_fn(|task| {
+                let polled = work.as_mut().poll(task);
+                if is_watched && polled.is_pending() && cx.is_committed() {
+                    (is_watched, has_proved) = (false, true);
+                    self.settle(cx, permit, Verdict::Success, started);
+                }
+                polled
+            })
+            .await
+        };
+        let verdict = match self.site.class(cx, &result) {
+            Class::Ok | Class::Permanent if has_proved => Verdict::Nothing,
             Class::Ok | Class::Permanent => Verdict::Success,
             Class::Transient => Verdict::Failure,
+            Class::Ignore if result.as_ref().is_err_and(Fail::had_its_time) => Verdict::Failure,
             Class::Throttled(_) | Class::Ignore => Verdict::Nothing,
         };
         if self.breaker.needs_no(verdict, permit) {
             held.let_go();
         } else {
-            self.settle(cx, held, verdict, started);
+            self.settle(cx, held.let_go(), verdict, started);
         }
         self.site.passed(cx, started, &result);
         result
@@ -99,10 +118,10 @@ impl<S, C> BreakerStep<S, C> {
         Ok(permit)
     }
 
-    fn settle(&self, cx: &Cx<'_>, held: Held<'_>, verdict: Verdict, started: Tick) {
-        let (permit, now) = (held.let_go(), cx.now());
+    fn settle(&self, cx: &Cx<'_>, permit: Permit, verdict: Verdict, started: Tick) {
+        let now = cx.now();
         let (counted, moved) = self.breaker.settle(permit, verdict, now.since(started), now);
-        if !counted && permit.generation != 0 {
+        if !counted && verdict != Verdict::Nothing && permit.generation != 0 {
             self.site.note(cx, Decision::BreakerStale, 0);
         }
         self.note_move(cx, moved);

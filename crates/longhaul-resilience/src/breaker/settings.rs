@@ -30,7 +30,7 @@ pub struct Breaker {
     pub(crate) window: Window,
     pub(crate) min_calls: u32,
     pub(crate) open_for: Duration,
-    pub(crate) max_open_for: Duration,
+    pub(crate) max_open_for: Option<Duration>,
     pub(crate) successes: u32,
     pub(crate) probes: u32,
     pub(crate) probe_ttl: Duration,
@@ -54,7 +54,7 @@ impl Breaker {
         window: Window::Calls(100),
         min_calls: 20,
         open_for: Duration::from_secs(60),
-        max_open_for: Duration::from_secs(60),
+        max_open_for: None,
         successes: 2,
         probes: 1,
         probe_ttl: Duration::from_secs(60),
@@ -97,12 +97,12 @@ impl Breaker {
 
     /// How long it stays open before it lets a probe through.
     pub fn open_for(self, open_for: Duration) -> Self {
-        Self { open_for, max_open_for: open_for.max(self.max_open_for.min(open_for)), ..self }
+        Self { open_for, ..self }
     }
 
     /// Stays open twice as long after every probe that fails, up to `max`.
     pub fn open_for_growing_to(self, max: Duration) -> Self {
-        Self { max_open_for: max.max(self.open_for), ..self }
+        Self { max_open_for: Some(max), ..self }
     }
 
     /// So many probes must succeed, without a failure between, for it to close; at least one.
@@ -115,7 +115,8 @@ impl Breaker {
         Self { probes: probes.max(1), ..self }
     }
 
-    /// A probe that has not ended after this time loses its place to another.
+    /// A probe that has not ended after this time loses its place to another; its result counts all the same when it
+    /// comes. 60 seconds unless set.
     pub fn probe_ttl(self, ttl: Duration) -> Self {
         Self { probe_ttl: ttl, ..self }
     }

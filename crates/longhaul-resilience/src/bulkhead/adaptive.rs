@@ -117,8 +117,10 @@ where
         let began = cx.now();
         let result = self.inner.call(cx, input).await;
         let took = cx.now().since(began);
-        let changed = match (self.site.class(&result), &result) {
+        let changed = match (self.site.class(cx, &result), &result) {
             (_, Err(fail)) if matches!(fail.why(), Why::Timeout { .. }) => self.adaptive.sample(took, true),
+            (Class::Transient, Err(fail)) if fail.why() == Why::Deadline => self.adaptive.sample(took, true),
+            (_, Err(fail)) if fail.had_its_time() => self.adaptive.sample(took, true),
             (Class::Throttled(_), _) => self.adaptive.sample(took, true),
             (Class::Ok, _) => self.adaptive.sample(took, false),
             // How long an error takes says nothing about how long the work takes.

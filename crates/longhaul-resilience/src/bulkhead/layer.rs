@@ -70,11 +70,11 @@ impl Bulkhead {
     #[inline]
     pub(super) async fn enter<C, E>(&self, cx: &Cx<'_>, site: &Site<C>, started: Tick) -> Result<Place<'_>, Fail<E>> {
         let place = match self.gate.come() {
-            Came::Inside => Some(Place { gate: &self.gate }),
-            Came::Full => None,
+            Came::Inside => Ok(Place { gate: &self.gate }),
+            Came::Full => Err(Why::Full),
             Came::Waits(id) => self.wait(cx, site, id).await,
         };
-        place.ok_or_else(|| site.turn_away(cx, started, (Decision::BulkheadRejected, 0), Why::Full))
+        place.map_err(|why| site.turn_away(cx, started, (Decision::BulkheadRejected, 0), why))
     }
 
     /// The longest that the wait for a place and a work of `inner` can take.
@@ -86,16 +86,17 @@ impl Bulkhead {
         format!("{} of {}", self.gate.in_use(), self.gate.limit())
     }
 
-    async fn wait<C>(&self, cx: &Cx<'_>, site: &Site<C>, id: u64) -> Option<Place<'_>> {
+    async fn wait<C>(&self, cx: &Cx<'_>, site: &Site<C>, id: u64) -> Result<Place<'_>, Why> {
         let from = cx.now();
         let turn = pin!(Turn::new(&self.gate, id).come());
         let until = from.after(self.max_wait).min(cx.deadline_tick());
         match Cut::new(cx, until, turn).await {
             Ok(place) => {
                 site.note(cx, Decision::BulkheadWaited, millis(cx.renew().since(from)));
-                Some(place)
+                Ok(place)
             }
-            Err(TooLate) => None,
+            Err(TooLate) if cx.now() >= cx.deadline_tick() => Err(Why::Deadline),
+            Err(TooLate) => Err(Why::Full),
         }
     }
 }

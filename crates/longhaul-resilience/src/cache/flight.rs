@@ -155,16 +155,19 @@ impl<T: Clone + Send + 'static> Flight<T> {
         let guard = LostOnPanic { flight: self };
         let waker = Waker::from(Arc::new(WakeAll { state: Arc::downgrade(&self.state) }));
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
-        std::mem::forget(guard);
         let result = match polled {
             Poll::Pending => {
+                std::mem::forget(guard);
                 self.put_back(future);
                 return Poll::Pending;
             }
             Poll::Ready(result) => result,
         };
         drop(future);
-        lock(&self.state).stage = Stage::Landed(result.clone());
+        let shared = result.clone();
+        lock(&self.state).stage = Stage::Landed(shared);
+        // The clone was the last of anybody's code that may panic.
+        std::mem::forget(guard);
         wake_all(&self.state);
         Poll::Ready(End::Landed(result))
     }

@@ -1,6 +1,6 @@
 //! The cache itself: looking up, joining flights, storing, purging.
 
-use std::{collections::HashMap, future::Future, hash::Hash, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, hash::Hash, pin::pin, sync::Arc, time::Duration};
 
 use crate::{
     cache::{
@@ -9,6 +9,8 @@ use crate::{
         policy::CachePolicy,
         store::{Found, Lifetime, Store},
     },
+    clock::Tick,
+    cut::{Cut, TooLate},
     cx::{Cx, SharedCx, flag, mark},
     label::Label,
     step::BoxFuture,
@@ -87,6 +89,10 @@ struct Cell<K, V, E, St> {
     spawn: Mutex<Option<Spawner>>,
 }
 
+/// A refresh in the background that takes longer is given up, so that one that hangs does not hold its key for good. The
+/// ready-made stacks take two minutes at most.
+const REFRESH_MOST: Duration = Duration::from_secs(600);
+
 type Spawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 
 /// What a flight brought home.
@@ -95,13 +101,16 @@ struct Landed<V, E> {
     degraded: bool,
     /// Whether the call was made; the store may have had the answer in the meantime.
     called: bool,
+    /// How many attempts it had when it began.
+    attempts: u32,
     /// The record of the call, which goes to the caller who began it.
     cx: SharedCx,
 }
 
 impl<V: Clone, E: Clone> Clone for Landed<V, E> {
     fn clone(&self) -> Self {
-        Self { result: self.result.clone(), degraded: self.degraded, called: self.called, cx: Arc::clone(&self.cx) }
+        let Self { degraded, called, attempts, .. } = *self;
+        Self { result: self.result.clone(), degraded, called, attempts, cx: Arc::clone(&self.cx) }
     }
 }
 
@@ -207,12 +216,47 @@ where
         W: FnOnce(SharedCx) -> F + Send,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
+        self.get_in_time(cx, key, work, Tick::NEVER, || None).await
+    }
+
+    /// [`get_or_run_ref`](Self::get_or_run_ref) until `until`. Then an old answer is given, if there is one that may be;
+    /// else what `too_late` says, if it says anything.
+    pub(super) async fn get_in_time<W, F>(
+        &self,
+        cx: &Cx<'_>,
+        key: &K,
+        work: W,
+        until: Tick,
+        too_late: impl Fn() -> Option<E> + Send + Sync,
+    ) -> Got<V, E>
+    where
+        W: FnOnce(SharedCx) -> F + Send,
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let too_late = |how| too_late().map(|fail| Got { result: Err(fail), how });
         if cx.is_marked(mark::SKIP_CACHE) {
-            return self.run_fresh(cx, key, work).await;
+            let mut fresh = pin!(self.run_fresh(cx, key, work));
+            return match Cut::new(cx, until, fresh.as_mut()).await {
+                Ok(got) => got,
+                Err(TooLate) => match too_late(How::Bypassed) {
+                    Some(got) => got,
+                    None => fresh.await,
+                },
+            };
         }
         let mut work = Some(work);
         let mut last_resort = None;
-        if let Some(found) = self.cell.store.get(key, cx.now()).await {
+        let found = {
+            let mut looking = pin!(self.cell.store.get(key, cx.now()));
+            match Cut::new(cx, until, looking.as_mut()).await {
+                Ok(found) => found,
+                Err(TooLate) => match too_late(How::Miss) {
+                    Some(got) => return got,
+                    None => looking.await,
+                },
+            }
+        };
+        if let Some(found) = found {
             if found.is_fresh() {
                 return served(cx, found, How::Hit);
             }
@@ -222,10 +266,23 @@ where
             }
             last_resort = Some(found).filter(|found| found.overdue() < policy.stale_if_error);
         }
-        let got = self.fly(cx, key, &mut work).await;
-        match last_resort {
-            Some(found) if got.result.is_err() => served(cx, found, How::StaleOnError),
-            _ => got,
+        let got = {
+            let mut flying = pin!(self.fly(cx, key, &mut work));
+            match Cut::new(cx, until, flying.as_mut()).await {
+                Ok(got) => Some(got),
+                // Whether it is the call that failed or our time that is over, an old answer is better than none.
+                Err(TooLate) if last_resort.is_some() => None,
+                Err(TooLate) => match too_late(How::Miss) {
+                    Some(got) => Some(got),
+                    None => Some(flying.await),
+                },
+            }
+        };
+        match (got, last_resort) {
+            (Some(got), None) => got,
+            (Some(got), Some(_)) if got.result.is_ok() => got,
+            (_, Some(found)) => served(cx, found, How::StaleOnError),
+            (None, None) => unreachable!("nothing is left out but for an old answer"),
         }
     }
 
@@ -243,7 +300,8 @@ where
         Got { result, how: How::Bypassed }
     }
 
-    /// Makes the call or waits for the one that is in the air.
+    /// Makes the call or waits for the one that is in the air. A failure or a degraded answer of a call that was allowed
+    /// less than this caller is not accepted: whoever began it may have had a second left, and we a minute.
     async fn fly<W, F>(&self, cx: &Cx<'_>, key: &K, work: &mut Option<W>) -> Got<V, E>
     where
         W: FnOnce(SharedCx) -> F + Send,
@@ -259,6 +317,10 @@ where
                 End::Lost => panic!("the call behind the cache panicked"),
             };
             cx.renew();
+            let is_good = landed.result.is_ok() && !landed.degraded;
+            if !begun && !is_good && cx.now() < cx.deadline_tick() && cx.allows_more_than(&landed.cx, landed.attempts) {
+                continue;
+            }
             if landed.degraded {
                 cx.mark_degraded();
             }
@@ -287,11 +349,12 @@ where
         if spawn.is_none() && runtime.is_err() {
             return false;
         }
-        // Nobody waits for it, so it has no deadline of a caller's; the layers further in have their own.
-        let (ticket, begun) = self.board(key, work, || Arc::new(cx.background()));
+        // Nobody waits for it, so it has no deadline of a caller's.
+        let (ticket, begun) = self.board(key, work, || Arc::new(cx.apart().timeout(REFRESH_MOST)));
         if begun {
+            let own = cx.apart().timeout(REFRESH_MOST);
             let flight: BoxFuture<'static, ()> = Box::pin(async move {
-                let _ = ticket.land().await;
+                let _ = Cut::new(&own, own.deadline_tick(), pin!(ticket.land())).await;
             });
             match (spawn, runtime) {
                 (Some(spawn), _) => spawn(flight),
@@ -336,17 +399,17 @@ where
         let cx = own_cx();
         let call = work(Arc::clone(&cx));
         std::mem::forget(unfinished);
-        let (cell, key) = (Arc::clone(&self.cell), key.clone());
+        let (cell, key, attempts) = (Arc::clone(&self.cell), key.clone(), cx.attempts_left());
         ticket.flight.begin(Box::pin(async move {
             // Another flight may have landed between our look into the store and our boarding.
             if let Some(found) = cell.store.get(&key, cx.now()).await.filter(Found::is_fresh) {
-                return Landed { result: Ok(found.value), degraded: found.degraded, called: false, cx };
+                return Landed { result: Ok(found.value), degraded: found.degraded, called: false, attempts, cx };
             }
             let result = call.await;
             if let Ok(value) = &result {
                 cell.keep(&key, value, &cx).await;
             }
-            Landed { result, degraded: cx.is_degraded(), called: true, cx }
+            Landed { result, degraded: cx.is_degraded(), called: true, attempts, cx }
         }));
         (ticket, true)
     }

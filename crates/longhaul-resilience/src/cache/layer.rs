@@ -1,6 +1,6 @@
 //! The cache as a layer of a stack.
 
-use std::{hash::Hash, marker::PhantomData, pin::pin, sync::Arc, time::Duration};
+use std::{hash::Hash, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
     cache::{
@@ -10,7 +10,6 @@ use crate::{
         store::Store,
     },
     clock::Tick,
-    cut::{Cut, TooLate},
     cx::{Cx, SharedCx},
     fail::{Failure, Why},
     inspect::Inspection,
@@ -183,17 +182,17 @@ where
     async fn call(&self, cx: &Cx<'_>, input: I) -> Result<V, E> {
         let started = cx.now();
         let key = (self.key)(&input);
-        let mut input = Some(input);
-        let got = loop {
-            let got = self.get(cx, &key, &mut input).await;
-            // The caller who began the call had less time than we have: that is no reason for us to fail.
-            let not_ours = got.how == How::Coalesced
-                && got.result.as_ref().is_err_and(|e| e.reason() == Why::Deadline)
-                && cx.now() < cx.deadline_tick();
-            if !not_ours || input.is_none() {
-                break got;
+        let inner = &self.inner;
+        let work = |own: SharedCx| {
+            let inner = Arc::clone(inner);
+            async move {
+                let run = Run::new(&inner.env.straight);
+                inner.step.call(&own.child_in(&run), input).await
             }
         };
+        // A step that cannot fail cannot be out of time either: it is trusted to answer.
+        let until = if E::CAN_FAIL { cx.deadline_tick() } else { Tick::NEVER };
+        let got = self.cache.get_in_time(cx, &key, work, until, || self.too_late()).await;
         self.record(cx, started, &got);
         got.result
     }
@@ -215,39 +214,6 @@ where
     E: Failure + Clone + 'static,
     St: Store<Key = K, Value = V> + 'static,
 {
-    /// Asks the cache, which takes the input only if it makes the call.
-    async fn get<I>(&self, cx: &Cx<'_>, key: &K, input: &mut Option<I>) -> Got<V, E>
-    where
-        I: Send + 'static,
-        S: Step<I, Out = V, Err = E> + 'static,
-        F: Sync,
-        C: Send + Sync + 'static,
-    {
-        let inner = &self.inner;
-        let work = |own: SharedCx| {
-            let (inner, input) = (Arc::clone(inner), input.take());
-            async move {
-                match input {
-                    Some(input) => {
-                        let run = Run::new(&inner.env.straight);
-                        inner.step.call(&own.child_in(&run), input).await
-                    }
-                    None => unreachable!("a cache makes a call at most once"),
-                }
-            }
-        };
-        // A step that cannot fail cannot be out of time either: it is trusted to answer.
-        let until = if E::CAN_FAIL { cx.deadline_tick() } else { Tick::NEVER };
-        let mut waiting = pin!(self.cache.get_or_run_ref(cx, key, work));
-        match Cut::new(cx, until, waiting.as_mut()).await {
-            Ok(got) => got,
-            Err(TooLate) => match self.too_late() {
-                Some(fail) => Got { result: Err(fail), how: How::Miss },
-                None => waiting.await,
-            },
-        }
-    }
-
     fn too_late(&self) -> Option<E> {
         E::local(Why::Deadline, self.site.env.stack, Label::CACHE)
     }

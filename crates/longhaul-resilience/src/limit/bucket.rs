@@ -31,6 +31,18 @@ impl Bucket {
         Self { per_minute, burst, level, at: Tick::ZERO, takings: 0, peaks: Peaks::default() }
     }
 
+    /// The number of the last taking.
+    pub(super) fn takings(&self) -> u64 {
+        self.takings
+    }
+
+    /// A full bucket after another, of which takings up to that number are still to be settled: they mean nothing here.
+    pub(super) fn counting_from(mut self, takings: u64) -> Self {
+        self.takings = takings;
+        self.peaks.reached(takings, self.level);
+        self
+    }
+
     fn full(&self) -> i128 {
         i128::from(self.burst) * TOKEN
     }

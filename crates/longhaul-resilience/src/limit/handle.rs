@@ -59,7 +59,7 @@ impl LimitHandle {
         self.reload(|rates| rates.max_wait = max_wait);
     }
 
-    fn reload(&self, change: impl FnOnce(&mut Rates)) {
+    pub(super) fn reload(&self, change: impl FnOnce(&mut Rates)) {
         let wakers = {
             let mut shared = lock(&self.shared);
             let mut rates = shared.queue.rates();
@@ -203,11 +203,6 @@ impl Reservation<'_> {
     pub(super) fn keep(self) {
         // Holds nothing but what it would give back.
         std::mem::forget(self);
-    }
-
-    /// The call was turned away: nothing has left the house.
-    pub(super) fn give_back(mut self) {
-        self.begun = self.cx.begun();
     }
 
     /// The call was made and used this many tokens.

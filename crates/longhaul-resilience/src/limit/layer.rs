@@ -36,6 +36,8 @@ use crate::{
 #[must_use = "a layer does nothing until it is part of a stack"]
 pub struct Limit<E = (), A = ()> {
     handle: LimitHandle,
+    /// Settings that follow are then changed in it, for all who share it.
+    is_shared: bool,
     estimate: E,
     actual: A,
 }
@@ -63,20 +65,21 @@ impl Limit {
 
     fn of(requests: Option<Rate>) -> Self {
         let rates = Rates { requests, tokens: None, max_wait: DEFAULT_MAX_WAIT, max_queue: DEFAULT_MAX_QUEUE };
-        Self { handle: LimitHandle::new(rates), estimate: (), actual: () }
+        Self { handle: LimitHandle::new(rates), is_shared: false, estimate: (), actual: () }
     }
 }
 
 impl<E, A> Limit<E, A> {
     /// So many tokens per minute as well. `estimate` says from the input how many a call will use.
     pub fn tpm<I, F: Fn(&I) -> u64 + Send + Sync>(self, tokens: u64, estimate: F) -> Limit<By<F>, A> {
-        let rates = Rates { tokens: Some(rate(tokens)), ..self.handle.rates() };
-        Limit { handle: LimitHandle::new(rates), estimate: By(estimate), actual: self.actual }
+        let Self { handle, is_shared, actual, estimate: _ } = self.with(|rates| rates.tokens = Some(rate(tokens)));
+        Limit { handle, is_shared, estimate: By(estimate), actual }
     }
 
     /// Says from the answer how many tokens the call did use; `None` if the answer does not tell.
     pub fn actual<O, F: Fn(&O) -> Option<u64> + Send + Sync>(self, actual: F) -> Limit<E, By<F>> {
-        Limit { handle: self.handle, estimate: self.estimate, actual: By(actual) }
+        let Self { handle, is_shared, estimate, actual: _ } = self;
+        Limit { handle, is_shared, estimate, actual: By(actual) }
     }
 
     /// How many requests may go at once after a calm.
@@ -108,6 +111,10 @@ impl<E, A> Limit<E, A> {
     }
 
     fn with(self, change: impl FnOnce(&mut Rates)) -> Self {
+        if self.is_shared {
+            self.handle.reload(change);
+            return self;
+        }
         let mut rates = self.handle.rates();
         change(&mut rates);
         Self { handle: LimitHandle::new(rates), ..self }
@@ -118,9 +125,9 @@ impl<E, A> Limit<E, A> {
         self.handle.clone()
     }
 
-    /// Shares `handle` with other stacks, and takes its settings.
+    /// Shares `handle` with other stacks, and takes its settings. Settings that follow change it for all who share it.
     pub fn shared(self, handle: &LimitHandle) -> Self {
-        Self { handle: handle.clone(), ..self }
+        Self { handle: handle.clone(), is_shared: true, ..self }
     }
 }
 
@@ -255,8 +262,8 @@ fn settle<O, E, A: Actual<O>>(held: Reservation<'_>, result: &Result<O, Fail<E>>
             None => held.keep(),
         },
         // The service was asked, and will have counted the call.
-        Err(fail) if matches!(fail.why(), Why::Inner | Why::Timeout { .. } | Why::Deadline) => held.keep(),
-        // Turned away further in: nothing has left the house.
-        Err(_) => held.give_back(),
+        Err(fail) if matches!(fail.why(), Why::Inner | Why::Timeout { .. }) => held.keep(),
+        // Turned away further in. A retry there may have asked before it gave up: the reservation knows.
+        Err(_) => drop(held),
     }
 }

@@ -72,6 +72,9 @@ pub(super) struct Queue {
     rates: Rates,
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
+    /// Where the numbers of takings go on when a limit that was lifted is set again.
+    requests_taken: u64,
+    tokens_taken: u64,
     /// Nobody goes before: the service has said so.
     hold_until: Tick,
     waiting: VecDeque<Waiter>,
@@ -90,6 +93,8 @@ impl Queue {
             rates,
             requests: rates.requests.map(|rate| rate.bucket()),
             tokens: rates.tokens.map(|rate| rate.bucket()),
+            requests_taken: 0,
+            tokens_taken: 0,
             hold_until: Tick::ZERO,
             waiting: VecDeque::new(),
             tokens_wanted: 0,
@@ -230,12 +235,16 @@ impl Queue {
     }
 
     pub(super) fn reload(&mut self, rates: Rates) {
-        let renew = |bucket: &mut Option<Bucket>, rate: Option<Rate>| match (bucket.as_mut(), rate) {
+        let renew = |bucket: &mut Option<Bucket>, taken: &mut u64, rate: Option<Rate>| match (bucket.as_mut(), rate) {
             (Some(bucket), Some(rate)) => bucket.resize(rate.per_minute, rate.burst),
-            (_, rate) => *bucket = rate.map(Rate::bucket),
+            (Some(old), None) => {
+                *taken = old.takings();
+                *bucket = None;
+            }
+            (None, rate) => *bucket = rate.map(|rate| rate.bucket().counting_from(*taken)),
         };
-        renew(&mut self.requests, rates.requests);
-        renew(&mut self.tokens, rates.tokens);
+        renew(&mut self.requests, &mut self.requests_taken, rates.requests);
+        renew(&mut self.tokens, &mut self.tokens_taken, rates.tokens);
         self.rates = rates;
     }
 
@@ -334,6 +343,22 @@ mod tests {
         queue.reconcile(400, 1_400, stamp);
         assert_eq!(queue.tokens.as_ref().unwrap().level_tokens(), -1_000.0);
         assert_eq!(queue.arrive(cost(0), at(0), Tick::NEVER), wait(0, at(10_000)));
+    }
+
+    #[test]
+    fn what_was_taken_before_a_limit_was_lifted_is_not_given_back_to_the_next() {
+        let mut queue = Queue::new(rates(6_000, 6_000));
+        let (with, without) = (queue.rates(), Rates { tokens: None, ..queue.rates() });
+        let Answer::Go(before) = queue.arrive(cost(1_000), at(0), Tick::NEVER) else { panic!() };
+        queue.reload(without);
+        let Answer::Go(between) = queue.arrive(cost(1_000), at(0), Tick::NEVER) else { panic!() };
+        queue.reload(with);
+        for (tokens, level) in [(400, 600.0), (600, 0.0)] {
+            assert!(matches!(queue.arrive(cost(tokens), at(0), Tick::NEVER), Answer::Go(_)));
+            queue.give_back(cost(1_000), before);
+            queue.reconcile(1_000, 0, between);
+            assert_eq!(queue.tokens.as_ref().unwrap().level_tokens(), level);
+        }
     }
 
     #[test]

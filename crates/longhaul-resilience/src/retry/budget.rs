@@ -67,6 +67,13 @@ impl RetryBudget {
         Self { cell: Arc::new(cell) }
     }
 
+    /// Allows nothing at all.
+    pub(crate) fn nothing() -> Self {
+        let budget = Self::new(0.0, 0.0);
+        budget.cell.balance.store(0, Ordering::Relaxed);
+        budget
+    }
+
     /// A first attempt is being made.
     #[inline]
     pub fn deposit(&self) {

@@ -86,11 +86,13 @@ where
             budget.deposit();
         }
         let mut schedule = None;
-        let mut attempts = 0;
+        let (mut attempts, mut reached) = (0, 0);
         let mut last = None;
         let result = loop {
             attempts += 1;
+            let begun = cx.begun();
             let result = self.attempt(cx, input.clone(), last.is_some()).await;
+            reached += u32::from(cx.begun() != begun);
             let wait = match self.judge(cx, &result, attempts, &mut schedule) {
                 Verdict::Done => break result,
                 Verdict::GiveUp(why) => {
@@ -106,7 +108,7 @@ where
             cx.sleep_until(at).await;
         };
         self.site.passed(cx, started, &result);
-        result.map_err(|fail| fail.after(last).attempts_are(attempts))
+        result.map_err(|fail| fail.after(last).attempts_are(reached))
     }
 
     fn longest(&self, limit: Duration) -> Option<Duration> {
@@ -158,7 +160,7 @@ impl<S, C> RetryStep<S, C> {
     where
         C: Classify<Out, E>,
     {
-        let hint = match self.site.class(result) {
+        let hint = match self.site.class(cx, result) {
             Class::Ok | Class::Permanent | Class::Ignore => return Verdict::Done,
             Class::Transient => None,
             Class::Throttled(hint) => hint,

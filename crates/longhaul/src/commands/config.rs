@@ -58,6 +58,7 @@ struct ReportModel {
     model: String,
     layers: Vec<String>,
     worst_case_ms: Option<u64>,
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -103,9 +104,10 @@ fn print_json(loaded: &Loaded, models: Vec<Explained>, screen: &mut Screen) -> a
         problems: &loaded.problems,
         models: models
             .into_iter()
-            .map(|Explained { model, layers, worst_case }| ReportModel {
+            .map(|Explained { model, layers, worst_case, warnings }| ReportModel {
                 model,
                 layers,
+                warnings,
                 worst_case_ms: worst_case.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             })
             .collect(),
@@ -137,11 +139,14 @@ fn print_text(loaded: &Loaded, models: &[Explained], screen: &mut Screen) -> any
     }
     screen.table(&table)?;
     screen.line("")?;
-    for Explained { model, layers, worst_case } in models {
+    for Explained { model, layers, worst_case, warnings } in models {
         let bound = worst_case.map_or("nothing bounds it".to_owned(), format_duration);
         screen.line(format!("model {model}, a whole call takes at most {bound}"))?;
         for layer in layers {
             screen.line(format!("  {layer}"))?;
+        }
+        for warning in warnings {
+            screen.line(screen.tinted(Tint::Bold, &format!("  warning: {warning}")))?;
         }
         screen.line("")?;
     }

@@ -13,6 +13,8 @@ pub(super) struct Explained {
     /// The outermost layer first.
     pub(super) layers: Vec<String>,
     pub(super) worst_case: Option<Duration>,
+    /// What is allowed and hardly meant.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Explains every model.
@@ -21,6 +23,7 @@ pub(super) fn explain(settings: &GatewaySettings, gateway: &Gateway) -> Vec<Expl
         model: name.clone(),
         layers: layers(model),
         worst_case: gateway.worst_case(name),
+        warnings: warnings(model),
     };
     settings.models.iter().map(explained).collect()
 }
@@ -58,6 +61,19 @@ fn layers(model: &ModelSettings) -> Vec<String> {
         layers.push(format!("last resort: {} canned replies {otherwise}", canned.rules.len()));
     }
     layers
+}
+
+fn warnings(model: &ModelSettings) -> Vec<String> {
+    let cut = model.targets.iter().filter(|target| model.timeout <= target.attempt_timeout);
+    cut.map(|target| {
+        format!(
+            "`timeout` ({}) ends a call before one attempt at {} may ({}): nothing is tried again there",
+            format_duration(model.timeout),
+            target.name,
+            format_duration(target.attempt_timeout)
+        )
+    })
+    .collect()
 }
 
 fn cache_words(cache: &CacheSettings) -> String {
