@@ -210,9 +210,15 @@ pub(super) fn trouble(error: &Error) -> Trouble {
         return Trouble::Full;
     }
     let class = state.code().get(..2).unwrap_or_default();
-    // Connections, operators, limits of connections, systems; and a standby that is not the primary yet.
-    let is_away = ["08", "53", "57", "58"].contains(&class)
-        || [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT].contains(state);
+    // Connections, logins, databases, operators, limits of connections, systems; and a standby that is not the primary yet.
+    // A login that is refused for a while says nothing of what is stored.
+    let is_away = ["08", "28", "3D", "53", "57", "58"].contains(&class)
+        || [
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+            SqlState::INSUFFICIENT_PRIVILEGE,
+        ]
+        .contains(state);
     if is_away { Trouble::Away } else { Trouble::Wrong }
 }
 
