@@ -10,6 +10,9 @@ use crate::protocol::{Delivery, EncodeError, Gaps};
 /// The least budget that the API takes.
 const MIN_BUDGET: u64 = 1_024;
 
+/// Objects that have a place of their own below, with what is carried of them.
+const PLACED: &[&str] = &["metadata", "output_config", "thinking"];
+
 /// The body, and what was left out of it.
 pub(super) fn body(
     settings: &Settings,
@@ -38,16 +41,7 @@ pub(super) fn body(
             Some(schema) => write_json_tool(body, schema),
             None => write_tools(body, request, same),
         }
-        if plan.effort.is_some() || plan.schema.is_some() {
-            body.object("output_config", |config| {
-                config.some("effort", plan.effort);
-                if let Some(schema) = plan.schema {
-                    config.object("format", |format| {
-                        format.field("type", "json_schema").field("schema", schema);
-                    });
-                }
-            });
-        }
+        write_output_config(body, request, &plan, same);
         if let Some(thinking) = &plan.thinking {
             body.object("thinking", |object| {
                 object.field("type", thinking.0);
@@ -56,6 +50,7 @@ pub(super) fn body(
                 if thinking.0 != "disabled" && same {
                     object.some("display", display);
                 }
+                object.fields(request.extra.within("thinking").filter(|_| same));
             });
         }
         body.some("temperature", request.temperature.as_ref());
@@ -64,16 +59,18 @@ pub(super) fn body(
         if !request.stop.is_empty() {
             body.field("stop_sequences", &request.stop);
         }
-        if let Some(user) = &request.user {
+        let mut labels = request.extra.within("metadata").filter(|_| same).peekable();
+        if request.user.is_some() || labels.peek().is_some() {
             body.object("metadata", |metadata| {
-                metadata.field("user_id", user);
+                metadata.some("user_id", request.user.as_ref()).fields(labels);
             });
         }
         if delivery == Delivery::Streamed {
             body.field("stream", &true);
         }
         if carry_extra {
-            body.extra(&request.extra);
+            let is_placed = |name: &str| PLACED.contains(&name.split_once('.').map_or("", |(object, _)| object));
+            body.fields(request.extra.iter().filter(|(name, _)| !is_placed(name)));
         }
     });
     Ok((bytes, gaps.into_ignored()))
@@ -103,7 +100,7 @@ fn check(request: &ChatRequest, gaps: &mut Gaps<'_>) -> Result<bool, EncodeError
         gaps.extra(&message.extra)?;
         gaps.hint("name of a message", message.name.is_some());
         for part in &message.parts {
-            gaps.extra(&part.extra)?;
+            gaps.part(part)?;
             check_part(part, message.role, gaps)?;
         }
     }
@@ -278,6 +275,24 @@ fn plan<'a>(settings: &Settings, request: &'a ChatRequest, forced: bool, gaps: &
         }
     }
     plan
+}
+
+fn write_output_config(body: &mut Object<'_>, request: &ChatRequest, plan: &Plan<'_>, same: bool) {
+    let left = |of| request.extra.within(of).filter(|_| same);
+    let mut beside = left("output_config").filter(|(name, _)| !name.starts_with("format.")).peekable();
+    if plan.effort.is_none() && plan.schema.is_none() && beside.peek().is_none() {
+        return;
+    }
+    body.object("output_config", |config| {
+        config.some("effort", plan.effort);
+        if let Some(schema) = plan.schema {
+            config.object("format", |format| {
+                format.field("type", "json_schema").field("schema", schema);
+                format.fields(left("output_config.format"));
+            });
+        }
+        config.fields(beside);
+    });
 }
 
 fn word(effort: Effort) -> &'static str {

@@ -5,7 +5,7 @@ use crate::chat::{
     ChatRequest, Content, Dialect, Image, ImageDetail, ImageSource, Message, Part, Reasoning, ResponseFormat, Role,
     Tool, ToolChoice, ToolResult,
 };
-use crate::json::{List, Object, to_bytes};
+use crate::json::{Extra, List, Object, to_bytes};
 use crate::protocol::{Delivery, EncodeError, Gaps};
 
 /// The body, and what was left out of it.
@@ -63,7 +63,7 @@ pub(super) fn body(
         if quirks.parallel_tool_calls && !request.tools.is_empty() {
             body.some("parallel_tool_calls", request.parallel_tool_calls.as_ref());
         }
-        write_format(body, &request.response_format);
+        write_format(body, request, same);
         body.some(quirks.token_limit_field, request.max_output_tokens.as_ref());
         body.some("temperature", request.temperature.as_ref());
         body.some("top_p", request.top_p.as_ref());
@@ -100,9 +100,7 @@ pub(super) fn body(
             body.field("add_generation_prompt", &false);
             body.field("continue_final_message", &true);
         }
-        for (name, value) in request.extra.iter().filter(|(name, _)| gaps.carries(name)) {
-            body.field(name, value);
-        }
+        body.fields(request.extra.beside("response_format").filter(|(name, _)| gaps.carries(name)));
     });
     Ok((bytes, gaps.into_ignored()))
 }
@@ -111,7 +109,7 @@ pub(super) fn body(
 fn check(message: &Message, gaps: &mut Gaps<'_>) -> Result<(), EncodeError> {
     gaps.extra(&message.extra)?;
     for part in &message.parts {
-        gaps.extra(&part.extra)?;
+        gaps.part(part)?;
         match (&part.content, message.role) {
             (Content::Image(_), Role::User) => {}
             (Content::Image(_), role) => return Err(gaps.cannot(format!("an image in a {} message", role.name()))),
@@ -156,8 +154,11 @@ fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (
             object.field("role", "tool");
             object.field("tool_call_id", &result.call_id);
             write_content(object, result.parts.iter().collect(), same);
+            if message.role == Role::Tool {
+                object.some("name", message.name.as_ref());
+            }
             if same {
-                object.extra(&part.extra);
+                object.extra(&part.extra).extra(&message.extra);
             }
         });
     }
@@ -195,11 +196,14 @@ fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (
                             // An empty text is no JSON, and servers that parse it fail.
                             let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
                             function.text("arguments", arguments);
+                            if same {
+                                function.fields(extra.within("function"));
+                            }
                         });
                         // A server that knows no such field passes over it; Google's compatible API wants it.
                         object.some("extra_content", call.signature.as_deref().map(super::write_signature).as_ref());
                         if same {
-                            object.extra(extra);
+                            object.fields(extra.beside("function"));
                         }
                     });
                 }
@@ -242,21 +246,22 @@ fn write_part(list: &mut List<'_>, part: &Part, same: bool) {
             Content::Refusal(text) => {
                 object.field("type", "refusal").field("refusal", text);
             }
-            Content::Image(image) => write_image(object, image),
+            Content::Image(image) => write_image(object, image, same.then_some(&part.extra)),
             // Taken out before, or refused.
             Content::ToolCall(_) | Content::ToolResult(_) | Content::Reasoning(_) | Content::Native(_) => {}
         }
         if same {
-            object.extra(&part.extra);
+            object.fields(part.extra.beside("image_url"));
         }
     });
 }
 
-fn write_image(object: &mut Object<'_>, image: &Image) {
+fn write_image(object: &mut Object<'_>, image: &Image, extra: Option<&Extra>) {
     object.field("type", "image_url");
     object.object("image_url", |object| {
         object.field("url", &image_url(&image.source));
         object.some("detail", image.detail.map(detail_name));
+        object.fields(extra.into_iter().flat_map(|extra| extra.within("image_url")));
     });
 }
 
@@ -289,9 +294,12 @@ fn write_tool(list: &mut List<'_>, tool: &Tool, same: bool) {
                 function.some("parameters", parameters.as_ref());
                 function.some("strict", strict.as_ref());
                 if same {
-                    function.extra(extra);
+                    function.fields(extra.within("function"));
                 }
             });
+            if same {
+                object.fields(extra.beside("function"));
+            }
         }),
     }
 }
@@ -311,24 +319,26 @@ fn write_choice(body: &mut Object<'_>, choice: &ToolChoice, required: &str) {
     };
 }
 
-fn write_format(body: &mut Object<'_>, format: &ResponseFormat) {
-    match format {
-        ResponseFormat::Text => {}
-        ResponseFormat::JsonObject => {
-            body.object("response_format", |object| {
-                object.field("type", "json_object");
+fn write_format(body: &mut Object<'_>, request: &ChatRequest, same: bool) {
+    let left = |of| request.extra.within(of).filter(|_| same);
+    let mut beside = left("response_format").filter(|(name, _)| !name.starts_with("json_schema.")).peekable();
+    let kind = match &request.response_format {
+        ResponseFormat::Text if beside.peek().is_none() => return,
+        ResponseFormat::Text => "text",
+        ResponseFormat::JsonObject => "json_object",
+        ResponseFormat::JsonSchema { .. } => "json_schema",
+    };
+    body.object("response_format", |object| {
+        object.field("type", kind);
+        if let ResponseFormat::JsonSchema { name, description, schema, strict } = &request.response_format {
+            object.object("json_schema", |object| {
+                object.field("name", name);
+                object.some("description", description.as_ref());
+                object.field("schema", schema);
+                object.some("strict", strict.as_ref());
+                object.fields(left("response_format.json_schema"));
             });
         }
-        ResponseFormat::JsonSchema { name, description, schema, strict } => {
-            body.object("response_format", |object| {
-                object.field("type", "json_schema");
-                object.object("json_schema", |object| {
-                    object.field("name", name);
-                    object.some("description", description.as_ref());
-                    object.field("schema", schema);
-                    object.some("strict", strict.as_ref());
-                });
-            });
-        }
-    }
+        object.fields(beside);
+    });
 }

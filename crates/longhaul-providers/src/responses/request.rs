@@ -5,7 +5,7 @@ use crate::chat::{
     ChatRequest, Content, Dialect, Message, Part, Reasoning, ReasoningContent, ResponseFormat, Role, Tool, ToolChoice,
     ToolResult,
 };
-use crate::json::{List, Object, to_bytes};
+use crate::json::{Extra, List, Object, to_bytes};
 use crate::openai::{detail_name, image_url};
 use crate::protocol::{Delivery, EncodeError, Gaps};
 
@@ -45,7 +45,7 @@ pub(super) fn body(
         if delivery == Delivery::Streamed {
             body.field("stream", &true);
         }
-        for (name, value) in request.extra.iter() {
+        for (name, value) in request.extra.beside("text") {
             if gaps.carries(name) && !PLACED.contains(&name) {
                 body.field(name, value);
             }
@@ -76,7 +76,7 @@ fn check(request: &ChatRequest, gaps: &mut Gaps<'_>) -> Result<(), EncodeError> 
         gaps.extra(&message.extra)?;
         gaps.hint("name of a message", message.name.is_some());
         for part in &message.parts {
-            gaps.extra(&part.extra)?;
+            gaps.part(part)?;
             check_part(part, message.role, gaps)?;
         }
     }
@@ -207,14 +207,14 @@ fn write_item(list: &mut List<'_>, content: &Content, part: &Part, same: bool) {
                 object.extra(&part.extra);
             }
         }),
-        Content::Reasoning(thought) if same => write_thought(list, thought),
+        Content::Reasoning(thought) if same => write_thought(list, thought, &part.extra),
         Content::Native(value) => list.item(value),
         // A thought of another provider: named as left out. The rest are parts.
         Content::Reasoning(_) | Content::Text(_) | Content::Refusal(_) | Content::Image(_) => {}
     }
 }
 
-fn write_thought(list: &mut List<'_>, thought: &ReasoningContent) {
+fn write_thought(list: &mut List<'_>, thought: &ReasoningContent, extra: &Extra) {
     list.object(|object| {
         object.field("type", "reasoning");
         object.some("id", thought.id.as_ref());
@@ -226,6 +226,7 @@ fn write_thought(list: &mut List<'_>, thought: &ReasoningContent) {
             }
         });
         object.some("encrypted_content", thought.encrypted.as_ref());
+        object.extra(extra);
     });
 }
 
@@ -275,27 +276,33 @@ fn write_tools(body: &mut Object<'_>, request: &ChatRequest, same: bool) {
 
 fn write_text(body: &mut Object<'_>, request: &ChatRequest, gaps: &Gaps<'_>) {
     let verbosity = request.extra.get("verbosity").filter(|_| gaps.carries("verbosity"));
-    if request.response_format == ResponseFormat::Text && verbosity.is_none() {
+    let left = |of| request.extra.within(of).filter(|_| gaps.same_dialect());
+    let mut beside = left("text").filter(|(name, _)| !name.starts_with("format.")).peekable();
+    let mut in_format = left("text.format").peekable();
+    let kind = match &request.response_format {
+        ResponseFormat::Text => "text",
+        ResponseFormat::JsonObject => "json_object",
+        ResponseFormat::JsonSchema { .. } => "json_schema",
+    };
+    let has_format = request.response_format != ResponseFormat::Text || in_format.peek().is_some();
+    if !has_format && verbosity.is_none() && beside.peek().is_none() {
         return;
     }
     body.object("text", |text| {
-        match &request.response_format {
-            ResponseFormat::Text => {}
-            ResponseFormat::JsonObject => {
-                text.object("format", |format| {
-                    format.field("type", "json_object");
-                });
-            }
-            ResponseFormat::JsonSchema { name, description, schema, strict } => {
-                text.object("format", |format| {
-                    format.field("type", "json_schema").field("name", name);
+        if has_format {
+            text.object("format", |format| {
+                format.field("type", kind);
+                if let ResponseFormat::JsonSchema { name, description, schema, strict } = &request.response_format {
+                    format.field("name", name);
                     format.some("description", description.as_ref());
                     format.field("schema", schema);
                     format.some("strict", strict.as_ref());
-                });
-            }
+                }
+                format.fields(in_format);
+            });
         }
         text.some("verbosity", verbosity);
+        text.fields(beside);
     });
 }
 

@@ -42,6 +42,7 @@ fn rich_request() -> Value {
             {"role": "user", "content": [
                 {"type": "text", "text": "What is this?"},
                 {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}},
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk=", "within": 1}},
                 {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
                 {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}
             ]},
@@ -63,13 +64,14 @@ fn rich_request() -> Value {
             {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
         ],
         "tool_choice": {"type": "auto", "disable_parallel_tool_use": true},
-        "output_config": {"effort": "high", "format": {"type": "json_schema", "schema": {"type": "object"}}},
-        "thinking": {"type": "adaptive", "display": "summarized"},
+        "output_config": {"effort": "high", "format": {"type": "json_schema", "schema": {"type": "object"}, "within": 1},
+            "task_budget": {"type": "tokens", "total": 64000}},
+        "thinking": {"type": "adaptive", "display": "summarized", "within": 1},
         "temperature": 1.0,
         "top_p": 0.5,
         "top_k": 4,
         "stop_sequences": ["END"],
-        "metadata": {"user_id": "u"},
+        "metadata": {"user_id": "u", "within": 1},
         "service_tier": "auto"
     })
 }
@@ -85,6 +87,18 @@ fn a_request_comes_out_as_it_came_in() {
     assert_eq!(encoded.http.path, "/messages");
     assert_eq!(encoded.http.headers["x-api-key"], "key-123");
     assert_eq!(encoded.http.headers["anthropic-version"], "2023-06-01");
+}
+
+#[test]
+fn an_effort_without_thinking_comes_out_as_it_came_in() {
+    let came = json!({
+        "model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}],
+        "thinking": {"type": "disabled"}, "output_config": {"effort": "low"},
+        "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "tool", "name": "f", "within": 1}
+    });
+    let request = decode_request(came.to_string().as_bytes()).unwrap().request;
+    assert_eq!(json(&anthropic().encode_chat("m", &request, Delivery::Whole).unwrap().http.body), came);
 }
 
 #[test]

@@ -87,6 +87,67 @@ fn a_request_comes_out_as_it_came_in() {
 }
 
 #[test]
+fn what_is_left_of_an_object_within_comes_out_where_it_was() {
+    let came = json!({
+        "model": "gpt-4o",
+        "messages": [
+            {"role": "user", "content": [
+                {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "max_dynamic_patch": 4}, "beside": 1}
+            ]},
+            {"role": "assistant", "content": null, "tool_calls": [
+                {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}", "kept": true}, "index": 0,
+                 "extra_content": {"other": 1}}
+            ]},
+            {"role": "tool", "tool_call_id": "call_1", "name": "look", "content": "a cat", "cache_control": {"type": "ephemeral"}}
+        ],
+        "tools": [
+            {"type": "function", "function": {"name": "look", "defer": true}, "cache_control": {"type": "ephemeral"}}
+        ],
+        "tool_choice": {"type": "function", "function": {"name": "look"}, "mode": "x"},
+        "response_format": {"type": "json_schema", "beside": 1, "json_schema": {
+            "name": "answer", "schema": {"type": "object"}, "within": 2
+        }},
+    });
+    let went = |came: &Value| encoded(&openai(), &decode_request(came.to_string().as_bytes()).unwrap().request);
+    assert_eq!(went(&came), came);
+    for format in [
+        json!({"type": "json_object", "schema": {"type": "object", "properties": {"city": {"type": "string"}}}}),
+        json!({"type": "text", "hint": 1}),
+    ] {
+        let mut came = came.clone();
+        came["response_format"] = format;
+        assert_eq!(went(&came), came);
+        assert_ne!(
+            serde_json::to_value(decode_request(came.to_string().as_bytes()).unwrap().request).unwrap(),
+            serde_json::to_value(
+                decode_request(came.to_string().replace("city", "town").replace("hint", "tip").as_bytes())
+                    .unwrap()
+                    .request
+            )
+            .unwrap(),
+            "what a cache keeps an answer under"
+        );
+    }
+}
+
+#[test]
+fn what_is_left_of_an_object_within_is_refused_or_named_by_who_cannot_carry_it() {
+    let claude =
+        longhaul_providers::anthropic::Anthropic::new(longhaul_providers::anthropic::Settings::of(access())).unwrap();
+    let asked = |more: Value| {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let request = decode_request(body.to_string().as_bytes()).unwrap().request;
+        claude.encode_chat("m", &request, Delivery::Whole).map(|encoded| encoded.ignored)
+    };
+    let refused = asked(json!({"response_format": {"type": "json_object", "schema": {}}})).unwrap_err();
+    assert_eq!(refused.to_string(), "anthropic cannot carry `response_format.schema`");
+    let marked =
+        json!({"tools": [{"type": "function", "function": {"name": "f", "cache_control": {}}, "cache_control": {}}]});
+    assert_eq!(asked(marked).unwrap(), ["cache_control", "function.cache_control"]);
+}
+
+#[test]
 fn schemas_and_arguments_keep_their_bytes() {
     let body = rich_request().to_string().replace("\"properties\":{\"apple\"", "\"properties\": {\"apple\"");
     let call = decode_request(body.as_bytes()).unwrap();

@@ -35,7 +35,8 @@ fn rich_request() -> Value {
                 {"type": "input_image", "image_url": "data:image/png;base64,aGk=", "detail": "low"},
                 {"type": "input_file", "file_data": "x", "filename": "a.pdf"}
             ]},
-            {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "gAA"},
+            {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "gAA",
+                "content": [{"type": "reasoning_text", "text": "hm, hm"}]},
             {"type": "message", "role": "assistant", "content": "Let me look."},
             {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"},
             {"type": "web_search_call", "id": "ws_1", "status": "completed"},
@@ -46,9 +47,10 @@ fn rich_request() -> Value {
             {"type": "function", "name": "look", "description": "Looks.", "parameters": {"type": "object"}, "strict": true},
             {"type": "web_search", "search_context_size": "low"}
         ],
-        "tool_choice": {"type": "function", "name": "look"},
+        "tool_choice": {"type": "function", "name": "look", "within": 1},
         "parallel_tool_calls": false,
-        "text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": "object"}, "strict": true}, "verbosity": "low"},
+        "text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": "object"}, "strict": true, "within": 1},
+            "verbosity": "low", "beside": 1},
         "reasoning": {"effort": "low", "summary": "auto"},
         "max_output_tokens": 100,
         "temperature": 0.5,

@@ -7,7 +7,7 @@ use crate::chat::{
     ResponseFormat, Role, Tool, ToolCall, ToolChoice, ToolResult,
 };
 use crate::facade::{ChatCall, RequestError};
-use crate::json::{Fields, Json, list, text};
+use crate::json::{Extra, Fields, Json, list, text};
 use crate::openai::facade::{read_effort, read_schema};
 use crate::protocol::Delivery;
 
@@ -32,6 +32,16 @@ pub fn decode_request(body: &[u8]) -> Result<ChatCall, RequestError> {
         None => (None, None),
     };
     let (effort, response_format) = read_output_config(&mut fields)?;
+    let reasoning = read_thinking(&mut fields, effort)?;
+    let user = match fields.object("metadata")? {
+        Some(mut metadata) => {
+            let (user, mut left) = (metadata.take("user_id")?, Extra::new());
+            metadata.leave_within("metadata", &mut left);
+            fields.put_all(left);
+            user
+        }
+        None => None,
+    };
     let request = ChatRequest {
         messages,
         tools: read_tools(&mut fields)?,
@@ -43,11 +53,8 @@ pub fn decode_request(body: &[u8]) -> Result<ChatCall, RequestError> {
         top_p: fields.take("top_p")?,
         top_k: fields.take("top_k")?,
         stop: fields.take("stop_sequences")?.unwrap_or_default(),
-        reasoning: read_thinking(&mut fields, effort)?,
-        user: match fields.object("metadata")? {
-            Some(mut metadata) => metadata.take("user_id")?,
-            None => None,
-        },
+        reasoning,
+        user,
         dialect: Dialect::Anthropic,
         extra: fields.into_extra(),
         ..ChatRequest::default()
@@ -130,7 +137,8 @@ fn read_image(fields: &mut Fields<'_>) -> Result<Option<ImageSource>, RequestErr
         }
         "url" => Some(ImageSource::Url(source.require("url")?)),
         _ => None,
-    })
+    }
+    .filter(|_| source.is_used_up()))
 }
 
 fn read_tools(fields: &mut Fields<'_>) -> Result<Vec<Tool>, RequestError> {
@@ -167,19 +175,28 @@ fn read_choice(raw: &RawValue) -> Result<(Option<ToolChoice>, Option<bool>), Req
         }
     };
     let parallel = fields.take::<bool>("disable_parallel_tool_use")?.map(|disabled| !disabled);
+    let choice = if fields.is_used_up() { choice } else { ToolChoice::Native(Json::from(raw)) };
     Ok((Some(choice), parallel))
 }
 
 fn read_output_config(fields: &mut Fields<'_>) -> Result<(Option<Effort>, ResponseFormat), RequestError> {
     let Some(mut config) = fields.object("output_config")? else { return Ok((None, ResponseFormat::Text)) };
     let effort = read_effort(&mut config, "effort")?;
-    let Some(mut format) = config.object("format")? else { return Ok((effort, ResponseFormat::Text)) };
+    let format = config.object("format")?;
+    let mut left = Extra::new();
+    config.leave_within("output_config", &mut left);
+    let Some(mut format) = format else {
+        fields.put_all(left);
+        return Ok((effort, ResponseFormat::Text));
+    };
     let kind: String = format.require("type")?;
     if kind != "json_schema" {
         let at = format.at("type");
         return Err(RequestError::at(at.clone(), format!("`{at}`: `{kind}` is not json_schema")));
     }
     let schema = read_schema(&mut format, "schema")?.ok_or_else(|| format.missing("schema"))?;
+    format.leave_within("output_config.format", &mut left);
+    fields.put_all(left);
     // The neutral model, as OpenAI, wants a name; and what Anthropic promises is what OpenAI calls strict.
     let format =
         ResponseFormat::JsonSchema { name: "answer".to_owned(), description: None, schema, strict: Some(true) };
@@ -202,5 +219,12 @@ fn read_thinking(fields: &mut Fields<'_>, effort: Option<Effort>) -> Result<Opti
             return Err(RequestError::at(at, why));
         }
     }
+    let mut left = Extra::new();
+    thinking.leave_within("thinking", &mut left);
+    if let Some(effort) = effort.filter(|_| reasoning.effort == Some(Effort::None)) {
+        // Effort is more than thinking: of a model that shall not think it says how much to do.
+        left.insert("output_config.effort", Json::of(&effort));
+    }
+    fields.put_all(left);
     Ok(Some(reasoning))
 }
