@@ -155,11 +155,13 @@ impl Reading<'_> {
                 Poll::Ready(part) => Poll::Ready(Ok(part)),
                 Poll::Pending => pace.poll_late(task).map(Err),
             });
-            let mut lost = None;
+            let (mut lost, mut came) = (None, false);
             match read.await {
                 Ok(Some(Ok(bytes))) => match self.left_bytes.checked_sub(bytes.len()) {
                     Some(left) => {
                         self.left_bytes = left;
+                        // Not just any byte: who sends one a second, and never a whole line, says nothing.
+                        came = bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
                         self.decoder.feed(&bytes, &mut events);
                     }
                     None => {
@@ -176,8 +178,13 @@ impl Reading<'_> {
             }
             let end = self.sort_out(&mut events);
             if !events.is_empty() {
-                pace.piece(self.step.settings.idle);
                 self.pass_on(&mut events);
+            }
+            // Not every sign of life is told: pings, seals, the input of a tool that the provider runs itself.
+            if came && self.pipe.is_open() {
+                pace.piece(self.step.settings.idle);
+            } else if came && !self.held_back.is_empty() {
+                pace.sign_of_life(self.step.settings.idle);
             }
             match (end, lost) {
                 (Some(Ok(())), _) => {
