@@ -67,12 +67,13 @@ impl CallError {
 
     /// This target cannot be told the request; another may.
     pub(crate) fn is_unfit(&self) -> bool {
-        self.error().class() == ErrorClass::Unsupported
+        self.0.unasked || self.error().class() == ErrorClass::Unsupported
     }
 
-    /// No other target would answer, or should: the request is wrong, or what it asks for was refused.
+    /// No other target would answer, or should: the request is wrong, or what it asks for was refused. That is for who was
+    /// asked to say: what one protocol has no words for may be nothing special in another.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self.error().code, ErrorCode::InvalidRequest | ErrorCode::ContentFiltered)
+        !self.0.unasked && matches!(self.error().code, ErrorCode::InvalidRequest | ErrorCode::ContentFiltered)
     }
 
     /// What the layers make of it.

@@ -4,14 +4,16 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_gateway::settings::{
     BreakerSettings, CacheSettings, Canned, CannedRule, Choose, LimitSettings, ModelSettings, Price, Scenario,
-    TargetSettings, Trip,
+    TargetSettings, Trip, Wire,
 };
 use longhaul_gateway::{BreakerHand, CacheUse, Failure, PoolSettings};
 use longhaul_providers::ErrorCode;
+use longhaul_providers::chat::{ChatRequest, Content, Message, Part, Role, ToolCall, ToolResult};
 use support::{Play, Provider, answer, ask, completion, error, gateway, json_reply, options, reply, smart};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -99,6 +101,29 @@ async fn what_stumbles_is_tried_again_and_what_is_wrong_is_not() {
         assert_eq!(failed.record.error.as_ref().unwrap().http_status, Some(status));
         assert!(failed.to_string().contains("told to fail"), "{failed}");
     }
+}
+
+#[tokio::test]
+async fn what_one_target_has_no_words_for_is_put_to_the_next() {
+    let (claude, other) = (Provider::start(|_| answer("never")).await, Provider::start(|_| answer("hello")).await);
+    let broken = ToolCall { id: "c1".into(), name: "f".into(), arguments: r#"{"x": 1"#.into(), signature: None };
+    let result = ToolResult { call_id: "c1".into(), parts: vec![Part::text("?")], is_error: true };
+    let messages = vec![
+        Message::text(Role::User, "hi"),
+        Message::of(Role::Assistant, vec![Content::ToolCall(broken).into()]),
+        Message::of(Role::Tool, vec![Content::ToolResult(result).into()]),
+    ];
+    let ask = Arc::new(ChatRequest { messages, ..ChatRequest::default() });
+    let with = |servers: &[&Provider]| {
+        let (mut settings, model) = smart(servers);
+        settings.providers.get_mut("a").unwrap().wire = Wire::Anthropic;
+        gateway(settings, model).0
+    };
+    let answered = with(&[&claude, &other]).chat("smart", Arc::clone(&ask), &options()).await.unwrap();
+    assert_eq!((answered.response.text().as_str(), answered.record.degraded), ("hello", false));
+    let refused = with(&[&claude]).chat("smart", ask, &options()).await.unwrap_err();
+    assert_eq!((refused.provider.as_ref().unwrap().code, refused.http_status()), (ErrorCode::InvalidRequest, 400));
+    assert_eq!(claude.requests(), 0);
 }
 
 #[tokio::test]
