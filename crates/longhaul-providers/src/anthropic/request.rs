@@ -125,7 +125,7 @@ fn check_part(part: &Part, role: Role, gaps: &mut Gaps<'_>) -> Result<(), Encode
         Content::Refusal(_) if role == Role::Assistant => Ok(()),
         // A thought without this provider's seal is of no use to it.
         Content::Reasoning(_) => {
-            gaps.hint("reasoning of earlier answers", !gaps.same_dialect());
+            gaps.hint("reasoning of earlier answers", !is_said(part, gaps.same_dialect()));
             Ok(())
         }
         Content::Native(part) => gaps.native("a part", part),
@@ -199,9 +199,13 @@ fn turns<'a>(
 fn is_said(part: &Part, same: bool) -> bool {
     match &part.content {
         Content::Text(text) | Content::Refusal(text) => !text.is_empty(),
-        Content::Reasoning(thought) => same && (thought.signature.is_some() || thought.encrypted.is_some()),
+        Content::Reasoning(thought) => same && (has(&thought.signature) || has(&thought.encrypted)),
         _ => true,
     }
+}
+
+fn has(seal: &Option<String>) -> bool {
+    seal.as_ref().is_some_and(|seal| !seal.is_empty())
 }
 
 /// The schema of the tool through which JSON is asked for, if it is asked for in that way.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use longhaul_providers::anthropic::facade::{MessageStreamEncoder, decode_request, encode_failure, encode_response};
 use longhaul_providers::anthropic::{Anthropic, LateSystem, Settings, Structured, Thinking};
 use longhaul_providers::chat::{
-    ChatRequest, Content, Effort, FinishReason, Message, Reasoning, ResponseFormat, Role, StreamEvent, Tool,
+    ChatRequest, Content, Dialect, Effort, FinishReason, Message, Reasoning, ResponseFormat, Role, StreamEvent, Tool,
 };
 use longhaul_providers::facade::{Failure, Stamp};
 use longhaul_providers::json::Json;
@@ -99,6 +99,70 @@ fn an_effort_without_thinking_comes_out_as_it_came_in() {
     });
     let request = decode_request(came.to_string().as_bytes()).unwrap().request;
     assert_eq!(json(&anthropic().encode_chat("m", &request, Delivery::Whole).unwrap().http.body), came);
+}
+
+#[test]
+fn a_thought_of_another_provider_never_comes_back_to_this_one() {
+    use longhaul_providers::chat::{ChatResponse, Part, ReasoningContent};
+    let foreign = |dialect, signature: Option<&str>, encrypted: Option<&str>| {
+        let (signature, encrypted) = (signature.map(str::to_owned), encrypted.map(str::to_owned));
+        let thought = ReasoningContent { text: "hm".into(), signature, encrypted, id: None };
+        let mut answer = ChatResponse::of_text("So be it.");
+        (answer.dialect, answer.parts) = (dialect, vec![Content::Reasoning(thought).into(), Part::text("So be it.")]);
+        answer
+    };
+    for answer in [
+        foreign(Dialect::OpenAi, None, None),
+        foreign(Dialect::Gemini, Some("seal"), None),
+        foreign(Dialect::Responses, None, Some("gAA")),
+    ] {
+        let stamp = Stamp { id: "msg_1".into(), created: 0, model: "smart".into() };
+        let whole = json(&encode_response(&answer, &stamp))["content"].clone();
+        let streamed = told(&frames(MessageStreamEncoder::new(stamp), &answer.to_events()));
+        for content in [whole, streamed] {
+            assert_eq!(content[0], json!({"type": "thinking", "thinking": "hm", "signature": ""}));
+            let body = json!({"model": "m", "max_tokens": 9, "messages": [
+                {"role": "user", "content": "Hi"},
+                {"role": "assistant", "content": content},
+                {"role": "user", "content": "Sure?"}
+            ]});
+            let request = decode_request(body.to_string().as_bytes()).unwrap().request;
+            let encoded = anthropic().encode_chat("m", &request, Delivery::Whole).unwrap();
+            let sent = &json(&encoded.http.body)["messages"][1]["content"];
+            assert!(!sent.to_string().contains("thinking"), "{sent}");
+            assert_eq!(encoded.ignored, ["reasoning of earlier answers"]);
+        }
+    }
+}
+
+/// The blocks that a client puts together from a stream.
+fn told(frames: &[longhaul_providers::facade::Frame]) -> Value {
+    let mut blocks: Vec<Value> = Vec::new();
+    for event in frames.iter().map(|frame| json(frame.data.as_bytes())) {
+        let index = usize::try_from(event["index"].as_u64().unwrap_or_default()).unwrap();
+        let add = |blocks: &mut Vec<Value>, field: &str, piece: &Value| {
+            let whole = blocks[index][field].as_str().unwrap_or_default().to_owned() + piece.as_str().unwrap();
+            blocks[index][field] = json!(whole);
+        };
+        let delta = &event["delta"];
+        match (event["type"].as_str().unwrap(), delta["type"].as_str().unwrap_or_default()) {
+            ("content_block_start", _) => {
+                assert_eq!(index, blocks.len(), "blocks begin in order");
+                blocks.push(event["content_block"].clone());
+            }
+            (_, "text_delta") => add(&mut blocks, "text", &delta["text"]),
+            (_, "thinking_delta") => add(&mut blocks, "thinking", &delta["thinking"]),
+            (_, "signature_delta") => blocks[index]["signature"] = delta["signature"].clone(),
+            (_, "input_json_delta") => add(&mut blocks, "input", &delta["partial_json"]),
+            (_, "citations_delta") => {
+                let mut citations = blocks[index]["citations"].as_array().cloned().unwrap_or_default();
+                citations.push(delta["citation"].clone());
+                blocks[index]["citations"] = json!(citations);
+            }
+            (kind, _) => assert_ne!(kind, "error", "{event}"),
+        }
+    }
+    json!(blocks)
 }
 
 #[test]

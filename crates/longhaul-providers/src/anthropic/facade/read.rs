@@ -115,7 +115,8 @@ fn read_block(raw: &RawValue, at: String) -> Result<Part, RequestError> {
         }
         "thinking" => Content::Reasoning(ReasoningContent {
             text: fields.require("thinking")?,
-            signature: fields.take("signature")?,
+            // Of a thought that another provider's model had.
+            signature: fields.take::<String>("signature")?.filter(|seal| !seal.is_empty()),
             ..ReasoningContent::default()
         }),
         "redacted_thinking" => {

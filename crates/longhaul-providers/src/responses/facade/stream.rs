@@ -3,7 +3,7 @@
 use super::object::{Echo, State, Status, suffix, write_object};
 use crate::chat::{Dialect, Finish, FinishReason, StreamEvent, Usage};
 use crate::error::{ErrorCode, ProviderError};
-use crate::facade::{Frame, Stamp, StreamEncoder};
+use crate::facade::{Frame, Stamp, StreamEncoder, Turns};
 use crate::json::{Json, Object, to_bytes};
 
 /// Tells a streamed answer as `response.*` events, numbered from 0.
@@ -21,6 +21,7 @@ pub struct ResponseStreamEncoder {
     pub(super) created: bool,
     pub(super) begun: bool,
     pub(super) open: Option<OpenItem>,
+    turns: Turns,
     /// Items that are whole, as the final object has them.
     pub(super) items: Vec<Json>,
     pub(super) status: Status,
@@ -72,6 +73,7 @@ impl ResponseStreamEncoder {
             created: false,
             begun: false,
             open: None,
+            turns: Turns::default(),
             items: Vec::new(),
             status: Status::InProgress,
             ended: false,
@@ -111,6 +113,7 @@ impl ResponseStreamEncoder {
             return;
         }
         self.close(frames, "incomplete");
+        self.turns.clear();
         self.items.clear();
         self.usage = None;
         self.event(frames, "keepalive", |_| {});
@@ -369,6 +372,14 @@ impl ResponseStreamEncoder {
 
 impl StreamEncoder for ResponseStreamEncoder {
     fn push(&mut self, event: &StreamEvent, frames: &mut Vec<Frame>) {
+        let mut turns = std::mem::take(&mut self.turns);
+        turns.push(event, |event| self.tell(event, frames));
+        self.turns = turns;
+    }
+}
+
+impl ResponseStreamEncoder {
+    fn tell(&mut self, event: &StreamEvent, frames: &mut Vec<Frame>) {
         if self.ended {
             return;
         }
