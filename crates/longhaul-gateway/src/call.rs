@@ -417,6 +417,7 @@ pub(crate) fn size_of_piece(event: &StreamEvent) -> usize {
             text.len()
         }
         StreamEvent::Relayed(relayed) => relayed.text.len(),
+        StreamEvent::ReasoningStarted { id } => text(id),
         StreamEvent::ReasoningEnded { signature, encrypted, id } => text(signature) + text(encrypted) + text(id),
         StreamEvent::ToolCallStarted { id, name, signature, .. } => {
             id.len() + name.len() + text(signature) + size_of::<Part>()

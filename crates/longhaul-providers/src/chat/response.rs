@@ -78,6 +78,9 @@ impl ChatResponse {
                 Content::Text(text) => events.push(StreamEvent::TextDelta { text: text.clone() }),
                 Content::Refusal(text) => events.push(StreamEvent::RefusalDelta { text: text.clone() }),
                 Content::Reasoning(reasoning) => {
+                    if reasoning.id.is_some() {
+                        events.push(StreamEvent::ReasoningStarted { id: reasoning.id.clone() });
+                    }
                     if !reasoning.text.is_empty() {
                         events.push(StreamEvent::ReasoningDelta { text: reasoning.text.clone() });
                     }

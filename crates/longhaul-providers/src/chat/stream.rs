@@ -40,6 +40,11 @@ pub enum StreamEvent {
         /// The text.
         text: String,
     },
+    /// A thought begins, and the provider names it before it tells any of it. Not yet a piece of the answer.
+    ReasoningStarted {
+        /// The provider's name for it.
+        id: Option<String>,
+    },
     /// More thought.
     ReasoningDelta {
         /// The text.
@@ -104,7 +109,12 @@ impl StreamEvent {
             | Self::ToolCallArguments { .. }
             | Self::Native { .. } => true,
             Self::Relayed(relayed) => !relayed.text.is_empty(),
-            Self::Started { .. } | Self::Logprobs { .. } | Self::Usage(_) | Self::Finished(_) | Self::Error(_) => false,
+            Self::Started { .. }
+            | Self::ReasoningStarted { .. }
+            | Self::Logprobs { .. }
+            | Self::Usage(_)
+            | Self::Finished(_)
+            | Self::Error(_) => false,
         }
     }
 
@@ -198,7 +208,8 @@ impl Accumulator {
             StreamEvent::Logprobs { value } => self.logprobs.push(value.clone()),
             StreamEvent::Usage(usage) => self.usage = Some(*usage),
             StreamEvent::Finished(finish) => self.finish = Some(finish.clone()),
-            StreamEvent::Error(_) => {}
+            // The end of a thought names it too.
+            StreamEvent::ReasoningStarted { .. } | StreamEvent::Error(_) => {}
         }
     }
 

@@ -170,7 +170,7 @@ impl MessageStreamEncoder {
                 self.native = *dialect == Dialect::Anthropic;
                 return;
             }
-            StreamEvent::Logprobs { .. } => return,
+            StreamEvent::ReasoningStarted { .. } | StreamEvent::Logprobs { .. } => return,
             StreamEvent::Usage(usage) => {
                 self.usage = Some(*usage);
                 return;
@@ -222,6 +222,7 @@ impl MessageStreamEncoder {
             // Natives of other protocols have no place here; the rest is told above.
             StreamEvent::Native { .. }
             | StreamEvent::Started { .. }
+            | StreamEvent::ReasoningStarted { .. }
             | StreamEvent::Logprobs { .. }
             | StreamEvent::Usage(_)
             | StreamEvent::Error(_) => {}
