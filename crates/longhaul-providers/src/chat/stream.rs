@@ -144,7 +144,8 @@ pub struct Accumulator {
     extra: Extra,
     parts: Vec<Part>,
     calls: Vec<(u32, usize)>,
-    reasoning_open: bool,
+    /// Where the thought is that is being told.
+    open_thought: Option<usize>,
     usage: Option<Usage>,
     logprobs: Vec<Json>,
     finish: Option<Finish>,
@@ -185,7 +186,7 @@ impl Accumulator {
                 thought.signature.clone_from(signature);
                 thought.encrypted.clone_from(encrypted);
                 thought.id.clone_from(id);
-                self.reasoning_open = false;
+                self.open_thought = None;
             }
             StreamEvent::ToolCallStarted { index, id, name, signature } => {
                 self.calls.push((*index, self.parts.len()));
@@ -204,7 +205,8 @@ impl Accumulator {
                     call.arguments.push_str(delta);
                 }
             }
-            StreamEvent::Native { value, .. } => self.part(Content::Native(value.clone())),
+            // It may stand between two pieces of a thought.
+            StreamEvent::Native { value, .. } => self.parts.push(Content::Native(value.clone()).into()),
             StreamEvent::Logprobs { value } => self.logprobs.push(value.clone()),
             StreamEvent::Usage(usage) => self.usage = Some(*usage),
             StreamEvent::Finished(finish) => self.finish = Some(finish.clone()),
@@ -248,19 +250,19 @@ impl Accumulator {
     }
 
     fn part(&mut self, content: Content) {
-        self.reasoning_open = matches!(content, Content::Reasoning(_));
+        self.open_thought = matches!(content, Content::Reasoning(_)).then_some(self.parts.len());
         self.parts.push(content.into());
     }
 
     /// The thought that is being told, begun if none is.
     fn thought(&mut self) -> &mut ReasoningContent {
-        if !self.reasoning_open {
+        let at = self.open_thought.unwrap_or_else(|| {
             self.part(Content::Reasoning(ReasoningContent::default()));
-        }
-        let at = self.parts.len() - 1;
+            self.parts.len() - 1
+        });
         match &mut self.parts[at].content {
             Content::Reasoning(thought) => thought,
-            _ => unreachable!("an open thought is the last part"),
+            _ => unreachable!("an open thought is a thought"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Writing a request for a provider.
 
-use super::{Rest, Settings};
+use super::{Quirks, Rest, Settings};
 use crate::chat::{
     ChatRequest, Content, Dialect, Image, ImageDetail, ImageSource, Message, Part, Reasoning, ResponseFormat, Role,
     Tool, ToolChoice, ToolResult,
@@ -30,7 +30,7 @@ pub(super) fn body(
 
     // Writing cannot fail, so whatever cannot be written is looked for first.
     for message in &request.messages {
-        check(message, &mut gaps)?;
+        check(message, quirks.reasoning_content, &mut gaps)?;
     }
     for tool in &request.tools {
         match tool {
@@ -51,7 +51,7 @@ pub(super) fn body(
             let marked =
                 request.messages.len().checked_sub(1).filter(|_| request.goes_on && quirks.rest == Rest::Prefix);
             for (at, message) in request.messages.iter().enumerate() {
-                write_message(list, message, quirks.developer_role, (same, marked == Some(at)));
+                write_message(list, message, quirks, (same, marked == Some(at)));
             }
         });
         if !request.tools.is_empty() {
@@ -106,7 +106,7 @@ pub(super) fn body(
 }
 
 /// What this protocol cannot say in a message of this role.
-fn check(message: &Message, gaps: &mut Gaps<'_>) -> Result<(), EncodeError> {
+fn check(message: &Message, takes_thoughts: bool, gaps: &mut Gaps<'_>) -> Result<(), EncodeError> {
     gaps.extra(&message.extra)?;
     for part in &message.parts {
         gaps.part(part)?;
@@ -115,7 +115,9 @@ fn check(message: &Message, gaps: &mut Gaps<'_>) -> Result<(), EncodeError> {
             (Content::Image(_), role) => return Err(gaps.cannot(format!("an image in a {} message", role.name()))),
             (Content::ToolCall(_) | Content::Refusal(_), Role::Assistant) | (Content::Text(_), _) => {}
             (Content::ToolResult(result), Role::User | Role::Tool) => check_result(result, gaps)?,
-            (Content::Reasoning(_), _) => gaps.hint("reasoning of earlier answers", true),
+            (Content::Reasoning(_), _) => {
+                gaps.hint("reasoning of earlier answers", !(takes_thoughts && gaps.same_dialect()));
+            }
             (Content::Native(part), _) => gaps.native("a part", part)?,
             (Content::ToolCall(_) | Content::Refusal(_) | Content::ToolResult(_), role) => {
                 return Err(EncodeError::Invalid {
@@ -143,7 +145,7 @@ fn check_result(result: &ToolResult, gaps: &mut Gaps<'_>) -> Result<(), EncodeEr
 
 /// One message of ours is one or several of theirs: results of tools are messages of their own, and stand first,
 /// since they answer the message before. `marked`: it is the beginning of the answer.
-fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (same, marked): (bool, bool)) {
+fn write_message(list: &mut List<'_>, message: &Message, quirks: &Quirks, (same, marked): (bool, bool)) {
     let mut rest: Vec<&Part> = Vec::with_capacity(message.parts.len());
     for part in &message.parts {
         let Content::ToolResult(result) = &part.content else {
@@ -166,7 +168,7 @@ fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (
         return;
     }
     let role = match message.role {
-        Role::Developer if !developer_role => Role::System,
+        Role::Developer if !quirks.developer_role => Role::System,
         role => role,
     };
     list.object(|object| {
@@ -179,6 +181,9 @@ fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (
                 _ => None,
             })
             .collect();
+        if same && quirks.reasoning_content {
+            write_thoughts(object, &rest);
+        }
         rest.retain(|part| !matches!(part.content, Content::ToolCall(_) | Content::Reasoning(_)));
         if rest.is_empty() && !calls.is_empty() {
             object.field("content", &());
@@ -216,6 +221,17 @@ fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (
             object.extra(&message.extra);
         }
     });
+}
+
+fn write_thoughts(object: &mut Object<'_>, parts: &[&Part]) {
+    let thoughts = parts.iter().filter_map(|part| match &part.content {
+        Content::Reasoning(thought) => Some(thought.text.as_str()),
+        _ => None,
+    });
+    let thoughts: Vec<&str> = thoughts.collect();
+    if !thoughts.is_empty() {
+        object.text("reasoning_content", &thoughts.concat());
+    }
 }
 
 /// One text as text, which every server takes; anything else as parts.

@@ -148,6 +148,62 @@ fn what_is_left_of_an_object_within_is_refused_or_named_by_who_cannot_carry_it()
 }
 
 #[test]
+fn thoughts_go_back_to_who_takes_them() {
+    let came = json!({"model": "gpt-4o", "messages": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": null, "reasoning_content": "I shall look.", "reasoning": "I shall look.",
+         "reasoning_details": [{"type": "reasoning.encrypted", "data": "gAA"}],
+         "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "a cat"}
+    ]});
+    let request = decode_request(came.to_string().as_bytes()).unwrap().request;
+    for flavor in [Flavor::Compatible, Flavor::Vllm, Flavor::LlamaCpp, Flavor::Ollama] {
+        assert_eq!(encoded(&of(flavor), &request), came, "{flavor:?}");
+    }
+    // These refuse fields that they do not know, and the thought may be another provider's.
+    for flavor in [Flavor::OpenAi, Flavor::Azure, Flavor::Groq, Flavor::Mistral] {
+        let encoded = of(flavor).encode_chat("gpt-4o", &request, Delivery::Whole).unwrap();
+        assert_eq!(json(&encoded.http.body)["messages"][1].get("reasoning_content"), None, "{flavor:?}");
+        assert_eq!(encoded.ignored, ["reasoning of earlier answers"]);
+    }
+}
+
+#[test]
+fn details_of_thoughts_are_passed_on_in_streams_too() {
+    let delta = |delta: Value| {
+        json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
+    };
+    let detail = |text: &str| json!([{"type": "reasoning.text", "text": text}]);
+    let chunks = [
+        delta(json!({"reasoning": "I ", "reasoning_details": detail("I ")})),
+        delta(json!({"reasoning": "think", "reasoning_details": detail("think")})),
+        delta(json!({"content": "Yes"})),
+        json!({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
+    ];
+    let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect::<String>() + "data: [DONE]\n\n";
+    let compatible = of(Flavor::Compatible);
+    let relay = longhaul_providers::relay::RelayTo {
+        dialect: Dialect::OpenAi,
+        id: "chatcmpl-ours".into(),
+        include_usage: false,
+    };
+    for decoder in [compatible.stream_decoder(), compatible.relay_stream(&relay).unwrap()] {
+        let events = events(decoder, [body.as_bytes()]);
+        let told = frames(ChatStreamEncoder::new(stamp(), false), &events);
+        let details: Vec<Value> = told
+            .iter()
+            .filter_map(|frame| serde_json::from_str::<Value>(&frame.data).ok())
+            .filter_map(|chunk| chunk["choices"][0]["delta"].get("reasoning_details").cloned())
+            .collect();
+        assert_eq!(details, [detail("I "), detail("think")]);
+        let message = json(&encode_response(&folded(&events), &stamp()))["choices"][0]["message"].clone();
+        assert_eq!(message["reasoning_details"].as_array().unwrap().len(), 2);
+        assert_eq!((&message["reasoning_content"], &message["content"]), (&json!("I think"), &json!("Yes")));
+    }
+}
+
+#[test]
 fn schemas_and_arguments_keep_their_bytes() {
     let body = rich_request().to_string().replace("\"properties\":{\"apple\"", "\"properties\": {\"apple\"");
     let call = decode_request(body.as_bytes()).unwrap();
