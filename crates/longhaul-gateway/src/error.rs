@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longhaul_providers::protocol::EncodeError;
 use longhaul_providers::{ErrorClass, ErrorCode, ProviderError};
-use longhaul_resilience::{Class, Cx, Fail, RetryAfter, Why};
+use longhaul_resilience::{Class, Classify, Cx, Fail, RetryAfter, Why};
 
 use crate::http::HttpError;
 use crate::models::UnknownModel;
@@ -87,6 +87,20 @@ impl CallError {
             ErrorClass::Throttled => Class::Throttled(self.error().retry_after.map(RetryAfter::In)),
             ErrorClass::Caller | ErrorClass::Permanent | ErrorClass::Unsupported => Class::Permanent,
         }
+    }
+}
+
+/// The judgement of a model's stacks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ByCallError;
+
+impl<Out> Classify<Out, CallError> for ByCallError {
+    fn class(&self, result: Result<&Out, &CallError>) -> Class {
+        result.map_or_else(CallError::class, |_| Class::Ok)
+    }
+
+    fn retry_after(&self, result: Result<&Out, &CallError>) -> Option<RetryAfter> {
+        result.err()?.error().retry_after.map(RetryAfter::In)
     }
 }
 

@@ -213,6 +213,40 @@ async fn a_long_wait_is_parked_with_its_moment_and_the_next_call_is_not_even_sen
 }
 
 #[tokio::test]
+async fn whoever_fails_and_says_when_to_come_again_is_not_asked_before() {
+    for status in [500, 502, 504, 408, 409] {
+        let server = Provider::start(move |_| error(status, "retry-after: 3600\r\n")).await;
+        let (settings, model) = smart(&[&server]);
+        let (gateway, _) = gateway(settings, model);
+        let parked = gateway.chat("smart", ask("hi"), &options()).await.unwrap_err();
+        assert!(matches!(parked.failure, Failure::Park { .. }), "{status}: {parked}");
+        assert_eq!((parked.retry_after(), server.requests()), (Some(3600 * SECOND), 1));
+        gateway.chat("smart", ask("other"), &options()).await.unwrap_err();
+        assert_eq!(server.requests(), 2, "{status} is about that request and holds nobody else");
+    }
+    let server = Provider::start(|n| if n == 0 { error(502, "retry-after: 5\r\n") } else { answer("back") }).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.targets[0].retry.max = 10 * SECOND;
+    let (gateway, clock) = gateway(settings, model);
+    let requested = options();
+    let mut asked = Box::pin(gateway.chat("smart", ask("hi"), &requested));
+    while server.requests() == 0 {
+        assert!(futures_util::poll!(&mut asked).is_pending());
+        tokio::task::yield_now().await;
+    }
+    // Until the answer is read and the wait has begun.
+    while gateway.stack("smart").unwrap().targets[0].stats.attempts == 0 {
+        assert!(futures_util::poll!(&mut asked).is_pending());
+        tokio::task::yield_now().await;
+    }
+    clock.advance(4_900 * SECOND / 1_000);
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    assert_eq!(server.requests(), 1);
+    clock.advance(10 * SECOND);
+    assert_eq!(asked.await.unwrap().response.text(), "back");
+}
+
+#[tokio::test]
 async fn an_allowance_that_is_used_up_holds_the_next_call_until_it_is_whole() {
     let headers = "x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 4s\r\n";
     let server = Provider::start(move |_| Play::Keep(json_reply(200, headers, &completion("x")))).await;
