@@ -111,6 +111,17 @@ async fn a_beginning_that_is_told_once_more_is_left_out() {
 }
 
 #[tokio::test]
+async fn a_whole_answer_that_tells_its_beginning_once_more_is_shortened_too() {
+    let mistral = Provider::start(|_| support::answer("Hello")).await;
+    let (settings, model) = going_on(&[(&mistral, Flavor::Mistral)]);
+    let (gateway, _) = gateway(settings, model);
+    let begun = std::sync::Arc::new(ask("hi").going_on_from("Hel"));
+    let answer = gateway.chat("smart", std::sync::Arc::clone(&begun), &options()).await.unwrap();
+    assert_eq!(answer.response.text(), "lo");
+    assert_eq!(rest_of(gateway.chat_stream("smart", begun, &options()).await.unwrap()).await.0.text, "lo");
+}
+
+#[tokio::test]
 async fn what_all_parts_cost_is_told_and_recorded_together() {
     // Anthropic tells what the request was before its first token, here 25; it breaks off within the text.
     let event = |name: &str, data: Value| chunk(&format!("event: {name}\ndata: {data}\n\n"));

@@ -82,9 +82,6 @@ impl StreamStep {
             Ok(Err(error)) => Err(Fail::inner(error)),
             Ok(Ok(Judged::Whole(answered))) => {
                 let mut events = answered.reply.to_events();
-                if let Some(mut echo) = echo_of(&**protocol, &stream.ask.question) {
-                    echo.take_out(&mut events);
-                }
                 stream.pipe.open(by, &answered.notes);
                 stream.pipe.put(&mut events);
                 Ok(StreamEnd { usage: answered.usage })

@@ -1,5 +1,6 @@
 //! Writing a request for the provider.
 
+use super::facade::BETAS;
 use super::{JSON_TOOL, LateSystem, Settings, Structured, Thinking};
 use crate::chat::{
     ChatRequest, Content, Dialect, Effort, Image, ImageSource, Part, ResponseFormat, Role, Tool, ToolChoice, ToolResult,
@@ -22,6 +23,7 @@ pub(super) fn body(
 ) -> Result<(Vec<u8>, Vec<String>), EncodeError> {
     let mut gaps = Gaps::new("anthropic", Dialect::Anthropic, request.dialect, &settings.access.ignore);
     let carry_extra = check(request, &mut gaps)?;
+    gaps.hint(BETAS, carry_extra && request.extra.get(BETAS).is_some() && betas(settings, request).is_none());
     // It goes on from what the last message says, but takes none that ends with a space.
     let can_go_on = request.beginning().is_some_and(|beginning| !beginning.ends_with(char::is_whitespace));
     gaps.rest(request, can_go_on)?;
@@ -70,10 +72,16 @@ pub(super) fn body(
         }
         if carry_extra {
             let is_placed = |name: &str| PLACED.contains(&name.split_once('.').map_or("", |(object, _)| object));
-            body.fields(request.extra.iter().filter(|(name, _)| !is_placed(name)));
+            body.fields(request.extra.iter().filter(|(name, _)| !is_placed(name) && *name != BETAS));
         }
     });
     Ok((bytes, gaps.into_ignored()))
+}
+
+/// The header by which a client asks for what is not yet everybody's, unless the settings leave it out.
+pub(super) fn betas(settings: &Settings, request: &ChatRequest) -> Option<String> {
+    let is_ours = request.dialect == Dialect::Anthropic && !settings.access.ignore.contains(BETAS);
+    request.extra.get(BETAS).filter(|_| is_ours)?.read().ok()
 }
 
 /// What has no word here.

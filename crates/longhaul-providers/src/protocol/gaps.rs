@@ -8,6 +8,7 @@ use crate::json::{Extra, Json};
 
 /// Fields that change no answer: labels, caches, tiers, hints at speed. A target without a place for them may go without.
 const HINTS: &[&str] = &[
+    "anthropic-beta",
     "cache_control",
     "include",
     "include_obfuscation",

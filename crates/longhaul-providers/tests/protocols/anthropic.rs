@@ -90,6 +90,46 @@ fn a_request_comes_out_as_it_came_in() {
 }
 
 #[test]
+fn a_prefill_is_gone_on_from_or_refused() {
+    use longhaul_providers::openai::{Flavor, OpenAi, Settings};
+    let came = json!({"model": "m", "max_tokens": 9, "messages": [
+        {"role": "user", "content": "Pick one: (A) or (B)"}, {"role": "assistant", "content": "The answer is ("}
+    ]});
+    let request = decode_request(came.to_string().as_bytes()).unwrap().request;
+    assert_eq!(request.beginning(), Some("The answer is ("));
+    assert_eq!(json(&anthropic().encode_chat("m", &request, Delivery::Whole).unwrap().http.body), came);
+    let put_to =
+        |flavor| OpenAi::new(Settings::of(flavor, access())).unwrap().encode_chat("m", &request, Delivery::Whole);
+    assert_eq!(json(&put_to(Flavor::Vllm).unwrap().http.body)["continue_final_message"], true);
+    assert!(put_to(Flavor::OpenAi).unwrap_err().to_string().contains("the beginning of an answer"));
+}
+
+#[test]
+fn what_a_client_wants_to_try_is_told_to_this_provider_alone() {
+    use longhaul_providers::anthropic::facade::BETAS;
+    let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
+    let mut request = decode_request(body.to_string().as_bytes()).unwrap().request;
+    request.extra.insert(BETAS, Json::of("context-1m"));
+    let mut access = access();
+    access.headers.push((http::HeaderName::from_static(BETAS), http::HeaderValue::from_static("files-api")));
+    let encoded =
+        Anthropic::new(Settings::of(access.clone())).unwrap().encode_chat("m", &request, Delivery::Whole).unwrap();
+    assert_eq!((&encoded.http.headers[BETAS], encoded.ignored.len()), (&"files-api,context-1m".parse().unwrap(), 0));
+    assert_eq!(json(&encoded.http.body).get(BETAS), None);
+    access.ignore.insert(BETAS.to_owned());
+    let encoded = Anthropic::new(Settings::of(access)).unwrap().encode_chat("m", &request, Delivery::Whole).unwrap();
+    assert_eq!(
+        (&encoded.http.headers[BETAS], &encoded.ignored[..]),
+        (&"files-api".parse().unwrap(), &[BETAS.to_owned()][..])
+    );
+    let openai = longhaul_providers::openai::OpenAi::new(longhaul_providers::openai::Settings::of(
+        longhaul_providers::openai::Flavor::OpenAi,
+        self::access(),
+    ));
+    assert_eq!(openai.unwrap().encode_chat("m", &request, Delivery::Whole).unwrap().ignored, [BETAS]);
+}
+
+#[test]
 fn an_effort_without_thinking_comes_out_as_it_came_in() {
     let came = json!({
         "model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}],

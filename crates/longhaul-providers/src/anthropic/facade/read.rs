@@ -27,6 +27,7 @@ pub fn decode_request(body: &[u8]) -> Result<ChatCall, RequestError> {
     if !messages.iter().any(|message| message.role != Role::System) {
         return Err(RequestError::at("messages", "`messages` must not be empty"));
     }
+    let goes_on = is_begun(&messages);
     let (tool_choice, parallel_tool_calls) = match fields.raw("tool_choice") {
         Some(raw) => read_choice(raw)?,
         None => (None, None),
@@ -57,9 +58,16 @@ pub fn decode_request(body: &[u8]) -> Result<ChatCall, RequestError> {
         user,
         dialect: Dialect::Anthropic,
         extra: fields.into_extra(),
+        goes_on,
         ..ChatRequest::default()
     };
     Ok(ChatCall { model, delivery, include_usage: true, request })
+}
+
+/// Whether the conversation ends with the beginning of the answer: an answer of the model's that nobody has replied to.
+fn is_begun(messages: &[Message]) -> bool {
+    let last = messages.last().filter(|last| last.role == Role::Assistant);
+    last.and_then(|last| last.parts.last()).is_some_and(|part| matches!(part.content, Content::Text(_)))
 }
 
 fn read_message(mut fields: Fields<'_>) -> Result<Message, RequestError> {
