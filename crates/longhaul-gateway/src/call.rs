@@ -424,7 +424,11 @@ pub(crate) fn size_of_piece(event: &StreamEvent) -> usize {
         }
         StreamEvent::ToolCallArguments { delta, .. } => delta.len(),
         StreamEvent::Native { value, .. } | StreamEvent::Logprobs { value } => value.as_str().len(),
-        StreamEvent::Started { .. } | StreamEvent::Usage(_) | StreamEvent::Finished(_) | StreamEvent::Error(_) => 0,
+        StreamEvent::PartEnded
+        | StreamEvent::Started { .. }
+        | StreamEvent::Usage(_)
+        | StreamEvent::Finished(_)
+        | StreamEvent::Error(_) => 0,
     }
 }
 

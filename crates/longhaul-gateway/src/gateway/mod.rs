@@ -384,7 +384,7 @@ struct Cancelled<'a> {
 impl Drop for Cancelled<'_> {
     fn drop(&mut self) {
         if self.armed {
-            self.meter.cancelled();
+            self.meter.cancelled(None, None);
         }
     }
 }

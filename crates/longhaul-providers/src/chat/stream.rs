@@ -10,8 +10,8 @@ use crate::relay::Relayed;
 /// One piece of a streamed answer.
 ///
 /// A stream is `Started`, then pieces in the order in which the model wrote them, then exactly one of `Finished` and
-/// `Error`; nothing follows. `Usage` comes at most once, before the end. Pieces of one kind that follow each other are
-/// one part of the answer.
+/// `Error`; nothing follows. `Usage` comes before the end, and each holds in place of the one before: a provider may tell at
+/// once what it has read. Pieces of one kind that follow each other are one part of the answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum StreamEvent {
     /// The provider has begun. Not yet a token.
@@ -32,6 +32,8 @@ pub enum StreamEvent {
         /// The text.
         text: String,
     },
+    /// The text that was told is whole: text that follows is another part. Told where a protocol keeps them apart.
+    PartEnded,
     /// More text, in the frames of the protocol that both sides speak. Only who asked for it is told so.
     #[serde(skip)]
     Relayed(Relayed),
@@ -110,6 +112,7 @@ impl StreamEvent {
             | Self::Native { .. } => true,
             Self::Relayed(relayed) => !relayed.text.is_empty(),
             Self::Started { .. }
+            | Self::PartEnded
             | Self::ReasoningStarted { .. }
             | Self::Logprobs { .. }
             | Self::Usage(_)
@@ -144,6 +147,8 @@ pub struct Accumulator {
     extra: Extra,
     parts: Vec<Part>,
     calls: Vec<(u32, usize)>,
+    /// The last part is whole.
+    part_ended: bool,
     /// Where the thought is that is being told.
     open_thought: Option<usize>,
     usage: Option<Usage>,
@@ -206,7 +211,12 @@ impl Accumulator {
                 }
             }
             // It may stand between two pieces of a thought.
-            StreamEvent::Native { value, .. } => self.parts.push(Content::Native(value.clone()).into()),
+            StreamEvent::Native { value, .. } => {
+                if !self.cite(value) {
+                    self.parts.push(Content::Native(value.clone()).into());
+                }
+            }
+            StreamEvent::PartEnded => self.part_ended = true,
             StreamEvent::Logprobs { value } => self.logprobs.push(value.clone()),
             StreamEvent::Usage(usage) => self.usage = Some(*usage),
             StreamEvent::Finished(finish) => self.finish = Some(finish.clone()),
@@ -245,11 +255,28 @@ impl Accumulator {
         }
     }
 
+    /// The last part, if it is not whole.
     fn last_mut(&mut self) -> Option<&mut Content> {
-        self.parts.last_mut().map(|part| &mut part.content)
+        self.parts.last_mut().filter(|_| !self.part_ended).map(|part| &mut part.content)
+    }
+
+    /// Puts a citation to the text that it is of, as a whole answer has it.
+    fn cite(&mut self, value: &Json) -> bool {
+        let Some(citation) = super::response::citation(value).filter(|_| self.dialect == Dialect::Anthropic) else {
+            return false;
+        };
+        let Some(text) = self.parts.last_mut().filter(|part| matches!(part.content, Content::Text(_))) else {
+            return false;
+        };
+        let before = text.extra.get("citations").and_then(|list| list.read::<Vec<Json>>().ok());
+        let mut citations = before.unwrap_or_default();
+        citations.push(citation);
+        text.extra.insert("citations", Json::of(&citations));
+        true
     }
 
     fn part(&mut self, content: Content) {
+        self.part_ended = false;
         self.open_thought = matches!(content, Content::Reasoning(_)).then_some(self.parts.len());
         self.parts.push(content.into());
     }

@@ -130,6 +130,27 @@ fn what_a_client_wants_to_try_is_told_to_this_provider_alone() {
 }
 
 #[test]
+fn citations_stay_with_their_text_streamed_whole_and_from_one_to_the_other() {
+    let citation = |text: &str| json!({"type": "char_location", "cited_text": text});
+    let content = json!([
+        {"type": "text", "text": "a b", "citations": [citation("a"), citation("b")]},
+        {"type": "text", "text": " second block", "citations": null}
+    ]);
+    let message = json!({"id": "m", "type": "message", "role": "assistant", "model": "c", "content": content,
+        "stop_reason": "end_turn", "stop_sequence": null, "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let body = message.to_string();
+    let whole = with_reply(200, &[], body.as_bytes(), |reply| anthropic().decode_chat(reply)).unwrap();
+    let stamp = || Stamp { id: "msg_1".into(), created: 0, model: "smart".into() };
+    // Kept whole, then streamed.
+    let streamed = frames(MessageStreamEncoder::new(stamp()), &whole.to_events());
+    assert_eq!(told(&streamed), content);
+    // Streamed by the provider, told as it comes, and kept.
+    let events = events(anthropic().stream_decoder(), [&sse(&streamed)[..]]);
+    assert_eq!(told(&frames(MessageStreamEncoder::new(stamp()), &events)), content);
+    assert_eq!(json(&encode_response(&folded(&events), &stamp()))["content"], content);
+}
+
+#[test]
 fn an_effort_without_thinking_comes_out_as_it_came_in() {
     let came = json!({
         "model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}],

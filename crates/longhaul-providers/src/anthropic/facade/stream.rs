@@ -9,7 +9,7 @@ use crate::json::{Json, Object, to_bytes};
 /// Tells a streamed answer as Anthropic's events.
 ///
 /// Nothing is sent before the first piece of the answer, so an attempt that fails at once leaves no trace. The usage
-/// of `message_start` is unknown then and told as zero; `message_delta` tells all of it.
+/// of `message_start` is what the provider has told by then, zero as a rule; `message_delta` tells all of it.
 #[derive(Debug)]
 pub struct MessageStreamEncoder {
     stamp: Stamp,
@@ -56,7 +56,7 @@ impl MessageStreamEncoder {
                 message.field("model", &self.stamp.model);
                 message.list("content", |_| {});
                 message.field("stop_reason", &()).field("stop_sequence", &());
-                message.object("usage", |usage| write_usage(usage, Usage::default()));
+                message.object("usage", |usage| write_usage(usage, self.usage.unwrap_or_default()));
             });
         });
     }
@@ -171,6 +171,12 @@ impl MessageStreamEncoder {
                 return;
             }
             StreamEvent::ReasoningStarted { .. } | StreamEvent::Logprobs { .. } => return,
+            StreamEvent::PartEnded => {
+                if self.open == Some(Block::Text) {
+                    self.close(frames);
+                }
+                return;
+            }
             StreamEvent::Usage(usage) => {
                 self.usage = Some(*usage);
                 return;
@@ -222,6 +228,7 @@ impl MessageStreamEncoder {
             // Natives of other protocols have no place here; the rest is told above.
             StreamEvent::Native { .. }
             | StreamEvent::Started { .. }
+            | StreamEvent::PartEnded
             | StreamEvent::ReasoningStarted { .. }
             | StreamEvent::Logprobs { .. }
             | StreamEvent::Usage(_)

@@ -401,7 +401,8 @@ impl ResponseStreamEncoder {
                 self.thought_id.clone_from(id);
                 return;
             }
-            StreamEvent::Logprobs { .. } => return,
+            // What one message says is one part of it here.
+            StreamEvent::PartEnded | StreamEvent::Logprobs { .. } => return,
             StreamEvent::Usage(usage) => {
                 self.usage = Some(*usage);
                 return;
@@ -442,6 +443,7 @@ impl ResponseStreamEncoder {
             // Natives of other protocols have no place here; the rest is told above.
             StreamEvent::Native { .. }
             | StreamEvent::Started { .. }
+            | StreamEvent::PartEnded
             | StreamEvent::ReasoningStarted { .. }
             | StreamEvent::Logprobs { .. }
             | StreamEvent::Usage(_) => {}
