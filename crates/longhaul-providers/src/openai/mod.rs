@@ -6,6 +6,7 @@
 mod embeddings;
 mod errors;
 pub mod facade;
+mod halves;
 mod plain;
 mod relay;
 mod request;

@@ -204,6 +204,20 @@ fn details_of_thoughts_are_passed_on_in_streams_too() {
 }
 
 #[test]
+fn a_character_that_is_cut_in_two_is_one_again() {
+    let body: String = [r"a \ud83c", r"\udf88 b"]
+        .iter()
+        .map(|text| format!(r#"data: {{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":null}}]}}"#) + "\n\n")
+        .collect::<String>()
+        + "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let relay =
+        longhaul_providers::relay::RelayTo { dialect: Dialect::OpenAi, id: "ours".into(), include_usage: false };
+    for decoder in [openai().stream_decoder(), openai().relay_stream(&relay).unwrap()] {
+        assert_eq!(folded(&events(decoder, [body.as_bytes()])).text(), "a 🎈 b");
+    }
+}
+
+#[test]
 fn schemas_and_arguments_keep_their_bytes() {
     let body = rich_request().to_string().replace("\"properties\":{\"apple\"", "\"properties\": {\"apple\"");
     let call = decode_request(body.as_bytes()).unwrap();
