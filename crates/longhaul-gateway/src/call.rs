@@ -417,13 +417,18 @@ pub(crate) fn size_of_piece(event: &StreamEvent) -> usize {
             text.len()
         }
         StreamEvent::Relayed(relayed) => relayed.text.len(),
+        StreamEvent::ReasoningStarted { id } => text(id),
         StreamEvent::ReasoningEnded { signature, encrypted, id } => text(signature) + text(encrypted) + text(id),
         StreamEvent::ToolCallStarted { id, name, signature, .. } => {
             id.len() + name.len() + text(signature) + size_of::<Part>()
         }
         StreamEvent::ToolCallArguments { delta, .. } => delta.len(),
         StreamEvent::Native { value, .. } | StreamEvent::Logprobs { value } => value.as_str().len(),
-        StreamEvent::Started { .. } | StreamEvent::Usage(_) | StreamEvent::Finished(_) | StreamEvent::Error(_) => 0,
+        StreamEvent::PartEnded
+        | StreamEvent::Started { .. }
+        | StreamEvent::Usage(_)
+        | StreamEvent::Finished(_)
+        | StreamEvent::Error(_) => 0,
     }
 }
 

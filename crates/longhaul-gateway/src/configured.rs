@@ -81,11 +81,8 @@ impl Model for GatewayModel {
     fn embed<'a>(&'a self, texts: &'a [String]) -> ModelFuture<'a, Embeddings> {
         Box::pin(async move {
             self.require(Operation::Embed)?;
-            let request = EmbeddingsRequest {
-                input: EmbeddingsInput::Texts(texts.to_vec()),
-                dimensions: self.capabilities.embedding_dimensions.and_then(|length| u32::try_from(length).ok()),
-                ..EmbeddingsRequest::default()
-            };
+            let request =
+                EmbeddingsRequest { input: EmbeddingsInput::Texts(texts.to_vec()), ..EmbeddingsRequest::default() };
             let answer = self.gateway.embed(&self.name, Arc::new(request), &Self::options()).await?;
             let vectors = Arc::unwrap_or_clone(answer.response).vectors;
             // Which model made them decides what they can be compared with, so it is the target's name and not ours.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longhaul_providers::protocol::EncodeError;
 use longhaul_providers::{ErrorClass, ErrorCode, ProviderError};
-use longhaul_resilience::{Class, Cx, Fail, RetryAfter, Why};
+use longhaul_resilience::{Class, Classify, Cx, Fail, RetryAfter, Why};
 
 use crate::http::HttpError;
 use crate::models::UnknownModel;
@@ -67,12 +67,13 @@ impl CallError {
 
     /// This target cannot be told the request; another may.
     pub(crate) fn is_unfit(&self) -> bool {
-        self.error().class() == ErrorClass::Unsupported
+        self.0.unasked || self.error().class() == ErrorClass::Unsupported
     }
 
-    /// No other target would answer, or should: the request is wrong, or what it asks for was refused.
+    /// No other target would answer, or should: the request is wrong, or what it asks for was refused. That is for who was
+    /// asked to say: what one protocol has no words for may be nothing special in another.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self.error().code, ErrorCode::InvalidRequest | ErrorCode::ContentFiltered)
+        !self.0.unasked && matches!(self.error().code, ErrorCode::InvalidRequest | ErrorCode::ContentFiltered)
     }
 
     /// What the layers make of it.
@@ -86,6 +87,20 @@ impl CallError {
             ErrorClass::Throttled => Class::Throttled(self.error().retry_after.map(RetryAfter::In)),
             ErrorClass::Caller | ErrorClass::Permanent | ErrorClass::Unsupported => Class::Permanent,
         }
+    }
+}
+
+/// The judgement of a model's stacks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ByCallError;
+
+impl<Out> Classify<Out, CallError> for ByCallError {
+    fn class(&self, result: Result<&Out, &CallError>) -> Class {
+        result.map_or_else(CallError::class, |_| Class::Ok)
+    }
+
+    fn retry_after(&self, result: Result<&Out, &CallError>) -> Option<RetryAfter> {
+        result.err()?.error().retry_after.map(RetryAfter::In)
     }
 }
 

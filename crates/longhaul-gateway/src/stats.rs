@@ -75,8 +75,11 @@ impl ModelMeter {
         }
     }
 
-    pub(crate) fn cancelled(&self) {
+    /// A call was given up by its caller, with what is known of its use.
+    pub(crate) fn cancelled(&self, usage: Option<Usage>, cost_microusd: Option<u64>) {
         self.cancelled.add(1);
+        self.tokens.add(usage.unwrap_or_default());
+        self.cost_microusd.add(cost_microusd.unwrap_or(0));
     }
 
     /// What was counted in about the last `span`.

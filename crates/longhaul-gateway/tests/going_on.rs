@@ -111,8 +111,18 @@ async fn a_beginning_that_is_told_once_more_is_left_out() {
 }
 
 #[tokio::test]
-async fn what_all_parts_cost_is_told_and_recorded_together() {
-    // Anthropic tells what the request was before its first token, here 25; it breaks off within the text.
+async fn a_whole_answer_that_tells_its_beginning_once_more_is_shortened_too() {
+    let mistral = Provider::start(|_| support::answer("Hello")).await;
+    let (settings, model) = going_on(&[(&mistral, Flavor::Mistral)]);
+    let (gateway, _) = gateway(settings, model);
+    let begun = std::sync::Arc::new(ask("hi").going_on_from("Hel"));
+    let answer = gateway.chat("smart", std::sync::Arc::clone(&begun), &options()).await.unwrap();
+    assert_eq!(answer.response.text(), "lo");
+    assert_eq!(rest_of(gateway.chat_stream("smart", begun, &options()).await.unwrap()).await.0.text, "lo");
+}
+
+/// A stream of Anthropic's that stops within its text. It tells what the request was before its first token: 25.
+fn begun_by_anthropic() -> Vec<u8> {
     let event = |name: &str, data: Value| chunk(&format!("event: {name}\ndata: {data}\n\n"));
     let mut begun = stream_begin(&[]);
     begun.extend(event(
@@ -125,7 +135,12 @@ async fn what_all_parts_cost_is_told_and_recorded_together() {
     begun.extend(event("content_block_start", open));
     let delta = json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hel"}});
     begun.extend(event("content_block_delta", delta));
-    let broken = Provider::start(move |_| Play::Close(begun.clone())).await;
+    begun
+}
+
+#[tokio::test]
+async fn what_all_parts_cost_is_told_and_recorded_together() {
+    let broken = Provider::start(|_| Play::Close(begun_by_anthropic())).await;
     let sound = Provider::start(|_| Play::Keep(stream(&["lo"]))).await;
     let (mut settings, mut model) = going_on(&[(&broken, Flavor::Compatible), (&sound, Flavor::Vllm)]);
     settings.providers.get_mut("a").unwrap().wire = longhaul_gateway::settings::Wire::Anthropic;
@@ -137,9 +152,30 @@ async fn what_all_parts_cost_is_told_and_recorded_together() {
     assert_eq!(told.text, "Hello");
     let (usage, cost) = (stream.record().unwrap().usage, stream.record().unwrap().cost_microusd);
     assert_eq!(told.usage, usage, "the client is told what is recorded");
-    // What a provider has not said cannot be added.
-    let known = if usage.unwrap().input_tokens > 10 { (35, 25 * 1_000 + 100) } else { (10, 100) };
-    assert_eq!((usage.unwrap().input_tokens, cost), (known.0, Some(known.1)));
+    assert_eq!((usage.unwrap().input_tokens, cost), (35, Some(25 * 1_000 + 100)));
+}
+
+#[tokio::test]
+async fn what_was_read_is_paid_for_when_the_answer_breaks_off_or_is_left() {
+    for (play, is_left) in [(Play::Close(begun_by_anthropic()), false), (Play::Hang(begun_by_anthropic()), true)] {
+        let server = Provider::start(move |_| play.clone()).await;
+        let (mut settings, mut model) = smart(&[&server]);
+        settings.providers.get_mut("a").unwrap().wire = longhaul_gateway::settings::Wire::Anthropic;
+        let price = Price { input_per_mtok: 2.0, output_per_mtok: 10.0, cached_input_per_mtok: None };
+        model.targets[0].price = Some(price);
+        let (gateway, _) = gateway(settings, model);
+        let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+        while !matches!(stream.next().await, Some(StreamEvent::TextDelta { .. })) {}
+        if is_left {
+            drop(stream);
+        } else {
+            let (_, stream) = rest_of(stream).await;
+            assert_eq!(stream.record().unwrap().cost_microusd, Some(25 * 2 + 10));
+        }
+        let stats = &gateway.stats()["smart"];
+        let counted = (stats.calls, stats.cancelled, stats.input_tokens, stats.cost_microusd);
+        assert_eq!(counted, (u64::from(!is_left), u64::from(is_left), 25, 60));
+    }
 }
 
 #[tokio::test]

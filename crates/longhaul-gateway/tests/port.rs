@@ -6,6 +6,7 @@ mod support;
 
 use longhaul_gateway::settings::{ModelSettings, Preset, ProviderSettings, Serves, TargetSettings, Wire};
 use longhaul_gateway::{ErrorClass, Models, Operation};
+use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsRequest};
 use support::{Play, Provider, answer, ask, error, gateway, json_reply, smart};
 
 #[tokio::test]
@@ -43,6 +44,26 @@ async fn vectors_come_from_a_provider_or_from_here() {
     assert_eq!((vectors.model.as_str(), vectors.vectors), ("m-1", vec![vec![1.0, 0.5]]));
     let own = models.get(Some("own")).unwrap().embed(&["x".to_owned(), "y".to_owned()]).await.unwrap();
     assert_eq!((own.dimensions, own.vectors.len()), (512, 2));
+}
+
+#[tokio::test]
+async fn vectors_are_of_the_length_that_the_model_is_set_to_whoever_asks() {
+    let body = r#"{"object":"list","model":"e-1","data":[{"object":"embedding","index":0,"embedding":[1.0,0.5]}],"usage":{"prompt_tokens":3,"total_tokens":3}}"#;
+    let server = Provider::start(move |_| Play::Keep(json_reply(200, "", body))).await;
+    let (settings, mut model) = smart(&[&server]);
+    (model.serves, model.dimensions) = (Serves::Embeddings, Some(64));
+    let (gateway, _) = gateway(settings, model);
+    let asked = |dimensions| EmbeddingsRequest {
+        input: EmbeddingsInput::Texts(vec!["x".to_owned()]),
+        dimensions,
+        ..EmbeddingsRequest::default()
+    };
+    for request in [asked(None), asked(Some(32))] {
+        gateway.embed("smart", std::sync::Arc::new(request), &support::options()).await.unwrap();
+    }
+    Models::over(gateway).get(Some("smart")).unwrap().embed(&["x".to_owned()]).await.unwrap();
+    let sent = |at| serde_json::from_str::<serde_json::Value>(&server.body(at)).unwrap()["dimensions"].clone();
+    assert_eq!([sent(0), sent(1), sent(2)], [64, 32, 64]);
 }
 
 #[tokio::test]

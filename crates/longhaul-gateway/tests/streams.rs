@@ -278,6 +278,37 @@ async fn a_byte_now_and_then_is_no_piece() {
 }
 
 #[tokio::test]
+async fn a_stream_that_pings_is_not_silent() {
+    let pings: Vec<u8> = chunk(": ping\n\n").repeat(4);
+    let server = Provider::start(move |_| Play::Drip(stream_begin(&["Hel"]), pings.clone())).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.stream.idle = 5 * SECOND;
+    let (gateway, clock) = gateway(settings, model);
+    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    stream.next().await.unwrap();
+    stream.next().await.unwrap();
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut reader = Context::from_waker(&waker);
+    let mut next = pin!(stream.next());
+    assert!(next.as_mut().poll(&mut reader).is_pending());
+    for _ in 0..4 {
+        clock.advance(4 * SECOND);
+        for _ in 0..chunk(": ping\n\n").len() {
+            woken.0.store(false, Ordering::SeqCst);
+            server.drip();
+            while !woken.0.swap(false, Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+            assert!(next.as_mut().poll(&mut reader).is_pending(), "a ping is not told");
+        }
+    }
+    clock.advance(5 * SECOND);
+    let Poll::Ready(Some(StreamEvent::Error(error))) = next.as_mut().poll(&mut reader) else { panic!() };
+    assert!(error.message.contains("silent"), "{}", error.message);
+}
+
+#[tokio::test]
 async fn a_caller_who_leaves_ends_the_providers_call() {
     let server = Provider::start(|_| Play::Hang(stream_begin(&["Hel"]))).await;
     let (settings, mut model) = smart(&[&server]);

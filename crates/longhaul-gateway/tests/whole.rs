@@ -4,14 +4,16 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_gateway::settings::{
     BreakerSettings, CacheSettings, Canned, CannedRule, Choose, LimitSettings, ModelSettings, Price, Scenario,
-    TargetSettings, Trip,
+    TargetSettings, Trip, Wire,
 };
 use longhaul_gateway::{BreakerHand, CacheUse, Failure, PoolSettings};
 use longhaul_providers::ErrorCode;
+use longhaul_providers::chat::{ChatRequest, Content, Message, Part, Role, ToolCall, ToolResult};
 use support::{Play, Provider, answer, ask, completion, error, gateway, json_reply, options, reply, smart, stream};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -99,6 +101,29 @@ async fn what_stumbles_is_tried_again_and_what_is_wrong_is_not() {
         assert_eq!(failed.record.error.as_ref().unwrap().http_status, Some(status));
         assert!(failed.to_string().contains("told to fail"), "{failed}");
     }
+}
+
+#[tokio::test]
+async fn what_one_target_has_no_words_for_is_put_to_the_next() {
+    let (claude, other) = (Provider::start(|_| answer("never")).await, Provider::start(|_| answer("hello")).await);
+    let broken = ToolCall { id: "c1".into(), name: "f".into(), arguments: r#"{"x": 1"#.into(), signature: None };
+    let result = ToolResult { call_id: "c1".into(), parts: vec![Part::text("?")], is_error: true };
+    let messages = vec![
+        Message::text(Role::User, "hi"),
+        Message::of(Role::Assistant, vec![Content::ToolCall(broken).into()]),
+        Message::of(Role::Tool, vec![Content::ToolResult(result).into()]),
+    ];
+    let ask = Arc::new(ChatRequest { messages, ..ChatRequest::default() });
+    let with = |servers: &[&Provider]| {
+        let (mut settings, model) = smart(servers);
+        settings.providers.get_mut("a").unwrap().wire = Wire::Anthropic;
+        gateway(settings, model).0
+    };
+    let answered = with(&[&claude, &other]).chat("smart", Arc::clone(&ask), &options()).await.unwrap();
+    assert_eq!((answered.response.text().as_str(), answered.record.degraded), ("hello", false));
+    let refused = with(&[&claude]).chat("smart", ask, &options()).await.unwrap_err();
+    assert_eq!((refused.provider.as_ref().unwrap().code, refused.http_status()), (ErrorCode::InvalidRequest, 400));
+    assert_eq!(claude.requests(), 0);
 }
 
 #[tokio::test]
@@ -245,6 +270,40 @@ async fn a_long_wait_is_parked_with_its_moment_and_the_next_call_is_not_even_sen
     let again = gateway.chat("smart", ask("hi"), &options()).await.unwrap_err();
     assert_eq!(again.park_until(), Some(until_unix), "{again}");
     assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
+async fn whoever_fails_and_says_when_to_come_again_is_not_asked_before() {
+    for status in [500, 502, 504, 408, 409] {
+        let server = Provider::start(move |_| error(status, "retry-after: 3600\r\n")).await;
+        let (settings, model) = smart(&[&server]);
+        let (gateway, _) = gateway(settings, model);
+        let parked = gateway.chat("smart", ask("hi"), &options()).await.unwrap_err();
+        assert!(matches!(parked.failure, Failure::Park { .. }), "{status}: {parked}");
+        assert_eq!((parked.retry_after(), server.requests()), (Some(3600 * SECOND), 1));
+        gateway.chat("smart", ask("other"), &options()).await.unwrap_err();
+        assert_eq!(server.requests(), 2, "{status} is about that request and holds nobody else");
+    }
+    let server = Provider::start(|n| if n == 0 { error(502, "retry-after: 5\r\n") } else { answer("back") }).await;
+    let (settings, mut model) = smart(&[&server]);
+    model.targets[0].retry.max = 10 * SECOND;
+    let (gateway, clock) = gateway(settings, model);
+    let requested = options();
+    let mut asked = Box::pin(gateway.chat("smart", ask("hi"), &requested));
+    while server.requests() == 0 {
+        assert!(futures_util::poll!(&mut asked).is_pending());
+        tokio::task::yield_now().await;
+    }
+    // Until the answer is read and the wait has begun.
+    while gateway.stack("smart").unwrap().targets[0].stats.attempts == 0 {
+        assert!(futures_util::poll!(&mut asked).is_pending());
+        tokio::task::yield_now().await;
+    }
+    clock.advance(4_900 * SECOND / 1_000);
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    assert_eq!(server.requests(), 1);
+    clock.advance(10 * SECOND);
+    assert_eq!(asked.await.unwrap().response.text(), "back");
 }
 
 #[tokio::test]

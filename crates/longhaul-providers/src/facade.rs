@@ -4,6 +4,10 @@
 //! and times are the caller's to give, in a [`Stamp`]; whatever else an answer must name is derived from them, so that the
 //! same events and the same stamp are the same bytes.
 
+mod turns;
+
+pub(crate) use turns::Turns;
+
 use std::borrow::Cow;
 
 use crate::chat::{ChatRequest, StreamEvent};

@@ -104,6 +104,13 @@ fn with_units(mut text: &str) -> Option<Duration> {
 pub trait Classify<Out, E>: Send + Sync {
     /// The class of a result of the innermost step.
     fn class(&self, result: Result<&Out, &E>) -> Class;
+
+    /// When the service wants to be asked again after an error that is [`Class::Transient`]: tried again no earlier, and a
+    /// failure of the service all the same. By default it does not say.
+    fn retry_after(&self, result: Result<&Out, &E>) -> Option<RetryAfter> {
+        let _ = result;
+        None
+    }
 }
 
 /// The classifier of a stack that was given none: every error is worth another try.
@@ -134,6 +141,13 @@ impl<Out, E, F: Fn(Result<&Out, &E>) -> Class + Send + Sync> Classify<Out, E> fo
     fn class(&self, result: Result<&Out, &E>) -> Class {
         (self.0)(result)
     }
+}
+
+/// When to ask again after a transient error, if it came from the innermost step.
+pub(crate) fn hint_of<Out, E>(classify: &impl Classify<Out, E>, result: &Result<Out, Fail<E>>) -> Option<RetryAfter> {
+    let fail = result.as_ref().err()?;
+    let error = fail.error().filter(|_| fail.why() == Why::Inner)?;
+    classify.retry_after(Err(error))
 }
 
 /// The class of a result that may have been made by a layer.

@@ -177,7 +177,7 @@ impl Gateway {
         }
     }
 
-    /// Asks a model for vectors.
+    /// Asks a model for vectors, of the length that the model's settings say unless the request does.
     ///
     /// # Errors
     /// As [`chat`](Self::chat).
@@ -286,7 +286,7 @@ impl Gateway {
         let cx = options.context(self.clock());
         let began = cx.renew();
         let model = self.model_for(model, question.serves(), &cx, began)?;
-        let ask = self.ask(&model, question, options);
+        let ask = self.ask(&model, with_dimensions(question, &model), options);
         let mut guard = Cancelled { meter: model.meter(), armed: true };
         let result = model.whole(&cx, Arc::clone(&ask)).await;
         guard.armed = false;
@@ -361,6 +361,19 @@ impl std::fmt::Debug for Gateway {
     }
 }
 
+/// Vectors of one model can be compared only if they are of one length, whoever asks for them.
+fn with_dimensions(question: Question, model: &ConfiguredModel) -> Question {
+    let configured = model.settings.dimensions.and_then(|length| u32::try_from(length).ok());
+    match question {
+        Question::Embeddings(request) if request.dimensions.is_none() && configured.is_some() => {
+            let mut request = Arc::unwrap_or_clone(request);
+            request.dimensions = configured;
+            Question::Embeddings(Arc::new(request))
+        }
+        question => question,
+    }
+}
+
 fn wrong_use(snapshot: &Snapshot, model: &ConfiguredModel, wanted: Serves) -> String {
     let verb = |serves| match serves {
         Serves::Chat => "chat",
@@ -389,7 +402,7 @@ struct Cancelled<'a> {
 impl Drop for Cancelled<'_> {
     fn drop(&mut self) {
         if self.armed {
-            self.meter.cancelled();
+            self.meter.cancelled(None, None);
         }
     }
 }

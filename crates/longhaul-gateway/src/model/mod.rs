@@ -19,7 +19,7 @@ pub(crate) use cached::{FreshSpot, Kept, MAX_KEPT_BYTES, ModelCache};
 pub(crate) use targets::{Targets, Way};
 
 use crate::call::{Answered, Ask, Hashing, Key};
-use crate::error::CallError;
+use crate::error::ByCallError;
 use crate::gateway::Observer;
 use crate::record::CallRecord;
 use crate::served::Served;
@@ -57,7 +57,7 @@ impl ConfiguredModel {
         let label = Label::new(&name);
         let fingerprint = fingerprint(&targets);
         let targets = Arc::new(Targets::new(label, &name, &settings, targets, seed));
-        let stack = Stack::named(label).classify(CallError::class).seed(seed);
+        let stack = Stack::named(label).classifier(ByCallError).seed(seed);
         let around = WholeTargets(Arc::clone(&targets));
         let whole = match &state.cache {
             None => BoxStep::new(stack.around(around)),

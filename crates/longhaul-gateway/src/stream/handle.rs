@@ -389,7 +389,9 @@ impl Spent {
 impl Drop for Live {
     fn drop(&mut self) {
         if !self.ended {
-            self.session.model.meter().cancelled();
+            // What the provider said so far is owed, though nobody waits for the rest.
+            self.settle();
+            self.session.model.meter().cancelled(self.spent.usage, self.spent.cost_microusd);
         }
     }
 }

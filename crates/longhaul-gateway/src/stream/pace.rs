@@ -13,7 +13,7 @@ pub(super) enum Late {
     FirstToken(Duration),
     /// No token before the call's own time was over, which left this much.
     Deadline(Duration),
-    /// No piece for too long.
+    /// No sign of life for too long.
     Idle(Duration),
     /// Too long in all.
     Total(Duration),
@@ -29,6 +29,8 @@ pub(super) struct Pace<'a> {
     cx: &'a Cx<'a>,
     at: Tick,
     if_late: Late,
+    /// When the first token must have come, until it has.
+    first_token_by: Option<(Tick, Late)>,
     total_at: Tick,
     total: Duration,
     timer: Option<(Tick, Timer<'a>)>,
@@ -43,6 +45,7 @@ impl<'a> Pace<'a> {
             cx,
             at: now,
             if_late: Late::FirstToken(first_token),
+            first_token_by: None,
             total_at: now.after(total),
             total,
             timer: None,
@@ -50,11 +53,23 @@ impl<'a> Pace<'a> {
         let left = deadline.since(now);
         let is_cut = left < first_token && left >= first_token / 2;
         pace.next_by(now, if is_cut { Late::Deadline(left) } else { Late::FirstToken(first_token) });
+        pace.first_token_by = Some((pace.at, pace.if_late));
         pace
     }
 
-    /// A piece has come; the next must come within `idle`.
+    /// The answer has begun and its first token has not come: another sign of life must come within `idle`, and the token
+    /// when it had to come anyway.
+    pub(super) fn sign_of_life(&mut self, idle: Duration) {
+        let now = self.cx.renew();
+        self.next_by(now, Late::Idle(idle));
+        if let Some((at, if_late)) = self.first_token_by.filter(|(at, _)| *at < self.at) {
+            (self.at, self.if_late) = (at, if_late);
+        }
+    }
+
+    /// A piece of the answer has come, or since its first token anything at all; more must come within `idle`.
     pub(super) fn piece(&mut self, idle: Duration) {
+        self.first_token_by = None;
         let now = self.cx.renew();
         self.next_by(now, Late::Idle(idle));
     }
@@ -114,6 +129,25 @@ mod tests {
         pace.piece(2 * SECOND);
         clock.advance(SECOND);
         assert_eq!(look(&mut pace), Poll::Ready(Late::Total(8 * SECOND)));
+    }
+
+    #[test]
+    fn signs_of_life_do_not_put_the_first_token_off() {
+        let clock = VirtualClock::new();
+        let cx = Cx::default().clock(Arc::new(clock.clone()));
+        let look = |pace: &mut Pace<'_>| pace.poll_late(&mut Context::from_waker(Waker::noop()));
+        let mut pace = Pace::new(&cx, 5 * SECOND, Tick::NEVER, 60 * SECOND);
+        for _ in 0..4 {
+            clock.advance(SECOND);
+            pace.sign_of_life(2 * SECOND);
+            assert!(look(&mut pace).is_pending());
+        }
+        clock.advance(SECOND);
+        assert_eq!(look(&mut pace), Poll::Ready(Late::FirstToken(5 * SECOND)));
+        let mut pace = Pace::new(&cx, 5 * SECOND, Tick::NEVER, 60 * SECOND);
+        pace.sign_of_life(2 * SECOND);
+        clock.advance(2 * SECOND);
+        assert_eq!(look(&mut pace), Poll::Ready(Late::Idle(2 * SECOND)));
     }
 
     #[test]

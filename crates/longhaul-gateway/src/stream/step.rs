@@ -83,9 +83,6 @@ impl StreamStep {
             Ok(Err(error)) => Err(Fail::inner(error)),
             Ok(Ok(Judged::Whole(answered))) => {
                 let mut events = answered.reply.to_events();
-                if let Some(mut echo) = echo_of(&**protocol, &stream.ask.question) {
-                    echo.take_out(&mut events);
-                }
                 stream.pipe.open(by, &answered.notes);
                 cx.commit();
                 stream.pipe.put(&mut events);
@@ -159,11 +156,13 @@ impl Reading<'_> {
                 Poll::Ready(part) => Poll::Ready(Ok(part)),
                 Poll::Pending => pace.poll_late(task).map(Err),
             });
-            let mut lost = None;
+            let (mut lost, mut came) = (None, false);
             match read.await {
                 Ok(Some(Ok(bytes))) => match self.left_bytes.checked_sub(bytes.len()) {
                     Some(left) => {
                         self.left_bytes = left;
+                        // Not just any byte: who sends one a second, and never a whole line, says nothing.
+                        came = bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
                         self.decoder.feed(&bytes, &mut events);
                     }
                     None => {
@@ -180,8 +179,13 @@ impl Reading<'_> {
             }
             let end = self.sort_out(&mut events);
             if !events.is_empty() {
-                pace.piece(self.step.settings.idle);
                 self.pass_on(cx, &mut events);
+            }
+            // Not every sign of life is told: pings, seals, the input of a tool that the provider runs itself.
+            if came && self.pipe.is_open() {
+                pace.piece(self.step.settings.idle);
+            } else if came && !self.held_back.is_empty() {
+                pace.sign_of_life(self.step.settings.idle);
             }
             match (end, lost) {
                 (Some(Ok(())), _) => {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
+use longhaul_providers::chat::{ChatResponse, Content};
 use longhaul_providers::exchange::{Head, HttpRequest, Reply as HttpReply};
 use longhaul_providers::protocol::{Delivery, Encoded, Protocol, StreamHead};
 use longhaul_providers::{ErrorCode, ProviderError};
@@ -140,8 +141,11 @@ impl Exchange {
             return Ok(Answered { reply: Reply::Relayed(relayed), by: Arc::clone(&self.served), usage, notes });
         }
         let (reply, usage) = match &ask.question {
-            Question::Chat(_) => {
-                let response = protocol.decode_chat(reply).map_err(|error| self.answered(error))?;
+            Question::Chat(request) => {
+                let mut response = protocol.decode_chat(reply).map_err(|error| self.answered(error))?;
+                if let Some(beginning) = request.beginning().filter(|_| protocol.repeats_beginning()) {
+                    leave_out(beginning, &mut response);
+                }
                 let usage = response.usage;
                 (Reply::Chat(Arc::new(response)), usage)
             }
@@ -181,6 +185,19 @@ impl Exchange {
 
     fn hold(&self, cx: &Cx<'_>, wait: Duration) {
         self.state.limit.hold_until(cx.renew().after(wait.min(HOLD_MOST)));
+    }
+}
+
+/// Takes the beginning of an answer out that was known and is told once more.
+fn leave_out(beginning: &str, response: &mut ChatResponse) {
+    let first = response.parts.iter_mut().find_map(|part| match &mut part.content {
+        Content::Text(text) => Some(text),
+        _ => None,
+    });
+    if let Some(text) = first
+        && let Some(rest) = text.strip_prefix(beginning)
+    {
+        *text = rest.to_owned();
     }
 }
 

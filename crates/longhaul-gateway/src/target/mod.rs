@@ -24,7 +24,7 @@ use seat::Seats;
 pub(crate) use state::{TargetKey, TargetState};
 
 use crate::call::{Answered, Ask};
-use crate::error::CallError;
+use crate::error::{ByCallError, CallError};
 use crate::provider::Provider;
 use crate::served::Served;
 use crate::settings::{StreamSettings, TargetSettings};
@@ -116,7 +116,7 @@ fn whole_stack(
         .actual(|answered: &Answered| answered.usage.map(|usage| usage.total()))
         .shared(&state.limit);
     let stack = Stack::named(label)
-        .classify(CallError::class)
+        .classifier(ByCallError)
         .seed(seed)
         .retry(state.retry.clone())
         .breaker(state.breaker.clone())
@@ -141,7 +141,7 @@ fn stream_stack(
         .actual(|end: &StreamEnd| end.usage.map(|usage| usage.total()))
         .shared(&state.limit);
     let inner = Stack::named(label)
-        .classify(CallError::class)
+        .classifier(ByCallError)
         .seed(seed)
         .breaker(state.breaker.clone())
         .limit(limit)
@@ -150,7 +150,7 @@ fn stream_stack(
         .around(StreamStep { exchange: Arc::clone(exchange), settings: stream });
     let inner = BoxStep::new(inner);
     let outer = Stack::named(label)
-        .classify(CallError::class)
+        .classifier(ByCallError)
         .seed(seed)
         .retry(state.retry.clone())
         .around(OpenStep { inner, settings: stream });

@@ -103,6 +103,17 @@ impl Anthropic {
     }
 }
 
+/// The headers with what a client wants to try, besides what the configuration does.
+fn with_betas(headers: &HeaderMap, betas: &str) -> HeaderMap {
+    let mut headers = headers.clone();
+    let own = headers.get(facade::BETAS).and_then(|own| own.to_str().ok());
+    let all = own.map_or_else(|| betas.to_owned(), |own| format!("{own},{betas}"));
+    if let Ok(all) = HeaderValue::try_from(all) {
+        headers.insert(facade::BETAS, all);
+    }
+    headers
+}
+
 impl Protocol for Anthropic {
     fn name(&self) -> &'static str {
         "anthropic"
@@ -114,7 +125,11 @@ impl Protocol for Anthropic {
 
     fn encode_chat(&self, model: &str, request: &ChatRequest, delivery: Delivery) -> Result<Encoded, EncodeError> {
         let (body, ignored) = request::body(&self.settings, model, request, delivery)?;
-        let http = HttpRequest::post("/messages".to_owned(), &self.headers, body, delivery);
+        let headers = match request::betas(&self.settings, request) {
+            Some(betas) => &with_betas(&self.headers, &betas),
+            None => &self.headers,
+        };
+        let http = HttpRequest::post("/messages".to_owned(), headers, body, delivery);
         Ok(Encoded { http, ignored })
     }
 

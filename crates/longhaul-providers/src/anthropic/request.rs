@@ -1,5 +1,6 @@
 //! Writing a request for the provider.
 
+use super::facade::BETAS;
 use super::{JSON_TOOL, LateSystem, Settings, Structured, Thinking};
 use crate::chat::{
     ChatRequest, Content, Dialect, Effort, Image, ImageSource, Part, ResponseFormat, Role, Tool, ToolChoice, ToolResult,
@@ -10,6 +11,9 @@ use crate::protocol::{Delivery, EncodeError, Gaps};
 /// The least budget that the API takes.
 const MIN_BUDGET: u64 = 1_024;
 
+/// Objects that have a place of their own below, with what is carried of them.
+const PLACED: &[&str] = &["metadata", "output_config", "thinking"];
+
 /// The body, and what was left out of it.
 pub(super) fn body(
     settings: &Settings,
@@ -19,6 +23,7 @@ pub(super) fn body(
 ) -> Result<(Vec<u8>, Vec<String>), EncodeError> {
     let mut gaps = Gaps::new("anthropic", Dialect::Anthropic, request.dialect, &settings.access.ignore);
     let carry_extra = check(request, &mut gaps)?;
+    gaps.hint(BETAS, carry_extra && request.extra.get(BETAS).is_some() && betas(settings, request).is_none());
     // It goes on from what the last message says, but takes none that ends with a space.
     let can_go_on = request.beginning().is_some_and(|beginning| !beginning.ends_with(char::is_whitespace));
     gaps.rest(request, can_go_on)?;
@@ -38,16 +43,7 @@ pub(super) fn body(
             Some(schema) => write_json_tool(body, schema),
             None => write_tools(body, request, same),
         }
-        if plan.effort.is_some() || plan.schema.is_some() {
-            body.object("output_config", |config| {
-                config.some("effort", plan.effort);
-                if let Some(schema) = plan.schema {
-                    config.object("format", |format| {
-                        format.field("type", "json_schema").field("schema", schema);
-                    });
-                }
-            });
-        }
+        write_output_config(body, request, &plan, same);
         if let Some(thinking) = &plan.thinking {
             body.object("thinking", |object| {
                 object.field("type", thinking.0);
@@ -56,6 +52,7 @@ pub(super) fn body(
                 if thinking.0 != "disabled" && same {
                     object.some("display", display);
                 }
+                object.fields(request.extra.within("thinking").filter(|_| same));
             });
         }
         body.some("temperature", request.temperature.as_ref());
@@ -64,19 +61,27 @@ pub(super) fn body(
         if !request.stop.is_empty() {
             body.field("stop_sequences", &request.stop);
         }
-        if let Some(user) = &request.user {
+        let mut labels = request.extra.within("metadata").filter(|_| same).peekable();
+        if request.user.is_some() || labels.peek().is_some() {
             body.object("metadata", |metadata| {
-                metadata.field("user_id", user);
+                metadata.some("user_id", request.user.as_ref()).fields(labels);
             });
         }
         if delivery == Delivery::Streamed {
             body.field("stream", &true);
         }
         if carry_extra {
-            body.extra(&request.extra);
+            let is_placed = |name: &str| PLACED.contains(&name.split_once('.').map_or("", |(object, _)| object));
+            body.fields(request.extra.iter().filter(|(name, _)| !is_placed(name) && *name != BETAS));
         }
     });
     Ok((bytes, gaps.into_ignored()))
+}
+
+/// The header by which a client asks for what is not yet everybody's, unless the settings leave it out.
+pub(super) fn betas(settings: &Settings, request: &ChatRequest) -> Option<String> {
+    let is_ours = request.dialect == Dialect::Anthropic && !settings.access.ignore.contains(BETAS);
+    request.extra.get(BETAS).filter(|_| is_ours)?.read().ok()
 }
 
 /// What has no word here.
@@ -103,7 +108,7 @@ fn check(request: &ChatRequest, gaps: &mut Gaps<'_>) -> Result<bool, EncodeError
         gaps.extra(&message.extra)?;
         gaps.hint("name of a message", message.name.is_some());
         for part in &message.parts {
-            gaps.extra(&part.extra)?;
+            gaps.part(part)?;
             check_part(part, message.role, gaps)?;
         }
     }
@@ -128,7 +133,7 @@ fn check_part(part: &Part, role: Role, gaps: &mut Gaps<'_>) -> Result<(), Encode
         Content::Refusal(_) if role == Role::Assistant => Ok(()),
         // A thought without this provider's seal is of no use to it.
         Content::Reasoning(_) => {
-            gaps.hint("reasoning of earlier answers", !gaps.same_dialect());
+            gaps.hint("reasoning of earlier answers", !is_said(part, gaps.same_dialect()));
             Ok(())
         }
         Content::Native(part) => gaps.native("a part", part),
@@ -202,9 +207,13 @@ fn turns<'a>(
 fn is_said(part: &Part, same: bool) -> bool {
     match &part.content {
         Content::Text(text) | Content::Refusal(text) => !text.is_empty(),
-        Content::Reasoning(thought) => same && (thought.signature.is_some() || thought.encrypted.is_some()),
+        Content::Reasoning(thought) => same && (has(&thought.signature) || has(&thought.encrypted)),
         _ => true,
     }
+}
+
+fn has(seal: &Option<String>) -> bool {
+    seal.as_ref().is_some_and(|seal| !seal.is_empty())
 }
 
 /// The schema of the tool through which JSON is asked for, if it is asked for in that way.
@@ -278,6 +287,24 @@ fn plan<'a>(settings: &Settings, request: &'a ChatRequest, forced: bool, gaps: &
         }
     }
     plan
+}
+
+fn write_output_config(body: &mut Object<'_>, request: &ChatRequest, plan: &Plan<'_>, same: bool) {
+    let left = |of| request.extra.within(of).filter(|_| same);
+    let mut beside = left("output_config").filter(|(name, _)| !name.starts_with("format.")).peekable();
+    if plan.effort.is_none() && plan.schema.is_none() && beside.peek().is_none() {
+        return;
+    }
+    body.object("output_config", |config| {
+        config.some("effort", plan.effort);
+        if let Some(schema) = plan.schema {
+            config.object("format", |format| {
+                format.field("type", "json_schema").field("schema", schema);
+                format.fields(left("output_config.format"));
+            });
+        }
+        config.fields(beside);
+    });
 }
 
 fn word(effort: Effort) -> &'static str {

@@ -95,6 +95,8 @@ impl Interpret for Events {
                     dialect: Dialect::Anthropic,
                     extra: Extra::new(),
                 });
+                // Owed also if the stream breaks off.
+                out.extend(self.usage.map(|usage| StreamEvent::Usage(usage.into())));
             }
             "content_block_start" => {
                 let block = event.content_block.ok_or_else(|| malformed("a block's start without the block"))?;
@@ -232,7 +234,8 @@ impl Events {
             What::Native { block, input } => {
                 out.push(StreamEvent::Native { dialect: Dialect::Anthropic, value: with_input(block, input) });
             }
-            What::Text | What::Call { .. } | What::JsonAnswer | What::Sealed => {}
+            What::Text => out.push(StreamEvent::PartEnded),
+            What::Call { .. } | What::JsonAnswer | What::Sealed => {}
         }
     }
 

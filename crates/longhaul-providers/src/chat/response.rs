@@ -73,11 +73,20 @@ impl ChatResponse {
             extra: self.extra.clone(),
         }];
         let mut calls = 0;
-        for part in &self.parts {
+        for (at, part) in self.parts.iter().enumerate() {
             match &part.content {
-                Content::Text(text) => events.push(StreamEvent::TextDelta { text: text.clone() }),
+                Content::Text(text) => {
+                    events.push(StreamEvent::TextDelta { text: text.clone() });
+                    self.tell_notes(part, &mut events);
+                    if matches!(self.parts.get(at + 1), Some(Part { content: Content::Text(_), .. })) {
+                        events.push(StreamEvent::PartEnded);
+                    }
+                }
                 Content::Refusal(text) => events.push(StreamEvent::RefusalDelta { text: text.clone() }),
                 Content::Reasoning(reasoning) => {
+                    if reasoning.id.is_some() {
+                        events.push(StreamEvent::ReasoningStarted { id: reasoning.id.clone() });
+                    }
                     if !reasoning.text.is_empty() {
                         events.push(StreamEvent::ReasoningDelta { text: reasoning.text.clone() });
                     }
@@ -113,6 +122,30 @@ impl ChatResponse {
         events.push(StreamEvent::Finished(self.finish.clone()));
         events
     }
+
+    /// What stands beside a text, piece by piece, as a stream of its protocol tells it.
+    fn tell_notes(&self, part: &Part, events: &mut Vec<StreamEvent>) {
+        let (list, kind, name) = match self.dialect {
+            Dialect::Anthropic => ("citations", "citations_delta", "citation"),
+            Dialect::Responses => ("annotations", "annotation", "annotation"),
+            Dialect::Neutral | Dialect::OpenAi | Dialect::Gemini => return,
+        };
+        let notes = part.extra.get(list).and_then(|notes| notes.read::<Vec<Json>>().ok());
+        for note in notes.unwrap_or_default() {
+            let mut value = Extra::new();
+            value.insert("type", Json::of(kind));
+            value.insert(name, note);
+            events.push(StreamEvent::Native { dialect: self.dialect, value: Json::of(&value) });
+        }
+    }
+}
+
+/// What a piece of a stream cites, if it is Anthropic's word for that.
+pub(super) fn citation(value: &Json) -> Option<Json> {
+    let fields = value.read_fields();
+    let of = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+    of("type").filter(|kind| kind.as_str() == "\"citations_delta\"")?;
+    of("citation").cloned()
 }
 
 /// Why an answer ended.

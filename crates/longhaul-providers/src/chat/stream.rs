@@ -10,8 +10,8 @@ use crate::relay::Relayed;
 /// One piece of a streamed answer.
 ///
 /// A stream is `Started`, then pieces in the order in which the model wrote them, then exactly one of `Finished` and
-/// `Error`; nothing follows. `Usage` comes at most once, before the end. Pieces of one kind that follow each other are
-/// one part of the answer.
+/// `Error`; nothing follows. `Usage` comes before the end, and each holds in place of the one before: a provider may tell at
+/// once what it has read. Pieces of one kind that follow each other are one part of the answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum StreamEvent {
     /// The provider has begun. Not yet a token.
@@ -32,6 +32,8 @@ pub enum StreamEvent {
         /// The text.
         text: String,
     },
+    /// The text that was told is whole: text that follows is another part. Told where a protocol keeps them apart.
+    PartEnded,
     /// More text, in the frames of the protocol that both sides speak. Only who asked for it is told so.
     #[serde(skip)]
     Relayed(Relayed),
@@ -39,6 +41,11 @@ pub enum StreamEvent {
     RefusalDelta {
         /// The text.
         text: String,
+    },
+    /// A thought begins, and the provider names it before it tells any of it. Not yet a piece of the answer.
+    ReasoningStarted {
+        /// The provider's name for it.
+        id: Option<String>,
     },
     /// More thought.
     ReasoningDelta {
@@ -104,7 +111,13 @@ impl StreamEvent {
             | Self::ToolCallArguments { .. }
             | Self::Native { .. } => true,
             Self::Relayed(relayed) => !relayed.text.is_empty(),
-            Self::Started { .. } | Self::Logprobs { .. } | Self::Usage(_) | Self::Finished(_) | Self::Error(_) => false,
+            Self::Started { .. }
+            | Self::PartEnded
+            | Self::ReasoningStarted { .. }
+            | Self::Logprobs { .. }
+            | Self::Usage(_)
+            | Self::Finished(_)
+            | Self::Error(_) => false,
         }
     }
 
@@ -134,7 +147,10 @@ pub struct Accumulator {
     extra: Extra,
     parts: Vec<Part>,
     calls: Vec<(u32, usize)>,
-    reasoning_open: bool,
+    /// The last part is whole.
+    part_ended: bool,
+    /// Where the thought is that is being told.
+    open_thought: Option<usize>,
     usage: Option<Usage>,
     logprobs: Vec<Json>,
     finish: Option<Finish>,
@@ -175,7 +191,7 @@ impl Accumulator {
                 thought.signature.clone_from(signature);
                 thought.encrypted.clone_from(encrypted);
                 thought.id.clone_from(id);
-                self.reasoning_open = false;
+                self.open_thought = None;
             }
             StreamEvent::ToolCallStarted { index, id, name, signature } => {
                 self.calls.push((*index, self.parts.len()));
@@ -194,11 +210,18 @@ impl Accumulator {
                     call.arguments.push_str(delta);
                 }
             }
-            StreamEvent::Native { value, .. } => self.part(Content::Native(value.clone())),
+            // It may stand between two pieces of a thought.
+            StreamEvent::Native { value, .. } => {
+                if !self.cite(value) {
+                    self.parts.push(Content::Native(value.clone()).into());
+                }
+            }
+            StreamEvent::PartEnded => self.part_ended = true,
             StreamEvent::Logprobs { value } => self.logprobs.push(value.clone()),
             StreamEvent::Usage(usage) => self.usage = Some(*usage),
             StreamEvent::Finished(finish) => self.finish = Some(finish.clone()),
-            StreamEvent::Error(_) => {}
+            // The end of a thought names it too.
+            StreamEvent::ReasoningStarted { .. } | StreamEvent::Error(_) => {}
         }
     }
 
@@ -232,24 +255,41 @@ impl Accumulator {
         }
     }
 
+    /// The last part, if it is not whole.
     fn last_mut(&mut self) -> Option<&mut Content> {
-        self.parts.last_mut().map(|part| &mut part.content)
+        self.parts.last_mut().filter(|_| !self.part_ended).map(|part| &mut part.content)
+    }
+
+    /// Puts a citation to the text that it is of, as a whole answer has it.
+    fn cite(&mut self, value: &Json) -> bool {
+        let Some(citation) = super::response::citation(value).filter(|_| self.dialect == Dialect::Anthropic) else {
+            return false;
+        };
+        let Some(text) = self.parts.last_mut().filter(|part| matches!(part.content, Content::Text(_))) else {
+            return false;
+        };
+        let before = text.extra.get("citations").and_then(|list| list.read::<Vec<Json>>().ok());
+        let mut citations = before.unwrap_or_default();
+        citations.push(citation);
+        text.extra.insert("citations", Json::of(&citations));
+        true
     }
 
     fn part(&mut self, content: Content) {
-        self.reasoning_open = matches!(content, Content::Reasoning(_));
+        self.part_ended = false;
+        self.open_thought = matches!(content, Content::Reasoning(_)).then_some(self.parts.len());
         self.parts.push(content.into());
     }
 
     /// The thought that is being told, begun if none is.
     fn thought(&mut self) -> &mut ReasoningContent {
-        if !self.reasoning_open {
+        let at = self.open_thought.unwrap_or_else(|| {
             self.part(Content::Reasoning(ReasoningContent::default()));
-        }
-        let at = self.parts.len() - 1;
+            self.parts.len() - 1
+        });
         match &mut self.parts[at].content {
             Content::Reasoning(thought) => thought,
-            _ => unreachable!("an open thought is the last part"),
+            _ => unreachable!("an open thought is a thought"),
         }
     }
 }

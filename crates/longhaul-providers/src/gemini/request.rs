@@ -88,7 +88,7 @@ fn check(request: &ChatRequest, gaps: &mut Gaps<'_>) -> Result<(), EncodeError> 
         gaps.extra(&message.extra)?;
         gaps.hint("name of a message", message.name.is_some());
         for part in &message.parts {
-            gaps.extra(&part.extra)?;
+            gaps.part(part)?;
             check_part(part, message.role, gaps)?;
         }
     }

@@ -134,10 +134,25 @@ impl Extra {
         Some(self.0.remove(at).1)
     }
 
+    /// The fields that are left of the object `name`, by [`Fields::leave_within`].
+    pub(crate) fn within<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a Json)> {
+        self.iter().filter_map(move |(field, value)| Some((field.strip_prefix(name)?.strip_prefix('.')?, value)))
+    }
+
+    /// The fields that are not left of the object `name`.
+    pub(crate) fn beside<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a Json)> {
+        self.iter().filter(move |(field, _)| !is_within(field, name))
+    }
+
     /// The fields, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
+}
+
+/// Whether a field is left of the object `name`.
+fn is_within(field: &str, name: &str) -> bool {
+    field.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
 }
 
 impl Serialize for Extra {

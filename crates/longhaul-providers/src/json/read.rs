@@ -141,6 +141,25 @@ impl<'a> Fields<'a> {
         RequestError::at(self.path.clone(), format!("`{}`: {why}", self.path))
     }
 
+    /// Leaves what was not taken to the object that this one, `name`, is a field of: as `name.field`.
+    pub(crate) fn leave_within(self, name: &str, extra: &mut Extra) {
+        for (field, value) in self.into_extra().iter() {
+            extra.insert(format!("{name}.{field}"), value.clone());
+        }
+    }
+
+    /// Whether nothing is left but `null`.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.put_back.is_empty() && self.entries.iter().all(|(_, raw)| raw.get() == "null")
+    }
+
+    /// Adds to what was not taken.
+    pub(crate) fn put_all(&mut self, extra: Extra) {
+        for (name, value) in extra.iter() {
+            self.put_back.insert(name, value.clone());
+        }
+    }
+
     /// What was not taken.
     pub(crate) fn into_extra(self) -> Extra {
         let mut extra = self.put_back;

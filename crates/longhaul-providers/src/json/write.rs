@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::Extra;
+use super::{Extra, Json};
 
 /// Appends a value. Nothing that this crate writes can fail to be JSON; should it, `null` stands in its place.
 pub(crate) fn write(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
@@ -127,7 +127,12 @@ impl Object<'_> {
 
     /// Carried fields.
     pub(crate) fn extra(&mut self, extra: &Extra) -> &mut Self {
-        for (name, value) in extra.iter() {
+        self.fields(extra.iter())
+    }
+
+    /// Some fields.
+    pub(crate) fn fields<'f>(&mut self, fields: impl Iterator<Item = (&'f str, &'f Json)>) -> &mut Self {
+        for (name, value) in fields {
             self.field(name, value);
         }
         self

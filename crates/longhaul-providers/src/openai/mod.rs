@@ -6,6 +6,7 @@
 mod embeddings;
 mod errors;
 pub mod facade;
+mod halves;
 mod plain;
 mod relay;
 mod request;
@@ -96,9 +97,11 @@ impl Flavor {
             top_k: false,
             reasoning_effort: true,
             parallel_tool_calls: true,
+            reasoning_content: false,
             rest: Rest::Never,
         };
-        let compatible = Quirks { token_limit_field: "max_tokens", developer_role: false, ..openai };
+        let compatible =
+            Quirks { token_limit_field: "max_tokens", developer_role: false, reasoning_content: true, ..openai };
         match self {
             Self::OpenAi | Self::Azure => openai,
             Self::Vllm | Self::LlamaCpp => Quirks { top_k: true, rest: Rest::FinalMessage, ..compatible },
@@ -106,6 +109,8 @@ impl Flavor {
             Self::Groq => Quirks {
                 token_limit_field: "max_completion_tokens",
                 logprobs: false,
+                // It has another word for it, and refuses fields that it does not know.
+                reasoning_content: false,
                 rest: Rest::Unasked,
                 ..compatible
             },
@@ -116,6 +121,7 @@ impl Flavor {
                 stream_usage: false,
                 user: false,
                 logprobs: false,
+                reasoning_content: false,
                 rest: Rest::Prefix,
                 ..compatible
             },
@@ -147,6 +153,8 @@ pub struct Quirks {
     pub reasoning_effort: bool,
     /// It takes `parallel_tool_calls`.
     pub parallel_tool_calls: bool,
+    /// It takes its own thoughts back as `reasoning_content`; some demand them with the results of tools.
+    pub reasoning_content: bool,
     /// How the rest of an answer is asked for.
     pub rest: Rest,
 }

@@ -71,6 +71,8 @@ struct Message<'a> {
     reasoning_content: Option<&'a RawValue>,
     #[serde(rename = "reasoning")]
     _reasoning: Option<IgnoredAny>,
+    #[serde(rename = "reasoning_details")]
+    _reasoning_details: Option<IgnoredAny>,
     #[serde(borrow)]
     tool_calls: Option<Vec<Braced<Call<'a>>>>,
     #[serde(rename = "annotations")]
@@ -109,6 +111,7 @@ struct Delta<'a> {
     refusal: Option<IgnoredAny>,
     reasoning_content: Option<IgnoredAny>,
     reasoning: Option<IgnoredAny>,
+    reasoning_details: Option<IgnoredAny>,
     tool_calls: Option<IgnoredAny>,
     function_call: Option<IgnoredAny>,
     annotations: Option<IgnoredAny>,
@@ -218,6 +221,7 @@ pub(super) fn chunk(line: &str) -> Option<Chunk<'_>> {
     let has_more = delta.refusal.is_some()
         || delta.reasoning_content.is_some()
         || delta.reasoning.is_some()
+        || delta.reasoning_details.is_some()
         || delta.tool_calls.is_some()
         || delta.function_call.is_some()
         || delta.annotations.is_some()
@@ -292,7 +296,7 @@ mod tests {
     const LEVELS: [&str; 6] = ["answer", "choice", "message", "delta", "call", "function"];
 
     /// Every field that is read anywhere, plain or the long way.
-    const NAMES: [&str; 26] = [
+    const NAMES: [&str; 27] = [
         "id",
         "object",
         "created",
@@ -312,6 +316,7 @@ mod tests {
         "refusal",
         "reasoning_content",
         "reasoning",
+        "reasoning_details",
         "tool_calls",
         "annotations",
         "audio",

@@ -1,11 +1,11 @@
 //! Writing a request for a provider.
 
-use super::{Rest, Settings};
+use super::{Quirks, Rest, Settings};
 use crate::chat::{
     ChatRequest, Content, Dialect, Image, ImageDetail, ImageSource, Message, Part, Reasoning, ResponseFormat, Role,
     Tool, ToolChoice, ToolResult,
 };
-use crate::json::{List, Object, to_bytes};
+use crate::json::{Extra, List, Object, to_bytes};
 use crate::protocol::{Delivery, EncodeError, Gaps};
 
 /// The body, and what was left out of it.
@@ -30,7 +30,7 @@ pub(super) fn body(
 
     // Writing cannot fail, so whatever cannot be written is looked for first.
     for message in &request.messages {
-        check(message, &mut gaps)?;
+        check(message, quirks.reasoning_content, &mut gaps)?;
     }
     for tool in &request.tools {
         match tool {
@@ -51,7 +51,7 @@ pub(super) fn body(
             let marked =
                 request.messages.len().checked_sub(1).filter(|_| request.goes_on && quirks.rest == Rest::Prefix);
             for (at, message) in request.messages.iter().enumerate() {
-                write_message(list, message, quirks.developer_role, (same, marked == Some(at)));
+                write_message(list, message, quirks, (same, marked == Some(at)));
             }
         });
         if !request.tools.is_empty() {
@@ -63,7 +63,7 @@ pub(super) fn body(
         if quirks.parallel_tool_calls && !request.tools.is_empty() {
             body.some("parallel_tool_calls", request.parallel_tool_calls.as_ref());
         }
-        write_format(body, &request.response_format);
+        write_format(body, request, same);
         body.some(quirks.token_limit_field, request.max_output_tokens.as_ref());
         body.some("temperature", request.temperature.as_ref());
         body.some("top_p", request.top_p.as_ref());
@@ -100,24 +100,24 @@ pub(super) fn body(
             body.field("add_generation_prompt", &false);
             body.field("continue_final_message", &true);
         }
-        for (name, value) in request.extra.iter().filter(|(name, _)| gaps.carries(name)) {
-            body.field(name, value);
-        }
+        body.fields(request.extra.beside("response_format").filter(|(name, _)| gaps.carries(name)));
     });
     Ok((bytes, gaps.into_ignored()))
 }
 
 /// What this protocol cannot say in a message of this role.
-fn check(message: &Message, gaps: &mut Gaps<'_>) -> Result<(), EncodeError> {
+fn check(message: &Message, takes_thoughts: bool, gaps: &mut Gaps<'_>) -> Result<(), EncodeError> {
     gaps.extra(&message.extra)?;
     for part in &message.parts {
-        gaps.extra(&part.extra)?;
+        gaps.part(part)?;
         match (&part.content, message.role) {
             (Content::Image(_), Role::User) => {}
             (Content::Image(_), role) => return Err(gaps.cannot(format!("an image in a {} message", role.name()))),
             (Content::ToolCall(_) | Content::Refusal(_), Role::Assistant) | (Content::Text(_), _) => {}
             (Content::ToolResult(result), Role::User | Role::Tool) => check_result(result, gaps)?,
-            (Content::Reasoning(_), _) => gaps.hint("reasoning of earlier answers", true),
+            (Content::Reasoning(_), _) => {
+                gaps.hint("reasoning of earlier answers", !(takes_thoughts && gaps.same_dialect()));
+            }
             (Content::Native(part), _) => gaps.native("a part", part)?,
             (Content::ToolCall(_) | Content::Refusal(_) | Content::ToolResult(_), role) => {
                 return Err(EncodeError::Invalid {
@@ -145,7 +145,7 @@ fn check_result(result: &ToolResult, gaps: &mut Gaps<'_>) -> Result<(), EncodeEr
 
 /// One message of ours is one or several of theirs: results of tools are messages of their own, and stand first,
 /// since they answer the message before. `marked`: it is the beginning of the answer.
-fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (same, marked): (bool, bool)) {
+fn write_message(list: &mut List<'_>, message: &Message, quirks: &Quirks, (same, marked): (bool, bool)) {
     let mut rest: Vec<&Part> = Vec::with_capacity(message.parts.len());
     for part in &message.parts {
         let Content::ToolResult(result) = &part.content else {
@@ -156,8 +156,11 @@ fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (
             object.field("role", "tool");
             object.field("tool_call_id", &result.call_id);
             write_content(object, result.parts.iter().collect(), same);
+            if message.role == Role::Tool {
+                object.some("name", message.name.as_ref());
+            }
             if same {
-                object.extra(&part.extra);
+                object.extra(&part.extra).extra(&message.extra);
             }
         });
     }
@@ -165,7 +168,7 @@ fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (
         return;
     }
     let role = match message.role {
-        Role::Developer if !developer_role => Role::System,
+        Role::Developer if !quirks.developer_role => Role::System,
         role => role,
     };
     list.object(|object| {
@@ -178,6 +181,9 @@ fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (
                 _ => None,
             })
             .collect();
+        if same && quirks.reasoning_content {
+            write_thoughts(object, &rest);
+        }
         rest.retain(|part| !matches!(part.content, Content::ToolCall(_) | Content::Reasoning(_)));
         if rest.is_empty() && !calls.is_empty() {
             object.field("content", &());
@@ -195,11 +201,14 @@ fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (
                             // An empty text is no JSON, and servers that parse it fail.
                             let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
                             function.text("arguments", arguments);
+                            if same {
+                                function.fields(extra.within("function"));
+                            }
                         });
                         // A server that knows no such field passes over it; Google's compatible API wants it.
                         object.some("extra_content", call.signature.as_deref().map(super::write_signature).as_ref());
                         if same {
-                            object.extra(extra);
+                            object.fields(extra.beside("function"));
                         }
                     });
                 }
@@ -212,6 +221,17 @@ fn write_message(list: &mut List<'_>, message: &Message, developer_role: bool, (
             object.extra(&message.extra);
         }
     });
+}
+
+fn write_thoughts(object: &mut Object<'_>, parts: &[&Part]) {
+    let thoughts = parts.iter().filter_map(|part| match &part.content {
+        Content::Reasoning(thought) => Some(thought.text.as_str()),
+        _ => None,
+    });
+    let thoughts: Vec<&str> = thoughts.collect();
+    if !thoughts.is_empty() {
+        object.text("reasoning_content", &thoughts.concat());
+    }
 }
 
 /// One text as text, which every server takes; anything else as parts.
@@ -242,21 +262,22 @@ fn write_part(list: &mut List<'_>, part: &Part, same: bool) {
             Content::Refusal(text) => {
                 object.field("type", "refusal").field("refusal", text);
             }
-            Content::Image(image) => write_image(object, image),
+            Content::Image(image) => write_image(object, image, same.then_some(&part.extra)),
             // Taken out before, or refused.
             Content::ToolCall(_) | Content::ToolResult(_) | Content::Reasoning(_) | Content::Native(_) => {}
         }
         if same {
-            object.extra(&part.extra);
+            object.fields(part.extra.beside("image_url"));
         }
     });
 }
 
-fn write_image(object: &mut Object<'_>, image: &Image) {
+fn write_image(object: &mut Object<'_>, image: &Image, extra: Option<&Extra>) {
     object.field("type", "image_url");
     object.object("image_url", |object| {
         object.field("url", &image_url(&image.source));
         object.some("detail", image.detail.map(detail_name));
+        object.fields(extra.into_iter().flat_map(|extra| extra.within("image_url")));
     });
 }
 
@@ -289,9 +310,12 @@ fn write_tool(list: &mut List<'_>, tool: &Tool, same: bool) {
                 function.some("parameters", parameters.as_ref());
                 function.some("strict", strict.as_ref());
                 if same {
-                    function.extra(extra);
+                    function.fields(extra.within("function"));
                 }
             });
+            if same {
+                object.fields(extra.beside("function"));
+            }
         }),
     }
 }
@@ -311,24 +335,26 @@ fn write_choice(body: &mut Object<'_>, choice: &ToolChoice, required: &str) {
     };
 }
 
-fn write_format(body: &mut Object<'_>, format: &ResponseFormat) {
-    match format {
-        ResponseFormat::Text => {}
-        ResponseFormat::JsonObject => {
-            body.object("response_format", |object| {
-                object.field("type", "json_object");
+fn write_format(body: &mut Object<'_>, request: &ChatRequest, same: bool) {
+    let left = |of| request.extra.within(of).filter(|_| same);
+    let mut beside = left("response_format").filter(|(name, _)| !name.starts_with("json_schema.")).peekable();
+    let kind = match &request.response_format {
+        ResponseFormat::Text if beside.peek().is_none() => return,
+        ResponseFormat::Text => "text",
+        ResponseFormat::JsonObject => "json_object",
+        ResponseFormat::JsonSchema { .. } => "json_schema",
+    };
+    body.object("response_format", |object| {
+        object.field("type", kind);
+        if let ResponseFormat::JsonSchema { name, description, schema, strict } = &request.response_format {
+            object.object("json_schema", |object| {
+                object.field("name", name);
+                object.some("description", description.as_ref());
+                object.field("schema", schema);
+                object.some("strict", strict.as_ref());
+                object.fields(left("response_format.json_schema"));
             });
         }
-        ResponseFormat::JsonSchema { name, description, schema, strict } => {
-            body.object("response_format", |object| {
-                object.field("type", "json_schema");
-                object.object("json_schema", |object| {
-                    object.field("name", name);
-                    object.some("description", description.as_ref());
-                    object.field("schema", schema);
-                    object.some("strict", strict.as_ref());
-                });
-            });
-        }
-    }
+        object.fields(beside);
+    });
 }

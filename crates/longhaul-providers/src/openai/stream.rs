@@ -4,6 +4,7 @@
 //! the end of the body.
 
 use super::errors::{malformed, stream_error, vendor_error};
+use super::halves::Halves;
 use super::response::{call_id, extra};
 use super::wire::{Call, Choice, Completion, Piece, finish_reason};
 use crate::chat::{Dialect, Finish, StreamEvent, Usage};
@@ -21,6 +22,7 @@ pub(super) struct Chunks {
     calls: Vec<OpenCall>,
     usage: Option<Usage>,
     finish: Option<String>,
+    halves: Halves,
 }
 
 /// A call whose pieces are coming in.
@@ -47,6 +49,9 @@ impl Interpret for Chunks {
         if data.trim().is_empty() {
             return Ok(());
         }
+        let may_be_half = data.contains(r"\ud") || data.contains(r"\uD");
+        let mended = may_be_half.then(|| self.halves.mend(data)).flatten();
+        let data = mended.as_deref().unwrap_or(data);
         let chunk: Completion =
             serde_json::from_str(data).map_err(|error| malformed(&format!("an event of its stream: {error}")))?;
         if let Some(error) = chunk.error.as_ref().or(chunk.x_groq.as_ref().and_then(|groq| groq.error.as_ref())) {

@@ -52,6 +52,8 @@ pub(super) struct Said {
     pub(super) reasoning_content: Option<String>,
     /// Groq, Ollama, OpenRouter.
     pub(super) reasoning: Option<Json>,
+    /// OpenRouter: thoughts as it wants them back.
+    pub(super) reasoning_details: Option<Json>,
     pub(super) tool_calls: Option<Vec<Call>>,
     pub(super) annotations: Option<Json>,
     pub(super) audio: Option<Json>,
@@ -152,12 +154,16 @@ impl Said {
     /// What is beside text and tools: an object of further fields of the message.
     pub(super) fn native(&self) -> Option<Json> {
         let annotations = self.annotations.as_ref().filter(|list| list.as_str() != "[]");
-        if annotations.is_none() && self.audio.is_none() {
+        let details = self.reasoning_details.as_ref().filter(|list| list.as_str() != "[]");
+        if annotations.is_none() && self.audio.is_none() && details.is_none() {
             return None;
         }
         let mut extra = crate::json::Extra::new();
         if let Some(annotations) = annotations {
             extra.insert("annotations", annotations.clone());
+        }
+        if let Some(details) = details {
+            extra.insert("reasoning_details", details.clone());
         }
         if let Some(audio) = &self.audio {
             extra.insert("audio", audio.clone());

@@ -3,17 +3,20 @@
 use std::collections::BTreeSet;
 
 use super::EncodeError;
-use crate::chat::{ChatRequest, Dialect, ResponseFormat};
+use crate::chat::{ChatRequest, Content, Dialect, Part, ResponseFormat};
 use crate::json::{Extra, Json};
 
 /// Fields that change no answer: labels, caches, tiers, hints at speed. A target without a place for them may go without.
 const HINTS: &[&str] = &[
+    "anthropic-beta",
     "cache_control",
     "include",
     "include_obfuscation",
     "max_tool_calls",
     "metadata",
     "obfuscation",
+    "output_config.effort",
+    "parsed_arguments",
     "prediction",
     "prompt_cache_breakpoint",
     "prompt_cache_key",
@@ -79,13 +82,22 @@ impl<'a> Gaps<'a> {
             if self.carries(field) {
                 continue;
             }
-            if HINTS.contains(&field) {
+            // What is left of an object within has a name of several words.
+            if HINTS.contains(&field) || field.split('.').any(|word| HINTS.contains(&word)) {
                 self.leave_out(field);
             } else {
                 self.refuse(field, true)?;
             }
         }
         Ok(false)
+    }
+
+    /// The carried fields of a part. Those of a thought go where it goes.
+    pub(crate) fn part(&mut self, part: &Part) -> Result<(), EncodeError> {
+        if matches!(part.content, Content::Reasoning(_)) {
+            return Ok(());
+        }
+        self.extra(&part.extra).map(drop)
     }
 
     /// True for a field of the request that the target knows under the same name.

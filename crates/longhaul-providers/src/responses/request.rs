@@ -2,15 +2,18 @@
 
 use super::Settings;
 use crate::chat::{
-    ChatRequest, Content, Dialect, Message, Part, Reasoning, ReasoningContent, ResponseFormat, Role, Tool, ToolChoice,
-    ToolResult,
+    ChatRequest, Content, Dialect, Effort, Message, Part, Reasoning, ReasoningContent, ResponseFormat, Role, Tool,
+    ToolChoice, ToolResult,
 };
-use crate::json::{List, Object, to_bytes};
+use crate::json::{Extra, List, Object, to_bytes};
 use crate::openai::{detail_name, image_url};
 use crate::protocol::{Delivery, EncodeError, Gaps};
 
 /// Fields that have a place of their own below, though they are carried.
-const PLACED: &[&str] = &["verbosity", "reasoning", "store"];
+const PLACED: &[&str] = &["verbosity", "reasoning", "store", "include"];
+
+/// The thoughts of an answer in a form that can be given back: nothing is kept at the provider's.
+const SEALED_THOUGHTS: &str = "reasoning.encrypted_content";
 
 /// The body, and what was left out of it.
 pub(super) fn body(
@@ -42,10 +45,11 @@ pub(super) fn body(
         body.some("user", request.user.as_ref());
         // Whatever is to be remembered is remembered by us.
         body.field("store", &false);
+        write_include(body, model, request, same);
         if delivery == Delivery::Streamed {
             body.field("stream", &true);
         }
-        for (name, value) in request.extra.iter() {
+        for (name, value) in request.extra.beside("text") {
             if gaps.carries(name) && !PLACED.contains(&name) {
                 body.field(name, value);
             }
@@ -76,7 +80,7 @@ fn check(request: &ChatRequest, gaps: &mut Gaps<'_>) -> Result<(), EncodeError> 
         gaps.extra(&message.extra)?;
         gaps.hint("name of a message", message.name.is_some());
         for part in &message.parts {
-            gaps.extra(&part.extra)?;
+            gaps.part(part)?;
             check_part(part, message.role, gaps)?;
         }
     }
@@ -89,8 +93,8 @@ fn check_part(part: &Part, role: Role, gaps: &mut Gaps<'_>) -> Result<(), Encode
         (Content::Text(_), _) | (Content::Image(_), Role::User) => Ok(()),
         (Content::ToolCall(_) | Content::Refusal(_), Role::Assistant) => Ok(()),
         (Content::Image(_), role) => Err(gaps.cannot(format!("an image in a {} message", role.name()))),
-        (Content::Reasoning(_), _) => {
-            gaps.hint("reasoning of earlier answers", !gaps.same_dialect());
+        (Content::Reasoning(thought), _) => {
+            gaps.hint("reasoning of earlier answers", !(gaps.same_dialect() && is_sealed(thought, &part.extra)));
             Ok(())
         }
         (Content::Native(part), _) => gaps.native("a part", part),
@@ -207,14 +211,46 @@ fn write_item(list: &mut List<'_>, content: &Content, part: &Part, same: bool) {
                 object.extra(&part.extra);
             }
         }),
-        Content::Reasoning(thought) if same => write_thought(list, thought),
+        Content::Reasoning(thought) if same && is_sealed(thought, &part.extra) => {
+            write_thought(list, thought, &part.extra)
+        }
         Content::Native(value) => list.item(value),
-        // A thought of another provider: named as left out. The rest are parts.
+        // A thought that nobody can read any more: named as left out. The rest are parts.
         Content::Reasoning(_) | Content::Text(_) | Content::Refusal(_) | Content::Image(_) => {}
     }
 }
 
-fn write_thought(list: &mut List<'_>, thought: &ReasoningContent) {
+/// Whether a thought stands for itself. By its name alone the provider would look for it where nothing is kept.
+fn is_sealed(thought: &ReasoningContent, extra: &Extra) -> bool {
+    thought.encrypted.as_ref().is_some_and(|sealed| !sealed.is_empty()) || extra.get("content").is_some()
+}
+
+/// Sealed thoughts are asked for, whatever the client asks for, of models that think: others refuse that.
+fn write_include(body: &mut Object<'_>, model: &str, request: &ChatRequest, same: bool) {
+    if !same {
+        return;
+    }
+    let asked = request.extra.get("include").and_then(|include| include.read::<Vec<String>>().ok());
+    let mut include = asked.unwrap_or_default();
+    let thinks = match &request.reasoning {
+        Some(reasoning) => reasoning.effort != Some(Effort::None),
+        None => request.extra.get("reasoning").is_some() || is_thinker(model),
+    };
+    if thinks && !include.iter().any(|word| word == SEALED_THOUGHTS) {
+        include.push(SEALED_THOUGHTS.to_owned());
+    }
+    if !include.is_empty() {
+        body.field("include", &include);
+    }
+}
+
+/// A model that thinks without being told to.
+fn is_thinker(model: &str) -> bool {
+    let is = |family: &str| model.starts_with(family);
+    (is("gpt-5") && !model.contains("chat")) || is("o3") || is("o4")
+}
+
+fn write_thought(list: &mut List<'_>, thought: &ReasoningContent, extra: &Extra) {
     list.object(|object| {
         object.field("type", "reasoning");
         object.some("id", thought.id.as_ref());
@@ -226,6 +262,7 @@ fn write_thought(list: &mut List<'_>, thought: &ReasoningContent) {
             }
         });
         object.some("encrypted_content", thought.encrypted.as_ref());
+        object.extra(extra);
     });
 }
 
@@ -275,27 +312,33 @@ fn write_tools(body: &mut Object<'_>, request: &ChatRequest, same: bool) {
 
 fn write_text(body: &mut Object<'_>, request: &ChatRequest, gaps: &Gaps<'_>) {
     let verbosity = request.extra.get("verbosity").filter(|_| gaps.carries("verbosity"));
-    if request.response_format == ResponseFormat::Text && verbosity.is_none() {
+    let left = |of| request.extra.within(of).filter(|_| gaps.same_dialect());
+    let mut beside = left("text").filter(|(name, _)| !name.starts_with("format.")).peekable();
+    let mut in_format = left("text.format").peekable();
+    let kind = match &request.response_format {
+        ResponseFormat::Text => "text",
+        ResponseFormat::JsonObject => "json_object",
+        ResponseFormat::JsonSchema { .. } => "json_schema",
+    };
+    let has_format = request.response_format != ResponseFormat::Text || in_format.peek().is_some();
+    if !has_format && verbosity.is_none() && beside.peek().is_none() {
         return;
     }
     body.object("text", |text| {
-        match &request.response_format {
-            ResponseFormat::Text => {}
-            ResponseFormat::JsonObject => {
-                text.object("format", |format| {
-                    format.field("type", "json_object");
-                });
-            }
-            ResponseFormat::JsonSchema { name, description, schema, strict } => {
-                text.object("format", |format| {
-                    format.field("type", "json_schema").field("name", name);
+        if has_format {
+            text.object("format", |format| {
+                format.field("type", kind);
+                if let ResponseFormat::JsonSchema { name, description, schema, strict } = &request.response_format {
+                    format.field("name", name);
                     format.some("description", description.as_ref());
                     format.field("schema", schema);
                     format.some("strict", strict.as_ref());
-                });
-            }
+                }
+                format.fields(in_format);
+            });
         }
         text.some("verbosity", verbosity);
+        text.fields(beside);
     });
 }
 

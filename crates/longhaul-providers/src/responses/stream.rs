@@ -120,7 +120,10 @@ impl Events {
                 out.push(StreamEvent::ToolCallStarted { index, id: call.id, name: call.name, signature: None });
                 self.calls.push(OpenCall { output_index, told: false });
             }
-            "reasoning" => self.thought_told = false,
+            "reasoning" => {
+                self.thought_told = false;
+                out.push(StreamEvent::ReasoningStarted { id: item.id });
+            }
             _ => {}
         }
         Ok(())

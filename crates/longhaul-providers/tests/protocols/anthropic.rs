@@ -5,7 +5,7 @@ use std::time::Duration;
 use longhaul_providers::anthropic::facade::{MessageStreamEncoder, decode_request, encode_failure, encode_response};
 use longhaul_providers::anthropic::{Anthropic, LateSystem, Settings, Structured, Thinking};
 use longhaul_providers::chat::{
-    ChatRequest, Content, Effort, FinishReason, Message, Reasoning, ResponseFormat, Role, StreamEvent, Tool,
+    ChatRequest, Content, Dialect, Effort, FinishReason, Message, Reasoning, ResponseFormat, Role, StreamEvent, Tool,
 };
 use longhaul_providers::facade::{Failure, Stamp};
 use longhaul_providers::json::Json;
@@ -42,6 +42,7 @@ fn rich_request() -> Value {
             {"role": "user", "content": [
                 {"type": "text", "text": "What is this?"},
                 {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}},
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk=", "within": 1}},
                 {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
                 {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}
             ]},
@@ -63,13 +64,14 @@ fn rich_request() -> Value {
             {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
         ],
         "tool_choice": {"type": "auto", "disable_parallel_tool_use": true},
-        "output_config": {"effort": "high", "format": {"type": "json_schema", "schema": {"type": "object"}}},
-        "thinking": {"type": "adaptive", "display": "summarized"},
+        "output_config": {"effort": "high", "format": {"type": "json_schema", "schema": {"type": "object"}, "within": 1},
+            "task_budget": {"type": "tokens", "total": 64000}},
+        "thinking": {"type": "adaptive", "display": "summarized", "within": 1},
         "temperature": 1.0,
         "top_p": 0.5,
         "top_k": 4,
         "stop_sequences": ["END"],
-        "metadata": {"user_id": "u"},
+        "metadata": {"user_id": "u", "within": 1},
         "service_tier": "auto"
     })
 }
@@ -85,6 +87,143 @@ fn a_request_comes_out_as_it_came_in() {
     assert_eq!(encoded.http.path, "/messages");
     assert_eq!(encoded.http.headers["x-api-key"], "key-123");
     assert_eq!(encoded.http.headers["anthropic-version"], "2023-06-01");
+}
+
+#[test]
+fn a_prefill_is_gone_on_from_or_refused() {
+    use longhaul_providers::openai::{Flavor, OpenAi, Settings};
+    let came = json!({"model": "m", "max_tokens": 9, "messages": [
+        {"role": "user", "content": "Pick one: (A) or (B)"}, {"role": "assistant", "content": "The answer is ("}
+    ]});
+    let request = decode_request(came.to_string().as_bytes()).unwrap().request;
+    assert_eq!(request.beginning(), Some("The answer is ("));
+    assert_eq!(json(&anthropic().encode_chat("m", &request, Delivery::Whole).unwrap().http.body), came);
+    let put_to =
+        |flavor| OpenAi::new(Settings::of(flavor, access())).unwrap().encode_chat("m", &request, Delivery::Whole);
+    assert_eq!(json(&put_to(Flavor::Vllm).unwrap().http.body)["continue_final_message"], true);
+    assert!(put_to(Flavor::OpenAi).unwrap_err().to_string().contains("the beginning of an answer"));
+}
+
+#[test]
+fn what_a_client_wants_to_try_is_told_to_this_provider_alone() {
+    use longhaul_providers::anthropic::facade::BETAS;
+    let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
+    let mut request = decode_request(body.to_string().as_bytes()).unwrap().request;
+    request.extra.insert(BETAS, Json::of("context-1m"));
+    let mut access = access();
+    access.headers.push((http::HeaderName::from_static(BETAS), http::HeaderValue::from_static("files-api")));
+    let encoded =
+        Anthropic::new(Settings::of(access.clone())).unwrap().encode_chat("m", &request, Delivery::Whole).unwrap();
+    assert_eq!((&encoded.http.headers[BETAS], encoded.ignored.len()), (&"files-api,context-1m".parse().unwrap(), 0));
+    assert_eq!(json(&encoded.http.body).get(BETAS), None);
+    access.ignore.insert(BETAS.to_owned());
+    let encoded = Anthropic::new(Settings::of(access)).unwrap().encode_chat("m", &request, Delivery::Whole).unwrap();
+    assert_eq!(
+        (&encoded.http.headers[BETAS], &encoded.ignored[..]),
+        (&"files-api".parse().unwrap(), &[BETAS.to_owned()][..])
+    );
+    let openai = longhaul_providers::openai::OpenAi::new(longhaul_providers::openai::Settings::of(
+        longhaul_providers::openai::Flavor::OpenAi,
+        self::access(),
+    ));
+    assert_eq!(openai.unwrap().encode_chat("m", &request, Delivery::Whole).unwrap().ignored, [BETAS]);
+}
+
+#[test]
+fn citations_stay_with_their_text_streamed_whole_and_from_one_to_the_other() {
+    let citation = |text: &str| json!({"type": "char_location", "cited_text": text});
+    let content = json!([
+        {"type": "text", "text": "a b", "citations": [citation("a"), citation("b")]},
+        {"type": "text", "text": " second block", "citations": null}
+    ]);
+    let message = json!({"id": "m", "type": "message", "role": "assistant", "model": "c", "content": content,
+        "stop_reason": "end_turn", "stop_sequence": null, "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let body = message.to_string();
+    let whole = with_reply(200, &[], body.as_bytes(), |reply| anthropic().decode_chat(reply)).unwrap();
+    let stamp = || Stamp { id: "msg_1".into(), created: 0, model: "smart".into() };
+    // Kept whole, then streamed.
+    let streamed = frames(MessageStreamEncoder::new(stamp()), &whole.to_events());
+    assert_eq!(told(&streamed), content);
+    // Streamed by the provider, told as it comes, and kept.
+    let events = events(anthropic().stream_decoder(), [&sse(&streamed)[..]]);
+    assert_eq!(told(&frames(MessageStreamEncoder::new(stamp()), &events)), content);
+    assert_eq!(json(&encode_response(&folded(&events), &stamp()))["content"], content);
+}
+
+#[test]
+fn an_effort_without_thinking_comes_out_as_it_came_in() {
+    let came = json!({
+        "model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}],
+        "thinking": {"type": "disabled"}, "output_config": {"effort": "low"},
+        "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "tool", "name": "f", "within": 1}
+    });
+    let request = decode_request(came.to_string().as_bytes()).unwrap().request;
+    assert_eq!(json(&anthropic().encode_chat("m", &request, Delivery::Whole).unwrap().http.body), came);
+}
+
+#[test]
+fn a_thought_of_another_provider_never_comes_back_to_this_one() {
+    use longhaul_providers::chat::{ChatResponse, Part, ReasoningContent};
+    let foreign = |dialect, signature: Option<&str>, encrypted: Option<&str>| {
+        let (signature, encrypted) = (signature.map(str::to_owned), encrypted.map(str::to_owned));
+        let thought = ReasoningContent { text: "hm".into(), signature, encrypted, id: None };
+        let mut answer = ChatResponse::of_text("So be it.");
+        (answer.dialect, answer.parts) = (dialect, vec![Content::Reasoning(thought).into(), Part::text("So be it.")]);
+        answer
+    };
+    for answer in [
+        foreign(Dialect::OpenAi, None, None),
+        foreign(Dialect::Gemini, Some("seal"), None),
+        foreign(Dialect::Responses, None, Some("gAA")),
+    ] {
+        let stamp = Stamp { id: "msg_1".into(), created: 0, model: "smart".into() };
+        let whole = json(&encode_response(&answer, &stamp))["content"].clone();
+        let streamed = told(&frames(MessageStreamEncoder::new(stamp), &answer.to_events()));
+        for content in [whole, streamed] {
+            assert_eq!(content[0], json!({"type": "thinking", "thinking": "hm", "signature": ""}));
+            let body = json!({"model": "m", "max_tokens": 9, "messages": [
+                {"role": "user", "content": "Hi"},
+                {"role": "assistant", "content": content},
+                {"role": "user", "content": "Sure?"}
+            ]});
+            let request = decode_request(body.to_string().as_bytes()).unwrap().request;
+            let encoded = anthropic().encode_chat("m", &request, Delivery::Whole).unwrap();
+            let sent = &json(&encoded.http.body)["messages"][1]["content"];
+            assert!(!sent.to_string().contains("thinking"), "{sent}");
+            assert_eq!(encoded.ignored, ["reasoning of earlier answers"]);
+        }
+    }
+}
+
+/// The blocks that a client puts together from a stream.
+fn told(frames: &[longhaul_providers::facade::Frame]) -> Value {
+    let mut blocks: Vec<Value> = Vec::new();
+    for event in frames.iter().map(|frame| json(frame.data.as_bytes())) {
+        let index = usize::try_from(event["index"].as_u64().unwrap_or_default()).unwrap();
+        let add = |blocks: &mut Vec<Value>, field: &str, piece: &Value| {
+            let whole = blocks[index][field].as_str().unwrap_or_default().to_owned() + piece.as_str().unwrap();
+            blocks[index][field] = json!(whole);
+        };
+        let delta = &event["delta"];
+        match (event["type"].as_str().unwrap(), delta["type"].as_str().unwrap_or_default()) {
+            ("content_block_start", _) => {
+                assert_eq!(index, blocks.len(), "blocks begin in order");
+                blocks.push(event["content_block"].clone());
+            }
+            (_, "text_delta") => add(&mut blocks, "text", &delta["text"]),
+            (_, "thinking_delta") => add(&mut blocks, "thinking", &delta["thinking"]),
+            (_, "signature_delta") => blocks[index]["signature"] = delta["signature"].clone(),
+            (_, "input_json_delta") => add(&mut blocks, "input", &delta["partial_json"]),
+            (_, "citations_delta") => {
+                let mut citations = blocks[index]["citations"].as_array().cloned().unwrap_or_default();
+                citations.push(delta["citation"].clone());
+                blocks[index]["citations"] = json!(citations);
+            }
+            (kind, _) => assert_ne!(kind, "error", "{event}"),
+        }
+    }
+    json!(blocks)
 }
 
 #[test]

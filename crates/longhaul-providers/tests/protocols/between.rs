@@ -256,3 +256,42 @@ proptest! {
         let _ = anthropic::facade::decode_request(&body);
     }
 }
+
+#[test]
+fn calls_that_come_in_turns_are_told_one_after_the_other() {
+    let delta =
+        |delta: Value| json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta}]});
+    let call = |index: u32, more: Value| {
+        let mut call = json!({"index": index});
+        call.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        delta(json!({"tool_calls": [call]}))
+    };
+    let begun =
+        |index: u32| call(index, json!({"id": format!("c{index}"), "function": {"name": "f", "arguments": "{\"a\":"}}));
+    let rest = |index: u32| call(index, json!({"function": {"arguments": format!("{index}}}")}}));
+    let end = json!({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]});
+    let chunks = [begun(0), begun(1), delta(json!({"content": "\n"})), rest(0), rest(1), end];
+    let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect::<String>() + "data: [DONE]\n\n";
+    let openai = OpenAi::new(openai::Settings::of(Flavor::OpenAi, access())).unwrap();
+    let events = events(openai.stream_decoder(), [body.as_bytes()]);
+
+    let told = frames(anthropic::facade::MessageStreamEncoder::new(stamp()), &events);
+    let told: Vec<Value> = told.iter().map(|frame| json(frame.data.as_bytes())).collect();
+    let input = |block: u32| -> String {
+        let pieces = told.iter().filter(|event| event["index"] == block);
+        pieces.filter_map(|event| event["delta"]["partial_json"].as_str()).collect()
+    };
+    assert_eq!((input(0).as_str(), input(1).as_str()), ("{\"a\":0}", "{\"a\":1}"));
+    assert_eq!(told.last().unwrap()["type"], "message_stop");
+
+    let echo = responses::facade::decode_request(br#"{"model":"m","input":"hi"}"#).unwrap().echo;
+    let mut encoder = responses::facade::ResponseStreamEncoder::new(stamp(), echo);
+    let mut told = Vec::new();
+    events.iter().for_each(|event| longhaul_providers::facade::StreamEncoder::push(&mut encoder, event, &mut told));
+    let object = json(&encoder.object());
+    let arguments: Vec<&Value> = object["output"].as_array().unwrap().iter().map(|item| &item["arguments"]).collect();
+    assert_eq!(
+        (arguments[0], arguments[1], &object["status"]),
+        (&json!("{\"a\":0}"), &json!("{\"a\":1}"), &json!("completed"))
+    );
+}

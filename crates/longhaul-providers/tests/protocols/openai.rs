@@ -87,6 +87,137 @@ fn a_request_comes_out_as_it_came_in() {
 }
 
 #[test]
+fn what_is_left_of_an_object_within_comes_out_where_it_was() {
+    let came = json!({
+        "model": "gpt-4o",
+        "messages": [
+            {"role": "user", "content": [
+                {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "max_dynamic_patch": 4}, "beside": 1}
+            ]},
+            {"role": "assistant", "content": null, "tool_calls": [
+                {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}", "kept": true}, "index": 0,
+                 "extra_content": {"other": 1}}
+            ]},
+            {"role": "tool", "tool_call_id": "call_1", "name": "look", "content": "a cat", "cache_control": {"type": "ephemeral"}}
+        ],
+        "tools": [
+            {"type": "function", "function": {"name": "look", "defer": true}, "cache_control": {"type": "ephemeral"}}
+        ],
+        "tool_choice": {"type": "function", "function": {"name": "look"}, "mode": "x"},
+        "response_format": {"type": "json_schema", "beside": 1, "json_schema": {
+            "name": "answer", "schema": {"type": "object"}, "within": 2
+        }},
+    });
+    let went = |came: &Value| encoded(&openai(), &decode_request(came.to_string().as_bytes()).unwrap().request);
+    assert_eq!(went(&came), came);
+    for format in [
+        json!({"type": "json_object", "schema": {"type": "object", "properties": {"city": {"type": "string"}}}}),
+        json!({"type": "text", "hint": 1}),
+    ] {
+        let mut came = came.clone();
+        came["response_format"] = format;
+        assert_eq!(went(&came), came);
+        assert_ne!(
+            serde_json::to_value(decode_request(came.to_string().as_bytes()).unwrap().request).unwrap(),
+            serde_json::to_value(
+                decode_request(came.to_string().replace("city", "town").replace("hint", "tip").as_bytes())
+                    .unwrap()
+                    .request
+            )
+            .unwrap(),
+            "what a cache keeps an answer under"
+        );
+    }
+}
+
+#[test]
+fn what_is_left_of_an_object_within_is_refused_or_named_by_who_cannot_carry_it() {
+    let claude =
+        longhaul_providers::anthropic::Anthropic::new(longhaul_providers::anthropic::Settings::of(access())).unwrap();
+    let asked = |more: Value| {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let request = decode_request(body.to_string().as_bytes()).unwrap().request;
+        claude.encode_chat("m", &request, Delivery::Whole).map(|encoded| encoded.ignored)
+    };
+    let refused = asked(json!({"response_format": {"type": "json_object", "schema": {}}})).unwrap_err();
+    assert_eq!(refused.to_string(), "anthropic cannot carry `response_format.schema`");
+    let marked =
+        json!({"tools": [{"type": "function", "function": {"name": "f", "cache_control": {}}, "cache_control": {}}]});
+    assert_eq!(asked(marked).unwrap(), ["cache_control", "function.cache_control"]);
+}
+
+#[test]
+fn thoughts_go_back_to_who_takes_them() {
+    let came = json!({"model": "gpt-4o", "messages": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": null, "reasoning_content": "I shall look.", "reasoning": "I shall look.",
+         "reasoning_details": [{"type": "reasoning.encrypted", "data": "gAA"}],
+         "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "a cat"}
+    ]});
+    let request = decode_request(came.to_string().as_bytes()).unwrap().request;
+    for flavor in [Flavor::Compatible, Flavor::Vllm, Flavor::LlamaCpp, Flavor::Ollama] {
+        assert_eq!(encoded(&of(flavor), &request), came, "{flavor:?}");
+    }
+    // These refuse fields that they do not know, and the thought may be another provider's.
+    for flavor in [Flavor::OpenAi, Flavor::Azure, Flavor::Groq, Flavor::Mistral] {
+        let encoded = of(flavor).encode_chat("gpt-4o", &request, Delivery::Whole).unwrap();
+        assert_eq!(json(&encoded.http.body)["messages"][1].get("reasoning_content"), None, "{flavor:?}");
+        assert_eq!(encoded.ignored, ["reasoning of earlier answers"]);
+    }
+}
+
+#[test]
+fn details_of_thoughts_are_passed_on_in_streams_too() {
+    let delta = |delta: Value| {
+        json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
+    };
+    let detail = |text: &str| json!([{"type": "reasoning.text", "text": text}]);
+    let chunks = [
+        delta(json!({"reasoning": "I ", "reasoning_details": detail("I ")})),
+        delta(json!({"reasoning": "think", "reasoning_details": detail("think")})),
+        delta(json!({"content": "Yes"})),
+        json!({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
+    ];
+    let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect::<String>() + "data: [DONE]\n\n";
+    let compatible = of(Flavor::Compatible);
+    let relay = longhaul_providers::relay::RelayTo {
+        dialect: Dialect::OpenAi,
+        id: "chatcmpl-ours".into(),
+        include_usage: false,
+    };
+    for decoder in [compatible.stream_decoder(), compatible.relay_stream(&relay).unwrap()] {
+        let events = events(decoder, [body.as_bytes()]);
+        let told = frames(ChatStreamEncoder::new(stamp(), false), &events);
+        let details: Vec<Value> = told
+            .iter()
+            .filter_map(|frame| serde_json::from_str::<Value>(&frame.data).ok())
+            .filter_map(|chunk| chunk["choices"][0]["delta"].get("reasoning_details").cloned())
+            .collect();
+        assert_eq!(details, [detail("I "), detail("think")]);
+        let message = json(&encode_response(&folded(&events), &stamp()))["choices"][0]["message"].clone();
+        assert_eq!(message["reasoning_details"].as_array().unwrap().len(), 2);
+        assert_eq!((&message["reasoning_content"], &message["content"]), (&json!("I think"), &json!("Yes")));
+    }
+}
+
+#[test]
+fn a_character_that_is_cut_in_two_is_one_again() {
+    let body: String = [r"a \ud83c", r"\udf88 b"]
+        .iter()
+        .map(|text| format!(r#"data: {{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":null}}]}}"#) + "\n\n")
+        .collect::<String>()
+        + "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let relay =
+        longhaul_providers::relay::RelayTo { dialect: Dialect::OpenAi, id: "ours".into(), include_usage: false };
+    for decoder in [openai().stream_decoder(), openai().relay_stream(&relay).unwrap()] {
+        assert_eq!(folded(&events(decoder, [body.as_bytes()])).text(), "a 🎈 b");
+    }
+}
+
+#[test]
 fn schemas_and_arguments_keep_their_bytes() {
     let body = rich_request().to_string().replace("\"properties\":{\"apple\"", "\"properties\": {\"apple\"");
     let call = decode_request(body.as_bytes()).unwrap();

@@ -1,6 +1,9 @@
 //! OpenAI's responses, both sides.
 
-use longhaul_providers::chat::{ChatRequest, Content, Finish, FinishReason, Message, Role, StreamEvent, Tool, Usage};
+use longhaul_providers::chat::{
+    ChatRequest, Content, Dialect, Finish, FinishReason, Message, Part, ReasoningContent, Role, StreamEvent, Tool,
+    Usage,
+};
 use longhaul_providers::error::ProviderError;
 use longhaul_providers::exchange::Access;
 use longhaul_providers::facade::{Frame, Stamp, StreamEncoder};
@@ -35,7 +38,8 @@ fn rich_request() -> Value {
                 {"type": "input_image", "image_url": "data:image/png;base64,aGk=", "detail": "low"},
                 {"type": "input_file", "file_data": "x", "filename": "a.pdf"}
             ]},
-            {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "gAA"},
+            {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "gAA",
+                "content": [{"type": "reasoning_text", "text": "hm, hm"}]},
             {"type": "message", "role": "assistant", "content": "Let me look."},
             {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"},
             {"type": "web_search_call", "id": "ws_1", "status": "completed"},
@@ -46,9 +50,10 @@ fn rich_request() -> Value {
             {"type": "function", "name": "look", "description": "Looks.", "parameters": {"type": "object"}, "strict": true},
             {"type": "web_search", "search_context_size": "low"}
         ],
-        "tool_choice": {"type": "function", "name": "look"},
+        "tool_choice": {"type": "function", "name": "look", "within": 1},
         "parallel_tool_calls": false,
-        "text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": "object"}, "strict": true}, "verbosity": "low"},
+        "text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": "object"}, "strict": true, "within": 1},
+            "verbosity": "low", "beside": 1},
         "reasoning": {"effort": "low", "summary": "auto"},
         "max_output_tokens": 100,
         "temperature": 0.5,
@@ -80,6 +85,76 @@ fn a_request_comes_out_as_it_came_in() {
     let first = json!({"type": "message", "role": "system", "content": instructions});
     came["input"].as_array_mut().unwrap().insert(0, first);
     assert_eq!(json(&encoded.http.body), came);
+}
+
+/// What is sent for the next turn of a conversation whose last answer was told by these events.
+fn next_turn(events: &[StreamEvent]) -> Value {
+    let call = call(&json!({"model": "smart", "input": "Hi", "reasoning": {"effort": "low"}}));
+    let mut encoder = ResponseStreamEncoder::new(stamp(), call.echo);
+    let mut told = Vec::new();
+    events.iter().for_each(|event| encoder.push(event, &mut told));
+    let ids = |kind: &str| -> Vec<Value> {
+        let told = told.iter().map(|frame| json(frame.data.as_bytes())).filter(|event| event["type"] == kind);
+        told.map(|event| event["item"]["id"].clone()).collect()
+    };
+    assert_eq!(ids("response.output_item.added"), ids("response.output_item.done"), "an item keeps its name");
+    let mut input = json(&encoder.object())["output"].as_array().unwrap().clone();
+    input.push(json!({"role": "user", "content": "Sure?"}));
+    let next = decode_request(json!({"model": "smart", "input": input}).to_string().as_bytes()).unwrap();
+    json(&responses().encode_chat("gpt-4o", &next.request, Delivery::Whole).unwrap().http.body)["input"].clone()
+}
+
+#[test]
+fn a_sealed_thought_comes_back_under_the_name_that_its_provider_gave_it() {
+    let thought = |dialect, id: Option<&str>, encrypted: Option<&str>| {
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        let mut answer = longhaul_providers::chat::ChatResponse::of_text("Yes.");
+        let thought = ReasoningContent { text: "hm".into(), signature: None, encrypted: own(encrypted), id: own(id) };
+        (answer.dialect, answer.parts) = (dialect, vec![Content::Reasoning(thought).into(), Part::text("Yes.")]);
+        next_turn(&answer.to_events())
+    };
+    let sealed = thought(Dialect::Responses, Some("rs_theirs"), Some("gAA"));
+    assert_eq!(
+        sealed[0],
+        json!({"type": "reasoning", "id": "rs_theirs", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "gAA"})
+    );
+    for lost in [
+        thought(Dialect::Responses, Some("rs_theirs"), None),
+        thought(Dialect::OpenAi, None, None),
+        thought(Dialect::Anthropic, None, Some("EqoB")),
+    ] {
+        assert!(!lost.to_string().contains("reasoning"), "{lost}");
+    }
+    // As a stream tells it, piece by piece.
+    let events = streamed(&responses(), "responses/stream.sse");
+    let sealed: Vec<StreamEvent> = events
+        .into_iter()
+        .map(|event| match event {
+            StreamEvent::ReasoningEnded { id, .. } => {
+                StreamEvent::ReasoningEnded { signature: None, encrypted: Some("gAA".into()), id }
+            }
+            event => event,
+        })
+        .collect();
+    let sent = next_turn(&sealed);
+    assert_eq!((&sent[0]["id"], &sent[0]["encrypted_content"]), (&json!("rs_1"), &json!("gAA")), "{sent}");
+}
+
+#[test]
+fn sealed_thoughts_are_asked_for_where_the_model_thinks() {
+    let include = |model: &str, more: Value| {
+        let mut body = json!({"model": "smart", "input": "Hi"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json(&responses().encode_chat(model, &call(&body).request, Delivery::Whole).unwrap().http.body)["include"]
+            .clone()
+    };
+    let sealed = json!(["reasoning.encrypted_content"]);
+    assert_eq!(include("my-deployment", json!({"reasoning": {"effort": "low"}})), sealed);
+    assert_eq!(include("gpt-5-mini", json!({})), sealed);
+    assert_eq!(include("gpt-5", json!({"include": ["reasoning.encrypted_content"]})), sealed);
+    // A model that does not think refuses to be asked for it.
+    assert_eq!(include("gpt-4o", json!({})), Value::Null);
+    assert_eq!(include("gpt-5.1", json!({"reasoning": {"effort": "none"}})), Value::Null);
 }
 
 #[test]
@@ -249,7 +324,7 @@ fn every_event_is_numbered_and_every_item_opened_is_closed() {
 
 #[test]
 fn what_goes_out_is_read_back_as_it_was_streamed_and_whole() {
-    let came = folded(&deltas());
+    let came = longhaul_providers::chat::ChatResponse { dialect: Dialect::Responses, ..folded(&deltas()) };
     let body = sse(&frames(ResponseStreamEncoder::new(stamp(), simple().echo), &deltas()));
     let back = folded(&events(responses().stream_decoder(), [&body[..]]));
     let whole = encode_response(&came, &stamp(), &simple().echo, Some(1_700_000_005));

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use crate::{
-    class::{Class, Classify},
+    class::{Class, Classify, hint_of},
     clock::Tick,
     cut::{Cut, TooLate},
     cx::{Cx, mark},
@@ -162,7 +162,7 @@ impl<S, C> RetryStep<S, C> {
     {
         let hint = match self.site.class(cx, result) {
             Class::Ok | Class::Permanent | Class::Ignore => return Verdict::Done,
-            Class::Transient => None,
+            Class::Transient => hint_of(self.site.env.classify(), result),
             Class::Throttled(hint) => hint,
         };
         if cx.is_committed() {

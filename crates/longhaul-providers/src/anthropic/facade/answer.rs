@@ -34,13 +34,16 @@ fn write_part(list: &mut List<'_>, part: &Part, dialect: Dialect) {
             object.field("type", "tool_use").field("id", &call.id).field("name", &call.name);
             object.field("input", &input(&call.arguments));
         }),
+        Content::Reasoning(thought) if thought.text.is_empty() && dialect != Dialect::Anthropic => {}
         Content::Reasoning(thought) => list.object(|object| match &thought.encrypted {
             Some(data) if dialect == Dialect::Anthropic => {
                 object.field("type", "redacted_thinking").field("data", data);
             }
             _ => {
+                // Another provider's seal would be taken for Anthropic's when it comes back.
+                let seal = thought.signature.as_deref().filter(|_| dialect == Dialect::Anthropic);
                 object.field("type", "thinking").field("thinking", &thought.text);
-                object.field("signature", thought.signature.as_deref().unwrap_or_default());
+                object.field("signature", seal.unwrap_or_default());
             }
         }),
         Content::Native(value) if dialect == Dialect::Anthropic => list.item(value),

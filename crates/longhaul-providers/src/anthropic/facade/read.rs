@@ -7,7 +7,7 @@ use crate::chat::{
     ResponseFormat, Role, Tool, ToolCall, ToolChoice, ToolResult,
 };
 use crate::facade::{ChatCall, RequestError};
-use crate::json::{Fields, Json, list, text};
+use crate::json::{Extra, Fields, Json, list, text};
 use crate::openai::facade::{read_effort, read_schema};
 use crate::protocol::Delivery;
 
@@ -27,11 +27,22 @@ pub fn decode_request(body: &[u8]) -> Result<ChatCall, RequestError> {
     if !messages.iter().any(|message| message.role != Role::System) {
         return Err(RequestError::at("messages", "`messages` must not be empty"));
     }
+    let goes_on = is_begun(&messages);
     let (tool_choice, parallel_tool_calls) = match fields.raw("tool_choice") {
         Some(raw) => read_choice(raw)?,
         None => (None, None),
     };
     let (effort, response_format) = read_output_config(&mut fields)?;
+    let reasoning = read_thinking(&mut fields, effort)?;
+    let user = match fields.object("metadata")? {
+        Some(mut metadata) => {
+            let (user, mut left) = (metadata.take("user_id")?, Extra::new());
+            metadata.leave_within("metadata", &mut left);
+            fields.put_all(left);
+            user
+        }
+        None => None,
+    };
     let request = ChatRequest {
         messages,
         tools: read_tools(&mut fields)?,
@@ -43,16 +54,20 @@ pub fn decode_request(body: &[u8]) -> Result<ChatCall, RequestError> {
         top_p: fields.take("top_p")?,
         top_k: fields.take("top_k")?,
         stop: fields.take("stop_sequences")?.unwrap_or_default(),
-        reasoning: read_thinking(&mut fields, effort)?,
-        user: match fields.object("metadata")? {
-            Some(mut metadata) => metadata.take("user_id")?,
-            None => None,
-        },
+        reasoning,
+        user,
         dialect: Dialect::Anthropic,
         extra: fields.into_extra(),
+        goes_on,
         ..ChatRequest::default()
     };
     Ok(ChatCall { model, delivery, include_usage: true, request })
+}
+
+/// Whether the conversation ends with the beginning of the answer: an answer of the model's that nobody has replied to.
+fn is_begun(messages: &[Message]) -> bool {
+    let last = messages.last().filter(|last| last.role == Role::Assistant);
+    last.and_then(|last| last.parts.last()).is_some_and(|part| matches!(part.content, Content::Text(_)))
 }
 
 fn read_message(mut fields: Fields<'_>) -> Result<Message, RequestError> {
@@ -108,7 +123,8 @@ fn read_block(raw: &RawValue, at: String) -> Result<Part, RequestError> {
         }
         "thinking" => Content::Reasoning(ReasoningContent {
             text: fields.require("thinking")?,
-            signature: fields.take("signature")?,
+            // Of a thought that another provider's model had.
+            signature: fields.take::<String>("signature")?.filter(|seal| !seal.is_empty()),
             ..ReasoningContent::default()
         }),
         "redacted_thinking" => {
@@ -130,7 +146,8 @@ fn read_image(fields: &mut Fields<'_>) -> Result<Option<ImageSource>, RequestErr
         }
         "url" => Some(ImageSource::Url(source.require("url")?)),
         _ => None,
-    })
+    }
+    .filter(|_| source.is_used_up()))
 }
 
 fn read_tools(fields: &mut Fields<'_>) -> Result<Vec<Tool>, RequestError> {
@@ -167,19 +184,28 @@ fn read_choice(raw: &RawValue) -> Result<(Option<ToolChoice>, Option<bool>), Req
         }
     };
     let parallel = fields.take::<bool>("disable_parallel_tool_use")?.map(|disabled| !disabled);
+    let choice = if fields.is_used_up() { choice } else { ToolChoice::Native(Json::from(raw)) };
     Ok((Some(choice), parallel))
 }
 
 fn read_output_config(fields: &mut Fields<'_>) -> Result<(Option<Effort>, ResponseFormat), RequestError> {
     let Some(mut config) = fields.object("output_config")? else { return Ok((None, ResponseFormat::Text)) };
     let effort = read_effort(&mut config, "effort")?;
-    let Some(mut format) = config.object("format")? else { return Ok((effort, ResponseFormat::Text)) };
+    let format = config.object("format")?;
+    let mut left = Extra::new();
+    config.leave_within("output_config", &mut left);
+    let Some(mut format) = format else {
+        fields.put_all(left);
+        return Ok((effort, ResponseFormat::Text));
+    };
     let kind: String = format.require("type")?;
     if kind != "json_schema" {
         let at = format.at("type");
         return Err(RequestError::at(at.clone(), format!("`{at}`: `{kind}` is not json_schema")));
     }
     let schema = read_schema(&mut format, "schema")?.ok_or_else(|| format.missing("schema"))?;
+    format.leave_within("output_config.format", &mut left);
+    fields.put_all(left);
     // The neutral model, as OpenAI, wants a name; and what Anthropic promises is what OpenAI calls strict.
     let format =
         ResponseFormat::JsonSchema { name: "answer".to_owned(), description: None, schema, strict: Some(true) };
@@ -202,5 +228,12 @@ fn read_thinking(fields: &mut Fields<'_>, effort: Option<Effort>) -> Result<Opti
             return Err(RequestError::at(at, why));
         }
     }
+    let mut left = Extra::new();
+    thinking.leave_within("thinking", &mut left);
+    if let Some(effort) = effort.filter(|_| reasoning.effort == Some(Effort::None)) {
+        // Effort is more than thinking: of a model that shall not think it says how much to do.
+        left.insert("output_config.effort", Json::of(&effort));
+    }
+    fields.put_all(left);
     Ok(Some(reasoning))
 }

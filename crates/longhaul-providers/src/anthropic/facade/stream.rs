@@ -3,19 +3,22 @@
 use super::answer::{encode_failure, stop_word, write_usage};
 use crate::chat::{Dialect, Finish, StreamEvent, Usage};
 use crate::error::{ErrorCode, ProviderError};
-use crate::facade::{Failure, Frame, Stamp, StreamEncoder};
+use crate::facade::{Failure, Frame, Stamp, StreamEncoder, Turns};
 use crate::json::{Json, Object, to_bytes};
 
 /// Tells a streamed answer as Anthropic's events.
 ///
 /// Nothing is sent before the first piece of the answer, so an attempt that fails at once leaves no trace. The usage
-/// of `message_start` is unknown then and told as zero; `message_delta` tells all of it.
+/// of `message_start` is what the provider has told by then, zero as a rule; `message_delta` tells all of it.
 #[derive(Debug)]
 pub struct MessageStreamEncoder {
     stamp: Stamp,
     opened: bool,
     blocks: u32,
     open: Option<Block>,
+    turns: Turns,
+    /// Seals and native parts are Anthropic's.
+    native: bool,
     usage: Option<Usage>,
     ended: bool,
 }
@@ -31,7 +34,16 @@ enum Block {
 impl MessageStreamEncoder {
     /// An encoder of one answer.
     pub fn new(stamp: Stamp) -> Self {
-        Self { stamp, opened: false, blocks: 0, open: None, usage: None, ended: false }
+        Self {
+            stamp,
+            opened: false,
+            blocks: 0,
+            open: None,
+            turns: Turns::default(),
+            native: true,
+            usage: None,
+            ended: false,
+        }
     }
 
     fn start(&mut self, frames: &mut Vec<Frame>) {
@@ -44,7 +56,7 @@ impl MessageStreamEncoder {
                 message.field("model", &self.stamp.model);
                 message.list("content", |_| {});
                 message.field("stop_reason", &()).field("stop_sequence", &());
-                message.object("usage", |usage| write_usage(usage, Usage::default()));
+                message.object("usage", |usage| write_usage(usage, self.usage.unwrap_or_default()));
             });
         });
     }
@@ -142,11 +154,29 @@ impl MessageStreamEncoder {
 
 impl StreamEncoder for MessageStreamEncoder {
     fn push(&mut self, event: &StreamEvent, frames: &mut Vec<Frame>) {
+        let mut turns = std::mem::take(&mut self.turns);
+        turns.push(event, |event| self.tell(event, frames));
+        self.turns = turns;
+    }
+}
+
+impl MessageStreamEncoder {
+    fn tell(&mut self, event: &StreamEvent, frames: &mut Vec<Frame>) {
         if self.ended {
             return;
         }
         match event {
-            StreamEvent::Started { .. } | StreamEvent::Logprobs { .. } => return,
+            StreamEvent::Started { dialect, .. } => {
+                self.native = *dialect == Dialect::Anthropic;
+                return;
+            }
+            StreamEvent::ReasoningStarted { .. } | StreamEvent::Logprobs { .. } => return,
+            StreamEvent::PartEnded => {
+                if self.open == Some(Block::Text) {
+                    self.close(frames);
+                }
+                return;
+            }
             StreamEvent::Usage(usage) => {
                 self.usage = Some(*usage);
                 return;
@@ -163,12 +193,15 @@ impl StreamEncoder for MessageStreamEncoder {
                     delta.field("type", "thinking_delta").field("thinking", text);
                 });
             }
+            // Without words, and with another provider's seal: nothing that a client could use.
+            StreamEvent::ReasoningEnded { .. } if !self.native && self.open != Some(Block::Thinking) => {}
             StreamEvent::ReasoningEnded { encrypted: Some(data), .. } if self.open != Some(Block::Thinking) => {
                 self.whole(frames, &Json::of(&serde_json::json!({"type": "redacted_thinking", "data": data})));
             }
             StreamEvent::ReasoningEnded { signature, .. } => {
                 self.begin_thinking(frames);
-                if let Some(signature) = signature {
+                // Another provider's would be taken for Anthropic's when it comes back.
+                if let Some(signature) = signature.as_ref().filter(|_| self.native) {
                     self.delta(frames, |delta| {
                         delta.field("type", "signature_delta").field("signature", signature);
                     });
@@ -195,6 +228,8 @@ impl StreamEncoder for MessageStreamEncoder {
             // Natives of other protocols have no place here; the rest is told above.
             StreamEvent::Native { .. }
             | StreamEvent::Started { .. }
+            | StreamEvent::PartEnded
+            | StreamEvent::ReasoningStarted { .. }
             | StreamEvent::Logprobs { .. }
             | StreamEvent::Usage(_)
             | StreamEvent::Error(_) => {}

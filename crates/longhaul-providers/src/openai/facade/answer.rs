@@ -2,7 +2,7 @@
 
 use crate::chat::{ChatResponse, Content, Dialect, Finish, FinishReason, Usage};
 use crate::facade::Stamp;
-use crate::json::{Extra, Object, to_bytes};
+use crate::json::{Extra, Json, Object, to_bytes};
 use crate::openai::write_signature;
 
 /// The body of a `chat.completion`.
@@ -77,11 +77,19 @@ fn native_fields(response: &ChatResponse) -> Extra {
     for part in &response.parts {
         if let Content::Native(value) = &part.content {
             for (name, value) in value.read_fields() {
+                // What a stream tells in several lists is one list.
+                let value = fields.get(&name).and_then(|before| joined(before, &value)).unwrap_or(value);
                 fields.insert(name, value);
             }
         }
     }
     fields
+}
+
+fn joined(before: &Json, more: &Json) -> Option<Json> {
+    let mut list: Vec<Json> = before.read().ok()?;
+    list.append(&mut more.read().ok()?);
+    Some(Json::of(&list))
 }
 
 /// OpenAI's word for the end: the upstream's own where it is one of OpenAI's.

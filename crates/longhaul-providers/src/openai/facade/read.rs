@@ -7,7 +7,7 @@ use crate::chat::{
     ResponseFormat, Role, Tool, ToolCall, ToolChoice, ToolResult,
 };
 use crate::facade::{ChatCall, RequestError};
-use crate::json::{Fields, Json, list, one_or_many, text};
+use crate::json::{Extra, Fields, Json, list, one_or_many, text};
 use crate::openai::read_signature;
 use crate::protocol::Delivery;
 
@@ -30,12 +30,13 @@ pub fn decode_request(body: &[u8]) -> Result<ChatCall, RequestError> {
     if messages.is_empty() {
         return Err(RequestError::at("messages", "`messages` must not be empty"));
     }
+    let response_format = read_format(&mut fields)?;
     let request = ChatRequest {
         messages,
         tools: read_tools(&mut fields)?,
         tool_choice: fields.raw("tool_choice").map(read_choice).transpose()?,
         parallel_tool_calls: fields.take("parallel_tool_calls")?,
-        response_format: read_format(&mut fields)?,
+        response_format,
         max_output_tokens: read_limit(&mut fields)?,
         temperature: fields.take("temperature")?,
         top_p: fields.take("top_p")?,
@@ -137,12 +138,18 @@ fn read_assistant(fields: &mut Fields<'_>, parts: &mut Vec<Part>) -> Result<(), 
         if kind != "function" {
             return Err(call.fault(format_args!("tool calls of type `{kind}` are not supported")));
         }
-        let signature = call.take::<Json>("extra_content")?.as_ref().and_then(read_signature);
+        let extra_content = call.take::<Json>("extra_content")?;
+        let signature = extra_content.as_ref().and_then(read_signature);
+        if let Some(extra_content) = extra_content.filter(|_| signature.is_none()) {
+            call.put("extra_content", extra_content);
+        }
         let mut function = call.object("function")?.ok_or_else(|| call.missing("function"))?;
         let name = function.require("name")?;
         let arguments = function.take("arguments")?.unwrap_or_default();
         let content = Content::ToolCall(ToolCall { id, name, arguments, signature });
-        parts.push(Part { content, extra: call.into_extra() });
+        let mut extra = call.into_extra();
+        function.leave_within("function", &mut extra);
+        parts.push(Part { content, extra });
     }
     Ok(())
 }
@@ -159,6 +166,7 @@ fn read_content(raw: &RawValue, at: &str) -> Result<Vec<Part>, RequestError> {
 fn read_part(raw: &RawValue, at: String) -> Result<Part, RequestError> {
     let mut fields = Fields::of(raw, at)?;
     let kind: String = fields.require("type")?;
+    let mut within = Extra::new();
     let content = match kind.as_str() {
         "text" => Content::Text(fields.require_text("text")?),
         "refusal" => Content::Refusal(fields.require("refusal")?),
@@ -166,7 +174,9 @@ fn read_part(raw: &RawValue, at: String) -> Result<Part, RequestError> {
             let mut image = fields.object("image_url")?.ok_or_else(|| fields.missing("image_url"))?;
             let url: String = image.require("url")?;
             let source = data_url(&url).map_err(|why| RequestError::at(image.at("url"), why))?;
-            Content::Image(Image { source, detail: read_detail(&mut image)? })
+            let content = Content::Image(Image { source, detail: read_detail(&mut image)? });
+            image.leave_within("image_url", &mut within);
+            content
         }
         // Audio, files: in OpenAI's own words, for targets that have them.
         "input_audio" | "file" => return Ok(Content::Native(Json::from(raw)).into()),
@@ -176,6 +186,7 @@ fn read_part(raw: &RawValue, at: String) -> Result<Part, RequestError> {
             return Err(RequestError::at(at, why).code("invalid_value"));
         }
     };
+    fields.put_all(within);
     Ok(Part { content, extra: fields.into_extra() })
 }
 
@@ -227,13 +238,11 @@ fn read_tools(fields: &mut Fields<'_>) -> Result<Vec<Tool>, RequestError> {
             return Err(RequestError::at(at, why).code("unsupported_value"));
         }
         let mut function = tool.object("function")?.ok_or_else(|| tool.missing("function"))?;
-        tools.push(Tool::Function {
-            name: function.require("name")?,
-            description: function.take("description")?,
-            parameters: read_schema(&mut function, "parameters")?,
-            strict: function.take("strict")?,
-            extra: function.into_extra(),
-        });
+        let (name, description) = (function.require("name")?, function.take("description")?);
+        let (parameters, strict) = (read_schema(&mut function, "parameters")?, function.take("strict")?);
+        let mut extra = tool.into_extra();
+        function.leave_within("function", &mut extra);
+        tools.push(Tool::Function { name, description, parameters, strict, extra });
     }
     Ok(tools)
 }
@@ -262,30 +271,38 @@ fn read_choice(raw: &RawValue) -> Result<ToolChoice, RequestError> {
         return Ok(ToolChoice::Native(Json::from(raw)));
     }
     let mut function = fields.object("function")?.ok_or_else(|| fields.missing("function"))?;
-    Ok(ToolChoice::Function(function.require("name")?))
+    let name = function.require("name")?;
+    let is_all = function.is_used_up() && fields.take::<Json>("type").is_ok() && fields.is_used_up();
+    Ok(if is_all { ToolChoice::Function(name) } else { ToolChoice::Native(Json::from(raw)) })
 }
 
 fn read_format(fields: &mut Fields<'_>) -> Result<ResponseFormat, RequestError> {
     let Some(mut format) = fields.object("response_format")? else { return Ok(ResponseFormat::Text) };
     let kind: String = format.require("type")?;
-    match kind.as_str() {
-        "text" => Ok(ResponseFormat::Text),
-        "json_object" => Ok(ResponseFormat::JsonObject),
+    let mut left = Extra::new();
+    let read = match kind.as_str() {
+        "text" => ResponseFormat::Text,
+        "json_object" => ResponseFormat::JsonObject,
         "json_schema" => {
             let mut schema = format.object("json_schema")?.ok_or_else(|| format.missing("json_schema"))?;
-            Ok(ResponseFormat::JsonSchema {
+            let read = ResponseFormat::JsonSchema {
                 name: schema.require("name")?,
                 description: schema.take("description")?,
                 schema: read_schema(&mut schema, "schema")?.ok_or_else(|| schema.missing("schema"))?,
                 strict: schema.take("strict")?,
-            })
+            };
+            schema.leave_within("response_format.json_schema", &mut left);
+            read
         }
         other => {
             let at = format.at("type");
             let why = format!("`{at}`: `{other}` is none of text, json_object, json_schema");
-            Err(RequestError::at(at, why).code("invalid_value"))
+            return Err(RequestError::at(at, why).code("invalid_value"));
         }
-    }
+    };
+    format.leave_within("response_format", &mut left);
+    fields.put_all(left);
+    Ok(read)
 }
 
 fn read_limit(fields: &mut Fields<'_>) -> Result<Option<u64>, RequestError> {

@@ -151,6 +151,7 @@ impl StreamEncoder for ChatStreamEncoder {
                 self.usage = Some(*usage);
                 return;
             }
+            StreamEvent::PartEnded | StreamEvent::ReasoningStarted { .. } => return,
             StreamEvent::Error(error) => {
                 self.ended = true;
                 frames.push(Frame::data(error_object(&Failure::from(error))));
@@ -212,7 +213,9 @@ impl StreamEncoder for ChatStreamEncoder {
                 self.end(frames);
             }
             // Seals of thoughts and natives of other protocols have no place here; the rest is told above.
-            StreamEvent::ReasoningEnded { .. }
+            StreamEvent::PartEnded
+            | StreamEvent::ReasoningStarted { .. }
+            | StreamEvent::ReasoningEnded { .. }
             | StreamEvent::Native { .. }
             | StreamEvent::Started { .. }
             | StreamEvent::Relayed(_)

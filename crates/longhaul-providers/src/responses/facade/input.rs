@@ -69,7 +69,9 @@ fn read_item(raw: &RawValue, at: String) -> Result<Message, RequestError> {
                 encrypted: fields.take("encrypted_content")?,
                 id,
             };
-            Ok(Message::of(Role::Assistant, vec![Content::Reasoning(thought).into()]))
+            fields.take::<Json>("status")?;
+            let part = Part { content: Content::Reasoning(thought), extra: fields.into_extra() };
+            Ok(Message::of(Role::Assistant, vec![part]))
         }
         "item_reference" => {
             let why = "references to items are not supported; use `previous_response_id`, or send the item";

@@ -176,7 +176,11 @@ fn read_choice(raw: &RawValue) -> Result<ToolChoice, RequestError> {
     }
     let mut fields = Fields::of(raw, "tool_choice".to_owned())?;
     if fields.peek("type").as_deref() == Some("function") {
-        return Ok(ToolChoice::Function(fields.require("name")?));
+        let name = fields.require("name")?;
+        fields.take::<Json>("type")?;
+        if fields.is_used_up() {
+            return Ok(ToolChoice::Function(name));
+        }
     }
     Ok(ToolChoice::Native(Json::from(raw)))
 }
@@ -184,9 +188,15 @@ fn read_choice(raw: &RawValue) -> Result<ToolChoice, RequestError> {
 fn read_text(fields: &mut Fields<'_>) -> Result<(ResponseFormat, Option<Json>), RequestError> {
     let Some(mut text) = fields.object("text")? else { return Ok((ResponseFormat::Text, None)) };
     let verbosity = text.take("verbosity")?;
-    let Some(mut format) = text.object("format")? else { return Ok((ResponseFormat::Text, verbosity)) };
+    let format = text.object("format")?;
+    let mut left = Extra::new();
+    text.leave_within("text", &mut left);
+    let Some(mut format) = format else {
+        fields.put_all(left);
+        return Ok((ResponseFormat::Text, verbosity));
+    };
     let kind: String = format.require("type")?;
-    let format = match kind.as_str() {
+    let read = match kind.as_str() {
         "text" => ResponseFormat::Text,
         "json_object" => ResponseFormat::JsonObject,
         "json_schema" => ResponseFormat::JsonSchema {
@@ -201,7 +211,9 @@ fn read_text(fields: &mut Fields<'_>) -> Result<(ResponseFormat, Option<Json>), 
             return Err(RequestError::at(at, why).code("invalid_value"));
         }
     };
-    Ok((format, verbosity))
+    format.leave_within("text.format", &mut left);
+    fields.put_all(left);
+    Ok((read, verbosity))
 }
 
 /// The neutral part, and the whole as it was written if there is more to it.

@@ -3,7 +3,7 @@
 use super::object::{Echo, State, Status, suffix, write_object};
 use crate::chat::{Dialect, Finish, FinishReason, StreamEvent, Usage};
 use crate::error::{ErrorCode, ProviderError};
-use crate::facade::{Frame, Stamp, StreamEncoder};
+use crate::facade::{Frame, Stamp, StreamEncoder, Turns};
 use crate::json::{Json, Object, to_bytes};
 
 /// Tells a streamed answer as `response.*` events, numbered from 0.
@@ -21,6 +21,11 @@ pub struct ResponseStreamEncoder {
     pub(super) created: bool,
     pub(super) begun: bool,
     pub(super) open: Option<OpenItem>,
+    turns: Turns,
+    /// The provider's name for the next thought.
+    thought_id: Option<String>,
+    /// Seals of thoughts are of this protocol.
+    native: bool,
     /// Items that are whole, as the final object has them.
     pub(super) items: Vec<Json>,
     pub(super) status: Status,
@@ -72,6 +77,9 @@ impl ResponseStreamEncoder {
             created: false,
             begun: false,
             open: None,
+            turns: Turns::default(),
+            thought_id: None,
+            native: true,
             items: Vec::new(),
             status: Status::InProgress,
             ended: false,
@@ -111,6 +119,7 @@ impl ResponseStreamEncoder {
             return;
         }
         self.close(frames, "incomplete");
+        self.turns.clear();
         self.items.clear();
         self.usage = None;
         self.event(frames, "keepalive", |_| {});
@@ -193,7 +202,9 @@ impl ResponseStreamEncoder {
         self.close(frames, "completed");
         let output_index = self.next_output;
         self.next_output += 1;
-        let id = format!("{prefix}_{}_{output_index}", suffix(&self.stamp.id));
+        // The seal of a thought holds for the name that its provider gave it.
+        let id = self.thought_id.take().filter(|_| matches!(what, What::Thought(_)));
+        let id = id.unwrap_or_else(|| format!("{prefix}_{}_{output_index}", suffix(&self.stamp.id)));
         let open = OpenItem { output_index, id, what };
         let item = open.item("in_progress", None);
         self.open = Some(open);
@@ -278,6 +289,7 @@ impl ResponseStreamEncoder {
             self.add(frames, "rs", What::Thought(None));
         }
         self.close_with(frames, "completed", encrypted);
+        self.thought_id = None;
     }
 
     fn argue(&mut self, frames: &mut Vec<Frame>, index: u32, delta: &str) -> bool {
@@ -369,11 +381,28 @@ impl ResponseStreamEncoder {
 
 impl StreamEncoder for ResponseStreamEncoder {
     fn push(&mut self, event: &StreamEvent, frames: &mut Vec<Frame>) {
+        let mut turns = std::mem::take(&mut self.turns);
+        turns.push(event, |event| self.tell(event, frames));
+        self.turns = turns;
+    }
+}
+
+impl ResponseStreamEncoder {
+    fn tell(&mut self, event: &StreamEvent, frames: &mut Vec<Frame>) {
         if self.ended {
             return;
         }
         match event {
-            StreamEvent::Started { .. } | StreamEvent::Logprobs { .. } => return,
+            StreamEvent::Started { dialect, .. } => {
+                self.native = *dialect == Dialect::Responses;
+                return;
+            }
+            StreamEvent::ReasoningStarted { id } => {
+                self.thought_id.clone_from(id);
+                return;
+            }
+            // What one message says is one part of it here.
+            StreamEvent::PartEnded | StreamEvent::Logprobs { .. } => return,
             StreamEvent::Usage(usage) => {
                 self.usage = Some(*usage);
                 return;
@@ -385,7 +414,14 @@ impl StreamEncoder for ResponseStreamEncoder {
             StreamEvent::RefusalDelta { text } => self.say(frames, text, true),
             StreamEvent::Relayed(relayed) => self.say(frames, &relayed.text, false),
             StreamEvent::ReasoningDelta { text } => self.think(frames, text),
-            StreamEvent::ReasoningEnded { encrypted, .. } => self.end_thought(frames, encrypted.as_deref()),
+            StreamEvent::ReasoningEnded { encrypted, id, .. } => {
+                if self.thought_id.is_none() {
+                    self.thought_id.clone_from(id);
+                }
+                // Another provider's seal would be taken for OpenAI's when it comes back.
+                let encrypted = encrypted.as_deref().filter(|_| self.native);
+                self.end_thought(frames, encrypted);
+            }
             StreamEvent::ToolCallStarted { index, id, name, .. } => {
                 let what = What::Call {
                     call: Some(*index),
@@ -407,6 +443,8 @@ impl StreamEncoder for ResponseStreamEncoder {
             // Natives of other protocols have no place here; the rest is told above.
             StreamEvent::Native { .. }
             | StreamEvent::Started { .. }
+            | StreamEvent::PartEnded
+            | StreamEvent::ReasoningStarted { .. }
             | StreamEvent::Logprobs { .. }
             | StreamEvent::Usage(_) => {}
         }

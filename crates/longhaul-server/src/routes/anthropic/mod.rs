@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::HeaderMap, response::Response};
 use longhaul_providers::{
-    anthropic::facade::{MessageStreamEncoder, decode_request, encode_response},
+    anthropic::facade::{BETAS, MessageStreamEncoder, decode_request, encode_response},
     facade::{ChatCall, Stamp},
+    json::Json,
     protocol::Delivery,
 };
 use serde::Serialize;
@@ -60,7 +61,11 @@ pub(crate) async fn create(
     headers: HeaderMap,
     FacadeBody(body): FacadeBody,
 ) -> Result<Response, Refusal> {
-    let ChatCall { model, delivery, request, .. } = decode_request(&body)?;
+    let ChatCall { model, delivery, mut request, .. } = decode_request(&body)?;
+    let betas: Vec<&str> = headers.get_all(BETAS).iter().filter_map(|betas| betas.to_str().ok()).collect();
+    if !betas.is_empty() {
+        request.extra.insert(BETAS, Json::of(&betas.join(",")));
+    }
     let options = call_options(&caller, &request_id, &headers);
     // Parts of the connection's buffer, which is not to be held while the provider thinks.
     drop((headers, body));
