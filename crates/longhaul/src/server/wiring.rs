@@ -196,9 +196,7 @@ pub(super) fn tasks(
     store: &Arc<dyn JobStore>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Kinds> {
-    let model_of = |kind: &str| {
-        settings.kinds.get(kind).and_then(|kind| kind.model.as_ref()).map(|model| model.as_str().to_owned())
-    };
+    let model_of = |kind| settings.model_of(kind).map(str::to_owned);
     let settings = TaskSettings {
         analysis_model: model_of("analysis"),
         process_model: model_of("process"),
@@ -246,5 +244,31 @@ impl Tasks for Direct {
         })?;
         let Some(found) = found else { return Ok(None) };
         serde_json::to_vec(&found).map(|json| Some(json.into())).map_err(|error| StoreError::Corrupt(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longhaul_engine::SystemClock;
+
+    use super::*;
+    use crate::config::BUILT_IN_KINDS;
+
+    #[tokio::test]
+    async fn the_configuration_knows_every_kind_that_is_built_in() {
+        let settings = Settings::default();
+        let telemetry = Arc::new(Telemetry::new(None));
+        let gateway = gateway(&settings, &TaskTracker::new(), &telemetry).unwrap();
+        let clock = Arc::new(SystemClock::start());
+        let tasks = TaskSettings { clock, ..TaskSettings::default() };
+        let mut executors = built_in(Arc::new(Models::over(gateway.clone())), tasks).executors;
+        executors.extend(longhaul_tasks::llm::executors(&gateway));
+        let mut built_in: Vec<String> =
+            executors.iter().map(|executor| executor.kind().name.as_str().to_owned()).collect();
+        built_in.push("flow".to_owned());
+        built_in.sort();
+        let mut known = BUILT_IN_KINDS;
+        known.sort_unstable();
+        assert_eq!(built_in, known);
     }
 }
