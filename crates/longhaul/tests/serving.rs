@@ -7,7 +7,17 @@ mod support;
 use std::net::TcpListener;
 use std::path::Path;
 
+use rustix::process::Signal;
 use support::{Ran, Served};
+
+fn model(name: &str) -> String {
+    format!("[models.{name}]\ntargets = [{{ provider = \"sim\", model = \"m\" }}]\n")
+}
+
+/// What a line of the log says was reloaded, without its quotes.
+fn reloaded(line: &str) -> String {
+    line.split("models reloaded ").nth(1).unwrap_or_default().replace(['"', '\\'], "")
+}
 
 /// Starts a server that is expected to end by itself.
 fn refused(directory: &Path, listen: &str, variables: &[(&str, &str)]) -> Ran {
@@ -31,4 +41,60 @@ fn a_server_that_cannot_bind_leases_no_job() {
         let view: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
         assert_eq!((&view["status"], &view["attempt"]), (&"queued".into(), &0.into()), "{view}");
     }
+}
+
+#[test]
+fn a_file_that_lost_its_models_is_taken_when_somebody_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("longhaul.toml");
+    std::fs::write(&file, model("one")).unwrap();
+    let mut server = Served::start(directory.path(), &[], &[]);
+    // What `command > longhaul.toml` does before the command has anything to say.
+    std::fs::write(&file, "").unwrap();
+    let line = server.wait_for("configuration not reloaded");
+    assert!(line.contains("names no model any more"), "{line}");
+    std::fs::write(&file, format!("{}{}", model("one"), model("second"))).unwrap();
+    let line = server.wait_for("models reloaded");
+    assert_eq!(reloaded(&line), "added=[second] removed=[] changed=[]");
+    std::fs::write(&file, "").unwrap();
+    server.signal(Signal::HUP);
+    let line = server.wait_for("models reloaded");
+    assert_eq!(reloaded(&line), "added=[] removed=[one, second] changed=[]");
+}
+
+#[test]
+fn a_discovered_file_that_is_gone_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("longhaul.toml");
+    std::fs::write(&file, model("one")).unwrap();
+    let mut server = Served::start(directory.path(), &[], &[]);
+    std::fs::remove_file(&file).unwrap();
+    server.signal(Signal::HUP);
+    let line = server.wait_for("configuration not reloaded");
+    assert!(line.contains("cannot be read"), "{line}");
+    // The model is still there: another one is added to it.
+    std::fs::write(&file, format!("{}{}", model("one"), model("second"))).unwrap();
+    server.signal(Signal::HUP);
+    let line = server.wait_for("models reloaded");
+    assert_eq!(reloaded(&line), "added=[second] removed=[] changed=[]");
+}
+
+#[test]
+fn a_reload_keeps_the_models_that_kinds_ask() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("longhaul.toml");
+    let kind = "[kinds.analysis]\nmodel = \"smart\"\n";
+    std::fs::write(&file, format!("{}{}{kind}", model("smart"), model("other"))).unwrap();
+    let mut server = Served::start(directory.path(), &[], &[]);
+    std::fs::write(&file, format!("{}{kind}", model("other"))).unwrap();
+    server.signal(Signal::HUP);
+    let line = server.wait_for("configuration not reloaded");
+    assert!(line.contains("`kinds.analysis.model` names the model `smart`, which is not configured"), "{line}");
+    // The file would do for a start; the kind that runs has been told another model.
+    std::fs::write(&file, model("other")).unwrap();
+    server.signal(Signal::HUP);
+    let line = server.wait_for("configuration not reloaded");
+    assert!(line.contains("`smart`, which the kind `analysis` asks until the next start"), "{line}");
+    let ran = server.ask("", &["submit", "analysis", "--input", r#"{"text": "a", "analyses": ["summary"]}"#]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
 }
