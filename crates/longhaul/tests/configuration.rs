@@ -211,6 +211,30 @@ fn a_named_file_that_is_missing_is_an_error() {
 }
 
 #[test]
+fn a_secret_that_stands_in_a_wrong_place_is_not_shown() {
+    for file in [
+        "[providers.openai]\napi_kye = \"sk-live-1\"\n",
+        "[providers.openai]\napi_key = sk-live-1\n",
+        "[providers.openai]\nprotocol = \"openai\"\napi_key = \"sk-live-1\n",
+        "[providers]\napi_key = \"sk-live-1\"\n",
+        "[providers]\nopenai = { api_key = \"sk-live-1\", protocol = \"opnai\" }\n",
+        "api_key = \"sk-live-1\"\n",
+        "provider = { openai = { api_key = \"sk-live-1\" } }\n",
+        "providers.openai.api_key = sk-live-1\n",
+        "[tools.search]\nurl = \"http://127.0.0.1:1\"\nheader = { authorization = \"sk-live-1\" }\n",
+        "[store]\nurI = \"postgres://me:sk-live-1@db/x\"\n",
+        "[store]\nurl = postgres://me:sk-live-1@db/x\n",
+    ] {
+        for arguments in [&["config", "check"][..], &["config", "check", "--json"]] {
+            let ran = Program::new(arguments).file("longhaul.toml", file).run();
+            assert_eq!(ran.code, 2, "{file}");
+            assert!(!ran.whole(None).contains("sk-live-1"), "{}", ran.whole(None));
+            assert!(ran.whole(None).contains("longhaul.toml"), "its place is told: {}", ran.whole(None));
+        }
+    }
+}
+
+#[test]
 fn what_the_next_start_would_refuse_is_refused_by_the_check() {
     let file = "[server.tls]\ncert = \"no.pem\"\nkey = \"no.key\"\n[models.smart]\n\
                 targets = [{ provider = \"sim\", model = \"m\" }]\n[kinds.analysis]\nmodel = \"smrt\"\n\
