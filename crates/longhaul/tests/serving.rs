@@ -10,6 +10,9 @@ use std::path::Path;
 use rustix::process::Signal;
 use support::{Ran, Served};
 
+const BOOTSTRAP: &str = "lh_first_Zm9yLXRlc3RzLW9ubHktMzItYnl0ZXMtb2Ytc2VjcmV0";
+const ANOTHER: &str = "lh_first_YW5vdGhlci1zZWNyZXQtb2YtMzItYnl0ZXMtYW5kLW1vcmU";
+
 fn model(name: &str) -> String {
     format!("[models.{name}]\ntargets = [{{ provider = \"sim\", model = \"m\" }}]\n")
 }
@@ -41,6 +44,25 @@ fn a_server_that_cannot_bind_leases_no_job() {
         let view: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
         assert_eq!((&view["status"], &view["attempt"]), (&"queued".into(), &0.into()), "{view}");
     }
+}
+
+#[test]
+fn a_bootstrap_key_that_was_revoked_stays_so_and_stops_no_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let variables = [("LONGHAUL_BOOTSTRAP_KEY", BOOTSTRAP)];
+    let server = Served::start(directory.path(), &[], &variables);
+    let made = server.ask(BOOTSTRAP, &["keys", "create", "--name", "ops", "--scope", "admin"]);
+    let own = made.out.trim().to_owned();
+    let revoked = server.ask(&own, &["keys", "revoke", "lh_first"]);
+    assert_eq!(revoked.code, 0, "{}", revoked.err);
+    server.stop();
+    let mut server = Served::start(directory.path(), &[], &variables);
+    server.wait_for("the bootstrap key was revoked");
+    assert_eq!(server.ask(BOOTSTRAP, &["keys", "list"]).code, 4);
+    assert_eq!(server.ask(&own, &["keys", "list"]).code, 0);
+    server.stop();
+    let ran = refused(directory.path(), "127.0.0.1:0", &[("LONGHAUL_BOOTSTRAP_KEY", ANOTHER)]);
+    assert!(ran.code != 0 && ran.err.contains("another secret"), "{}", ran.err);
 }
 
 #[test]

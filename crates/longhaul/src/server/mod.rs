@@ -155,10 +155,13 @@ async fn open_keys(settings: &Settings, store: &dyn JobStore, clock: &dyn Clock)
                 store.put_key(key.clone()).await?;
                 keys.push(key);
             }
-            Some(known) if known.secret_hash != key.secret_hash || !known.is_valid(clock.now()) => anyhow::bail!(
-                "the bootstrap key names a key that exists with another secret, or was revoked; give it another id \
-                 (lh_<id>_<secret>), and revoke the old one"
+            Some(known) if known.secret_hash != key.secret_hash => anyhow::bail!(
+                "the bootstrap key names a key that exists with another secret; give it another id (lh_<id>_<secret>), \
+                 and revoke the old one"
             ),
+            Some(known) if !known.is_valid(clock.now()) => {
+                tracing::warn!(key = %known.id, "the bootstrap key was revoked and opens nothing; it need not be given any more");
+            }
             Some(_) => {}
         }
     }
