@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use rustix::process::Signal;
-use support::{Ran, Served};
+use support::{Fake, Ran, Reply, Served};
 
 const BOOTSTRAP: &str = "lh_first_Zm9yLXRlc3RzLW9ubHktMzItYnl0ZXMtb2Ytc2VjcmV0";
 const ANOTHER: &str = "lh_first_YW5vdGhlci1zZWNyZXQtb2YtMzItYnl0ZXMtYW5kLW1vcmU";
@@ -119,4 +119,49 @@ fn a_reload_keeps_the_models_that_kinds_ask() {
     assert!(line.contains("`smart`, which the kind `analysis` asks until the next start"), "{line}");
     let ran = server.ask("", &["submit", "analysis", "--input", r#"{"text": "a", "analyses": ["summary"]}"#]);
     assert_eq!(ran.code, 0, "{}", ran.err);
+}
+
+/// An upstream that refuses the key, and repeats it.
+fn refusing() -> Fake {
+    Fake::answering(|seen| {
+        let key = seen.header("authorization").unwrap_or_default();
+        let body =
+            format!(r#"{{"error": {{"message": "Incorrect API key provided: {key}", "code": "invalid_api_key"}}}}"#);
+        Reply::Json(401, vec![("content-type", "application/json")], body)
+    })
+}
+
+#[test]
+fn what_a_provider_says_of_the_account_is_for_the_operator() {
+    let upstream = refusing();
+    let directory = tempfile::tempdir().unwrap();
+    let config = format!(
+        "[providers.up]\nprotocol = \"openai\"\nbase_url = \"{}/v1\"\napi_key = {{ env = \"UP_KEY\" }}\n\
+         [models.m]\ntargets = [{{ provider = \"up\", model = \"x\" }}]\n",
+        upstream.url()
+    );
+    std::fs::write(directory.path().join("longhaul.toml"), config).unwrap();
+    let variables = [("UP_KEY", "sk-live-hunter2")];
+    let server = Served::start(directory.path(), &[], &variables);
+    let input = r#"{"model": "m", "messages": [{"role": "user", "content": "hi"}]}"#;
+    let ran = server.ask("", &["submit", "llm.chat", "--input", input, "--max-attempts", "1", "--wait"]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(ran.err.contains("does not serve this gateway's account"), "{}", ran.err);
+    assert!(!ran.whole(None).contains("hunter2"), "{}", ran.whole(None));
+    let jobs = server.ask("", &["jobs", "list", "--all", "--json"]).out;
+    let job: serde_json::Value = serde_json::from_str(jobs.lines().next().unwrap()).unwrap();
+    let id = job["job_id"].as_str().unwrap();
+    for what in ["show", "events", "attempts", "explain"] {
+        let told = server.ask("", &["jobs", what, id, "--json"]).whole(None);
+        assert!(!told.contains("hunter2"), "{what}: {told}");
+    }
+    let (_, log) = server.stop();
+    assert!(!log.contains("hunter2"), "{log}");
+    let checked = support::Program::new(&["models", "check", "m", "--config"])
+        .argument(&directory.path().join("longhaul.toml"))
+        .env("UP_KEY", "sk-live-hunter2")
+        .run();
+    assert_eq!(checked.code, 1);
+    assert!(checked.out.contains("Incorrect API key provided: Bearer ***"), "{}", checked.out);
+    assert!(!checked.whole(None).contains("hunter2"));
 }
