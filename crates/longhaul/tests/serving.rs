@@ -5,6 +5,7 @@
 mod support;
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -121,6 +122,38 @@ fn a_reload_keeps_the_models_that_kinds_ask() {
     assert_eq!(ran.code, 0, "{}", ran.err);
 }
 
+#[test]
+fn nobody_else_on_the_machine_can_look_into_the_data_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mut server = Served::start(directory.path(), &["--data-dir", "data"], &[]);
+    let long = format!("{{\"text\": \"{}\"}}", "a".repeat(100_000));
+    let ran = server.ask("", &["submit", "echo", "--input", &long, "--wait"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let mut files = 0;
+    let mut folders = vec![data.clone()];
+    while let Some(folder) = folders.pop() {
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                assert_eq!(mode(&path), 0o600, "{}", path.display());
+                files += 1;
+            }
+        }
+    }
+    assert!(files >= 4, "database, log of it, lock, blob");
+    let (_, log) = server.stop();
+    assert!(!log.contains("can look into the data directory"), "{log}");
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
+    server = Served::start(directory.path(), &["--data-dir", "data"], &[]);
+    let line = server.wait_for("can look into the data directory");
+    assert!(line.contains("mode=755"), "{line}");
+}
+
 /// An upstream that refuses the key, and repeats it.
 fn refusing() -> Fake {
     Fake::answering(|seen| {
@@ -142,7 +175,7 @@ fn what_a_provider_says_of_the_account_is_for_the_operator() {
     );
     std::fs::write(directory.path().join("longhaul.toml"), config).unwrap();
     let variables = [("UP_KEY", "sk-live-hunter2")];
-    let server = Served::start(directory.path(), &[], &variables);
+    let mut server = Served::start(directory.path(), &[], &variables);
     let input = r#"{"model": "m", "messages": [{"role": "user", "content": "hi"}]}"#;
     let ran = server.ask("", &["submit", "llm.chat", "--input", input, "--max-attempts", "1", "--wait"]);
     assert_eq!(ran.code, 1, "{}", ran.err);
@@ -155,6 +188,10 @@ fn what_a_provider_says_of_the_account_is_for_the_operator() {
         let told = server.ask("", &["jobs", what, id, "--json"]).whole(None);
         assert!(!told.contains("hunter2"), "{what}: {told}");
     }
+    let line = server.wait_for("refuses this installation's account");
+    assert!(line.contains("WARN") && line.contains("provider_authentication") && line.contains("401"), "{line}");
+    let line = server.wait_for("a job failed");
+    assert!(line.contains("INFO") && line.contains(id) && line.contains("provider_authentication"), "{line}");
     let (_, log) = server.stop();
     assert!(!log.contains("hunter2"), "{log}");
     let checked = support::Program::new(&["models", "check", "m", "--config"])

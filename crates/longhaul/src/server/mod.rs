@@ -43,6 +43,8 @@ pub(crate) fn run(
     runs_built_in: bool,
 ) -> anyhow::Result<()> {
     telemetry::start(&settings.telemetry)?;
+    // What jobs are given and give is for nobody else on this machine: directories 0700, files 0600.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     allow_open_files();
     // First, so that they end last: whatever runs elsewhere may use a connection that was opened there.
     let event_loops = Arc::new(EventLoops::one_per_core().context("starting the threads of the connections")?);

@@ -1,6 +1,6 @@
 //! Settings in the words of the configuration, turned into options in the words of each part of the house.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -90,13 +90,26 @@ pub(super) async fn store(
     match &settings.store.url {
         StoreUrl::Sqlite(directory) => {
             let options = SqliteOptions { tombstones_for, ..SqliteOptions::at(directory) };
-            Ok(SqliteStore::open(&options, time, observer)?)
+            let store = SqliteStore::open(&options, time, observer)?;
+            warn_if_others_can_read(directory);
+            Ok(store)
         }
         StoreUrl::Postgres(url) => {
             let name = format!("{} (process {})", settings.server.listen, std::process::id());
             let options = PostgresOptions { tombstones_for, name, ..PostgresOptions::at(url.expose()) };
             Ok(PostgresStore::open(&options, time, observer).await?)
         }
+    }
+}
+
+/// A directory that was made by hand, or by an older version, may be open to everybody on the machine.
+fn warn_if_others_can_read(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Ok(metadata) = std::fs::metadata(directory) else { return };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let (directory, mode) = (directory.display(), format_args!("{mode:o}"));
+        tracing::warn!(%directory, %mode, "others on this machine can look into the data directory: chmod 700");
     }
 }
 
