@@ -202,3 +202,23 @@ fn what_a_provider_says_of_the_account_is_for_the_operator() {
     assert!(checked.out.contains("Incorrect API key provided: Bearer ***"), "{}", checked.out);
     assert!(!checked.whole(None).contains("hunter2"));
 }
+
+#[test]
+fn a_breaker_that_opens_is_logged_and_so_is_what_got_no_answer() {
+    let upstream = Fake::answering(|_| support::json(500, r#"{"error": {"message": "down"}}"#));
+    let directory = tempfile::tempdir().unwrap();
+    let config = format!(
+        "[providers.up]\nprotocol = \"openai\"\nbase_url = \"{}/v1\"\n[models.m]\ntargets = [{{ provider = \"up\", \
+         model = \"x\", breaker = {{ failures = 1 }}, retry = {{ max_retries = 0 }} }}]\n",
+        upstream.url()
+    );
+    std::fs::write(directory.path().join("longhaul.toml"), config).unwrap();
+    let mut server = Served::start(directory.path(), &[], &[]);
+    let input = r#"{"model": "m", "messages": [{"role": "user", "content": "hi"}]}"#;
+    let ran = server.ask("", &["submit", "llm.chat", "--input", input, "--max-attempts", "1", "--wait"]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    let line = server.wait_for("a breaker opened");
+    assert!(line.contains("WARN") && line.contains("m/x"), "{line}");
+    let line = server.wait_for("a call of a model got no answer");
+    assert!(line.contains("provider_server_error"), "{line}");
+}
