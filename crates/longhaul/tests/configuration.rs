@@ -51,6 +51,10 @@ fn every_key_has_a_variable_that_sets_it() {
             let own = section.named.then_some(if section.name == "kinds" { "echo" } else { "default" });
             let variable = longhaul::config::variable(section.name, own, key.path);
             let loaded = loaded("", &[(variable.as_str(), "\u{1}")], Vec::new());
+            let is_refused = loaded.problems.iter().any(|problem| {
+                problem.message.contains("is a secret") || problem.message.contains("can be set in the file only")
+            });
+            assert_eq!(is_refused, !key.has_a_variable, "{variable}");
             assert!(
                 loaded.problems.iter().all(|problem| !problem.message.contains("overrides nothing")),
                 "{variable} is not known"
