@@ -288,7 +288,7 @@ impl fmt::Display for GatewayError {
         let at = self.record.target.as_ref().map(|target| format!(" ({}/{target})", self.record.model));
         f.write_str(at.as_deref().unwrap_or_default())?;
         match &self.provider {
-            Some(error) => write!(f, ": {error}"),
+            Some(error) => write!(f, ": {}", error.for_clients()),
             None => Ok(()),
         }
     }

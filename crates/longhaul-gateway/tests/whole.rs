@@ -91,7 +91,11 @@ async fn what_stumbles_is_tried_again_and_what_is_wrong_is_not() {
     let (first, _) = gateway(settings, model);
     let answered = first.chat("smart", ask("hi"), &options()).await.unwrap();
     assert_eq!((answered.record.attempts, answered.record.retries), (3, 2));
-    for (status, code, told) in [(400, ErrorCode::InvalidRequest, 400), (401, ErrorCode::Authentication, 502)] {
+    // What a provider says of the account is not for whoever called.
+    for (status, code, told, words) in [
+        (400, ErrorCode::InvalidRequest, 400, "told to fail"),
+        (401, ErrorCode::Authentication, 502, "does not serve this gateway's account"),
+    ] {
         let server = Provider::start(move |_| error(status, "")).await;
         let (settings, model) = smart(&[&server]);
         let (gateway, _) = gateway(settings, model);
@@ -99,7 +103,7 @@ async fn what_stumbles_is_tried_again_and_what_is_wrong_is_not() {
         assert_eq!((failed.provider.as_ref().unwrap().code, failed.http_status()), (code, told));
         assert_eq!(server.requests(), 1, "{status} is not tried again");
         assert_eq!(failed.record.error.as_ref().unwrap().http_status, Some(status));
-        assert!(failed.to_string().contains("told to fail"), "{failed}");
+        assert!(failed.to_string().contains(words), "{failed}");
     }
 }
 

@@ -161,13 +161,7 @@ impl From<&ProviderError> for Failure {
             | E::MalformedResponse
             | E::ResponseTooLarge => (502, error.code.as_str()),
         };
-        // What a provider says of our account is not for our clients.
-        let message = match error.code {
-            E::Authentication | E::Permission | E::QuotaExhausted => {
-                "the provider behind this model does not serve this gateway's account at present".to_owned()
-            }
-            _ => error.message.clone(),
-        };
+        let message = error.for_clients().to_owned();
         Self { status, code: Some(code.to_owned()), message, param: error.param.clone() }
     }
 }

@@ -253,7 +253,7 @@ impl ShownKey {
 
 /// The record that the public half of a key names. Ours are the 32 digits of the id itself; one that somebody made up
 /// for the first start may be any word.
-fn id_of(text: &str) -> KeyId {
+pub fn id_of(text: &str) -> KeyId {
     format!("{}_{text}", KeyId::PREFIX).parse().unwrap_or_else(|_| {
         let digest: [u8; 32] = Sha256::digest(text).into();
         let mut bytes = [0; 16];

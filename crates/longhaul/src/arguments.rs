@@ -65,7 +65,7 @@ pub(crate) struct RemoteArguments {
     /// The server's address
     #[arg(long, env = "LONGHAUL_URL", default_value = DEFAULT_URL, value_name = "URL", global = true)]
     pub(crate) url: String,
-    /// Print the server's JSON as it came (one item a line for lists)
+    /// Print the server's JSON as it came; lists one item a line, `jobs list` without --all as one page
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }

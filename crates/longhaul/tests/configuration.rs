@@ -51,6 +51,10 @@ fn every_key_has_a_variable_that_sets_it() {
             let own = section.named.then_some(if section.name == "kinds" { "echo" } else { "default" });
             let variable = longhaul::config::variable(section.name, own, key.path);
             let loaded = loaded("", &[(variable.as_str(), "\u{1}")], Vec::new());
+            let is_refused = loaded.problems.iter().any(|problem| {
+                problem.message.contains("is a secret") || problem.message.contains("can be set in the file only")
+            });
+            assert_eq!(is_refused, !key.has_a_variable, "{variable}");
             assert!(
                 loaded.problems.iter().all(|problem| !problem.message.contains("overrides nothing")),
                 "{variable} is not known"
@@ -85,16 +89,16 @@ fn what_is_printed_as_effective_can_be_written_into_a_file() {
 #[test]
 fn names_in_variables_find_the_names_of_the_file() {
     let loaded = loaded(
-        "[kinds.\"my.kind\"]\n[queues.my-queue]\nconcurrency = 2\n",
+        "[queues.my-queue]\nconcurrency = 2\n",
         &[
-            ("LONGHAUL__KINDS__MY_KIND__QUEUE", "q"),
+            ("LONGHAUL__KINDS__LLM_CHAT__QUEUE", "q"),
             ("LONGHAUL__QUEUES__MY_QUEUE__CONCURRENCY", "7"),
             ("LONGHAUL__QUEUES__OCR__CONCURRENCY", "3"),
         ],
         Vec::new(),
     );
     assert_eq!(messages(&loaded), Vec::<&str>::new());
-    assert_eq!(loaded.settings.kinds["my.kind"].queue.as_ref().unwrap().as_str(), "q");
+    assert_eq!(loaded.settings.kinds["llm.chat"].queue.as_ref().unwrap().as_str(), "q");
     assert_eq!(loaded.settings.queues["my-queue"].concurrency.get(), 7);
     assert_eq!(loaded.settings.queues["ocr"].concurrency.get(), 3);
     assert_eq!(loaded.settings.queues["default"].concurrency.get(), 256);
@@ -208,4 +212,54 @@ fn a_named_file_that_is_missing_is_an_error() {
     let ran = Program::new(&["config", "check", "--config", "nowhere.toml"]).run();
     assert_eq!(ran.code, 2);
     assert!(ran.err.contains("nowhere.toml") && ran.err.contains("cannot be read"), "{}", ran.err);
+}
+
+#[test]
+fn a_secret_that_stands_in_a_wrong_place_is_not_shown() {
+    for file in [
+        "[providers.openai]\napi_kye = \"sk-live-1\"\n",
+        "[providers.openai]\napi_key = sk-live-1\n",
+        "[providers.openai]\nprotocol = \"openai\"\napi_key = \"sk-live-1\n",
+        "[providers]\napi_key = \"sk-live-1\"\n",
+        "[providers]\nopenai = { api_key = \"sk-live-1\", protocol = \"opnai\" }\n",
+        "api_key = \"sk-live-1\"\n",
+        "provider = { openai = { api_key = \"sk-live-1\" } }\n",
+        "providers.openai.api_key = sk-live-1\n",
+        "[tools.search]\nurl = \"http://127.0.0.1:1\"\nheader = { authorization = \"sk-live-1\" }\n",
+        "[store]\nurI = \"postgres://me:sk-live-1@db/x\"\n",
+        "[store]\nurl = postgres://me:sk-live-1@db/x\n",
+    ] {
+        for arguments in [&["config", "check"][..], &["config", "check", "--json"]] {
+            let ran = Program::new(arguments).file("longhaul.toml", file).run();
+            assert_eq!(ran.code, 2, "{file}");
+            assert!(!ran.whole(None).contains("sk-live-1"), "{}", ran.whole(None));
+            assert!(ran.whole(None).contains("longhaul.toml"), "its place is told: {}", ran.whole(None));
+        }
+    }
+}
+
+#[test]
+fn what_the_next_start_would_refuse_is_refused_by_the_check() {
+    let file = "[server.tls]\ncert = \"no.pem\"\nkey = \"no.key\"\n[models.smart]\n\
+                targets = [{ provider = \"sim\", model = \"m\" }]\n[kinds.analysis]\nmodel = \"smrt\"\n\
+                [kinds.agent]\nmodel = \"smart\"\n[kinds.proces]\ntimeout = \"1m\"\n";
+    let ran = Program::new(&["config", "check", "--json"]).file("longhaul.toml", file).run();
+    assert_eq!(ran.code, 2);
+    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let problems = report["problems"].as_array().unwrap().iter();
+    let told: Vec<String> = problems
+        .map(|problem| {
+            let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
+            format!("{} {} {}", problem["place"]["line"], text("message"), text("help"))
+        })
+        .collect();
+    assert_eq!(told.len(), 3, "{told:#?}");
+    assert_eq!(
+        told[..2],
+        [
+            "7 `kinds.analysis.model` names the model `smrt`, which is not configured did you mean `smart`?",
+            "11 [kinds.proces] is about a kind that is not built in; a worker sets up its own kinds did you mean `process`?",
+        ]
+    );
+    assert!(told[2].starts_with("2 certificate no.pem: "), "{told:#?}");
 }

@@ -147,7 +147,7 @@ targets = [
             "8 [providers.local] is `local`, which is called over no network: it has no `base_url` and no `api_key`",
             "10 [models.local] cannot be set: that model is built in",
             "12 [models.empty] has no targets",
-            "14 [models.a] says how much to cache and not for how long",
+            "14 [models.a] says how to cache and not for how long, so nothing is cached",
             "16 target 1 of [models.a] names the provider `okk`, which is not configured; did you mean `ok`?",
             "17 target 2 of [models.a] names no `model` for the provider `ok` to be asked for",
             "18 target 3 of [models.a] has canned replies and a provider; it is one or the other",
@@ -155,6 +155,28 @@ targets = [
             "19 target 4 of [models.a] has `breaker.failures` and `breaker.rate`; keep one of the two",
         ]
     );
+}
+
+#[test]
+fn a_cache_without_a_time_is_no_silent_nothing() {
+    for key in [
+        "stale_if_error = \"24h\"",
+        "key = \"normalised\"",
+        "stale_while_revalidate = \"1m\"",
+        "max_bytes = \"1MiB\"",
+        "max_entries = 5",
+        "degraded_ttl = \"1m\"",
+    ] {
+        let targets = "targets = [{ provider = \"sim\", model = \"m\" }]";
+        let told = messages(&loaded(&format!("[models.\"a/b\"]\n{targets}\ncache = {{ {key} }}\n"), &[]));
+        assert_eq!(told.len(), 1, "{key}: {told:?}");
+        assert!(told[0].contains("longhaul.toml:3: ") && told[0].contains("nothing is cached"), "{key}: {told:?}");
+        for wanted in ["cache.ttl = \"0s\"", "cache.ttl = \"1h\"", "cache.scenario = \"faq\"", "preset = \"standard\""]
+        {
+            let file = format!("[models.a]\n{targets}\n{wanted}\ncache.{key}\n");
+            assert_eq!(messages(&loaded(&file, &[])), Vec::<String>::new(), "{file}");
+        }
+    }
 }
 
 #[test]

@@ -260,7 +260,7 @@ impl Live {
         record.ambiguous = true;
         record.error = Some(RecordedError {
             code: error.code.as_str(),
-            message: error.message.clone(),
+            message: error.for_clients().to_owned(),
             http_status: error.http_status,
             class: error.class(),
         });

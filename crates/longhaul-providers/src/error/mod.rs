@@ -148,6 +148,32 @@ impl ProviderError {
         }
     }
 
+    /// In words for clients and for what they are shown later. What a provider says of our account is not for them: it may
+    /// name the account, and some repeat the key.
+    pub fn for_clients(&self) -> &str {
+        match self.code {
+            ErrorCode::Authentication | ErrorCode::Permission | ErrorCode::QuotaExhausted => {
+                "the provider behind this model does not serve this gateway's account at present"
+            }
+            ErrorCode::InvalidRequest
+            | ErrorCode::ContextLengthExceeded
+            | ErrorCode::ContentFiltered
+            | ErrorCode::RequestTooLarge
+            | ErrorCode::NotFound
+            | ErrorCode::RateLimited
+            | ErrorCode::Overloaded
+            | ErrorCode::Timeout
+            | ErrorCode::ServerError
+            | ErrorCode::Conflict
+            | ErrorCode::ConnectFailed
+            | ErrorCode::ConnectionLost
+            | ErrorCode::StreamInterrupted
+            | ErrorCode::MalformedResponse
+            | ErrorCode::ResponseTooLarge
+            | ErrorCode::Unsupported => &self.message,
+        }
+    }
+
     /// What to do about it. A provider's own word on whether to try again goes above the code's class, except that
     /// nothing makes a spent budget or a bad key worth another try.
     pub fn class(&self) -> ErrorClass {

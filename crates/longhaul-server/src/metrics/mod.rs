@@ -12,11 +12,13 @@
 //!   kinds), the first hundred of those have their own, and all others are told together as `other`, in counters and gauges
 //!   alike ([`named`]). Tenants are never told.
 //! - **A store that is away takes no more from the page than what only it knows**, and the page says so ([`queues`]).
+//! - **What an operator must act on is also logged**, a few lines a minute ([`log`]).
 //! - **Names carry their unit**, and follow OpenTelemetry's semantic conventions where those have a name.
 
 mod http;
 mod instruments;
 mod jobs;
+mod log;
 mod models;
 mod named;
 mod page;
@@ -48,6 +50,7 @@ pub struct Telemetry {
     requests: http::Requests,
     jobs: jobs::Jobs,
     calls: models::Calls,
+    log: log::Log,
     sources: Mutex<Vec<Arc<dyn Source>>>,
     spans: Option<Arc<dyn SpanSink>>,
 }
@@ -83,6 +86,7 @@ impl Telemetry {
     /// A call of a model has ended: what a gateway's observer does.
     pub fn called(&self, record: &CallRecord) {
         self.calls.observe(record);
+        self.log.called(record);
         if let Some(sink) = self.spans() {
             spans::calls::tell(sink, record);
         }
@@ -117,6 +121,7 @@ impl<O: Observer> Observer for Beside<O> {
     fn committed(&self, changes: &[Change]) {
         self.first.committed(changes);
         self.telemetry.jobs.committed(changes);
+        self.telemetry.log.committed(changes);
         if let Some(sink) = self.telemetry.spans() {
             spans::jobs::tell(sink, changes);
         }

@@ -49,7 +49,7 @@ pub(crate) fn of_stream(record: Option<&CallRecord>, error: &Said) -> Failure {
     });
     let error = JobError {
         code: error.code.as_str().to_owned(),
-        message: error.message.clone(),
+        message: error.for_clients().to_owned(),
         retryable: error.class().is_retryable(),
         attempt: 0,
         provider,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use longhaul_gateway::{Gateway, GatewayOptions};
+use longhaul_server::listener::TlsIdentity;
 use serde::Serialize;
 
 use super::explain::{Explained, explain};
@@ -84,12 +85,22 @@ pub(crate) fn run(arguments: &ConfigArguments, environment: Environment, screen:
             Vec::new()
         }
     };
+    loaded.problems.extend(unusable_certificate(&loaded));
     if arguments.json {
         print_json(&loaded, models, screen)?;
     } else {
         print_text(&loaded, &models, screen)?;
     }
     Ok(if loaded.problems.is_empty() { Exit::Ok } else { Exit::Usage })
+}
+
+/// What is wrong with the files of HTTPS, as the server would read them.
+fn unusable_certificate(loaded: &Loaded) -> Option<Problem> {
+    let server = &loaded.settings.server;
+    let (cert, key) = (server.tls_cert.as_ref()?, server.tls_key.as_ref()?);
+    let error = TlsIdentity::from_pem_files(cert, key).err()?;
+    let line = loaded.effective.iter().find(|line| line.key == "server.tls.cert")?;
+    Some(Problem { place: line.place.clone(), message: error.to_string(), help: None })
 }
 
 fn print_json(loaded: &Loaded, models: Vec<Explained>, screen: &mut Screen) -> anyhow::Result<()> {

@@ -21,7 +21,8 @@ The first key closes the door: from then on every request needs one.
 Examples:
   longhaul keys create --name ci --scope jobs:read --scope jobs:write
   longhaul keys list
-  longhaul keys revoke 7f3a...")]
+  longhaul keys revoke key_01a2048e...
+  longhaul keys revoke lh_first")]
 pub(crate) struct KeysArguments {
     #[command(subcommand)]
     command: KeysCommand,
@@ -47,7 +48,7 @@ enum KeysCommand {
     List,
     /// Make a key useless
     Revoke {
-        /// Its id, the part between lh_ and the second underscore
+        /// Its id, as `keys list` shows it, or lh_ and what follows up to the second underscore
         id: String,
     },
 }
@@ -59,6 +60,7 @@ pub(crate) async fn run(arguments: KeysArguments, server: &Server, screen: &mut 
         }
         KeysCommand::List => list(server, screen).await,
         KeysCommand::Revoke { id } => {
+            let id = key_id(&id);
             let answer = server.client.send(Request::delete(&["v1", "api_keys", &id])).await?;
             if server.json && !answer.body.is_empty() {
                 screen.raw(&answer.body)?;
@@ -68,6 +70,16 @@ pub(crate) async fn run(arguments: KeysArguments, server: &Server, screen: &mut 
             Ok(Exit::Ok)
         }
     }
+}
+
+/// The id that a person means: as the list has it, with or without `key_`, or as it stands in the key itself.
+fn key_id(text: &str) -> String {
+    if text.starts_with("key_") {
+        return text.to_owned();
+    }
+    let shown = text.strip_prefix("lh_").unwrap_or(text);
+    let id = shown.split_once('_').map_or(shown, |(id, _)| id);
+    longhaul_server::auth::id_of(id).to_string()
 }
 
 /// Not repeated when the connection breaks: a key that nobody has seen would be left behind.
@@ -105,4 +117,23 @@ async fn list(server: &Server, screen: &mut Screen) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_named_as_it_is_listed_or_as_it_is_written() {
+        let digits = "01a2048e000070008000000000000001";
+        for text in [format!("key_{digits}"), digits.to_owned(), format!("lh_{digits}"), format!("lh_{digits}_secret")]
+        {
+            assert_eq!(key_id(&text), format!("key_{digits}"));
+        }
+        let bootstrap = "lh_first_Zm9yLXRlc3RzLW9ubHktMzItYnl0ZXMtb2Ytc2VjcmV0";
+        let known = longhaul_server::auth::ShownKey::parse(bootstrap).unwrap().id.to_string();
+        assert_eq!(key_id("lh_first"), known);
+        assert_eq!(key_id(bootstrap), known);
+        assert_eq!(key_id("key_x"), "key_x");
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use longhaul_gateway::{Gateway, GatewayOptions, TargetCheck};
+use longhaul_gateway::{Gateway, GatewayOptions, GatewaySettings, TargetCheck};
 
 use crate::config::{Environment, FileSource, Sources, load};
 use crate::exit::{Exit, UsageError};
@@ -47,6 +47,7 @@ pub(crate) fn run(arguments: &ModelsArguments, environment: Environment, screen:
     let ModelsCommand::Check(arguments) = &arguments.command;
     let file = arguments.config.clone().map_or(FileSource::Discover, FileSource::Named);
     let settings = load(Sources { file, environment, flags: Vec::new() }).into_settings()?;
+    let secrets = secrets(&settings.gateway);
     let gateway =
         Gateway::new(settings.gateway, GatewayOptions::default()).map_err(|bad| UsageError(bad.to_string()))?;
     let models: Vec<String> = match &arguments.model {
@@ -54,15 +55,39 @@ pub(crate) fn run(arguments: &ModelsArguments, environment: Environment, screen:
         None => gateway.models().into_iter().map(|model| model.name).collect(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let checks = runtime.block_on(async {
+    let mut checks = runtime.block_on(async {
         let mut checks = Vec::new();
         for model in &models {
             checks.extend(gateway.check(model).await.map_err(|unknown| UsageError(unknown.to_string()))?);
         }
         Ok::<_, UsageError>(checks)
     })?;
+    for words in checks.iter_mut().flat_map(|check| [&mut check.said, &mut check.error]).flatten() {
+        blank(words, &secrets);
+    }
     print(&checks, arguments.json, screen)?;
     Ok(if checks.iter().all(TargetCheck::is_ok) { Exit::Ok } else { Exit::Failed })
+}
+
+/// The keys and headers of providers, the longest first.
+fn secrets(settings: &GatewaySettings) -> Vec<String> {
+    let of_provider = settings.providers.values().flat_map(|provider| {
+        let key = provider.access.api_key.iter().map(|key| key.expose().to_owned());
+        let headers = provider.access.headers.iter().filter(|(_, value)| value.is_sensitive());
+        key.chain(headers.filter_map(|(_, value)| value.to_str().ok().map(str::to_owned)))
+    });
+    let mut secrets: Vec<String> = of_provider.filter(|secret| !secret.is_empty()).collect();
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets
+}
+
+/// Takes secrets out of what a provider said: some repeat the key that they refuse.
+fn blank(words: &mut String, secrets: &[String]) {
+    for secret in secrets {
+        if words.contains(secret.as_str()) {
+            *words = words.replace(secret.as_str(), "***");
+        }
+    }
 }
 
 fn print(checks: &[TargetCheck], json: bool, screen: &mut Screen) -> anyhow::Result<()> {

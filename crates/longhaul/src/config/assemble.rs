@@ -14,10 +14,13 @@ use longhaul_gateway::{GatewaySettings, LOCAL_MODEL, PoolSettings};
 use super::model_values::{Count, HeaderText};
 use super::models::{ModelSection, ProviderSection, TargetSection};
 use super::problem::{Place, Problem, nearest};
-use super::reader::Reader;
+use super::reader::{Reader, SectionPath};
 
 /// The simulated model, which is there without being configured.
 const SIM: &str = "sim";
+
+/// The models that are there without being configured.
+pub const BUILT_IN_MODELS: [&str; 2] = [LOCAL_MODEL, SIM];
 
 /// What the file says of providers and models.
 pub(super) struct Sections {
@@ -116,6 +119,16 @@ fn provider(name: &str, section: &ProviderSection) -> Result<ProviderSettings, S
     })
 }
 
+/// The keys of a cache that turn none on.
+const CACHE_KEYS: [&str; 6] = [
+    "cache.max_entries",
+    "cache.max_bytes",
+    "cache.key",
+    "cache.stale_while_revalidate",
+    "cache.stale_if_error",
+    "cache.degraded_ttl",
+];
+
 /// One model under construction.
 struct Builder<'a, 't> {
     name: &'a str,
@@ -168,10 +181,10 @@ impl Builder<'_, '_> {
     fn cache(&mut self) -> Option<CacheSettings> {
         let section = self.section;
         let wanted = section.cache_scenario.is_some() || section.cache_ttl.is_some() || section.preset.is_some();
-        let others = section.cache_max_entries.is_some() || section.cache_degraded_ttl.is_some();
-        if !wanted && others {
-            let message = format!("[models.{}] says how much to cache and not for how long", self.name);
-            self.wrong_with_help("cache.max_entries", message, "add cache.ttl = \"1h\"".to_owned());
+        if !wanted && let Some(key) = self.said(&CACHE_KEYS) {
+            let message =
+                format!("[models.{}] says how to cache and not for how long, so nothing is cached", self.name);
+            self.wrong_with_help(key, message, "add cache.ttl = \"1h\"".to_owned());
         }
         if !wanted || section.cache_ttl.is_some_and(|ttl| ttl.is_zero()) {
             return None;
@@ -261,8 +274,17 @@ impl Builder<'_, '_> {
         })
     }
 
+    /// The first of these keys that somebody has set.
+    fn said(&self, keys: &[&'static str]) -> Option<&'static str> {
+        keys.iter().copied().find(|key| self.reader.place_of(&self.key(key)) != Place::Default)
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{}.{key}", SectionPath::named("models", self.name))
+    }
+
     fn wrong(&mut self, key: &str, message: String) {
-        let key = format!("models.{}.{key}", self.name);
+        let key = self.key(key);
         report(self.reader, &key, message);
     }
 

@@ -9,6 +9,9 @@ use super::schema::{SectionInfo, TARGETS, target_name, target_section};
 use super::setting::{Setting, named};
 use super::values::Name;
 
+/// The sections whose keys may be secrets: a line of theirs is shown only where nothing but its one value can stand on it.
+const SECRET_SECTIONS: [&str; 3] = ["providers", "tools", "store"];
+
 /// A file being read.
 pub(super) struct Document<'t, 'o> {
     pub(super) path: &'o str,
@@ -26,7 +29,9 @@ impl<'t> Document<'t, '_> {
         for error in errors {
             let span = error.span().unwrap_or(0..0);
             let message = error.message().trim().replace('\n', ", ");
-            self.report(span, format!("this is not TOML: {message}"), None);
+            let place = self.place(span.clone());
+            let place = if self.may_show_broken(span.start) { place } else { place.without_line() };
+            self.problems.push(Problem { place, message: format!("this is not TOML: {message}"), help: None });
         }
         // What the parser guessed after an error is not what the person wrote; complaints about it would mislead.
         if broken {
@@ -42,11 +47,11 @@ impl<'t> Document<'t, '_> {
         let schema = self.schema;
         let Some(info) = schema.iter().find(|info| info.name == name) else {
             let help = nearest(name, schema.iter().map(|info| info.name)).map(|near| format!("did you mean [{near}]?"));
-            return self.report(key.span(), format!("unknown section [{name}]"), help);
+            return self.report_secret(key.span(), format!("unknown section [{name}]"), help);
         };
         let span = value.span();
         let DeValue::Table(table) = value.into_inner() else {
-            return self.report(span, format!("[{name}] must be a table"), None);
+            return self.report_in(info, span, format!("[{name}] must be a table"), None);
         };
         if !info.named {
             return self.keys(info, &SectionPath::single(info.name), "", table);
@@ -58,7 +63,9 @@ impl<'t> Document<'t, '_> {
                 _ => Name::from_text(key.get_ref()),
             };
             match (own, value.into_inner()) {
-                (Err(message), _) => self.report(key.span(), format!("the name in [{name}.…] {message}"), None),
+                (Err(message), _) => {
+                    self.report_in(info, key.span(), format!("the name in [{name}.…] {message}"), None);
+                }
                 (Ok(own), DeValue::Table(table)) => {
                     let path = SectionPath::named(info.name, own.as_str());
                     self.said.touch(path.clone());
@@ -70,7 +77,7 @@ impl<'t> Document<'t, '_> {
                         Some(_) => format!("put it under [{name}.NAME], such as [{name}.default]"),
                         None => format!("write [{name}.{}] and put keys under it", own.as_str()),
                     };
-                    self.report(span, message, Some(help));
+                    self.report_in(info, span, message, Some(help));
                 }
             }
         }
@@ -81,6 +88,10 @@ impl<'t> Document<'t, '_> {
             let path = format!("{prefix}{}", key.get_ref());
             if let Some(known) = info.keys.iter().find(|known| known.path == path) {
                 let place = self.place(value.span());
+                // In an inline table the values of other keys stand on the line, too.
+                let is_alone =
+                    !SECRET_SECTIONS.contains(&info.name) || place.line().is_some_and(|line| !line.contains('{'));
+                let place = if is_alone { place } else { place.without_line() };
                 self.said.note(section.clone(), known.path, Given { place, raw: Raw::Toml(value.into_inner()) });
                 continue;
             }
@@ -94,7 +105,8 @@ impl<'t> Document<'t, '_> {
                     self.keys(info, section, &format!("{path}."), inner);
                 }
                 other if info.leads_on(&path) => {
-                    self.report(span, format!("`{section}.{path}` must be a table, not {}", named(&other)), None);
+                    let message = format!("`{section}.{path}` must be a table, not {}", named(&other));
+                    self.report_in(info, span, message, None);
                 }
                 _ => {
                     let targets = (info.name == "models").then_some(TARGETS);
@@ -104,7 +116,7 @@ impl<'t> Document<'t, '_> {
                         known.extend((info.name == "models").then_some(TARGETS));
                         Some(format!("[{section}] has {}", known.join(", ")))
                     });
-                    self.report(key.span(), format!("unknown key `{path}` in [{section}]"), help);
+                    self.report_in(info, key.span(), format!("unknown key `{path}` in [{section}]"), help);
                 }
             }
         }
@@ -134,6 +146,34 @@ impl<'t> Document<'t, '_> {
 
     fn place(&self, span: std::ops::Range<usize>) -> Place {
         Place::File(FilePlace::of_span(self.path, self.text, span))
+    }
+
+    /// Whether a line that is not TOML may be shown: which key it is about is not known, but where it stands is.
+    fn may_show_broken(&self, at: usize) -> bool {
+        let before = self.text.get(..at).unwrap_or(self.text);
+        let header = before.lines().rev().find_map(|line| line.trim_start().strip_prefix('['));
+        let section = header.map(|header| header.trim_start_matches('[').split(['.', ']']).next().unwrap_or_default());
+        section.is_some_and(|section| {
+            let section = section.trim();
+            self.schema.iter().any(|info| info.name == section) && !SECRET_SECTIONS.contains(&section)
+        })
+    }
+
+    /// Shows the line unless it may hold a secret.
+    fn report_in(&mut self, info: &SectionInfo, span: std::ops::Range<usize>, message: String, help: Option<String>) {
+        if SECRET_SECTIONS.contains(&info.name) {
+            self.report_secret(span, message, help);
+        } else {
+            self.report(span, message, help);
+        }
+    }
+
+    /// Shows a header and nothing else.
+    fn report_secret(&mut self, span: std::ops::Range<usize>, message: String, help: Option<String>) {
+        let place = self.place(span);
+        let is_header = place.line().is_some_and(|line| line.trim_start().starts_with('['));
+        let place = if is_header { place } else { place.without_line() };
+        self.problems.push(Problem { place, message, help });
     }
 
     fn report(&mut self, span: std::ops::Range<usize>, message: String, help: Option<String>) {

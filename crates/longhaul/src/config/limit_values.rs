@@ -110,6 +110,8 @@ impl KindLimit {
 impl Setting for KindLimits {
     const FORM: &'static str =
         "a list of limits such as { concurrency = 8, rate = \"100/min\" } or { key = \"/customer\", concurrency = 2 }";
+    const IN_A_VARIABLE: Option<&'static str> =
+        Some("limits between commas, such as `concurrency=8 rate=100/min, key=/customer concurrency=2`");
 
     fn from_toml(value: &DeValue<'_>, environment: &Environment) -> Result<Self, String> {
         Self::checked(Vec::from_toml(value, environment)?)

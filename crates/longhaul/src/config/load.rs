@@ -7,9 +7,9 @@ use super::document::Document;
 use super::environment::Environment;
 use super::models::{ModelSection, ProviderSection, TargetSection};
 use super::overrides;
-use super::problem::{Place, Problem, Problems};
+use super::problem::{Place, Problem, Problems, nearest};
 use super::reader::{Effective, Given, Raw, Reader, Said, SectionPath};
-use super::schema::{SectionInfo, TARGETS, sections, target_name};
+use super::schema::{BUILT_IN_KINDS, SectionInfo, TARGETS, sections, target_name};
 use super::secret::{Reference, Secret};
 use super::section::Section;
 use super::settings::Settings;
@@ -249,12 +249,13 @@ fn check(settings: &Settings, reader: &mut Reader<'_>) {
     }
     let tracker = tokio_util::task::TaskTracker::new();
     for (name, tool) in &settings.tools {
-        if let Err(message) = tool.caller(&tracker) {
+        if let Err(message) = tool.caller(&tracker).map(drop).and_then(|()| tool.check_schema()) {
             let section = SectionPath::named("tools", name);
             let place = reader.place_within(&section.to_string());
             reader.problems.push(Problem { place, message: format!("[{section}] {message}"), help: None });
         }
     }
+    check_kinds(settings, reader);
     let zero_timeouts: Vec<String> = settings
         .kinds
         .iter()
@@ -263,6 +264,33 @@ fn check(settings: &Settings, reader: &mut Reader<'_>) {
         .collect();
     for key in zero_timeouts {
         report(reader, &key, format!("`{key}` must be longer than zero"));
+    }
+}
+
+/// A section is about a kind that is built in, and names a model that exists.
+fn check_kinds(settings: &Settings, reader: &mut Reader<'_>) {
+    let mut models = reader.names("models");
+    models.extend(settings.gateway.models.keys().cloned());
+    let near_to = |word: &str, names: &mut dyn Iterator<Item = &str>| {
+        nearest(word, names).map(|near| format!("did you mean `{near}`?"))
+    };
+    for name in settings.kinds.keys() {
+        let section = SectionPath::named("kinds", name);
+        if !BUILT_IN_KINDS.contains(&name.as_str()) {
+            let place = reader.place_within(&section.to_string());
+            let message = format!("[{section}] is about a kind that is not built in; a worker sets up its own kinds");
+            let help = near_to(name, &mut BUILT_IN_KINDS.iter().copied());
+            reader.problems.push(Problem { place, message, help });
+        }
+    }
+    for (name, model) in settings.models_of_kinds() {
+        if models.iter().any(|known| known == model) {
+            continue;
+        }
+        let key = format!("{}.model", SectionPath::named("kinds", name));
+        let help = near_to(model, &mut models.iter().map(String::as_str));
+        let message = format!("`{key}` names the model `{model}`, which is not configured");
+        reader.problems.push(Problem { place: reader.place_of(&key), message, help });
     }
 }
 

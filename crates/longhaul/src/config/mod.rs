@@ -26,6 +26,7 @@ mod size;
 mod tools;
 mod values;
 
+pub use assemble::BUILT_IN_MODELS;
 pub use duration::{format as format_duration, parse as parse_duration};
 pub use environment::Environment;
 pub use exposure::{Exposed, refuse_if_exposed};
@@ -36,7 +37,7 @@ pub use models::{ModelSection, ProviderSection, TargetSection};
 pub use problem::{FilePlace, Place, Problem, Problems, nearest};
 pub use reader::{Effective, Reader, SectionPath};
 pub use reference::reference_page;
-pub use schema::{SectionInfo, sections, variable};
+pub use schema::{BUILT_IN_KINDS, SectionInfo, sections, variable};
 pub use secret::{Reference, Secret};
 pub use section::{KeyInfo, Section};
 pub use setting::Setting;

@@ -75,6 +75,7 @@ impl Setting for Endpoint {
 impl Setting for Secret {
     const FORM: &'static str = "{ env = \"NAME\" } or { file = \"path\" }";
     const MAY_HOLD_A_SECRET: bool = true;
+    const HAS_A_VARIABLE: bool = false;
 
     fn from_toml(value: &DeValue<'_>, environment: &Environment) -> Result<Self, String> {
         Reference::from_toml(value)?.resolve(environment)
@@ -226,6 +227,7 @@ pub enum HeaderText {
 impl Setting for Headers {
     const FORM: &'static str = "a table of texts or secrets, such as { \"x-team\" = \"search\" }";
     const MAY_HOLD_A_SECRET: bool = true;
+    const HAS_A_VARIABLE: bool = false;
 
     fn from_toml(value: &DeValue<'_>, environment: &Environment) -> Result<Self, String> {
         let DeValue::Table(table) = value else {

@@ -58,8 +58,11 @@ fn resolve_name(section: &str, own: &str, said: &Said<'_>) -> Result<String, (St
     }
     // A new queue, provider or model may be made by a variable. A kind may not: its dots cannot be told from its underscores.
     if section == "kinds" || own.is_empty() {
-        let help =
-            "name it in the file first, or use one of echo, document_ingest, analysis, process, agent".to_owned();
+        let names: Vec<String> = built_in.iter().copied().map(in_a_variable).collect();
+        let help = match section {
+            "kinds" => format!("the kinds that are built in are {}", names.join(", ")),
+            _ => "put its name between the underscores".to_owned(),
+        };
         return Err((format!("no {section} entry is called `{own}`"), Some(help)));
     }
     Ok(own.to_owned())

@@ -57,9 +57,9 @@ pub struct FilePlace {
     /// How many characters the caret spans, at least 1.
     #[serde(skip)]
     pub width: usize,
-    /// The whole line, without its end.
+    /// The whole line, without its end. None: it may hold a secret, and is not shown.
     #[serde(skip)]
-    pub source: String,
+    pub source: Option<String>,
 }
 
 impl FilePlace {
@@ -76,7 +76,7 @@ impl FilePlace {
             line: text[..start].matches('\n').count() + 1,
             column: text[line_start..start].chars().count() + 1,
             width: text[start..end.min(line_end)].chars().count().max(1),
-            source: source.to_owned(),
+            source: Some(source.to_owned()),
         }
     }
 }
@@ -94,8 +94,23 @@ impl Place {
     /// The same place with the value in its line taken out.
     pub(super) fn without_value(&self) -> Self {
         let Self::File(place) = self else { return self.clone() };
-        let before: String = place.source.chars().take(place.column - 1).collect();
-        Self::File(FilePlace { source: format!("{before}(not shown)"), width: 1, ..place.clone() })
+        let before = |source: &String| source.chars().take(place.column - 1).collect::<String>();
+        let source = place.source.as_ref().map(|source| format!("{}(not shown)", before(source)));
+        Self::File(FilePlace { source, width: 1, ..place.clone() })
+    }
+
+    /// The line of a file, where that may be shown.
+    pub(super) fn line(&self) -> Option<&str> {
+        match self {
+            Self::File(place) => place.source.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The same place without its line.
+    pub(super) fn without_line(&self) -> Self {
+        let Self::File(place) = self else { return self.clone() };
+        Self::File(FilePlace { source: None, ..place.clone() })
     }
 }
 
@@ -118,13 +133,15 @@ impl fmt::Display for Problem {
             Place::File(place) => {
                 let number = place.line.to_string();
                 let gutter = " ".repeat(number.len());
-                // Tabs stay tabs before the caret, so that it stands under the place whatever their width.
-                let indent: String =
-                    place.source.chars().take(place.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
                 writeln!(f, "{gutter} --> {}:{}:{}", place.path, place.line, place.column)?;
-                writeln!(f, "{gutter} |")?;
-                writeln!(f, "{number} | {}", place.source)?;
-                writeln!(f, "{gutter} | {indent}{}", "^".repeat(place.width))?;
+                if let Some(source) = &place.source {
+                    // Tabs stay tabs before the caret, so that it stands under the place whatever their width.
+                    let before = source.chars().take(place.column - 1);
+                    let indent: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+                    writeln!(f, "{gutter} |")?;
+                    writeln!(f, "{number} | {source}")?;
+                    writeln!(f, "{gutter} | {indent}{}", "^".repeat(place.width))?;
+                }
             }
             Place::Default => {}
             place => writeln!(f, "  --> {place}")?,
@@ -173,7 +190,7 @@ mod tests {
     fn a_span_becomes_line_and_column_in_characters() {
         let place = FilePlace::of_span("f.toml", "a = 1\nµß = 'x'\n", 6..10);
         assert_eq!((place.line, place.column, place.width), (2, 1, 2));
-        assert_eq!(place.source, "µß = 'x'");
+        assert_eq!(place.source.as_deref(), Some("µß = 'x'"));
     }
 
     #[test]

@@ -14,11 +14,17 @@ Longhaul needs no configuration: without any it keeps its data in `./longhaul-da
 
 1. the defaults below,
 2. a file: `--config FILE`, else `LONGHAUL_CONFIG`, else `longhaul.toml` in the working directory,
-3. environment variables, one for every key,
+3. environment variables, one for every key that is no secret,
 4. flags of `longhaul serve`.
 
 `longhaul config check` prints every value with the place it came from, and everything that is wrong, at once.
 Unknown keys and unknown `LONGHAUL__…` variables are refused.
+
+**A running server** puts `[providers]` and `[models]` in force when the file has changed, within about three seconds, or on
+SIGHUP; what breakers, limits, connections and caches of unchanged models hold is kept. The certificate of `[server] tls` is
+read again when its files change. Everything else waits for a restart, and the log says so when it has changed. A file with
+problems changes nothing; the log names them. A file that names no model any more is taken on SIGHUP or at a start only: it
+may be half written. Write a new file beside the old one and rename it, or write it in one go.
 
 **Lengths of time** are texts with units: `"250ms"`, `"30s"`, `"1h30m"`, `"7d"`. **Sizes** are `"64KiB"`, `"1MiB"`
 (powers of 1024), `"1MB"` (powers of 1000) or a plain number of bytes. **Secrets** are never written into the file:
@@ -94,8 +100,14 @@ fn write_section(page: &mut String, section: &SectionInfo) {
             key.about,
             key.form.replace('<', "&lt;"),
         );
-        if !is_list {
-            let _ = writeln!(page, "- Variable: `{}`", variable(section.name, name, key.path));
+        if is_list {
+            continue;
         }
+        let variable = variable(section.name, name, key.path);
+        let _ = match (key.has_a_variable, key.in_a_variable) {
+            (false, _) => writeln!(page, "- Variable: none; it is set in the file only"),
+            (true, None) => writeln!(page, "- Variable: `{variable}`"),
+            (true, Some(form)) => writeln!(page, "- Variable: `{variable}`, with {form}"),
+        };
     }
 }

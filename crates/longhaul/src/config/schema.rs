@@ -20,8 +20,20 @@ pub struct SectionInfo {
     pub keys: Vec<KeyInfo>,
 }
 
-/// The kinds that are built in; an environment variable may name them without a file having done so.
-pub(super) const BUILT_IN_KINDS: [&str; 5] = ["echo", "document.ingest", "analysis", "process", "agent"];
+/// The kinds that are built in: those that a section may be about, and that an environment variable may name without a
+/// file having done so.
+pub const BUILT_IN_KINDS: [&str; 10] = [
+    "echo",
+    "document.ingest",
+    "analysis",
+    "process",
+    "agent",
+    "llm.chat",
+    "llm.embeddings",
+    "llm.response",
+    "llm.kept",
+    "flow",
+];
 
 /// Every section that exists, in the order of the reference page.
 #[must_use]

@@ -17,6 +17,10 @@ pub struct KeyInfo {
     pub form: &'static str,
     /// The default as TOML; empty when the key is then unset.
     pub default: String,
+    /// Whether a variable can set it.
+    pub has_a_variable: bool,
+    /// What to write in a variable, where that differs from the file.
+    pub in_a_variable: Option<&'static str>,
 }
 
 /// A group of keys that are read together.
@@ -66,6 +70,8 @@ macro_rules! section {
                     about: $crate::config::section::paragraph(&[$($doc),*]),
                     form: <$type as Setting>::FORM,
                     default: default.$field.to_toml(),
+                    has_a_variable: <$type as Setting>::HAS_A_VARIABLE,
+                    in_a_variable: <$type as Setting>::IN_A_VARIABLE,
                 } ),*]
             }
 

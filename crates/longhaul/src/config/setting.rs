@@ -22,6 +22,12 @@ pub trait Setting: Sized {
     /// Whether the text may hold a password, so that an error must not show the line it stands on.
     const MAY_HOLD_A_SECRET: bool = false;
 
+    /// Whether a variable can set it: what is or holds a secret names its own.
+    const HAS_A_VARIABLE: bool = true;
+
+    /// How it is written in a variable, where that differs from the file.
+    const IN_A_VARIABLE: Option<&'static str> = None;
+
     /// Reads a value of the file.
     ///
     /// # Errors
@@ -60,6 +66,8 @@ pub(super) fn quoted(text: &str) -> String {
 impl<T: Setting> Setting for Option<T> {
     const FORM: &'static str = T::FORM;
     const MAY_HOLD_A_SECRET: bool = T::MAY_HOLD_A_SECRET;
+    const HAS_A_VARIABLE: bool = T::HAS_A_VARIABLE;
+    const IN_A_VARIABLE: Option<&'static str> = T::IN_A_VARIABLE;
 
     fn from_toml(value: &DeValue<'_>, environment: &Environment) -> Result<Self, String> {
         T::from_toml(value, environment).map(Some)
@@ -78,6 +86,7 @@ impl<T: Setting> Setting for Option<T> {
 impl<T: Setting> Setting for Vec<T> {
     const FORM: &'static str = T::FORM;
     const MAY_HOLD_A_SECRET: bool = T::MAY_HOLD_A_SECRET;
+    const HAS_A_VARIABLE: bool = T::HAS_A_VARIABLE;
 
     fn from_toml(value: &DeValue<'_>, environment: &Environment) -> Result<Self, String> {
         let DeValue::Array(items) = value else {

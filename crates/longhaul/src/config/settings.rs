@@ -41,6 +41,22 @@ pub struct Settings {
     pub bootstrap_key: Option<Secret>,
 }
 
+/// The built-in kinds that ask a model when the request names none.
+const KINDS_WITH_A_MODEL: [&str; 4] = ["analysis", "process", "document.ingest", "agent"];
+
+impl Settings {
+    /// The model that a kind asks when the request names none, where the configuration says so.
+    #[must_use]
+    pub fn model_of(&self, kind: &str) -> Option<&str> {
+        self.kinds.get(kind)?.model.as_ref().map(ModelName::as_str)
+    }
+
+    /// All kinds with such a model.
+    pub fn models_of_kinds(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        KINDS_WITH_A_MODEL.into_iter().filter_map(|kind| Some((kind, self.model_of(kind)?)))
+    }
+}
+
 const fn nonzero(number: u32) -> NonZeroU32 {
     match NonZeroU32::new(number) {
         Some(number) => number,

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use longhaul_engine::SchemaCompiler as _;
 use longhaul_gateway::{HttpCaller, PoolSettings};
+use longhaul_server::Schemas;
 use tokio_util::task::TaskTracker;
 use toml::de::DeValue;
 
@@ -80,6 +82,16 @@ impl ToolSection {
         };
         HttpCaller::new(self.method.0.clone(), url, headers, settings, tracker.clone())
             .map_err(|why| format!("has a `url` that {why}"))
+    }
+
+    /// Whether inputs can be checked by its schema.
+    ///
+    /// # Errors
+    /// A sentence that follows the name of the tool's section.
+    pub fn check_schema(&self) -> Result<(), String> {
+        let Some(SchemaTable(schema)) = &self.input_schema else { return Ok(()) };
+        let compiled = Schemas.compile(schema);
+        compiled.map(drop).map_err(|why| format!("has an `input_schema` that {why}"))
     }
 }
 
@@ -173,6 +185,10 @@ mod tests {
             ("[tools.a]\nurl = \"http://x\"\ntimeout = \"0s\"\n", "[tools.a] has a `timeout` of zero"),
             ("[tools.a]\nurl = \"http://x\"\nmethod = \"RUN\"\n", "must be GET, POST"),
             ("[tools.a]\nurl = \"http://x\"\ninput_schema = { type = \"string\" }\n", "not of an object"),
+            (
+                "[tools.a]\nurl = \"http://x\"\ninput_schema = { type = \"object\", required = 1 }\n",
+                "`input_schema` that",
+            ),
             ("[tools.a]\nurl = \"http://x\"\ncommand = \"ls\"\n", "unknown key `command` in [tools.a]"),
             ("[tools.a]\nurl = \"http://x\"\nheaders = { \"a b\" = \"c\" }\n", "no name of a header"),
         ] {

@@ -32,29 +32,39 @@ impl DatabaseUrl {
         &self.text
     }
 
-    /// Where a password stands in the text.
+    /// Where a password stands in the text. As the driver reads it: credentials go up to the first `@`, whatever they
+    /// hold. A password that has one itself goes up to the last.
     fn password(text: &str) -> Option<std::ops::Range<usize>> {
         let begin = text.find("://")? + 3;
-        let end = text[begin..].find('/').map_or(text.len(), |length| begin + length);
-        let at = begin + text[begin..end].rfind('@')?;
-        let colon = begin + text[begin..at].find(':')?;
-        Some(colon + 1..at)
+        let credentials = begin..begin + text[begin..].find('@')?;
+        let colon = begin + text[credentials].find(':')?;
+        Some(colon + 1..text.rfind('@')?)
+    }
+
+    /// Where a parameter begins that is a password, or whose name is encoded and may be one.
+    fn parameter(text: &str) -> Option<usize> {
+        let encoded = text.match_indices(['?', '&']).map(|(place, _)| place + 1).find(|&place| {
+            let name = text[place..].split(['=', '&']).next().unwrap_or_default();
+            name.contains('%')
+        });
+        text.find("password=").into_iter().chain(encoded).min()
     }
 
     fn shown(&self) -> String {
         let mut text = self.text.clone();
+        // libpq also takes it as a parameter.
+        if let Some(place) = Self::parameter(&text) {
+            text.truncate(place);
+            text.push_str("password=***");
+        }
         if let Some(password) = Self::password(&text) {
             text.replace_range(password, "***");
         }
-        // libpq also takes it as a parameter.
-        match text.find("password=") {
-            Some(place) => format!("{}password=***", &text[..place]),
-            None => text,
-        }
+        text
     }
 
     fn holds_a_password(text: &str) -> bool {
-        Self::password(text).is_some() || text.contains("password=")
+        Self::password(text).is_some() || Self::parameter(text).is_some()
     }
 }
 
@@ -397,10 +407,18 @@ mod tests {
         let StoreUrl::Postgres(url) = store_url("{ env = \"DATABASE_URL\" }").unwrap() else { panic!("another store") };
         assert_eq!(url.expose(), "postgres://me:hunter2@db/x");
         assert!(store_url("\"postgres://me@db/x\"").is_ok());
-        for password in ["postgres://me:hunter2@db/x", "postgres://db/x?user=me&password=hunter2"] {
+        for password in [
+            "postgres://me:hunter2@db/x",
+            "postgres://me:hun/ter2@db/x",
+            "postgres://me:hun?ter2@db/x",
+            "postgres://me:hun#ter2@db:5432/x",
+            "postgres://db/x?user=me&password=hunter2",
+            "postgres://db/x?user=me&p%61ssword=hunter2",
+        ] {
             let error = store_url(&format!("{password:?}")).unwrap_err();
-            assert!(error.contains("DATABASE_URL") && !error.contains("hunter2"), "{error}");
+            assert!(error.contains("DATABASE_URL") && !error.contains("ter2"), "{error}");
         }
+        assert!(store_url("\"postgres://me@db:5432/x?application_name=a\"").is_ok());
         assert!(store_url("\"postgres:db\"").unwrap_err().contains("postgres://user@host"));
     }
 
@@ -408,9 +426,15 @@ mod tests {
     fn a_password_is_never_shown() {
         let named = store_url("{ env = \"DATABASE_URL\" }").unwrap();
         assert_eq!(named.to_toml(), "{ env = \"DATABASE_URL\" }");
-        for text in
-            ["postgres://me:hunter2@db:5432/x", "postgres://db/x?password=hunter2", "postgresql://me:h@unter2@db"]
-        {
+        for text in [
+            "postgres://me:hunter2@db:5432/x",
+            "postgres://db/x?password=hunter2",
+            "postgres://db/x?p%61ssword=hunter2",
+            "postgresql://me:h@unter2@db",
+            "postgres://me:h/unter2@db/x",
+            "postgres://me:h@a/unter2@db/x",
+            "postgres://me:hunter2@db/x?password=hunter2&user=a@b",
+        ] {
             let url = StoreUrl::from_text(text).unwrap();
             let shown = format!("{} {url:?} {named:?}", url.to_toml());
             assert!(!shown.contains("unter2") && shown.contains("***"), "{shown}");

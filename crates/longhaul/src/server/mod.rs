@@ -1,6 +1,7 @@
 //! From settings to a running server, and from a signal to a clean end.
 //!
-//! Start: open the store, see to the keys, start the engine, bind, say so. End: unready at once, running jobs may end
+//! Start: open the store, see to the keys, bind, start the engine, say so. The engine comes after all that may fail: it
+//! leases jobs at once, and a process that ends without a drain leaves them as if it had crashed over them. End: unready at once, running jobs may end
 //! within `server.drain`, the rest is released, then the listener stops and the store is closed.
 
 mod process;
@@ -42,6 +43,8 @@ pub(crate) fn run(
     runs_built_in: bool,
 ) -> anyhow::Result<()> {
     telemetry::start(&settings.telemetry)?;
+    // What jobs are given and give is for nobody else on this machine: directories 0700, files 0600.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     allow_open_files();
     // First, so that they end last: whatever runs elsewhere may use a connection that was opened there.
     let event_loops = Arc::new(EventLoops::one_per_core().context("starting the threads of the connections")?);
@@ -84,10 +87,10 @@ async fn serve(
     let (mut executors, tasks) = wiring::tasks(settings, &tracker, &gateway, &store, &clock)?;
     executors.extend(longhaul_tasks::llm::executors(&gateway));
     let options = wiring::engine_options(settings, runs_built_in, telemetry.records_traces())?;
-    let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;
-    wiring::name_built_in(&engine, &telemetry);
     let listener = Listener::bind(settings.server.listen, listening)?.on(event_loops);
     let address = listener.local_addr();
+    let engine = Engine::start(options, store, hub, executors, Arc::new(Schemas), clock, ids).await?;
+    wiring::name_built_in(&engine, &telemetry);
     telemetry.add(Arc::new(listener.stats()));
     let exported = CancellationToken::new();
     let exporting = exporter.map(|exporter| {
@@ -103,7 +106,14 @@ async fn serve(
     let stopping = app.stopping().clone();
     let stop = CancellationToken::new();
     tracker.spawn(app.clone().keep_keys(stop.clone()));
-    let router = application(app, &serve_options)?;
+    let router = match application(app, &serve_options) {
+        Ok(router) => router,
+        Err(error) => {
+            engine.drain(Span::ZERO).await;
+            engine.close().await;
+            return Err(error.into());
+        }
+    };
     tracker.spawn(reload.run(stop.clone()));
     let serving = tracker.spawn(listener.serve(router, stop.clone()));
     if let Err(error) = announce(settings, address) {
@@ -147,10 +157,13 @@ async fn open_keys(settings: &Settings, store: &dyn JobStore, clock: &dyn Clock)
                 store.put_key(key.clone()).await?;
                 keys.push(key);
             }
-            Some(known) if known.secret_hash != key.secret_hash || !known.is_valid(clock.now()) => anyhow::bail!(
-                "the bootstrap key names a key that exists with another secret, or was revoked; give it another id \
-                 (lh_<id>_<secret>), and revoke the old one"
+            Some(known) if known.secret_hash != key.secret_hash => anyhow::bail!(
+                "the bootstrap key names a key that exists with another secret; give it another id (lh_<id>_<secret>), \
+                 and revoke the old one"
             ),
+            Some(known) if !known.is_valid(clock.now()) => {
+                tracing::warn!(key = %known.id, "the bootstrap key was revoked and opens nothing; it need not be given any more");
+            }
             Some(_) => {}
         }
     }

@@ -1,6 +1,6 @@
 //! Settings in the words of the configuration, turned into options in the words of each part of the house.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -90,13 +90,26 @@ pub(super) async fn store(
     match &settings.store.url {
         StoreUrl::Sqlite(directory) => {
             let options = SqliteOptions { tombstones_for, ..SqliteOptions::at(directory) };
-            Ok(SqliteStore::open(&options, time, observer)?)
+            let store = SqliteStore::open(&options, time, observer)?;
+            warn_if_others_can_read(directory);
+            Ok(store)
         }
         StoreUrl::Postgres(url) => {
             let name = format!("{} (process {})", settings.server.listen, std::process::id());
             let options = PostgresOptions { tombstones_for, name, ..PostgresOptions::at(url.expose()) };
             Ok(PostgresStore::open(&options, time, observer).await?)
         }
+    }
+}
+
+/// A directory that was made by hand, or by an older version, may be open to everybody on the machine.
+fn warn_if_others_can_read(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Ok(metadata) = std::fs::metadata(directory) else { return };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let (directory, mode) = (directory.display(), format_args!("{mode:o}"));
+        tracing::warn!(%directory, %mode, "others on this machine can look into the data directory: chmod 700");
     }
 }
 
@@ -196,9 +209,7 @@ pub(super) fn tasks(
     store: &Arc<dyn JobStore>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Kinds> {
-    let model_of = |kind: &str| {
-        settings.kinds.get(kind).and_then(|kind| kind.model.as_ref()).map(|model| model.as_str().to_owned())
-    };
+    let model_of = |kind| settings.model_of(kind).map(str::to_owned);
     let settings = TaskSettings {
         analysis_model: model_of("analysis"),
         process_model: model_of("process"),
@@ -246,5 +257,31 @@ impl Tasks for Direct {
         })?;
         let Some(found) = found else { return Ok(None) };
         serde_json::to_vec(&found).map(|json| Some(json.into())).map_err(|error| StoreError::Corrupt(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longhaul_engine::SystemClock;
+
+    use super::*;
+    use crate::config::BUILT_IN_KINDS;
+
+    #[tokio::test]
+    async fn the_configuration_knows_every_kind_that_is_built_in() {
+        let settings = Settings::default();
+        let telemetry = Arc::new(Telemetry::new(None));
+        let gateway = gateway(&settings, &TaskTracker::new(), &telemetry).unwrap();
+        let clock = Arc::new(SystemClock::start());
+        let tasks = TaskSettings { clock, ..TaskSettings::default() };
+        let mut executors = built_in(Arc::new(Models::over(gateway.clone())), tasks).executors;
+        executors.extend(longhaul_tasks::llm::executors(&gateway));
+        let mut built_in: Vec<String> =
+            executors.iter().map(|executor| executor.kind().name.as_str().to_owned()).collect();
+        built_in.push("flow".to_owned());
+        built_in.sort();
+        let mut known = BUILT_IN_KINDS;
+        known.sort_unstable();
+        assert_eq!(built_in, known);
     }
 }

@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashMap;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 /// The built program in an empty environment and an empty directory.
@@ -22,6 +23,12 @@ impl Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_longhaul"));
         command.env_clear().current_dir(directory.path()).args(arguments);
         Self { command, stdin: None, _directory: directory }
+    }
+
+    /// Another argument.
+    pub fn argument(mut self, argument: &Path) -> Self {
+        self.command.arg(argument);
+        self
     }
 
     /// Talks to the given server.
@@ -56,6 +63,76 @@ impl Program {
     }
 }
 
+/// `longhaul serve` on a free port in a directory; killed when the test ends without stopping it.
+pub struct Served {
+    child: Child,
+    url: String,
+    log: Lines<BufReader<ChildStderr>>,
+    _out: Lines<BufReader<ChildStdout>>,
+}
+
+impl Served {
+    /// Returns when it listens.
+    pub fn start(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut child = Self::command(directory, "127.0.0.1:0", arguments, variables).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let said = out.next().map(Result::unwrap).unwrap_or_default();
+        let Some(url) = said.strip_prefix("listening on ").map(str::to_owned) else {
+            let log: Vec<String> = log.map_while(Result::ok).collect();
+            panic!("it does not listen: {said} {log:#?}");
+        };
+        Self { child, url, log, _out: out }
+    }
+
+    /// The command of a server that is to listen there.
+    pub fn command(directory: &Path, listen: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_longhaul"));
+        command.env_clear().envs(variables.iter().copied()).current_dir(directory);
+        command.args(["serve", "--listen", listen]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Runs a command of the program against this server, with a key or with none.
+    pub fn ask(&self, key: &str, arguments: &[&str]) -> Ran {
+        let program = Program::new(arguments).env("LONGHAUL_URL", &self.url);
+        if key.is_empty() { program.run() } else { program.env("LONGHAUL_API_KEY", key).run() }
+    }
+
+    /// The next line of the log that holds these words. Waits for lines, not for time.
+    pub fn wait_for(&mut self, words: &str) -> String {
+        loop {
+            let line = self.log.next().unwrap_or_else(|| panic!("the log ended without {words:?}")).unwrap();
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Stops it in good order; gives its end and what it logged since it was last read.
+    pub fn stop(mut self) -> (ExitStatus, String) {
+        self.signal(rustix::process::Signal::TERM);
+        let log: Vec<String> = self.log.by_ref().map_while(Result::ok).collect();
+        (self.child.wait().unwrap(), log.join("\n"))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// What the program printed and how it ended.
 pub struct Ran {
     pub code: i32,
@@ -64,7 +141,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn new(output: Output) -> Self {
+    pub fn new(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap(),
             out: String::from_utf8(output.stdout).unwrap(),
