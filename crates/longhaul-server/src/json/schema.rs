@@ -47,10 +47,10 @@ impl CompiledSchema {
             .should_validate_formats(true)
             .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES));
         let counting = options.clone().with_keyword(steps::KEYWORD, |_, _, _| Ok(Box::new(Step)));
-        let validator = counting.build(&with_steps(schema)).or_else(|error| {
+        let validator = counting.build(&with_steps(schema)).map_err(|error| {
             // What is wrong is told by the schema as it was given.
-            let error = options.build(schema).map(|_| error).unwrap_or_else(|error| error);
-            Err(SchemaError { pointer: error.instance_path().as_str().to_owned(), reason: error.to_string() })
+            let error = options.build(schema).err().unwrap_or(error);
+            SchemaError { pointer: error.instance_path().as_str().to_owned(), reason: error.to_string() }
         })?;
         Ok(Self { source: schema.clone(), validator })
     }

@@ -346,14 +346,17 @@ async fn a_worker_that_waits_gets_nothing_with_a_key_that_was_revoked_meanwhile(
         let worker = admin.post("/v1/api_keys").json(&key("worker", json!(["worker"]))).send().await.unwrap().json();
         let its_key = open.with_key(worker["key"].as_str().unwrap());
         let claim = json!({"worker_id": "w", "kinds": ["ours"], "wait_s": 20});
-        let claim = tokio::spawn(async move { its_key.post("/v1/worker/claims").json(&claim).send().await });
-        for _ in 0..3 {
-            admin.get("/v1/stats").send().await.unwrap();
-        }
+        let claim = its_key.post("/v1/worker/claims").json(&claim).send();
         let path = format!("/v1/api_keys/{}", worker["key_id"].as_str().unwrap());
-        assert_eq!(admin.delete(&path).send().await.unwrap().status, 204);
-        let id = submit(&admin, json!({"kind": "ours", "input": null})).await;
-        let refused = problem(&claim.await.unwrap().unwrap(), 401, "unauthorized");
+        let revoke = async {
+            for _ in 0..3 {
+                admin.get("/v1/stats").send().await.unwrap();
+            }
+            assert_eq!(admin.delete(&path).send().await.unwrap().status, 204);
+            submit(&admin, json!({"kind": "ours", "input": null})).await
+        };
+        let (claim, id) = tokio::join!(claim, revoke);
+        let refused = problem(&claim.unwrap(), 401, "unauthorized");
         assert_eq!(job(&admin, &id).await["status"], "queued");
         if refused["detail"].as_str().unwrap().contains("any more") {
             return;
