@@ -1,8 +1,9 @@
 -- What a row counts against what there is to be counted.
 SELECT id, 'counts ' || counted || ' ' || what || ', and there is ' || coalesce(found, 'none')
 FROM (
+  -- Calls of children are told as steps as well, and do not count.
   SELECT id, 'as its last step event' AS what, coalesce(last_step_seq, 0) AS counted,
-    coalesce((SELECT max(seq) FROM event WHERE event.no = job.no AND type = 4), 0) AS found
+    coalesce((SELECT max(seq) FROM event WHERE event.no = job.no AND type = 4 AND seq <= last_step_seq), 0) AS found
   FROM job
   UNION ALL
   SELECT id, 'as its last reset', coalesce(last_reset_seq, 0),
