@@ -557,3 +557,19 @@ async fn what_a_claim_looks_at_does_not_depend_on_lanes_of_other_kinds() {
     let among_others = pages_for_lanes(&servers).await;
     assert!(among_others < alone + 50, "{among_others} pages, and {alone} where there is nothing else");
 }
+
+#[tokio::test]
+async fn what_a_server_said_before_it_left_does_not_count_when_it_comes_behind() {
+    let servers = Servers::new(1).await;
+    servers.world.store.close().await;
+    let late = include_str!("../../src/postgres/queries/node_lives.sql");
+    let late = late.replace("$1", "left_by").replace("$2", "'late'").replace("$3", "9223372036854775807");
+    let sql = format!(
+        "DO $$ DECLARE left_by int8 := (SELECT id FROM node);
+         BEGIN
+           {late};
+           ASSERT (SELECT alive_until FROM node) = 0, 'it lives again';
+         END $$"
+    );
+    servers.database.run(&sql).await;
+}
