@@ -99,9 +99,8 @@ impl Calls {
         texts: Arc<[String]>,
         options: &CallOptions,
     ) -> Result<(Embeddings, CallRecord), GatewayError> {
-        let dimensions = model.capabilities().embedding_dimensions.and_then(|length| u32::try_from(length).ok());
         let input = EmbeddingsInput::Texts(texts.to_vec());
-        let request = EmbeddingsRequest { input, dimensions, ..EmbeddingsRequest::default() };
+        let request = EmbeddingsRequest { input, ..EmbeddingsRequest::default() };
         let EmbeddingsAnswer { response, record } = gateway.embed(model.name(), Arc::new(request), options).await?;
         let vectors = Arc::unwrap_or_clone(response).vectors;
         // Which model made them decides what they can be compared with, so it is the target's name and not ours.

@@ -1,8 +1,8 @@
 //! The servers on one database: each says from time to time that it lives.
 //!
 //! A server that has not said so for a while is dead, and the leases that were held in its own process are with it: a
-//! sweep of another ends them before they run out, unless that one has had no database itself meanwhile. A server that only seems dead loses leases and nothing else, since
-//! every write carries its own.
+//! sweep of another ends them before they run out, unless that one has had no database itself meanwhile. A server that
+//! only seems dead loses leases and nothing else, since every write carries its own.
 
 use std::time::Duration;
 

@@ -21,8 +21,7 @@ use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
 use longhaul_core::{Backoff, Clock, KindSpec, Report, Span, StepName, Tenant, Timestamp, Usage};
 use longhaul_engine::{Check, Completed, Executor, Failure, FieldError, JobContext};
-use longhaul_gateway::{CallOptions, CallRecord, Embeddings, Gateway, Model, ModelError};
-use longhaul_providers::embeddings::{EmbeddingsInput, EmbeddingsRequest};
+use longhaul_gateway::{CallOptions, CallRecord, Gateway, Model, ModelError};
 use longhaul_resilience::{CacheHandle, CachePolicy, Cx, Dice, How, SharedCx};
 use serde::{Deserialize, Serialize};
 
@@ -267,15 +266,8 @@ impl Asking {
                 Ok(of(Json::of(&answer.response.text())?, &answer.record))
             }
             Task::Embed(texts) => {
-                let dimensions =
-                    model.capabilities().embedding_dimensions.and_then(|length| u32::try_from(length).ok());
-                let input = EmbeddingsInput::Texts(texts.to_vec());
-                let request = EmbeddingsRequest { input, dimensions, ..EmbeddingsRequest::default() };
-                let answer = gateway.embed(model.name(), Arc::new(request), options).await?;
-                let name = answer.record.upstream_model.as_deref().unwrap_or(model.name()).to_owned();
-                let vectors = answer.response.vectors.clone();
-                let dimensions = vectors.first().map_or(0, Vec::len);
-                Ok(of(Json::of(&Embeddings { model: name, dimensions, vectors })?, &answer.record))
+                let (embeddings, record) = self.calls.embed_configured(gateway, model, texts, options).await?;
+                Ok(of(Json::of(&embeddings)?, &record))
             }
             Task::Analyse(text, analysis) => {
                 let asked = self.calls.ask_configured(gateway, model.name(), text, &analysis, options).await;

@@ -1,8 +1,8 @@
 //! From settings to a running server, and from a signal to a clean end.
 //!
 //! Start: open the store, see to the keys, bind, start the engine, say so. The engine comes after all that may fail: it
-//! leases jobs at once, and a process that ends without a drain leaves them as if it had crashed over them. End: unready at once, running jobs may end
-//! within `server.drain`, the rest is released, then the listener stops and the store is closed.
+//! leases jobs at once, and a process that ends without a drain leaves them as if it had crashed over them. End: unready at
+//! once, running jobs may end within `server.drain`, the rest is released, then the listener stops and the store is closed.
 
 mod process;
 mod reload;
