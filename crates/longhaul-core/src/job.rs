@@ -168,7 +168,7 @@ pub struct Job {
     pub error: Option<JobError>,
     /// The attempt that ended the job; earlier ones stand in its history.
     pub last_attempt: Option<Box<Attempt>>,
-    /// What the accepted answer says of itself.
+    /// What the accepted answer says of itself; of the usage, what all attempts have taken.
     pub report: Report,
 }
 
@@ -295,12 +295,20 @@ pub struct Report {
     /// The model that gave it.
     #[serde(default)]
     pub model: Option<String>,
-    /// What it took.
+    /// What it took, beyond what was told before ([`crate::Step::Spend`]).
     #[serde(default)]
     pub usage: Usage,
 }
 
-/// What an answer took.
+/// What calls of models took.
+///
+/// ```
+/// use longhaul_core::Usage;
+///
+/// let one = Usage { input_tokens: 12, output_tokens: 40, cost_microusd: 90 };
+/// assert_eq!(one.and(one).output_tokens, 80);
+/// assert!(Usage::default().is_nothing());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens read.
@@ -309,6 +317,23 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Millionths of a US dollar.
     pub cost_microusd: u64,
+}
+
+impl Usage {
+    /// The sum of two.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            cost_microusd: self.cost_microusd.saturating_add(other.cost_microusd),
+        }
+    }
+
+    /// Whether nothing was taken.
+    pub const fn is_nothing(&self) -> bool {
+        matches!(self, Self { input_tokens: 0, output_tokens: 0, cost_microusd: 0 })
+    }
 }
 
 /// The five states that a client acts on.

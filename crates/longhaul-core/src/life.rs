@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use crate::{
     ANSWERS_MOST, Attempt, CHILDREN_MOST, Ending, EventKind, Job, JobError, JobId, Lease, LeaseToken, LogLevel,
-    Progress, QueuedFor, Report, Span, Stage, State, StepName, Timestamp, Wait,
+    Progress, QueuedFor, Report, Span, Stage, State, StepName, Timestamp, Usage, Wait,
 };
 
 /// So many expired leases fail a job: what kills three workers will kill the fourth.
@@ -73,6 +73,13 @@ pub enum Step {
         token: LeaseToken,
         /// What.
         event: EventKind,
+    },
+    /// The worker tells what calls of models have taken. It counts from then on, however the attempt ends.
+    Spend {
+        /// Its lease.
+        token: LeaseToken,
+        /// What they took.
+        usage: Usage,
     },
     /// The worker takes children in, all of them as one step.
     Spawn {
@@ -232,6 +239,7 @@ impl Job {
             Step::Beat { token, lease_for, progress } => self.beat(token, lease_for, progress, now)?,
             Step::Enter { token, stage } => self.enter(token, stage)?,
             Step::Tell { token, event } => self.tell(token, event)?,
+            Step::Spend { token, usage } => self.spend(token, usage)?,
             Step::Spawn { token, name, children } => self.spawn(token, &name, children)?,
             Step::Wait { token, wait, is_there } => self.give_up_to_wait(token, wait, is_there, now)?,
             Step::ChildEnded(end) => self.child_ended(*end, now),
@@ -360,6 +368,12 @@ impl Job {
         Ok(Applied { events: vec![event], ..Applied::default() })
     }
 
+    fn spend(&mut self, token: LeaseToken, usage: Usage) -> Result<Applied, Refused> {
+        self.held(token)?;
+        self.report.usage = self.report.usage.and(usage);
+        Ok(Applied { repeated: usage.is_nothing(), ..Applied::default() })
+    }
+
     fn succeed(&mut self, token: LeaseToken, report: Report, now: Timestamp) -> Result<Applied, Refused> {
         if self.state == State::Succeeded && self.last_token == Some(token) {
             return Ok(Applied { repeated: true, ended: Some(Ended::Succeeded), ..Applied::default() });
@@ -369,7 +383,7 @@ impl Job {
             return Err(Refused::Cancelling);
         }
         self.error = None;
-        self.report = report;
+        self.report = Report { usage: self.report.usage.and(report.usage), ..report };
         Ok(self.end(Ending::Succeeded, None, false, now))
     }
 

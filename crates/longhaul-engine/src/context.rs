@@ -5,7 +5,7 @@ use std::{collections::HashMap, future::Future, sync::Arc};
 use bytes::Bytes;
 use longhaul_core::{
     Clock, DocumentId, Event, EventKind, JobId, KindSpec, LAYER_MOST, LogLevel, OutputData, Payload, Report, Stage,
-    Status, StepName, Tenant, Timestamp, TraceContext, Wait,
+    Status, StepName, Tenant, Timestamp, TraceContext, Usage, Wait,
 };
 use longhaul_store::{Child, Document, Held, JobStore, JobView, StoreError, StoredStep};
 use serde::{Serialize, de::DeserializeOwned};
@@ -130,21 +130,32 @@ impl JobContext {
         self.tell(EventKind::Log { level, message: message.into() }).await
     }
 
-    /// Tells what a layer of the work has decided: a retry, a fallback. `data` is an object; one that is larger than
-    /// [`LAYER_MOST`] bytes is left out: it is a note for people, and no reason to fail.
-    pub async fn layer(&self, data: &impl Serialize) -> Result<(), Failure> {
+    /// Tells what the layers of a call have decided, a retry, a fallback, and what the call has taken ([`JobContext::spend`]).
+    /// `data` is an object; one that is larger than [`LAYER_MOST`] bytes is left out: it is a note for people, and no reason
+    /// to fail.
+    pub async fn layer(&self, data: &impl Serialize, spent: Usage) -> Result<(), Failure> {
         let json = serde_json::to_string(data).unwrap_or_default();
         if !json.starts_with('{') || json.len() > LAYER_MOST {
             tracing::warn!(job_id = %self.id(), bytes = json.len(), "what a layer told is no object or too large");
-            return Ok(());
+            return self.spend(spent).await;
         }
-        self.tell(EventKind::Layer { data: json.into_boxed_str() }).await
+        self.write(vec![EventKind::Layer { data: json.into_boxed_str() }], spent).await
+    }
+
+    /// Counts what calls of models have taken. It stands in the job's usage from now on, however the attempt and the job
+    /// end, so it is counted once: when the call has been made, and not when a later attempt reads back what it gave.
+    pub async fn spend(&self, usage: Usage) -> Result<(), Failure> {
+        if usage.is_nothing() { Ok(()) } else { self.write(Vec::new(), usage).await }
     }
 
     async fn tell(&self, event: EventKind) -> Result<(), Failure> {
+        self.write(vec![event], Usage::default()).await
+    }
+
+    async fn write(&self, events: Vec<EventKind>, spent: Usage) -> Result<(), Failure> {
         // What was emitted before stands before it.
         self.emitter.flush().await?;
-        Ok(self.store().tell(self.held.clone(), vec![event]).await?)
+        Ok(self.store().tell(self.held.clone(), events, spent).await?)
     }
 
     // ── output while it comes into being ──
@@ -248,7 +259,8 @@ impl JobContext {
         let stored = self.engine.payloads().store(json.into()).await?;
         // What the step has emitted is a part of it.
         self.emitter.flush().await?;
-        self.store().checkpoint(self.held.clone(), name, stored.payload.clone()).await?;
+        // What it has spent was told when it was spent.
+        self.store().checkpoint(self.held.clone(), name, stored.payload.clone(), Usage::default()).await?;
         self.in_flight.settle();
         Ok(output)
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use longhaul_core::{
     INLINE_LIMIT, JobError, JobSpec, KindName, OutputData, Payload, Progress, QueueName, Report, RetryPlan, Span,
-    Stage, Status, StepName, Tenant, TraceContext, Wait,
+    Stage, Status, StepName, Tenant, TraceContext, Usage, Wait,
 };
 use longhaul_store::{Beat, BeatAnswer, Claim, Held, JobStore, JobView, Leased, Outcome, StoreError};
 
@@ -193,9 +193,18 @@ impl Engine {
         self.inner.store.append(held, deltas).await
     }
 
-    /// Stores a step's output, a JSON text, once.
-    pub async fn checkpoint(&self, held: Held, step: StepName, output: Bytes) -> Result<(), StoreError> {
-        self.with_stored(output, |store, payload| async move { store.checkpoint(held, step, payload).await }).await
+    /// Stores a step's output, a JSON text, once, and counts what was `spent` on it.
+    pub async fn checkpoint(&self, held: Held, step: StepName, output: Bytes, spent: Usage) -> Result<(), StoreError> {
+        self.with_stored(
+            output,
+            move |store, payload| async move { store.checkpoint(held, step, payload, spent).await },
+        )
+        .await
+    }
+
+    /// Counts what calls of models have taken, however the attempt ends; a success counts the rest itself.
+    pub async fn spend(&self, held: Held, usage: Usage) -> Result<(), StoreError> {
+        if usage.is_nothing() { Ok(()) } else { self.inner.store.tell(held, Vec::new(), usage).await }
     }
 
     /// Ends an attempt.

@@ -280,7 +280,11 @@ async fn a_worker_elsewhere_gets_outputs_and_steps_and_can_wait() {
     let first = stage.until(&claim).await;
     assert_eq!(first.input, r#"{"children":["a"]}"#);
     let held = first.held.clone();
-    stage.engine.checkpoint(held.clone(), name("one"), Bytes::from("7")).await.unwrap();
+    stage
+        .engine
+        .checkpoint(held.clone(), name("one"), Bytes::from("7"), longhaul_core::Usage::default())
+        .await
+        .unwrap();
     let wait = Completion::Waiting(Wait::Input { step: name("ok"), prompt: None });
     assert_eq!(stage.engine.complete(held.clone(), wait).await, Ok(Status::Running));
     assert!(stage.engine.beat(held.clone(), Span::from_secs(9), None).await.is_err());

@@ -38,11 +38,13 @@ pub trait JobStore: Send + Sync + 'static {
     /// Moves a held job between validating and executing.
     async fn enter(&self, held: Held, stage: Stage) -> Result<(), StoreError>;
 
-    /// Records what the work tells. Fenced.
-    async fn tell(&self, held: Held, events: Vec<EventKind>) -> Result<(), StoreError>;
+    /// Records what the work tells, and what calls of models have taken: that adds up over the job's attempts, however each
+    /// ends, so repeating it counts twice. Fenced.
+    async fn tell(&self, held: Held, events: Vec<EventKind>, spent: Usage) -> Result<(), StoreError>;
 
-    /// Stores a step's output, once. Fenced. Repeating it with the same output changes nothing.
-    async fn checkpoint(&self, held: Held, step: StepName, output: Payload) -> Result<(), StoreError>;
+    /// Stores a step's output, once, and counts with it what was `spent` on it. Fenced. Repeating it with the same output
+    /// changes nothing.
+    async fn checkpoint(&self, held: Held, step: StepName, output: Payload, spent: Usage) -> Result<(), StoreError>;
 
     /// Ends an attempt. Fenced; repeating a success under the same lease is `Ok`.
     ///

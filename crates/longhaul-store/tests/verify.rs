@@ -64,7 +64,10 @@ async fn written() -> Written {
     w.prune().await;
 
     let succeeded_job = streamed("a").await;
-    w.store.checkpoint(succeeded_job.clone(), step("one"), Payload::inline("1")).await.unwrap();
+    w.store
+        .checkpoint(succeeded_job.clone(), step("one"), Payload::inline("1"), longhaul_core::Usage::default())
+        .await
+        .unwrap();
     w.store.append(succeeded_job.clone(), vec![OutputData::Items(vec!["1".into()])]).await.unwrap();
     w.finish(&succeeded_job, Outcome::Released { ambiguous: false }).await.unwrap();
     let again = w.claim_one().await.held;

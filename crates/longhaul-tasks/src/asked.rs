@@ -51,18 +51,13 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// What the calls took.
+    /// What the calls took, with the one that ended in a failure.
     pub(crate) fn spent(&self) -> Usage {
-        self.records.iter().fold(Usage::default(), |sum, record| plus(sum, call::report(record).usage))
-    }
-}
-
-/// The sum of two.
-pub(crate) fn plus(one: Usage, other: Usage) -> Usage {
-    Usage {
-        input_tokens: one.input_tokens.saturating_add(other.input_tokens),
-        output_tokens: one.output_tokens.saturating_add(other.output_tokens),
-        cost_microusd: one.cost_microusd.saturating_add(other.cost_microusd),
+        let failed = match (&self.answer, &self.stood_in_for) {
+            (Err(WhyNot::Call(error)), _) | (_, Some(WhyNot::Call(error))) => call::spent(&error.record),
+            _ => Usage::default(),
+        };
+        self.records.iter().map(call::spent).fold(failed, Usage::and)
     }
 }
 

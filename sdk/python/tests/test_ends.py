@@ -170,8 +170,13 @@ def test_a_failure_can_always_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from longhaul.worker._attempt import failure_json
 
-    body = json.loads(failure_json("mit Leer\ud800", "caf\udce9", True, float("inf")))
-    assert body["error"] == {"code": "mit_Leer_", "message": "caf?"}
-    assert body["retry_after_ms"] == 365 * 86_400_000
-    assert "retry_after_ms" not in json.loads(failure_json("a", "b", True, float("nan")))
-    assert json.loads(failure_json("a", "b", True, -1.0))["retry_after_ms"] == 0
+    async def play() -> None:
+        runner = runner_on(Network(lambda _: None), monkeypatch)
+        (attempt,) = held_by(runner, 1)
+        body = json.loads(failure_json(attempt, "mit Leer\ud800", "caf\udce9", True, float("inf")))
+        assert body["error"] == {"code": "mit_Leer_", "message": "caf?"}
+        assert body["retry_after_ms"] == 365 * 86_400_000
+        assert "retry_after_ms" not in json.loads(failure_json(attempt, "a", "b", True, float("nan")))
+        assert json.loads(failure_json(attempt, "a", "b", True, -1.0))["retry_after_ms"] == 0
+
+    asyncio.run(play())

@@ -49,20 +49,24 @@ OUTPUTS: dict[str, Callable[[], Any]] = {
 }
 
 
+def in_both_ways(worker: Worker, step: str, work: Callable[[str], Callable[[], Any]]) -> None:
+    """Two kinds that do one step, each what ``work`` gives for its name: an async function and a plain one."""
+
+    @worker.task("in-a-loop", retries=2, backoff=(0.001, 0.001))
+    async def in_a_loop(ctx: Context) -> None:
+        await ctx.step(step, work("in-a-loop"))
+
+    @worker.task("in-a-thread", retries=2, backoff=(0.001, 0.001))
+    def in_a_thread(ctx: SyncContext) -> None:
+        ctx.step(step, work("in-a-thread"))
+
+
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_an_output_that_cannot_be_stored_or_read_back_fails_its_job_once(
     server: Server, lh: Longhaul, output: str
 ) -> None:
     worker = Worker(server.url)
     done: list[str] = []
-
-    @worker.task("in-a-loop", retries=2, backoff=(0.001, 0.001))
-    async def in_a_loop(ctx: Context) -> None:
-        await ctx.step("effect", effect("in-a-loop"))
-
-    @worker.task("in-a-thread", retries=2, backoff=(0.001, 0.001))
-    def in_a_thread(ctx: SyncContext) -> None:
-        ctx.step("effect", effect("in-a-thread"))
 
     def effect(kind: str) -> Callable[[], Any]:
         work = OUTPUTS[output]
@@ -74,6 +78,7 @@ def test_an_output_that_cannot_be_stored_or_read_back_fails_its_job_once(
         doing.__annotations__ = getattr(work, "__annotations__", {})
         return doing
 
+    in_both_ways(worker, "effect", effect)
     with serving(worker, lh):
         for kind in worker.tasks:
             with pytest.raises(JobFailed) as failed:
@@ -90,13 +95,7 @@ def test_a_name_that_the_server_would_refuse_is_refused_before_the_work(
     worker = Worker(server.url)
     done: list[str] = []
 
-    @worker.task("in-a-loop", retries=2, backoff=(0.001, 0.001))
-    async def in_a_loop(ctx: Context) -> None:
-        await ctx.step(name, done.append, name)
-
-    @worker.task("in-a-thread", retries=2, backoff=(0.001, 0.001))
-    def in_a_thread(ctx: SyncContext) -> None:
-        ctx.step(name, done.append, name)
+    in_both_ways(worker, name, lambda _: lambda: done.append(name))
 
     @worker.task("asking")
     async def asking(ctx: Context) -> None:

@@ -18,6 +18,7 @@ from longhaul import (
     ConfigurationError,
     Context,
     JobFailed,
+    JobHandle,
     Longhaul,
     PermissionDeniedError,
     SyncContext,
@@ -265,6 +266,31 @@ def test_a_job_shows_what_its_task_says_that_it_took(server: Server, lh: Longhau
             assert (seen.usage.input_tokens, seen.usage.output_tokens, seen.usage.cost_microusd) == (7, 2, 42)
         with pytest.raises(JobFailed, match="less than zero"):
             lh.run("costly", {"tokens": -1}, timeout=20)
+
+
+def test_what_every_attempt_spent_counts_once(server: Server, lh: Longhaul) -> None:
+    worker = Worker(server.url)
+
+    @worker.task("paid", retries=3, backoff=(0.001, 0.001))
+    async def paid(ctx: Context) -> str:
+        await ctx.step("answer", lambda: ctx.used(input_tokens=1, cost_microusd=10))
+        ctx.used(output_tokens=100)
+        if ctx.attempt == 1:
+            raise RuntimeError("not yet")
+        await ctx.ask("Go on?")
+        return "done"
+
+    def spent(job: JobHandle) -> tuple[int, int, int]:
+        usage = job.get().usage
+        return usage.input_tokens, usage.output_tokens, usage.cost_microusd
+
+    with serving(worker, lh):
+        job = lh.submit("paid")
+        until(lambda: job.get().status_reason == "waiting_input", 20, "it does not ask")
+        assert spent(job) == (1, 200, 10), "by the attempt that failed, and by the one that waits"
+        job.answer(True)
+        job.wait(20)
+        assert spent(job) == (1, 300, 10)
 
 
 def streamed(lh: Longhaul, job_id: str) -> str:

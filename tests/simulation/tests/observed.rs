@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use longhaul_core::{
     ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindName, KindSpec, Limit, OutputData, Payload,
-    QueueName, Span, Stage, Status, StepName, Tenant,
+    QueueName, Span, Stage, Status, StepName, Tenant, Usage,
 };
 use longhaul_store::{
     Beat, BeatAnswer, Blocker, Child, Claim, Document, Held, JobPage, JobQuery, JobStore, JobView, Leased, NewJob,
@@ -133,13 +133,13 @@ impl JobStore for Observed {
         self.fenced(held, "a stage", |held| self.inner.enter(held, stage)).await
     }
 
-    async fn tell(&self, held: Held, events: Vec<EventKind>) -> Result<(), StoreError> {
-        self.fenced(held, "an event", |held| self.inner.tell(held, events)).await
+    async fn tell(&self, held: Held, events: Vec<EventKind>, spent: Usage) -> Result<(), StoreError> {
+        self.fenced(held, "an event", |held| self.inner.tell(held, events, spent)).await
     }
 
-    async fn checkpoint(&self, held: Held, step: StepName, output: Payload) -> Result<(), StoreError> {
+    async fn checkpoint(&self, held: Held, step: StepName, output: Payload, spent: Usage) -> Result<(), StoreError> {
         let (job, name, stored) = (held.job, step.clone(), output.clone());
-        self.fenced(held, "a step", |held| self.inner.checkpoint(held, step, output)).await?;
+        self.fenced(held, "a step", |held| self.inner.checkpoint(held, step, output, spent)).await?;
         self.judge_step(job, &name, &stored);
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use longhaul_core::{
     EventKind, JobError, KindName, LogLevel, OutputData, Payload, Progress, RetryPlan, Span, Stage, Status, StepName,
-    Tenant, Wait,
+    Tenant, Usage, Wait,
 };
 use longhaul_engine::{Completion, RemoteClaim, RemoteJob};
 use longhaul_store::{Beat, Held, JobView, Outcome, StoreError};
@@ -149,7 +149,7 @@ async fn beat(world: &World, held: &Held, number: usize) -> bool {
 async fn tell(world: &World, held: &Held, number: usize) -> bool {
     write(world, held, move |server, held| {
         let line = EventKind::Log { level: LogLevel::Info, message: format!("at {number}") };
-        async move { server.store.tell(held, vec![line]).await }
+        async move { server.store.tell(held, vec![line], Usage::default()).await }
     })
     .await
 }
@@ -159,7 +159,7 @@ async fn checkpoint(world: &World, held: &Held) -> bool {
     let output = Payload::inline(world.fresh().to_string());
     write(world, held, move |server, held| {
         let (step, output) = (step.clone(), output.clone());
-        async move { server.store.checkpoint(held, step, output).await }
+        async move { server.store.checkpoint(held, step, output, Usage::default()).await }
     })
     .await
 }

@@ -934,7 +934,7 @@ export interface paths {
         /**
          * Store what a step gave
          * @description Once: a later attempt gets it with its claim and does not do the step again. Repeating it with the same output
-         *     changes nothing; with another it is 409.
+         *     changes nothing; with another it is 409. Its `usage` counts with it, once.
          */
         post: operations["checkpoint"];
         delete?: never;
@@ -1223,6 +1223,8 @@ export interface components {
             output: unknown;
             /** @description Names the step within its job, the same on every attempt: 1 to 200 letters, digits and `_ - . : /`. */
             step: string;
+            /** @description What was spent on it. */
+            usage?: components["schemas"]["ReportedUsage"];
         };
         /** @description A child, as its parent sees it. */
         Child: {
@@ -1524,6 +1526,8 @@ export interface components {
              * @default true
              */
             retryable: boolean | null;
+            /** @description What was spent and not told before. */
+            usage?: components["schemas"]["ReportedUsage"];
         };
         /** @description One field that cannot be used, and why. */
         FieldError: {
@@ -2060,8 +2064,10 @@ export interface components {
              * @default false
              */
             ambiguous: boolean;
+            /** @description What was spent and not told before. */
+            usage?: components["schemas"]["ReportedUsage"];
         };
-        /** @description What a result took. */
+        /** @description What was spent. The figures of a job add up, over all of its attempts. */
         ReportedUsage: {
             /**
              * Format: int64
@@ -2087,7 +2093,7 @@ export interface components {
             degraded?: boolean;
             /** @description The model that gave it, in 1 to 200 characters. */
             model?: string | null;
-            /** @description What it took. */
+            /** @description What was spent and not told before: with a step, or with the end of an earlier attempt. */
             usage?: components["schemas"]["ReportedUsage"];
         };
         /** @description Who asks. */
@@ -2258,7 +2264,7 @@ export interface components {
             /** @description The job. */
             self: string;
         };
-        /** @description What an answer took. */
+        /** @description What all attempts have spent so far, however they ended. */
         Usage: {
             /**
              * Format: int64
@@ -2284,6 +2290,8 @@ export interface components {
             prompt?: string | null;
             /** @description For `input`: the step that the answer becomes. A later claim brings it with the others. */
             step?: string | null;
+            /** @description What was spent and not told before. */
+            usage?: components["schemas"]["ReportedUsage"];
         };
         /**
          * @description What a job can wait for without a worker.

@@ -1,5 +1,6 @@
 import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useCallback, useEffect, useMemo, useRef, useState, type KeyboardEvent } from "react";
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { useEffect, useMemo, useRef, useState, type KeyboardEvent } from "react";
 import { Link, useLocation, useSearch } from "wouter";
 import { api, said, type Job } from "../api/client";
 import { useNow } from "../live/hooks";
@@ -62,6 +63,7 @@ export default function Jobs() {
 
 function List({ filter }: { filter: Filter }) {
   const client = useQueryClient();
+  const place = useRef<HTMLDivElement>(null);
   const given = useMemo(() => queryOf(filter), [filter]);
   const [{ from }] = useState(() => {
     // Whoever comes back to it finds the list as it was; whoever opens it sees what is new.
@@ -69,8 +71,7 @@ function List({ filter }: { filter: Filter }) {
     if (from === 0) client.removeQueries({ queryKey: ["jobs", given] });
     return { from };
   });
-  const rows = useRows(from);
-  const isTop = rows.top <= 0;
+  const [isTop, setTop] = useState(from === 0);
   const [isHeld, setHeld] = useState(false);
   const query = useInfiniteQuery({
     queryKey: ["jobs", given],
@@ -101,9 +102,10 @@ function List({ filter }: { filter: Filter }) {
     refetchInterval: 5_000,
     queryFn: async () => said(await api.GET("/v1/jobs", { params: { query: { ...given, limit: 1 } as never } })).data.at(0)?.job_id,
   });
-  const shown = jobs.slice(rows.first, rows.last + 1);
-  const last = rows.first + shown.length - 1;
-  const now = useInView(given, isStill ? shown : []);
+  const rows = useVirtualizer({ count: jobs.length, getScrollElement: () => place.current, estimateSize: () => ROW, overscan: 10, initialOffset: from });
+  const shown = rows.getVirtualItems();
+  const last = shown.at(-1)?.index ?? 0;
+  const now = useInView(given, jobs, isStill ? shown : []);
   useNow(LOOK_EVERY_MS, true);
   const { hasNextPage, isFetchingNextPage, isFetchNextPageError, fetchNextPage, refetch } = query;
   useEffect(() => {
@@ -141,9 +143,8 @@ function List({ filter }: { filter: Filter }) {
     event.preventDefault();
     const at = Number((document.activeElement as HTMLElement | null)?.dataset.row ?? -1);
     const next = Math.min(Math.max(at + by, 0), jobs.length - 1);
-    rows.reveal(next);
-    const list = event.currentTarget;
-    requestAnimationFrame(() => list.querySelector<HTMLElement>(`[data-row="${next}"]`)?.focus({ preventScroll: true }));
+    rows.scrollToIndex(next);
+    requestAnimationFrame(() => place.current?.querySelector<HTMLElement>(`[data-row="${next}"]`)?.focus());
   };
   const isOld = isStill && newest.data !== undefined && newest.data !== jobs[0]?.job_id;
   return (
@@ -158,20 +159,21 @@ function List({ filter }: { filter: Filter }) {
       </div>
       <div
         className="list"
-        ref={rows.place}
+        ref={place}
         role="list"
         aria-label="Jobs, newest first"
         tabIndex={0}
         onKeyDown={step}
-        onScroll={({ currentTarget: { scrollTop } }) => rows.scrolled(scrollTop)}
+        onScroll={({ currentTarget: { scrollTop } }) => setTop(scrollTop <= 0)}
         onFocus={({ target }) => setHeld(target.dataset.row !== undefined)}
         onBlur={() => setHeld(false)}
         onClickCapture={({ currentTarget: { scrollTop: top } }) => window.history.replaceState({ top } satisfies Place, "")}
       >
-        <div style={{ height: jobs.length * ROW, position: "relative" }} role="presentation">
-          {shown.map((job, index) => (
-            <Row key={job.job_id} job={now.get(job.job_id) ?? job} index={rows.first + index} />
-          ))}
+        <div style={{ height: rows.getTotalSize(), position: "relative" }} role="presentation">
+          {shown.map((row) => {
+            const job = jobs[row.index];
+            return job && <Row key={job.job_id} job={now.get(job.job_id) ?? job} index={row.index} start={row.start} />;
+          })}
         </div>
       </div>
       <div className="head">
@@ -181,7 +183,7 @@ function List({ filter }: { filter: Filter }) {
         {isOld && (
           <button
             onClick={() => {
-              rows.reveal(0);
+              place.current?.scrollTo({ top: 0 });
               // From the first page anew: reading all loaded pages again would take as many requests.
               void client.resetQueries({ queryKey: ["jobs", given] });
             }}
@@ -200,48 +202,15 @@ interface Place {
   top: number;
 }
 
-/** How many rows are drawn above and below those in view. */
-const AROUND = 10;
-
-/** Which rows are in view: all are as high, so where each stands is reckoned. It begins scrolled to `from`. */
-function useRows(from: number) {
-  const [top, setTop] = useState(from);
-  const [height, setHeight] = useState(0);
-  const element = useRef<HTMLDivElement>(null);
-  const at = useRef(from);
-  const scrolled = (to: number) => {
-    at.current = to;
-    setTop(to);
-  };
-  const place = useCallback((list: HTMLDivElement) => {
-    element.current = list;
-    list.scrollTop = at.current;
-    // No further than there are rows.
-    setTop(list.scrollTop);
-    setHeight(list.clientHeight);
-    const observer = new ResizeObserver(() => setHeight(list.clientHeight));
-    observer.observe(list);
-    return () => observer.disconnect();
-  }, []);
-  /** Scrolls no further than needed. */
-  const reveal = (row: number) => {
-    const to = Math.max(Math.min(top, row * ROW), (row + 1) * ROW - height);
-    element.current?.scrollTo({ top: to });
-    scrolled(to);
-  };
-  const first = Math.max(0, Math.floor(top / ROW) - AROUND);
-  const last = Math.ceil((top + height) / ROW) + AROUND - 1;
-  return { top, first, last, place, scrolled, reveal };
-}
-
 /**
  * The rows that are in view as they stand now, by id. The list itself stays as it was read, so that nothing moves: a job
  * that the filter would not find any more keeps its row.
  */
-function useInView(given: Record<string, string>, shown: Listed[]): Map<string, Listed> {
+function useInView(given: Record<string, string>, jobs: Listed[], shown: { index: number }[]): Map<string, Listed> {
   const seen = useRef(NONE);
-  const first = shown[0];
-  const isMoving = shown.some((job) => !ENDED.has((seen.current.get(job.job_id) ?? job).status));
+  const rows = shown.flatMap(({ index }) => jobs[index] ?? []);
+  const first = rows[0];
+  const isMoving = rows.some((job) => !ENDED.has((seen.current.get(job.job_id) ?? job).status));
   const inView = useQuery({
     queryKey: ["in view", given],
     enabled: first !== undefined && isMoving,
@@ -276,9 +245,9 @@ function rowOf({ job_id, kind, queue, status, status_reason, created_at, started
   return { job_id, kind, queue, status, status_reason, created_at, started_at, finished_at, code: status === "failed" ? error?.code : undefined };
 }
 
-function Row({ job, index }: { job: Listed; index: number }) {
+function Row({ job, index, start }: { job: Listed; index: number; start: number }) {
   return (
-    <div role="listitem" className="placed" style={{ height: ROW, transform: `translateY(${index * ROW}px)` }}>
+    <div role="listitem" className="placed" style={{ height: ROW, transform: `translateY(${start}px)` }}>
       <Link className="line" href={`/ui/jobs/${job.job_id}`} data-row={index}>
         <span className="mono">
           <span className="late">{job.job_id.slice(0, -10)}</span>

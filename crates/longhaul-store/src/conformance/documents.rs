@@ -1,6 +1,6 @@
 //! Documents, what is derived from them, and the blobs behind both.
 
-use longhaul_core::{BlobRef, DocumentId, JobSpec, Payload, Span};
+use longhaul_core::{BlobRef, DocumentId, JobSpec, Payload, Span, Usage};
 
 use super::{World, succeeded, tenant};
 use crate::{Document, NewJob, StoreError, Submit};
@@ -60,7 +60,7 @@ pub async fn a_blob_goes_with_its_last_reference(w: World) {
     submit(w.spec(), Payload::inline("1")).await.unwrap();
     let two = w.claim_one().await;
     let step = longhaul_core::StepName::new("s").unwrap();
-    w.store.checkpoint(one.held.clone(), step, Payload::Blob(blob)).await.unwrap();
+    w.store.checkpoint(one.held.clone(), step, Payload::Blob(blob), Usage::default()).await.unwrap();
     w.finish(&one.held, succeeded("1")).await.unwrap();
     let output = crate::Outcome::Succeeded { output: Payload::Blob(blob), report: Box::default() };
     w.finish(&two.held, output).await.unwrap();

@@ -2,11 +2,11 @@
 
 use longhaul_core::{
     CANCEL_GRACE, Ending, Event, EventKind, JobError, JobSpec, Payload, Refused, Report, RetryPlan, Span, Stage, State,
-    Status, StatusReason, Usage,
+    Status, StatusReason, StepName, Usage,
 };
 
 use super::{LEASE, World, claim, failed, flaky, succeeded, tenant};
-use crate::{Beat, Outcome, StoreError};
+use crate::{Beat, Held, Outcome, StoreError};
 
 pub async fn a_success_keeps_output_and_report(w: World) {
     let leased = w.running().await;
@@ -19,6 +19,52 @@ pub async fn a_success_keeps_output_and_report(w: World) {
     assert_eq!((view.output.as_ref(), &view.job.report), (Some(&Payload::inline("[1,2]")), &report));
     assert_eq!((view.job.finished_at, view.job.status_reason(w.now())), (Some(w.now()), None));
     assert_eq!(w.history(leased.held.job).await, ["job.queued", "job.running", "job.succeeded"]);
+}
+
+pub async fn what_calls_took_adds_up_however_attempts_end(w: World) {
+    let took = |tokens| Usage { input_tokens: tokens, output_tokens: 2 * tokens, cost_microusd: 3 * tokens };
+    let spend = |held: &Held, tokens| w.store.tell(held.clone(), Vec::new(), took(tokens));
+    let usage = async |id| w.job(id).await.report.usage;
+    let first = w.running().await;
+    let id = first.held.job;
+    let before = w.job(id).await.version;
+    spend(&first.held, 0).await.unwrap();
+    assert_eq!(w.job(id).await.version, before, "nothing was told");
+    spend(&first.held, 1).await.unwrap();
+    assert_eq!((usage(id).await, w.job(id).await.version), (took(1), before + 1), "it counts at once");
+    w.finish(&first.held, failed(flaky(), RetryPlan::After(Span::ZERO))).await.unwrap();
+    assert_eq!(usage(id).await, took(1));
+    assert!(spend(&first.held, 100).await.is_err(), "by a lease that is not held any more");
+    let second = w.claim_one().await;
+    spend(&second.held, 10).await.unwrap();
+    w.advance(LEASE.as_secs() + 1);
+    w.sweep().await;
+    let third = w.claim_one().await;
+    spend(&third.held, 100).await.unwrap();
+    let step = StepName::new("paid").unwrap();
+    for _ in 0..2 {
+        let kept = w.store.checkpoint(third.held.clone(), step.clone(), Payload::inline("1"), took(10_000));
+        assert_eq!(kept.await, Ok(()));
+    }
+    assert_eq!(usage(id).await, took(10_111), "a step that is stored again counts once");
+    let report = Report { model: Some("smart".into()), usage: took(1_000), ..Report::default() };
+    let outcome = Outcome::Succeeded { output: Payload::inline("1"), report: Box::new(report) };
+    for _ in 0..2 {
+        w.finish(&third.held, outcome.clone()).await.unwrap();
+    }
+    assert_eq!(usage(id).await, took(11_111), "a success that is repeated counts once");
+
+    let failing = w.running().await;
+    spend(&failing.held, 7).await.unwrap();
+    let error = JobError::permanent("refused", "no");
+    w.finish(&failing.held, failed(error, RetryPlan::Backoff)).await.unwrap();
+    assert_eq!(usage(failing.held.job).await, took(7));
+
+    let stopping = w.running().await;
+    w.store.cancel(&tenant(), stopping.held.job).await.unwrap();
+    spend(&stopping.held, 8).await.unwrap();
+    w.finish(&stopping.held, Outcome::Released { ambiguous: false }).await.unwrap();
+    assert_eq!((w.job(stopping.held.job).await.status(), usage(stopping.held.job).await), (Status::Cancelled, took(8)));
 }
 
 pub async fn a_failure_waits_within_its_backoff_and_runs_again(w: World) {

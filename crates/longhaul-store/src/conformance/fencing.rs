@@ -1,7 +1,9 @@
 //! Only the holder of the lease that holds can write.
 
 use futures::future::join_all;
-use longhaul_core::{EventKind, LeaseToken, LogLevel, Payload, Refused, RetryPlan, Span, Stage, Status, StepName};
+use longhaul_core::{
+    EventKind, LeaseToken, LogLevel, Payload, Refused, RetryPlan, Span, Stage, Status, StepName, Usage,
+};
 
 use super::{LEASE, World, claim, failed, flaky, succeeded};
 use crate::{Beat, Held, Outcome, StoreError};
@@ -16,9 +18,9 @@ async fn all_writes(w: &World, held: &Held) -> Vec<Result<(), StoreError>> {
     vec![
         w.store.heartbeat(vec![beat]).await.unwrap().remove(0).map(drop),
         w.store.enter(held.clone(), Stage::Validating).await,
-        w.store.tell(held.clone(), vec![log]).await,
-        w.store.tell(held.clone(), vec![]).await,
-        w.store.checkpoint(held.clone(), step, Payload::inline("1")).await,
+        w.store.tell(held.clone(), vec![log], Usage::default()).await,
+        w.store.tell(held.clone(), vec![], Usage::default()).await,
+        w.store.checkpoint(held.clone(), step, Payload::inline("1"), Usage::default()).await,
         w.finish(held, Outcome::Released { ambiguous: false }).await.map(drop),
         w.finish(held, failed(flaky(), RetryPlan::Backoff)).await.map(drop),
         w.finish(held, succeeded("\"late\"")).await.map(drop),

@@ -2,7 +2,7 @@
 
 use longhaul_core::{
     Attempt, Ending, Event, EventKind, JobError, JobSpec, LogLevel, Payload, Progress, QueuedFor, Refused, RetryPlan,
-    Span, Stage, StatusReason, StepName,
+    Span, Stage, StatusReason, StepName, Usage,
 };
 
 use super::{LEASE, World, failed, flaky, succeeded, tenant};
@@ -13,7 +13,10 @@ pub async fn events_are_numbered_from_one_without_a_gap(w: World) {
     for number in 0..50 {
         let message = format!("line {number}");
         let log = |level| EventKind::Log { level, message: message.clone() };
-        w.store.tell(leased.held.clone(), vec![log(LogLevel::Info), log(LogLevel::Warn)]).await.unwrap();
+        w.store
+            .tell(leased.held.clone(), vec![log(LogLevel::Info), log(LogLevel::Warn)], Usage::default())
+            .await
+            .unwrap();
     }
     w.finish(&leased.held, succeeded("1")).await.unwrap();
     assert_eq!(w.history(leased.held.job).await.len(), 103);
@@ -135,7 +138,9 @@ pub async fn progress_is_shown_and_told(w: World) {
 pub async fn a_step_is_stored_once(w: World) {
     let leased = w.running().await;
     let step = StepName::new("extract").unwrap();
-    let store = |output: &'static str| w.store.checkpoint(leased.held.clone(), step.clone(), Payload::inline(output));
+    let store = |output: &'static str| {
+        w.store.checkpoint(leased.held.clone(), step.clone(), Payload::inline(output), Usage::default())
+    };
     assert_eq!(store("1").await, Ok(()));
     assert_eq!(store("1").await, Ok(()));
     assert_eq!(store("2").await, Err(StoreError::StepExists));
@@ -143,9 +148,9 @@ pub async fn a_step_is_stored_once(w: World) {
     assert_eq!(w.store.steps(&tenant(), leased.held.job).await, Ok(vec![stored]));
     assert_eq!(w.history(leased.held.job).await, ["job.queued", "job.running", "job.step"]);
     let at_once = StepName::new("page:2").unwrap();
-    let twice = futures::future::join_all(
-        ["3", "3", "4"].map(|output| w.store.checkpoint(leased.held.clone(), at_once.clone(), Payload::inline(output))),
-    );
+    let twice = futures::future::join_all(["3", "3", "4"].map(|output| {
+        w.store.checkpoint(leased.held.clone(), at_once.clone(), Payload::inline(output), Usage::default())
+    }));
     assert_eq!(twice.await, [Ok(()), Ok(()), Err(StoreError::StepExists)]);
     assert_eq!(w.history(leased.held.job).await.len(), 4);
 }
@@ -155,14 +160,17 @@ pub async fn steps_survive_attempts(w: World) {
     let names = ["b", "a", "page:2/x"].map(|name| StepName::new(name).unwrap());
     for (number, name) in names.iter().enumerate() {
         let output = Payload::inline(number.to_string());
-        w.store.checkpoint(first.held.clone(), name.clone(), output).await.unwrap();
+        w.store.checkpoint(first.held.clone(), name.clone(), output, Usage::default()).await.unwrap();
     }
     w.clock.advance(LEASE);
     w.sweep().await;
     let second = w.claim_one().await;
-    let late = w.store.checkpoint(first.held.clone(), names[0].clone(), Payload::inline("0")).await;
+    let late = w.store.checkpoint(first.held.clone(), names[0].clone(), Payload::inline("0"), Usage::default()).await;
     assert_eq!(late, Err(StoreError::Refused(Refused::LeaseLost)));
-    assert_eq!(w.store.checkpoint(second.held.clone(), names[0].clone(), Payload::inline("0")).await, Ok(()));
+    assert_eq!(
+        w.store.checkpoint(second.held.clone(), names[0].clone(), Payload::inline("0"), Usage::default()).await,
+        Ok(())
+    );
     let steps = w.store.steps(&tenant(), first.held.job).await.unwrap();
     assert_eq!(steps.iter().map(|step| step.name.clone()).collect::<Vec<_>>(), names, "in the order of their making");
 }
@@ -181,7 +189,7 @@ pub async fn every_sort_of_event_reads_back_as_it_was_told(w: World) {
         EventKind::Log { level: LogLevel::Warn, message: "w".into() },
         EventKind::Log { level: LogLevel::Error, message: "é 漢 \u{0}".into() },
     ];
-    w.store.tell(leased.held.clone(), told.clone()).await.unwrap();
+    w.store.tell(leased.held.clone(), told.clone(), Usage::default()).await.unwrap();
     let parked_until = w.now() + Span::from_secs(5);
     w.finish(&leased.held, failed(flaky(), RetryPlan::Park(parked_until))).await.unwrap();
     w.advance(5);

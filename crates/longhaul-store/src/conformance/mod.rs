@@ -44,7 +44,7 @@ use std::{
 use async_trait::async_trait;
 use longhaul_core::{
     Backoff, Clock as _, Event, EventKind, Job, JobError, JobId, JobSpec, KindName, Payload, QueueName, RetryPlan,
-    Span, Status, Tenant, Timestamp, TraceContext, testing::ManualClock,
+    Span, Status, Tenant, Timestamp, TraceContext, Usage, testing::ManualClock,
 };
 
 use crate::{
@@ -339,7 +339,7 @@ impl World {
     }
 
     pub async fn tell(&self, held: &Held, event: EventKind) -> Result<(), StoreError> {
-        self.store.tell(held.clone(), vec![event]).await
+        self.store.tell(held.clone(), vec![event], Usage::default()).await
     }
 }
 
@@ -386,6 +386,7 @@ macro_rules! conformance {
             ]
             ending: [
                 a_success_keeps_output_and_report,
+                what_calls_took_adds_up_however_attempts_end,
                 a_failure_waits_within_its_backoff_and_runs_again,
                 a_failure_that_is_final_ends_the_job,
                 attempts_are_exhausted,

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use longhaul_core::{
     Backoff, EventKind, IdSource as _, Ids, JobError, JobId, JobSpec, LogLevel, OnChildFailure, OutputData, Payload,
-    QueueName, Refused, RetryPlan, Span, State, Status, Step, StepName, Tenant, Timestamp, Wait,
+    QueueName, Refused, RetryPlan, Span, State, Status, Step, StepName, Tenant, Timestamp, Usage, Wait,
 };
 use naive::{Entry, Model};
 
@@ -53,6 +53,11 @@ impl Run {
 
     fn tenant(&self) -> Tenant {
         if self.below(4) == 0 { Tenant::new("other").unwrap() } else { super::tenant() }
+    }
+
+    /// Nothing, at times.
+    fn usage(&self) -> Usage {
+        Usage { input_tokens: self.below(3) as u64, ..Usage::default() }
     }
 
     fn queue(&self) -> QueueName {
@@ -196,9 +201,11 @@ impl Run {
             13 => {
                 let name = StepName::new(&format!("s{step}")).unwrap();
                 let output = Payload::inline(format!("{step}"));
-                let got = self.world.store.checkpoint(held.clone(), name.clone(), output.clone()).await;
+                let usage = self.usage();
+                let got = self.world.store.checkpoint(held.clone(), name.clone(), output.clone(), usage).await;
                 let event = EventKind::Step { name: name.to_string() };
-                let expected = self.step_of(&held, Step::Tell { token, event }, now).map(drop);
+                let told = self.step_of(&held, Step::Tell { token, event }, now);
+                let expected = told.and(self.step_of(&held, Step::Spend { token, usage }, now)).map(drop);
                 if expected.is_ok() {
                     self.stored(&held, StoredStep { name, output });
                 }
@@ -211,8 +218,11 @@ impl Run {
             }
             1 => {
                 let event = EventKind::Log { level: LogLevel::Warn, message: "hm".into() };
-                let got = self.world.tell(&held, event.clone()).await;
-                (self.step_of(&held, Step::Tell { token, event }, now).map(drop), got)
+                let usage = self.usage();
+                let got = self.world.store.tell(held.clone(), vec![event.clone()], usage).await;
+                let told = self.step_of(&held, Step::Tell { token, event }, now);
+                let spent = self.step_of(&held, Step::Spend { token, usage }, now);
+                (told.and(spent).map(drop), got)
             }
             2 => {
                 let ambiguous = self.below(2) == 0;

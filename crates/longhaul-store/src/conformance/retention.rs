@@ -1,6 +1,6 @@
 //! What is kept after the end, and what is left after that.
 
-use longhaul_core::{EventKind, JobId, JobSpec, LogLevel, Payload, Refused, RetryPlan, Span, Status, StepName};
+use longhaul_core::{EventKind, JobId, JobSpec, LogLevel, Payload, Refused, RetryPlan, Span, Status, StepName, Usage};
 
 use super::{World, failed, succeeded, tenant};
 use crate::{Held, StoreError, Tombstone};
@@ -41,7 +41,7 @@ pub async fn a_job_is_erased_only_after_its_end(w: World) {
 pub async fn an_erased_job_leaves_a_tombstone(w: World) {
     let leased = w.running().await;
     let step = StepName::new("one").unwrap();
-    w.store.checkpoint(leased.held.clone(), step, Payload::inline("1")).await.unwrap();
+    w.store.checkpoint(leased.held.clone(), step, Payload::inline("1"), Usage::default()).await.unwrap();
     w.tell(&leased.held, EventKind::Log { level: LogLevel::Info, message: "secret".into() }).await.unwrap();
     let error = longhaul_core::JobError::permanent("no", "no");
     w.finish(&leased.held, failed(error, RetryPlan::Backoff)).await.unwrap();

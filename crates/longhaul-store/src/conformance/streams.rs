@@ -1,7 +1,7 @@
 //! Output while it comes into being.
 
 use longhaul_core::{
-    Event, EventKind, JobError, JobSpec, OutputData, Payload, Refused, RetryPlan, Span, StepName, Tenant,
+    Event, EventKind, JobError, JobSpec, OutputData, Payload, Refused, RetryPlan, Span, StepName, Tenant, Usage,
 };
 
 use super::{LEASE, World, failed, succeeded, tenant};
@@ -103,7 +103,7 @@ pub async fn what_a_finished_step_has_streamed_stands(w: World) {
     let mut leased = w.running().await;
     append(&w, &leased.held, "one ").await;
     let step = StepName::new("first").unwrap();
-    w.store.checkpoint(leased.held.clone(), step, Payload::inline("1")).await.unwrap();
+    w.store.checkpoint(leased.held.clone(), step, Payload::inline("1"), Usage::default()).await.unwrap();
     for _ in 0..2 {
         append(&w, &leased.held, "two").await;
         w.finish(&leased.held, Outcome::Released { ambiguous: false }).await.unwrap();

@@ -1,6 +1,6 @@
 //! No tenant sees another's.
 
-use longhaul_core::{DocumentId, JobSpec, Payload, Status, StepName, Tenant};
+use longhaul_core::{DocumentId, JobSpec, Payload, Status, StepName, Tenant, Usage};
 
 use super::{World, claim, tenant};
 use crate::{Claim, Held, JobQuery, StoreError};
@@ -11,7 +11,7 @@ pub async fn a_tenant_sees_nothing_of_another(w: World) {
     let queued = w.submit(JobSpec { priority: -1, ..w.spec() }).await;
     let leased = w.running().await;
     let step = StepName::new("one").unwrap();
-    w.store.checkpoint(leased.held.clone(), step.clone(), Payload::inline("1")).await.unwrap();
+    w.store.checkpoint(leased.held.clone(), step.clone(), Payload::inline("1"), Usage::default()).await.unwrap();
     for id in [queued, leased.held.job] {
         assert_eq!(w.store.job(&other, id).await.err(), Some(missing.clone()));
         assert_eq!(w.store.events(&other, id, 0, 9).await.err(), Some(missing.clone()));
@@ -23,7 +23,7 @@ pub async fn a_tenant_sees_nothing_of_another(w: World) {
     }
     let stolen = Held { tenant: other.clone(), ..leased.held.clone() };
     assert_eq!(w.finish(&stolen, super::succeeded("1")).await, Err(missing.clone()));
-    assert_eq!(w.store.checkpoint(stolen, step, Payload::inline("1")).await, Err(missing.clone()));
+    assert_eq!(w.store.checkpoint(stolen, step, Payload::inline("1"), Usage::default()).await, Err(missing.clone()));
     assert_eq!(w.store.jobs(JobQuery::newest(other.clone(), 9)).await.unwrap(), crate::JobPage::default());
     assert_eq!((w.status(queued).await, w.status(leased.held.job).await), (Status::Queued, Status::Running));
     // Ended, just ended, or gone: it is all the same to others.

@@ -30,6 +30,7 @@ pub(super) fn may_end(step: &Step) -> bool {
         | Step::Beat { .. }
         | Step::Enter { .. }
         | Step::Tell { .. }
+        | Step::Spend { .. }
         | Step::Spawn { .. }
         | Step::Answer { .. } => false,
     }

@@ -2,7 +2,7 @@
 
 use longhaul_core::{
     ApiKey, DocumentId, EventKind, Job, JobId, KeyId, KindSpec, Limits, OutputData, Payload, QueueName, Refused, Stage,
-    Status, Step, StepName, Tenant,
+    Status, Step, StepName, Tenant, Usage,
 };
 
 use super::{Backing, DocumentWrite, Erasure, Ledger, Touched, family, queues::QueueTally};
@@ -119,22 +119,29 @@ impl<B: Backing> Ledger<B> {
         self.apply(no, Step::Enter { token: held.token, stage }).map(drop)
     }
 
-    pub(crate) fn tell(&mut self, held: &Held, events: Vec<EventKind>) -> Result<(), StoreError> {
+    pub(crate) fn tell(&mut self, held: &Held, events: Vec<EventKind>, spent: Usage) -> Result<(), StoreError> {
         let no = self.touch_held(held)?;
         self.check_lease(no, held)?;
         for event in events {
             self.apply(no, Step::Tell { token: held.token, event })?;
         }
-        Ok(())
+        self.apply(no, Step::Spend { token: held.token, usage: spent }).map(drop)
     }
 
-    pub(crate) fn checkpoint(&mut self, held: &Held, name: StepName, output: Payload) -> Result<(), StoreError> {
+    pub(crate) fn checkpoint(
+        &mut self,
+        held: &Held,
+        name: StepName,
+        output: Payload,
+        spent: Usage,
+    ) -> Result<(), StoreError> {
         let no = self.touch_held(held)?;
         self.check_lease(no, held)?;
         if let Some(stored) = self.stored_step(no, &name)? {
             return if stored == output { Ok(()) } else { Err(StoreError::StepExists) };
         }
         self.apply(no, Step::Tell { token: held.token, event: EventKind::Step { name: name.to_string() } })?;
+        self.apply(no, Step::Spend { token: held.token, usage: spent })?;
         self.writes.steps.push((no, name, output));
         Ok(())
     }
@@ -149,7 +156,8 @@ impl<B: Backing> Ledger<B> {
     }
 
     pub(crate) fn append(&mut self, held: &Held, deltas: Vec<OutputData>) -> Result<(), StoreError> {
-        self.tell(held, deltas.into_iter().map(|data| EventKind::OutputDelta { data }).collect())
+        let deltas = deltas.into_iter().map(|data| EventKind::OutputDelta { data });
+        self.tell(held, deltas.collect(), Usage::default())
     }
 
     pub(crate) fn finish(&mut self, held: &Held, outcome: Outcome) -> Result<Status, StoreError> {

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use longhaul_core::{
     ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindName, KindSpec, Limit, OutputData, Payload,
-    QueueName, Span, Stage, Status, StepName, Tenant,
+    QueueName, Span, Stage, Status, StepName, Tenant, Usage,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -181,12 +181,12 @@ impl<B: Backing> JobStore for LedgerStore<B> {
         self.run(move |ledger| ledger.enter(&held, stage)).await
     }
 
-    async fn tell(&self, held: Held, events: Vec<EventKind>) -> Result<(), StoreError> {
-        self.run(move |ledger| ledger.tell(&held, events)).await
+    async fn tell(&self, held: Held, events: Vec<EventKind>, spent: Usage) -> Result<(), StoreError> {
+        self.run(move |ledger| ledger.tell(&held, events, spent)).await
     }
 
-    async fn checkpoint(&self, held: Held, step: StepName, output: Payload) -> Result<(), StoreError> {
-        self.run(move |ledger| ledger.checkpoint(&held, step, output)).await
+    async fn checkpoint(&self, held: Held, step: StepName, output: Payload, spent: Usage) -> Result<(), StoreError> {
+        self.run(move |ledger| ledger.checkpoint(&held, step, output, spent)).await
     }
 
     async fn finish(&self, held: Held, outcome: Outcome) -> Result<Status, StoreError> {

@@ -4,7 +4,7 @@
 
 use longhaul_core::{
     ApiKey, DocumentId, EventKind, Job, JobId, KeyId, Payload, QueueName, Refused, Stage, Status, Step, StepName,
-    Tenant, Wait,
+    Tenant, Usage, Wait,
 };
 use tokio::sync::oneshot;
 
@@ -190,20 +190,27 @@ impl Batch {
         self.apply(no, Step::Enter { token: held.token, stage }).map(drop)
     }
 
-    pub(super) fn tell(&mut self, held: &Held, events: &[EventKind]) -> Result<(), StoreError> {
+    pub(super) fn tell(&mut self, held: &Held, events: &[EventKind], spent: Usage) -> Result<(), StoreError> {
         let no = self.check_lease(held)?;
         for event in events {
             self.apply(no, Step::Tell { token: held.token, event: event.clone() })?;
         }
-        Ok(())
+        self.apply(no, Step::Spend { token: held.token, usage: spent }).map(drop)
     }
 
-    pub(super) fn checkpoint(&mut self, held: &Held, name: &StepName, output: &Payload) -> Result<(), StoreError> {
+    pub(super) fn checkpoint(
+        &mut self,
+        held: &Held,
+        name: &StepName,
+        output: &Payload,
+        spent: Usage,
+    ) -> Result<(), StoreError> {
         let no = self.check_lease(held)?;
         if let Some(stored) = self.stored_step(no, name) {
             return if stored == output { Ok(()) } else { Err(StoreError::StepExists) };
         }
         self.apply(no, Step::Tell { token: held.token, event: EventKind::Step { name: name.to_string() } })?;
+        self.apply(no, Step::Spend { token: held.token, usage: spent })?;
         self.writes.steps.push((no, name.clone(), output.clone()));
         Ok(())
     }

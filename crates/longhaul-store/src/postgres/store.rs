@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use longhaul_core::{
     ApiKey, Attempt, DocumentId, Event, EventKind, JobId, KeyId, KindName, KindSpec, Limit, Limits, OutputData,
-    Payload, QueueName, Span, Stage, Status, StepName, Tenant,
+    Payload, QueueName, Span, Stage, Status, StepName, Tenant, Usage,
 };
 use tokio::{
     runtime::Runtime,
@@ -147,14 +147,15 @@ impl JobStore for Store {
         self.run(move |needs| needs.held(&needed), move |batch| batch.enter(&held, stage)).await
     }
 
-    async fn tell(&self, held: Held, events: Vec<EventKind>) -> Result<(), StoreError> {
+    async fn tell(&self, held: Held, events: Vec<EventKind>, spent: Usage) -> Result<(), StoreError> {
         let needed = held.clone();
-        self.run(move |needs| needs.held(&needed), move |batch| batch.tell(&held, &events)).await
+        self.run(move |needs| needs.held(&needed), move |batch| batch.tell(&held, &events, spent)).await
     }
 
-    async fn checkpoint(&self, held: Held, step: StepName, output: Payload) -> Result<(), StoreError> {
+    async fn checkpoint(&self, held: Held, step: StepName, output: Payload, spent: Usage) -> Result<(), StoreError> {
         let (needed, name) = (held.clone(), step.clone());
-        self.run(move |needs| needs.step(&needed, &name), move |batch| batch.checkpoint(&held, &step, &output)).await
+        self.run(move |needs| needs.step(&needed, &name), move |batch| batch.checkpoint(&held, &step, &output, spent))
+            .await
     }
 
     async fn finish(&self, held: Held, outcome: Outcome) -> Result<Status, StoreError> {
@@ -164,7 +165,8 @@ impl JobStore for Store {
     }
 
     async fn append(&self, held: Held, deltas: Vec<OutputData>) -> Result<(), StoreError> {
-        self.tell(held, deltas.into_iter().map(|data| EventKind::OutputDelta { data }).collect()).await
+        let deltas = deltas.into_iter().map(|data| EventKind::OutputDelta { data });
+        self.tell(held, deltas.collect(), Usage::default()).await
     }
 
     async fn spawn(&self, held: Held, step: StepName, children: Vec<NewJob>) -> Result<Vec<JobId>, StoreError> {

@@ -173,7 +173,7 @@ async fn a_commit_whose_answer_is_lost_is_not_made_again() {
         let held = store.claim(claim(1)).await.unwrap().remove(0).held;
         between.swallow_the_next_commit();
         let log = EventKind::Log { level: LogLevel::Info, message: "once".into() };
-        store.tell(held.clone(), vec![log]).await.unwrap();
+        store.tell(held.clone(), vec![log], longhaul_core::Usage::default()).await.unwrap();
         assert!(between.has_swallowed(), "an answer was lost");
         assert_eq!(world.history(held.job).await, ["job.queued", "job.running", "job.log"]);
     };

@@ -13,7 +13,6 @@ use longhaul_engine::{Failure, JobContext};
 use serde::Deserialize;
 
 use super::{AgentInput, Finish, KIND};
-use crate::asked::plus;
 
 /// Tokens below which no answer is asked for: little can be said in fewer, and some providers refuse to be asked so.
 const ANSWER_LEAST: u64 = 16;
@@ -95,7 +94,7 @@ pub(super) async fn spent_by(job: &JobContext, kind: &str, tool: JobId) -> Resul
     for step in job.steps_of(tool).await? {
         if has_usage(step.name.as_str()) {
             let kept: Kept = serde_json::from_slice(&job.read(&step.output).await?).unwrap_or_default();
-            sum = plus(sum, kept.usage);
+            sum = sum.and(kept.usage);
         }
     }
     Ok(sum)

@@ -39,7 +39,6 @@ use serde_json::json;
 use crate::{
     TaskSettings,
     analysis::unfit,
-    asked::plus,
     calls::Calls,
     llm::{call, chat, failure},
     spec,
@@ -143,7 +142,7 @@ impl Run<'_> {
                 break;
             }
             let turn = self.ask(number, &talk, self.limits.answer(&spent, question)).await?;
-            spent.own = plus(spent.own, turn.usage);
+            spent.own = spent.own.and(turn.usage);
             report.degraded |= turn.degraded;
             report.cached &= turn.cached;
             report.model.clone_from(&turn.model);
@@ -159,13 +158,12 @@ impl Run<'_> {
                 break;
             }
             let done = self.carry_out(number, &turn).await?;
-            spent.tools = done.iter().fold(spent.tools, |sum, done| plus(sum, done.usage));
+            spent.tools = done.iter().fold(spent.tools, |sum, done| sum.and(done.usage));
             output.tool_calls.extend(turn.reports(number, &done));
             talk.push(turn, done);
         }
         output.usage = spent.own;
         output.degraded = report.degraded;
-        report.usage = spent.own;
         let mut completed = Completed::json(&output)?;
         completed.report = report;
         Ok(completed)

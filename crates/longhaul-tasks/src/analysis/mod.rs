@@ -12,19 +12,20 @@ pub(crate) mod input;
 mod output;
 pub(crate) mod schema;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use longhaul_core::{DocumentId, JobError, KindSpec, LogLevel, Report, RetryPlan, Span, StepName, Usage};
+use longhaul_core::{DocumentId, JobError, KindSpec, LogLevel, Report, RetryPlan, Span, StepName};
 use longhaul_engine::{Check, Completed, Executor, Failure, FieldError, JobContext};
 use longhaul_gateway::{Analysis, Gateway, Model, WhyNot};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     TaskSettings,
-    asked::plus,
     calls::{Calls, TaskError, failure as model_failure},
     documents::DocumentText,
     llm::{call, failure},
@@ -89,14 +90,12 @@ impl Executor for Analyses {
             Source::Text(text) => text.as_str().into(),
             Source::Document(document) => document_text(job, *document).await?.into(),
         };
-        // What analyses have taken that gave nothing: paid for all the same.
-        let wasted = Mutex::new(Usage::default());
         let done = AtomicUsize::new(0);
         let count = input.analyses.len();
         let asked = input.analyses.iter().map(|analysis| {
-            let (model, text, done, wasted) = (&model, text.clone(), &done, &wasted);
+            let (model, text, done) = (&model, text.clone(), &done);
             async move {
-                let result = self.ask(job, model, text, analysis, wasted).await?;
+                let result = self.ask(job, model, text, analysis).await?;
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                 #[allow(clippy::cast_precision_loss, reason = "there are seven analyses")]
                 job.progress(done as f64 / count as f64, format!("{done} of {count} analyses")).await?;
@@ -109,11 +108,10 @@ impl Executor for Analyses {
             on_failure: input.on_failure,
             tries_again: !job.is_last_attempt() && self.calls.models.gateway_of(model.name()).is_none(),
         };
-        let (output, usage) = gather(names.zip(answers), policy, model.name())?;
-        let usage = plus(usage, wasted.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let output = gather(names.zip(answers), policy, model.name())?;
         let mut completed = Completed::json(&output)?;
         let degraded = !output.degraded.is_empty();
-        completed.report = Report { model: Some(output.model), degraded, usage, ..Report::default() };
+        completed.report = Report { model: Some(output.model), degraded, ..Report::default() };
         Ok(completed)
     }
 }
@@ -125,18 +123,17 @@ impl Analyses {
         model: &Arc<dyn Model>,
         text: Arc<str>,
         analysis: &Analysis,
-        wasted: &Mutex<Usage>,
     ) -> Result<Given, Failure> {
         let step = StepName::new(analysis.name()).map_err(|error| Failure::permanent("internal", error.to_string()))?;
         job.step(step, async {
             let asked = self.calls.models.get_for(Some(model.name()), analysis.operation());
             let asked = asked.map_err(|error| model_failure(model, error))?;
             if let Some(gateway) = self.calls.models.gateway_of(asked.name()) {
-                return self.ask_configured(job, gateway, asked.name(), text, analysis, wasted).await;
+                return self.ask_configured(job, gateway, asked.name(), text, analysis).await;
             }
             let answer = self.calls.analyse(&asked, text, analysis.clone()).await;
             let results = AnalysisResults::of(answer.map_err(|error| model_failure(model, error))?);
-            Ok(Given { results, spent: Usage::default(), degraded: false })
+            Ok(Given { results, degraded: false })
         })
         .await
     }
@@ -150,13 +147,11 @@ impl Analyses {
         model: &str,
         text: Arc<str>,
         analysis: &Analysis,
-        wasted: &Mutex<Usage>,
     ) -> Result<Given, Failure> {
         let asked = self.calls.ask_configured(gateway, model, text, analysis, &call::options(job)).await;
         for record in &asked.records {
             call::tell(job, record).await?;
         }
-        let spent = asked.spent();
         if let Some(why) = &asked.stood_in_for {
             if let WhyNot::Call(error) = why {
                 call::tell(job, &error.record).await?;
@@ -167,12 +162,8 @@ impl Analyses {
             }
             job.log(LogLevel::Warn, told).await?;
         }
-        if asked.answer.is_err() {
-            let mut wasted = wasted.lock().unwrap_or_else(PoisonError::into_inner);
-            *wasted = plus(*wasted, spent);
-        }
         match asked.answer {
-            Ok(result) => Ok(Given { results: AnalysisResults::of(result), spent, degraded: asked.degraded }),
+            Ok(result) => Ok(Given { results: AnalysisResults::of(result), degraded: asked.degraded }),
             Err(WhyNot::Call(error)) => Err(failure::of_call(job, &error).await),
             Err(why @ (WhyNot::Unfit { .. } | WhyNot::Refused { .. })) => {
                 Err(Failure::permanent(why.code(), why.to_string()))
@@ -186,8 +177,6 @@ impl Analyses {
 struct Given {
     #[serde(flatten)]
     results: AnalysisResults,
-    #[serde(default)]
-    spent: Usage,
     #[serde(default)]
     degraded: bool,
 }
@@ -219,15 +208,14 @@ fn gather(
     answers: impl Iterator<Item = (&'static str, Result<Given, Failure>)>,
     policy: Policy,
     model: &str,
-) -> Result<(AnalysisOutput, Usage), Failure> {
+) -> Result<AnalysisOutput, Failure> {
     let mut output = AnalysisOutput::of_model(model);
     let mut missed: Vec<Missed> = Vec::new();
-    let (mut succeeded, mut spent) = (0, Usage::default());
+    let mut succeeded = 0;
     for (name, answer) in answers {
         match answer {
             Ok(given) => {
                 output.results.add(given.results);
-                spent = plus(spent, given.spent);
                 output.degraded.extend(given.degraded.then(|| name.to_owned()));
                 succeeded += 1;
             }
@@ -249,7 +237,7 @@ fn gather(
         return Err(missed.swap_remove(0).into_failure());
     }
     output.errors = missed.iter().map(|missed| (missed.name.to_owned(), TaskError::from(&missed.error))).collect();
-    Ok((output, spent))
+    Ok(output)
 }
 
 /// The stored text of a document.

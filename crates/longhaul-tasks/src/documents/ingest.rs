@@ -13,9 +13,8 @@ use super::{
     lookup::Desk,
     run::{ReadPage, Run},
     schema,
-    taken::Taken,
 };
-use crate::{TaskSettings, analysis::unfit, asked::plus, calls::Calls, spec};
+use crate::{TaskSettings, analysis::unfit, calls::Calls, spec};
 
 /// The executor of `document.ingest`, and the search over what it has stored.
 pub struct Ingest {
@@ -98,27 +97,22 @@ impl Executor for Ingest {
         let pages: Vec<Page> = text.pages.into_iter().map(Page::from).collect();
         let cut = run.cut(pages, &mut timings).await?;
         let (chunks, fingerprint) = run.keep_chunks(cut.chunks).await?;
-        let (mut embeddings, mut taken) = (None, Taken::default());
+        let (mut embeddings, mut degraded) = (None, false);
         match &input.embed {
             Some(model) => {
                 let made = run.embed(model, &chunks, fingerprint, cut.batch, &mut timings).await?;
-                (embeddings, taken) = (Some(made.0), made.1);
+                (embeddings, degraded) = (Some(made.0), made.1);
             }
             None => run.forget_vectors().await?,
         }
         let (mut summary, mut summary_error) = (None, None);
         if let Some((model, text)) = to_shorten {
             let made = run.summarise(model, text, &mut timings).await?;
-            (summary, summary_error, taken) = (made.text, made.error, taken.and(made.taken));
+            (summary, summary_error, degraded) = (made.text, made.error, degraded || made.degraded);
         }
         timings.total = run.ms();
         let chunks = chunks.chunks.into_iter().map(OutputChunk::from).collect();
-        let report = Report {
-            model: input.embed.clone().or(input.summary.clone()),
-            degraded: taken.degraded,
-            usage: plus(taken.spent, run.wasted()),
-            ..Report::default()
-        };
+        let report = Report { model: input.embed.clone().or(input.summary.clone()), degraded, ..Report::default() };
         let document_id = input.document_id;
         let output = IngestOutput {
             document_id,

@@ -27,7 +27,6 @@ mod schema;
 mod search;
 mod source;
 mod summary;
-mod taken;
 mod tesseract;
 mod together;
 mod vectors;

@@ -3,14 +3,14 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use longhaul_core::{JobError, Stage, StepName, Timestamp, Usage};
+use longhaul_core::{JobError, Stage, StepName, Timestamp};
 use longhaul_documents::{Chunk, Format, Page, PageError, Warning, chunk_unless};
 use longhaul_engine::{Failure, JobContext};
 use longhaul_gateway::{CallOptions, Model, ModelError, Operation};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     DocumentChunks, DocumentText, Ingest, IngestInput, OcrError, OcrMode, PageReport, PageSource, Timings,
-    parts::Fingerprint, room::Room, source::Source, taken::Taken,
+    parts::Fingerprint, room::Room, source::Source,
 };
 use crate::{TaskError, llm::call};
 
@@ -139,24 +139,11 @@ pub(super) struct Run<'a> {
     pub(super) job: &'a JobContext,
     pub(super) input: &'a IngestInput,
     started: Timestamp,
-    /// What calls have taken that gave nothing: paid for all the same.
-    wasted: Mutex<Taken>,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(ingest: &'a Ingest, job: &'a JobContext, input: &'a IngestInput) -> Self {
-        Self { ingest, job, input, started: job.clock().now(), wasted: Mutex::default() }
-    }
-
-    /// What a call has taken that gave nothing.
-    pub(super) fn waste(&self, taken: Taken) {
-        let mut wasted = self.wasted.lock().unwrap_or_else(PoisonError::into_inner);
-        *wasted = wasted.and(taken);
-    }
-
-    /// What such calls have taken in all.
-    pub(super) fn wasted(&self) -> Usage {
-        self.wasted.lock().unwrap_or_else(PoisonError::into_inner).spent
+        Self { ingest, job, input, started: job.clock().now() }
     }
 
     /// Milliseconds since the attempt began.

@@ -5,12 +5,9 @@
 //! built-in algorithms compute, and take the text as it is.
 //!
 //! A summary that cannot be made is told in the output and does not fail what has been reached.
-//!
-//! What a part has taken is in its step, and what all have taken is in the last one, so that it is known to whichever attempt
-//! ends the job. Where there is no last one, the parts have been paid for all the same.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -23,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use super::{
     Timings,
     run::{Run, Timed, VECTORS_DONE, part},
-    taken::Taken,
     together::together,
 };
 use crate::{
@@ -45,15 +41,16 @@ const MAX_LEVELS: usize = 4;
 pub(super) struct Summarised {
     pub(super) text: Option<String>,
     pub(super) error: Option<TaskError>,
-    pub(super) taken: Taken,
+    /// Another than the model's first target has answered.
+    pub(super) degraded: bool,
 }
 
-/// A summary as its step keeps it. The last has taken what its parts have, too.
+/// A summary as its step keeps it. The last is as degraded as its parts are.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(from = "Kept")]
 struct Summary {
     text: String,
-    taken: Taken,
+    degraded: bool,
 }
 
 /// Earlier versions of this program kept the text alone.
@@ -61,14 +58,18 @@ struct Summary {
 #[serde(untagged)]
 enum Kept {
     Text(String),
-    Whole { text: String, taken: Taken },
+    Whole {
+        text: String,
+        #[serde(default)]
+        degraded: bool,
+    },
 }
 
 impl From<Kept> for Summary {
     fn from(kept: Kept) -> Self {
         match kept {
-            Kept::Text(text) => Self { text, taken: Taken::default() },
-            Kept::Whole { text, taken } => Self { text, taken },
+            Kept::Text(text) => Self { text, degraded: false },
+            Kept::Whole { text, degraded } => Self { text, degraded },
         }
     }
 }
@@ -87,15 +88,15 @@ impl Run<'_> {
             None => self.make_summary(&model, text).await,
         };
         match made {
-            Ok(Timed { ms, value: Summary { text, taken } }) => {
+            Ok(Timed { ms, value: Summary { text, degraded } }) => {
                 timings.summary = ms;
-                Ok(Summarised { text: Some(text), error: None, taken })
+                Ok(Summarised { text: Some(text), error: None, degraded })
             }
             // Somebody has said when: until then the job is put aside, with all that it has.
             Err(failure @ Failure::Job { plan: RetryPlan::Park(_), .. }) => Err(failure),
             Err(Failure::Job { error, .. }) if !error.retryable || self.job.is_last_attempt() => {
                 self.job.log(LogLevel::Warn, format!("no summary: {}", error.message)).await?;
-                Ok(Summarised { text: None, error: Some(TaskError::from(&*error)), taken: Taken::default() })
+                Ok(Summarised { text: None, error: Some(TaskError::from(&*error)), degraded: false })
             }
             Err(failure) => Err(failure),
         }
@@ -103,21 +104,7 @@ impl Run<'_> {
 
     /// The last step, its own time including that of the steps before it.
     async fn make_summary(&self, model: &Arc<dyn Model>, text: String) -> Result<Timed<Summary>, Failure> {
-        let of_parts = Tally::default();
-        let made = self.summary_over_parts(model, text, &of_parts).await;
-        if made.is_err() {
-            self.waste(of_parts.sum());
-        }
-        made
-    }
-
-    async fn summary_over_parts(
-        &self,
-        model: &Arc<dyn Model>,
-        text: String,
-        of_parts: &Tally,
-    ) -> Result<Timed<Summary>, Failure> {
-        let (mut text, mut ms) = (text, 0);
+        let (mut text, mut ms, mut degraded) = (text, 0, false);
         if self.ingest.calls.models.gateway_of(model.name()).is_some() {
             for level in 1.. {
                 let mut parts = self.parts_of(text).await?;
@@ -129,14 +116,15 @@ impl Run<'_> {
                     let message = "the model's summaries of the document's parts are as long as the parts";
                     return Err(Failure::permanent("summary_too_long", message));
                 }
-                let summaries = self.summaries_of(model, level, parts, of_parts).await?;
+                let summaries = self.summaries_of(model, level, parts).await?;
+                degraded |= summaries.iter().any(|summary| summary.value.degraded);
                 ms += summaries.iter().map(|summary| summary.ms).sum::<u64>();
                 text = summaries.into_iter().map(|summary| summary.value.text).collect::<Vec<_>>().join("\n\n");
             }
         }
         let last = async {
             let last = self.ask_for_summary(model, text).await?;
-            Ok(Summary { taken: last.taken.and(of_parts.sum()), ..last })
+            Ok(Summary { degraded: last.degraded || degraded, ..last })
         };
         let last = self.step("summary", last).await?;
         Ok(Timed { ms: ms + last.ms, value: last.value })
@@ -162,20 +150,15 @@ impl Run<'_> {
         model: &Arc<dyn Model>,
         level: usize,
         parts: Vec<String>,
-        of_parts: &Tally,
     ) -> Result<Vec<Timed<Summary>>, Failure> {
         let mut made: Vec<Option<Timed<Summary>>> = Vec::with_capacity(parts.len());
-        // First of all: when a call fails, what was paid for on an earlier attempt is counted already.
         for index in 0..parts.len() {
-            let known = self.stored::<Summary>(&name(level, index)).await?;
-            known.iter().for_each(|known| of_parts.add(known.value.taken));
-            made.push(known);
+            made.push(self.stored(&name(level, index)).await?);
         }
         let (count, done) = (parts.len(), &AtomicUsize::new(made.iter().flatten().count()));
         let missing = parts.into_iter().enumerate().filter(|(index, _)| made[*index].is_none());
         let calls = missing.map(|(index, text)| async move {
             let summary = self.step(&name(level, index), self.ask_for_summary(model, text)).await?;
-            of_parts.add(summary.value.taken);
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             if level == 1 {
                 let fraction = VECTORS_DONE + (1.0 - VECTORS_DONE) * part(done, count + 1);
@@ -195,7 +178,7 @@ impl Run<'_> {
         let Some(gateway) = calls.models.gateway_of(model.name()) else {
             let answer = calls.analyse(model, text.into(), Analysis::Summary).await;
             let text = summary_of(answer.map_err(|error| model_failure(model, error))?)?;
-            return Ok(Summary { text, taken: Taken::default() });
+            return Ok(Summary { text, degraded: false });
         };
         let asked = gateway.analyse(model.name(), &text, &Analysis::Summary, None, &self.options()).await;
         let (answer, records) = match asked {
@@ -205,40 +188,16 @@ impl Run<'_> {
         for record in &records {
             call::tell(self.job, record).await?;
         }
-        // The first answers may have been of no use; they were paid for all the same.
-        let all = records.iter().map(Taken::of).fold(Taken::default(), Taken::and);
-        if answer.is_err() {
-            self.waste(all);
-        }
         match answer {
             Ok(result) => {
                 let degraded = records.last().is_some_and(|record| record.degraded);
-                Ok(Summary { text: summary_of(result)?, taken: Taken { degraded, ..all } })
+                Ok(Summary { text: summary_of(result)?, degraded })
             }
             Err(WhyNot::Call(error)) => Err(failure::of_call(self.job, &error).await),
             Err(why @ (WhyNot::Unfit { .. } | WhyNot::Refused { .. })) => {
                 Err(Failure::permanent(why.code(), why.to_string()))
             }
         }
-    }
-}
-
-/// What the parts of a summary have taken, counted as each is made: a failure leaves nothing else of them.
-#[derive(Default)]
-struct Tally(Mutex<Taken>);
-
-impl Tally {
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, taken: Taken) {
-        let mut sum = self.lock();
-        *sum = sum.and(taken);
-    }
-
-    fn sum(&self) -> Taken {
-        *self.lock()
     }
 }
 

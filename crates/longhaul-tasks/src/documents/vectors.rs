@@ -17,7 +17,6 @@ use super::{
     DocumentChunks, DocumentVectors, Embedded, Timings,
     parts::{Fingerprint, Packed, StoredChunk},
     run::{Run, Timed, part},
-    taken::Taken,
     together::together,
 };
 use crate::{
@@ -31,9 +30,9 @@ struct Batch {
     model: String,
     dimensions: usize,
     vectors: Packed,
-    /// Nothing, in a step that was stored before it was counted.
+    /// Another than the model's first target has made them.
     #[serde(default)]
-    taken: Taken,
+    degraded: bool,
 }
 
 /// What made vectors: its name, and how long they are.
@@ -46,7 +45,8 @@ impl Batch {
 }
 
 impl Run<'_> {
-    /// Makes a vector of each piece, and stores the part `vectors`.
+    /// Makes a vector of each piece, and stores the part `vectors`. True when another than the model's first target has
+    /// made some of them.
     pub(super) async fn embed(
         &self,
         model: &str,
@@ -54,7 +54,7 @@ impl Run<'_> {
         fingerprint: Fingerprint,
         batch: usize,
         timings: &mut Timings,
-    ) -> Result<(Embedded, Taken), Failure> {
+    ) -> Result<(Embedded, bool), Failure> {
         let asked = self.model(model, Operation::Embed)?;
         let batches: Vec<&[StoredChunk]> = chunks.chunks.chunks(batch.max(1)).collect();
         let mut made: Vec<Option<Timed<Batch>>> = Vec::with_capacity(batches.len());
@@ -85,7 +85,7 @@ impl Run<'_> {
         }
         let made: Vec<Timed<Batch>> = made.into_iter().flatten().collect();
         timings.embed = made.iter().map(|batch| batch.ms).sum();
-        let taken = made.iter().fold(Taken::default(), |sum, batch| sum.and(batch.value.taken));
+        let degraded = made.iter().any(|batch| batch.value.degraded);
         let unasked = || (asked.name().to_owned(), asked.capabilities().embedding_dimensions.unwrap_or(1));
         let (model, dimensions) = maker.into_inner().unwrap_or_else(unasked);
         // Steps of an earlier version of this program did not agree on a maker before they were stored.
@@ -112,7 +112,7 @@ impl Run<'_> {
         };
         self.keep(DocumentVectors::PART, &stored).await?;
         let DocumentVectors { model, .. } = stored;
-        Ok((Embedded { model, dimensions, count: chunks.chunks.len() }, taken))
+        Ok((Embedded { model, dimensions, count: chunks.chunks.len() }, degraded))
     }
 
     async fn embed_batch(
@@ -122,7 +122,7 @@ impl Run<'_> {
         maker: &OnceLock<Maker>,
     ) -> Result<Batch, Failure> {
         let count = texts.len();
-        let (made, taken) = self.vectors_of(asked, texts).await?;
+        let (made, degraded) = self.vectors_of(asked, texts).await?;
         let Embeddings { model, dimensions, vectors } = made;
         if vectors.len() != count {
             return Err(incomplete("the model did not give one vector for each piece"));
@@ -130,12 +130,11 @@ impl Run<'_> {
         if vectors.iter().any(|vector| vector.len() != dimensions) {
             return Err(incomplete("the model gave vectors of different lengths"));
         }
-        let batch = Batch { vectors: Packed::of(&vectors), model, dimensions, taken };
+        let batch = Batch { vectors: Packed::of(&vectors), model, dimensions, degraded };
         let (settled, length) = maker.get_or_init(|| batch.maker());
         if (settled, length) == (&batch.model, &batch.dimensions) {
             return Ok(batch);
         }
-        self.waste(taken);
         let Batch { model, dimensions, .. } = batch;
         let message = format!(
             "`{}` answered with vectors of `{model}` ({dimensions} numbers each), and those that this document has are of \
@@ -145,16 +144,16 @@ impl Run<'_> {
         Err(Failure::transient("embedding_model_changed", message))
     }
 
-    async fn vectors_of(&self, asked: &Arc<dyn Model>, texts: Arc<[String]>) -> Result<(Embeddings, Taken), Failure> {
+    async fn vectors_of(&self, asked: &Arc<dyn Model>, texts: Arc<[String]>) -> Result<(Embeddings, bool), Failure> {
         let calls = &self.ingest.calls;
         let Some(gateway) = calls.models.gateway_of(asked.name()) else {
             let made = calls.embed(asked, texts).await.map_err(|error| model_failure(asked, error))?;
-            return Ok((made, Taken::default()));
+            return Ok((made, false));
         };
         match calls.embed_configured(gateway, asked, texts, &self.options()).await {
             Ok((made, record)) => {
                 call::tell(self.job, &record).await?;
-                Ok((made, Taken::of(&record)))
+                Ok((made, record.degraded))
             }
             Err(error) => Err(failure::of_call(self.job, &error).await),
         }

@@ -54,9 +54,10 @@ pub(crate) fn now(job: &JobContext) -> i64 {
     job.clock().now().as_millis() / 1_000
 }
 
-/// Tells in the job's history what the layers decided, and how long each took.
-pub(crate) async fn tell(job: &JobContext, record: &CallRecord) -> Result<(), Failure> {
-    let Ok(mut note) = serde_json::to_value(record) else { return Ok(()) };
+/// Tells in the job's history what the layers decided and how long each took, and counts what the call took. Gives what the
+/// job says of the answer when that ends it.
+pub(crate) async fn tell(job: &JobContext, record: &CallRecord) -> Result<Report, Failure> {
+    let mut note = serde_json::to_value(record).unwrap_or_default();
     // A note for people is cut rather than left out: the last decisions say most.
     while note.to_string().len() > LAYER_MOST {
         let Some(layers) = note["layers"].as_array_mut().filter(|layers| !layers.is_empty()) else { break };
@@ -64,23 +65,30 @@ pub(crate) async fn tell(job: &JobContext, record: &CallRecord) -> Result<(), Fa
         layers.drain(..half);
         note["layers_lost"] = (note["layers_lost"].as_u64().unwrap_or(0) + half as u64).into();
     }
-    job.layer(&note).await
+    let told = report(record);
+    job.layer(&note, told.usage).await?;
+    Ok(Report { usage: Usage::default(), ..told })
 }
 
-/// What the job says of its answer.
+/// What a call says of its answer, and what it took.
 pub fn report(record: &CallRecord) -> Report {
-    let usage = record.usage.unwrap_or_default();
-    let is_free = record.cache.is_free();
     Report {
         degraded: record.degraded,
-        cached: is_free,
+        cached: record.cache.is_free(),
         model: record.upstream_model.as_deref().map(str::to_owned),
-        usage: Usage {
-            // An answer from the cache took nothing.
-            input_tokens: if is_free { 0 } else { usage.input_tokens },
-            output_tokens: if is_free { 0 } else { usage.output_tokens },
-            cost_microusd: record.cost_microusd.unwrap_or(0),
-        },
+        usage: spent(record),
+    }
+}
+
+/// What a call took.
+pub(crate) fn spent(record: &CallRecord) -> Usage {
+    let usage = record.usage.unwrap_or_default();
+    // An answer from the cache took nothing.
+    let is_free = record.cache.is_free();
+    Usage {
+        input_tokens: if is_free { 0 } else { usage.input_tokens },
+        output_tokens: if is_free { 0 } else { usage.output_tokens },
+        cost_microusd: record.cost_microusd.unwrap_or(0),
     }
 }
 

@@ -74,10 +74,10 @@ impl Executor for Chat {
             }
         };
         let (response, record) = job.outside(asked).await?;
-        call::tell(job, &record).await?;
+        let report = call::tell(job, &record).await?;
         let model = response.model.clone().unwrap_or(model);
         let output = encode_response(&response, &call::stamp(job, "chatcmpl-", model));
-        Ok(Completed { output: output.into(), report: call::report(&record) })
+        Ok(Completed { output: output.into(), report })
     }
 }
 

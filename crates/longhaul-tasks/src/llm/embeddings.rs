@@ -60,10 +60,10 @@ impl Executor for Embeddings {
             }
         };
         let answered = job.outside(asked).await?;
-        call::tell(job, &answered.record).await?;
+        let report = call::tell(job, &answered.record).await?;
         let model = answered.response.model.as_deref().unwrap_or(&model);
         let output = encode_embeddings(&answered.response, model, format);
-        Ok(Completed { output: output.into(), report: call::report(&answered.record) })
+        Ok(Completed { output: output.into(), report })
     }
 }
 

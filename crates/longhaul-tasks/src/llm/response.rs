@@ -76,10 +76,10 @@ impl Response {
             }
         };
         let answered = job.outside(asked).await?;
-        call::tell(job, &answered.record).await?;
+        let report = call::tell(job, &answered.record).await?;
         let stamp = stamp_of(job.id(), call.model);
         let output = encode_response(&answered.response, &stamp, &call.echo, Some(call::now(job)));
-        Ok(Completed { output: output.into(), report: call::report(&answered.record) })
+        Ok(Completed { output: output.into(), report })
     }
 
     async fn streamed(&self, job: &JobContext, call: ResponsesCall) -> Result<Completed, Failure> {
@@ -222,8 +222,8 @@ async fn pump(
         emit(job, &mut frames).await.map_err(failure::amid_a_call)?;
     }
     let record = stream.record().cloned().unwrap_or_default();
-    call::tell(job, &record).await?;
-    Ok(Completed { output: encoder.object().into(), report: call::report(&record) })
+    let report = call::tell(job, &record).await?;
+    Ok(Completed { output: encoder.object().into(), report })
 }
 
 async fn emit(job: &JobContext, frames: &mut Vec<Frame>) -> Result<(), Failure> {

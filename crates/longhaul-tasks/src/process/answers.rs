@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use longhaul_core::{Clock, Timestamp, Usage};
+use longhaul_core::{Clock, Timestamp};
 use longhaul_resilience::{
     Tick,
     cache::{Found, Lifetime, Store},
@@ -27,8 +27,6 @@ const OVERHEAD: usize = 192;
 pub(super) struct Answer {
     pub(super) output: Json,
     pub(super) degraded: bool,
-    /// What it took to make it.
-    pub(super) spent: Usage,
 }
 
 /// Answers by key. Clones share them.
@@ -195,7 +193,7 @@ mod tests {
     }
 
     fn put(answers: &Answers, n: usize, size: usize) {
-        let answer = Answer { output: Json::of(&"x".repeat(size)).unwrap(), degraded: false, spent: Usage::default() };
+        let answer = Answer { output: Json::of(&"x".repeat(size)).unwrap(), degraded: false };
         let entry = Entry { answer, degraded: false, stored_at: Tick::from_nanos(1), life: LIFE, read: false };
         answers.lock().put(key(n), entry);
     }

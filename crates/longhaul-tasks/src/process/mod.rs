@@ -3,9 +3,13 @@
 //!
 //! Items run at the same time and fail alone; an item is tried three times at most, with waits in between: by the stack of
 //! a configured model, over all of its targets and all answers that did not fit, or here for a model that has none. The
-//! engine therefore tries the job only once: tries do not multiply. When a configured model gives nothing, `local` answers what it can, marked as degraded. Answers are kept per tenant for a time
-//! (`answers`), under a key that does not look at differences without a meaning (`key`). What a model outside this
-//! process has answered is also a step of the job, so that a crash does not pay for it twice.
+//! engine therefore tries the job only once: tries do not multiply. When a configured model gives nothing, `local` answers
+//! what it can, marked as degraded. Answers are kept per tenant for a time (`answers`), under a key that does not look at
+//! differences without a meaning (`key`). What a model outside this process has answered is also a step of the job, so that
+//! a crash does not pay for it twice.
+//!
+//! What a call took is counted by the job that made it, whatever came of it; not by those who got its answer with it, or
+//! from the cache.
 //!
 //! When every item has an answer in the cache, [`Process::try_cached`] gives them without any job.
 
@@ -15,20 +19,22 @@ mod key;
 mod output;
 mod schema;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
 use longhaul_core::{Backoff, Clock, KindSpec, Report, Span, StepName, Tenant, Timestamp, Usage};
 use longhaul_engine::{Check, Completed, Executor, Failure, FieldError, JobContext};
-use longhaul_gateway::{CallOptions, CallRecord, Gateway, Model, ModelError};
+use longhaul_gateway::{CallOptions, Gateway, GatewayError, Model, ModelError};
 use longhaul_resilience::{CacheHandle, CachePolicy, Cx, Dice, How, SharedCx};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     TaskError, TaskSettings,
     analysis::unfit,
-    asked::plus,
     calls::{Calls, failure},
     llm::call,
     spec,
@@ -138,21 +144,18 @@ impl Process {
         use_cache: bool,
         number: usize,
         item: &Item,
-    ) -> Result<(ItemResult, Usage), Failure> {
+    ) -> Result<ItemResult, Failure> {
         let started = self.asking.clock.now();
         let key = Key::of(job.tenant(), model.name(), &item.task);
         let done = if model.capabilities().cpu_bound {
-            self.ask(job, model, use_cache, key, item).await.map_err(|error| TaskError::from(&error))
+            self.ask(job, model, use_cache, key, item).await?.map_err(|error| TaskError::from(&error))
         } else {
             self.ask_once(job, model, use_cache, key, number, item).await?
         };
         let took = self.asking.clock.now().since(started);
         Ok(match done {
-            Ok((answer, served)) => {
-                let spent = answer.spent;
-                (ItemResult::answered(&item.id, answer, served, took), spent)
-            }
-            Err(error) => (ItemResult::failed(&item.id, error, took), Usage::default()),
+            Ok((answer, served)) => ItemResult::answered(&item.id, answer, served, took),
+            Err(error) => ItemResult::failed(&item.id, error, took),
         })
     }
 
@@ -170,13 +173,13 @@ impl Process {
             .map_err(|error| Failure::permanent("internal", error.to_string()))?;
         let kept = job
             .step(step, async {
-                let asked = self.ask(job, model, use_cache, key, item).await;
-                let (answer, served) = asked.map_err(|error| failure(model, error))?;
-                Ok(Kept { output: answer.output, degraded: answer.degraded, served, spent: answer.spent })
+                let asked = self.ask(job, model, use_cache, key, item).await?;
+                let (Answer { output, degraded }, served) = asked.map_err(|error| failure(model, error))?;
+                Ok(Kept { output, degraded, served })
             })
             .await;
         match kept {
-            Ok(Kept { output, degraded, served, spent }) => Ok(Ok((Answer { output, degraded, spent }, served))),
+            Ok(Kept { output, degraded, served }) => Ok(Ok((Answer { output, degraded }, served))),
             Err(Failure::Job { error, .. }) => Ok(Err(TaskError::from(&*error))),
             Err(given_up @ (Failure::Waiting(_) | Failure::Interrupted)) => Err(given_up),
         }
@@ -189,16 +192,18 @@ impl Process {
         use_cache: bool,
         key: Key,
         item: &Item,
-    ) -> Result<(Answer, Served), ModelError> {
+    ) -> Result<Result<(Answer, Served), ModelError>, Failure> {
         let cx = Cx::new(job.id().to_string().as_str()).clock(self.time.clone());
         let cx = if use_cache { cx } else { cx.skip_cache() };
         // The call belongs to all who wait for it, so it takes along whatever it needs.
         let (asking, model, task) = (self.asking.clone(), model.clone(), item.task.clone());
+        let bill = Bill::default();
+        let given = bill.clone();
         let options = CallOptions::for_tenant(job.tenant().as_str()).correlation(job.id().to_string().as_str());
         // Answers are kept here; what is not to be from a cache is not to be from the model's either.
         let options = options.max_attempts(TRIES).skip_cache(!use_cache).trace(call::trace(job));
         let run = |own: SharedCx| async move {
-            let answer = asking.ask(&model, task, &options).await?;
+            let answer = asking.ask(&model, task, &options, &given).await?;
             if answer.degraded {
                 // A lesser answer is not kept for those who ask when the model is well again.
                 own.mark_degraded();
@@ -206,13 +211,14 @@ impl Process {
             Ok(answer)
         };
         let got = self.cache.get_or_run(&cx, key, run).await;
+        job.spend(bill.sum()).await?;
         let served = match got.how {
             How::Hit | How::Stale | How::StaleOnError => Served::Hit,
             How::Miss => Served::Miss,
             How::Coalesced => Served::Coalesced,
             How::Bypassed => Served::Bypass,
         };
-        Ok((got.result?, served))
+        Ok(got.result.map(|answer| (answer, served)))
     }
 }
 
@@ -222,15 +228,34 @@ struct Kept {
     output: Json,
     degraded: bool,
     served: Served,
-    #[serde(default)]
-    spent: Usage,
+}
+
+/// What the calls for an item have taken, also those that gave nothing. Clones share it.
+#[derive(Debug, Clone, Default)]
+struct Bill(Arc<Mutex<Usage>>);
+
+impl Bill {
+    fn add(&self, usage: Usage) {
+        let mut sum = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *sum = sum.and(usage);
+    }
+
+    fn sum(&self) -> Usage {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Asking {
     /// Asks up to three times while the failure may pass: by the model's stack, or here where there is none.
-    async fn ask(&self, model: &Arc<dyn Model>, task: Task, options: &CallOptions) -> Result<Answer, ModelError> {
+    async fn ask(
+        &self,
+        model: &Arc<dyn Model>,
+        task: Task,
+        options: &CallOptions,
+        bill: &Bill,
+    ) -> Result<Answer, ModelError> {
         if let Some(gateway) = self.calls.models.gateway_of(model.name()) {
-            return self.ask_configured(gateway, model, task, options).await;
+            return self.ask_configured(gateway, model, task, options, bill).await;
         }
         let mut tries = 1;
         loop {
@@ -241,7 +266,7 @@ impl Asking {
                     self.clock.sleep(wait).await;
                     tries += 1;
                 }
-                done => return done.map(|output| Answer { output, degraded: false, spent: Usage::default() }),
+                done => return done.map(|output| Answer { output, degraded: false }),
             }
         }
     }
@@ -254,28 +279,31 @@ impl Asking {
         model: &Arc<dyn Model>,
         task: Task,
         options: &CallOptions,
+        bill: &Bill,
     ) -> Result<Answer, ModelError> {
-        let of = |output: Json, record: &CallRecord| Answer {
-            output,
-            degraded: record.degraded,
-            spent: call::report(record).usage,
+        let unanswered = |error: GatewayError| {
+            bill.add(call::spent(&error.record));
+            error
         };
         match task {
             Task::Chat(request) => {
-                let answer = gateway.chat(model.name(), request, options).await?;
-                Ok(of(Json::of(&answer.response.text())?, &answer.record))
+                let answer = gateway.chat(model.name(), request, options).await.map_err(unanswered)?;
+                bill.add(call::spent(&answer.record));
+                Ok(Answer { output: Json::of(&answer.response.text())?, degraded: answer.record.degraded })
             }
             Task::Embed(texts) => {
-                let (embeddings, record) = self.calls.embed_configured(gateway, model, texts, options).await?;
-                Ok(of(Json::of(&embeddings)?, &record))
+                let asked = self.calls.embed_configured(gateway, model, texts, options).await;
+                let (embeddings, record) = asked.map_err(unanswered)?;
+                bill.add(call::spent(&record));
+                Ok(Answer { output: Json::of(&embeddings)?, degraded: record.degraded })
             }
             Task::Analyse(text, analysis) => {
                 let asked = self.calls.ask_configured(gateway, model.name(), text, &analysis, options).await;
                 if let Some(why) = &asked.stood_in_for {
                     tracing::debug!(code = why.code(), "an item is answered by `local`");
                 }
-                let (spent, degraded) = (asked.spent(), asked.degraded);
-                Ok(Answer { output: Json::of(&asked.answer?)?, degraded, spent })
+                bill.add(asked.spent());
+                Ok(Answer { output: Json::of(&asked.answer?)?, degraded: asked.degraded })
             }
         }
     }
@@ -308,11 +336,7 @@ impl Executor for Process {
         let items = input.items.iter().enumerate();
         let asked: Vec<_> = items.map(|(number, item)| self.answer(job, &model, input.cache, number, item)).collect();
         let results: Vec<_> = stream::iter(asked).buffered(self.concurrency).collect().await;
-        let results: Vec<(ItemResult, Usage)> = results.into_iter().collect::<Result<_, _>>()?;
-        // What came from a cache, or with somebody else's call, has been paid for there.
-        let paid = results.iter().filter(|(result, _)| matches!(result.cache, Served::Miss | Served::Bypass));
-        let usage = paid.fold(Usage::default(), |sum, (_, spent)| plus(sum, *spent));
-        let results = results.into_iter().map(|(result, _)| result).collect();
+        let results: Vec<ItemResult> = results.into_iter().collect::<Result<_, _>>()?;
         let output = ProcessOutput::of(results, model.name(), self.asking.clock.now().since(started));
         if output.succeeded == 0 {
             return Err(Failure::permanent(ALL_ITEMS_FAILED, said_of(&output)));
@@ -322,7 +346,7 @@ impl Executor for Process {
             cached: output.results.iter().all(|result| result.cached),
             degraded: output.results.iter().any(|result| result.degraded),
             model: Some(model.name().to_owned()),
-            usage,
+            ..Report::default()
         };
         Ok(completed)
     }

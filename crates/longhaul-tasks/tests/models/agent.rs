@@ -157,6 +157,20 @@ async fn a_request_that_the_provider_turns_down_fails_the_run_with_its_error() {
 }
 
 #[tokio::test]
+async fn a_run_that_fails_has_cost_what_its_turns_took() {
+    let stage = Stage::new(|asked, _| match results(asked).is_empty() {
+        true => Answer::call("weather_now", &json!({"city": "Lisbon"})),
+        false => Answer::Json(400, json!({"error": {"message": "no more"}})),
+    })
+    .await;
+    stage.register_weather().await;
+    let job = stage.agent(json!({"input": "Weather?", "tools": [{"kind": "weather.now"}]})).await;
+    stage.serve("weather.now", json!("sunny")).await;
+    stage.error(job).await;
+    assert_eq!(stage.view(job).await.job.report.usage.cost_microusd, TOKENS);
+}
+
+#[tokio::test]
 async fn the_limit_of_turns_ends_the_run_with_an_output_that_says_so() {
     let stage = Stage::new(|_, _| Answer::call("weather_now", &json!({"city": "Lisbon"}))).await;
     stage.register_weather().await;
@@ -321,6 +335,7 @@ async fn cancelling_an_agent_cancels_what_it_waits_for() {
     stage.waits(job, StatusReason::WaitingChildren).await;
     let child = stage.engine.children(&stage.tenant, job, None, 10).await.unwrap()[0].job;
     stage.engine.cancel(&stage.tenant, job).await.unwrap();
-    assert_eq!(stage.ended(job).await.job.status(), Status::Cancelled);
+    let ended = stage.ended(job).await;
+    assert_eq!((ended.job.status(), ended.job.report.usage.cost_microusd), (Status::Cancelled, TOKENS));
     assert_eq!(stage.ended(child).await.job.status(), Status::Cancelled);
 }

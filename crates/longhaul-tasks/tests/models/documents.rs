@@ -166,9 +166,6 @@ async fn a_long_text_is_summarised_part_by_part_and_then_as_a_whole() {
     assert!(of_parts == parts.len() && steps.contains(&"summary".to_owned()), "{steps:?}");
     let calls = ledger.len() as u64;
     assert_eq!(stage.view(job).await.job.report.usage.input_tokens, calls * INPUT_TOKENS);
-    // An attempt that dies behind its last step leaves it to the next to say what all of them took.
-    let last = stage.step(job, "summary").await;
-    assert_eq!(last["value"]["taken"]["spent"]["input_tokens"], calls * INPUT_TOKENS, "{last}");
 }
 
 #[tokio::test]

@@ -240,13 +240,6 @@ impl Stage {
         names
     }
 
-    /// What a step has stored.
-    pub(crate) async fn step(&self, job: JobId, name: &str) -> Value {
-        let steps = self.engine.steps(&self.tenant, job).await.unwrap();
-        let step = steps.into_iter().find(|step| step.name.to_string() == name).unwrap();
-        serde_json::from_slice(&self.engine.payload(&step.output).await.unwrap()).unwrap()
-    }
-
     pub(crate) async fn events(&self, job: JobId) -> Vec<Event> {
         self.engine.events(&self.tenant, job, 0, 1_000).await.unwrap()
     }

@@ -152,6 +152,17 @@ async fn vectors_and_analyses_come_from_the_models_that_are_for_them() {
 }
 
 #[tokio::test]
+async fn answers_that_gave_an_item_nothing_have_been_paid_for() {
+    let stage = Stage::new(|_, _| Answer::text("A poem.")).await;
+    let schema = json!({"type": "object", "required": ["city"]});
+    let item = json!({"task": "extract", "input": {"text": "Lisbon", "schema": schema}});
+    let job = stage.submit("process", &json!({"items": [item], "model": "smart"})).await;
+    assert_eq!(stage.error(job).await.code, "all_items_failed");
+    assert_eq!(stage.provider.calls(), 3);
+    assert_eq!(stage.view(job).await.job.report.usage.cost_microusd, 3 * TOKENS);
+}
+
+#[tokio::test]
 async fn the_same_question_at_the_same_time_is_asked_once() {
     let stage = Stage::new(|asked, _| {
         Answer::Late(std::time::Duration::from_millis(200), format!("you said: {}", asked.last_text()))
@@ -161,10 +172,12 @@ async fn the_same_question_at_the_same_time_is_asked_once() {
     for _ in 0..4 {
         jobs.push(stage.submit("process", &chat(json!("Hi"))).await);
     }
-    let mut ways = Vec::new();
+    let (mut ways, mut cost) = (Vec::new(), 0);
     for job in jobs {
         ways.push(stage.output(job).await["results"][0]["cache"].as_str().unwrap().to_owned());
+        cost += stage.view(job).await.job.report.usage.cost_microusd;
     }
     ways.sort();
     assert_eq!((ways[0].as_str(), ways[3].as_str(), stage.provider.calls()), ("coalesced", "miss", 1), "{ways:?}");
+    assert_eq!(cost, TOKENS, "paid for by the one that asked");
 }

@@ -150,6 +150,17 @@ class BeginSession(Model):
     """An API key: `lh_<id>_<secret>`."""
 
 
+class ReportedUsage(Model):
+    """What was spent. The figures of a job add up, over all of its attempts."""
+
+    cost_microusd: int | None = None
+    """Millionths of a US dollar."""
+    input_tokens: int | None = None
+    """Tokens read."""
+    output_tokens: int | None = None
+    """Tokens written."""
+
+
 class Checkpoint(Model):
     """A step's output."""
 
@@ -157,6 +168,8 @@ class Checkpoint(Model):
     """What it gave."""
     step: str
     """Names the step within its job, the same on every attempt: 1 to 200 letters, digits and `_ - . : /`."""
+    usage: ReportedUsage | None = None
+    """What was spent on it."""
 
 
 class Child(Model):
@@ -235,17 +248,6 @@ class ClaimedJobs(Model):
     """At least one."""
 
 
-class ReportedUsage(Model):
-    """What a result took."""
-
-    cost_microusd: int | None = None
-    """Millionths of a US dollar."""
-    input_tokens: int | None = None
-    """Tokens read."""
-    output_tokens: int | None = None
-    """Tokens written."""
-
-
 class ResultReport(Model):
     """What a result says of itself; it is shown with the job."""
 
@@ -256,7 +258,7 @@ class ResultReport(Model):
     model: str | None = None
     """The model that gave it, in 1 to 200 characters."""
     usage: ReportedUsage | None = None
-    """What it took."""
+    """What was spent and not told before: with a step, or with the end of an earlier attempt."""
 
 
 class Complete(Model):
@@ -492,6 +494,8 @@ class Fail(Model):
     """Not before so many milliseconds from now, instead of the kind's backoff."""
     retryable: bool | None = None
     """Whether another attempt may succeed."""
+    usage: ReportedUsage | None = None
+    """What was spent and not told before."""
 
 
 class FinishedChild(Model):
@@ -558,7 +562,7 @@ class Partial(Model):
 
 
 class Usage(Model):
-    """What an answer took."""
+    """What all attempts have spent so far, however they ended."""
 
     cost_microusd: int
     """Millionths of a US dollar."""
@@ -902,6 +906,8 @@ class Release(Model):
 
     ambiguous: bool | None = None
     """Whether nobody knows if the last call outside took effect: a shutdown cut it off, say. The attempt keeps it."""
+    usage: ReportedUsage | None = None
+    """What was spent and not told before."""
 
 
 class Session(Model):
@@ -1041,3 +1047,5 @@ class WaitFor(Model):
     """For `input`: the question, for a person."""
     step: str | None = None
     """For `input`: the step that the answer becomes. A later claim brings it with the others."""
+    usage: ReportedUsage | None = None
+    """What was spent and not told before."""

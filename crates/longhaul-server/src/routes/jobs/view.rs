@@ -347,7 +347,7 @@ pub(crate) struct ProviderBody {
     request_id: Option<String>,
 }
 
-/// What an answer took.
+/// What all attempts have spent so far, however they ended.
 #[derive(ToSchema)]
 #[schema(as = Usage)]
 #[allow(dead_code, reason = "describes what longhaul_core::Usage is serialised as")]

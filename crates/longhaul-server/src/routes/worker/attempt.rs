@@ -124,12 +124,15 @@ pub(crate) struct Checkpoint {
     /// What it gave.
     #[schema(value_type = Value)]
     output: Box<RawValue>,
+    /// What was spent on it.
+    #[serde(default)]
+    usage: ReportedUsage,
 }
 
 /// Store what a step gave
 ///
 /// Once: a later attempt gets it with its claim and does not do the step again. Repeating it with the same output
-/// changes nothing; with another it is 409.
+/// changes nothing; with another it is 409. Its `usage` counts with it, once.
 #[utoipa::path(
     post, path = "/v1/worker/jobs/{job_id}/checkpoint", tag = "worker", operation_id = "checkpoint",
     params(JobPath, ("Longhaul-Lease" = String, Header, description = "The `lease_token` of the claim.")),
@@ -145,7 +148,8 @@ pub(crate) async fn checkpoint(
 ) -> Result<Response, Problem> {
     let held = lease.over(&caller.tenant, path.id()?);
     let step = StepName::new(&body.step).map_err(|why| Problem::invalid_field("/step", why.to_string()))?;
-    let stored = app.engine().checkpoint(held, step, raw(body.output)).await;
+    let spent = body.usage.check("/usage")?;
+    let stored = app.engine().checkpoint(held, step, raw(body.output), spent).await;
     stored.map_err(|error| refused(&path, error))?;
     to_json(&WorkerAnswer::of(&path.job_id, longhaul_core::Status::Running))
 }
@@ -174,12 +178,12 @@ pub(crate) struct ResultReport {
     /// The model that gave it, in 1 to 200 characters.
     #[schema(min_length = 1, max_length = 200)]
     model: Option<String>,
-    /// What it took.
+    /// What was spent and not told before: with a step, or with the end of an earlier attempt.
     #[serde(default)]
     usage: ReportedUsage,
 }
 
-/// What a result took.
+/// What was spent. The figures of a job add up, over all of its attempts.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReportedUsage {
@@ -204,19 +208,36 @@ impl ResultReport {
         if model.as_ref().is_some_and(|model| !(1..=MODEL_MOST).contains(&model.chars().count())) {
             errors.push(FieldError::new("/report/model", format!("must have 1 to {MODEL_MOST} characters")));
         }
-        let ReportedUsage { input_tokens, output_tokens, cost_microusd } = usage;
-        let figures =
-            [("input_tokens", input_tokens), ("output_tokens", output_tokens), ("cost_microusd", cost_microusd)];
-        for (name, figure) in figures {
-            if figure > USAGE_MOST {
-                let message = format!("is {figure}; it must be at most {USAGE_MOST}");
-                errors.push(FieldError::new(format!("/report/usage/{name}"), message));
-            }
-        }
+        errors.extend(usage.flaws("/report/usage"));
         match errors.is_empty() {
-            true => Ok(Report { degraded, cached, model, usage: Usage { input_tokens, output_tokens, cost_microusd } }),
+            true => Ok(Report { degraded, cached, model, usage: usage.into() }),
             false => Err(Problem::invalid(Code::InvalidRequest, errors)),
         }
+    }
+}
+
+impl ReportedUsage {
+    fn flaws(&self, at: &str) -> Vec<FieldError> {
+        let Self { input_tokens, output_tokens, cost_microusd } = *self;
+        let figures =
+            [("input_tokens", input_tokens), ("output_tokens", output_tokens), ("cost_microusd", cost_microusd)];
+        let too_large = figures.into_iter().filter(|(_, figure)| *figure > USAGE_MOST);
+        let said = |(name, figure)| {
+            FieldError::new(format!("{at}/{name}"), format!("is {figure}; it must be at most {USAGE_MOST}"))
+        };
+        too_large.map(said).collect()
+    }
+
+    /// What was spent, if it can be. `at` is the place of the figures in the body.
+    pub(crate) fn check(self, at: &str) -> Result<Usage, Problem> {
+        let flaws = self.flaws(at);
+        if flaws.is_empty() { Ok(self.into()) } else { Err(Problem::invalid(Code::InvalidRequest, flaws)) }
+    }
+}
+
+impl From<ReportedUsage> for Usage {
+    fn from(ReportedUsage { input_tokens, output_tokens, cost_microusd }: ReportedUsage) -> Self {
+        Self { input_tokens, output_tokens, cost_microusd }
     }
 }
 
@@ -276,6 +297,9 @@ pub(crate) struct Fail {
     #[serde(default)]
     #[schema(default = false)]
     ambiguous: bool,
+    /// What was spent and not told before.
+    #[serde(default)]
+    usage: ReportedUsage,
 }
 
 /// What went wrong.
@@ -322,8 +346,22 @@ pub(crate) async fn fail(
         None => RetryPlan::Backoff,
     };
     let completion = Completion::Failed { error, plan, ambiguous: body.ambiguous };
-    let status = app.engine().complete(held, completion).await.map_err(|error| refused(&path, error))?;
-    to_json(&WorkerAnswer::of(&path.job_id, status))
+    to_json(&end(&app, &path, held, completion, body.usage).await?)
+}
+
+/// Ends an attempt without a result.
+pub(crate) async fn end(
+    app: &App,
+    path: &JobPath,
+    held: Held,
+    completion: Completion,
+    usage: ReportedUsage,
+) -> Result<WorkerAnswer, Problem> {
+    let spent = usage.check("/usage")?;
+    // Fenced by the lease that the end gives up, so that a call that is repeated counts once.
+    app.engine().spend(held.clone(), spent).await.map_err(|error| refused(path, error))?;
+    let status = app.engine().complete(held, completion).await.map_err(|error| refused(path, error))?;
+    Ok(WorkerAnswer::of(&path.job_id, status))
 }
 
 /// What is to be known of an attempt that is given back.
@@ -334,6 +372,9 @@ pub(crate) struct Release {
     #[serde(default)]
     #[schema(default = false)]
     ambiguous: bool,
+    /// What was spent and not told before.
+    #[serde(default)]
+    usage: ReportedUsage,
 }
 
 /// Give a job back
@@ -351,12 +392,10 @@ pub(crate) async fn release(
     Worker(caller): Worker,
     ApiPath(path): ApiPath<JobPath>,
     lease: Lease,
-    OptionalJson(Release { ambiguous }): OptionalJson<Release>,
+    OptionalJson(Release { ambiguous, usage }): OptionalJson<Release>,
 ) -> Result<Response, Problem> {
     let held = lease.over(&caller.tenant, path.id()?);
-    let completion = Completion::Released { ambiguous };
-    let status = app.engine().complete(held, completion).await.map_err(|error| refused(&path, error))?;
-    to_json(&WorkerAnswer::of(&path.job_id, status))
+    to_json(&end(&app, &path, held, Completion::Released { ambiguous }, usage).await?)
 }
 
 pub(crate) fn raw(output: Box<RawValue>) -> Bytes {

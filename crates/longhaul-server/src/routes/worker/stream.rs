@@ -7,7 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use utoipa::ToSchema;
 
-use super::{WorkerAnswer, lease::Lease, refused};
+use super::{
+    WorkerAnswer,
+    attempt::{ReportedUsage, end},
+    lease::Lease,
+    refused,
+};
 use crate::{
     app::App,
     auth::Worker,
@@ -104,6 +109,9 @@ pub(crate) struct WaitFor {
     step: Option<String>,
     /// For `input`: the question, for a person.
     prompt: Option<String>,
+    /// What was spent and not told before.
+    #[serde(default)]
+    usage: ReportedUsage,
 }
 
 /// What a job can wait for without a worker.
@@ -148,6 +156,5 @@ pub(crate) async fn wait(
             Wait::Input { step, prompt: body.prompt }
         }
     };
-    let status = app.engine().complete(held, Completion::Waiting(wait)).await;
-    to_json(&WorkerAnswer::of(&path.job_id, status.map_err(|error| refused(&path, error))?))
+    to_json(&end(&app, &path, held, Completion::Waiting(wait), body.usage).await?)
 }

@@ -83,6 +83,8 @@ class Attempt:
         self._progress_at = 0.0
         # What the result says of itself.
         self._report: dict[str, Any] = {}
+        # What was spent and not told yet.
+        self._spent: dict[str, int] = {}
         self._used: set[str] = set()
         # Steps that have begun and neither come to an end nor failed.
         self._in_steps = 0
@@ -107,19 +109,27 @@ class Attempt:
         self._runner.wake_beats()
 
     def say(self, facts: dict[str, Any], figures: dict[str, int]) -> None:
-        """What the result says of itself; figures add up."""
+        """What the result says of itself, and what was spent; figures add up."""
         with self._lock:
             self._report |= facts
-            if figures:
-                usage = self._report.setdefault("usage", {})
-                for name, figure in figures.items():
-                    usage[name] = usage.get(name, 0) + figure
+            self._add(figures)
+
+    def _add(self, figures: dict[str, int]) -> None:
+        for name, figure in figures.items():
+            self._spent[name] = self._spent.get(name, 0) + figure
+
+    @property
+    def spent(self) -> dict[str, int]:
+        """What was spent and not told yet."""
+        with self._lock:
+            return dict(self._spent)
 
     @property
     def report_json(self) -> bytes:
         """What the result says of itself, as a member of the body of ``complete``, if it says anything."""
         with self._lock:
-            return b',"report":' + encode(self._report) if self._report else b""
+            report = self._report | ({"usage": self._spent} if self._spent else {})
+            return b',"report":' + encode(report) if report else b""
 
     def begin_step(self, name: str) -> tuple[bool, bytes]:
         """Whether the step is stored, and its JSON text when it is. Raises `Fail` for a name that no step can have."""
@@ -225,11 +235,24 @@ class Attempt:
                 raise Cancelled from None
             raise
 
+    async def _call_and_tell_io(self, verb: str, body: bytes) -> Answer:
+        """A call that tells what was spent, too. What the server refuses is told later."""
+        with self._lock:
+            spent, self._spent = self._spent, {}
+        if spent:
+            body = body[:-1] + b',"usage":' + encode(spent) + b"}"
+        try:
+            return await self.call_io(verb, body)
+        except (APIError, Cancelled):
+            with self._lock:
+                self._add(spent)
+            raise
+
     async def checkpoint_io(self, name: str, output: bytes) -> None:
         """Stores a step."""
         await self.flush_io()
         try:
-            await self.call_io("checkpoint", b'{"step":' + encode(name) + b',"output":' + output + b"}")
+            await self._call_and_tell_io("checkpoint", b'{"step":' + encode(name) + b',"output":' + output + b"}")
         except APIError as error:
             if error.status in NOT_STORABLE:
                 flaws = "; ".join(f"{flaw['pointer']} {flaw['message']}" for flaw in error.errors)
@@ -278,7 +301,7 @@ class Attempt:
             found = await self._ended_io(self.steps[step])
             if found is not None:
                 return found
-        await self.call_io("wait", encode({"for": "children"}))
+        await self._call_and_tell_io("wait", encode({"for": "children"}))
         self.is_suspended = True
         return None
 
@@ -305,24 +328,29 @@ class Attempt:
     async def wait_io(self, step: str, prompt: str) -> None:
         """Gives the lease up until a person answers."""
         await self.flush_io()
-        await self.call_io("wait", encode({"for": "input", "step": step, "prompt": prompt}))
+        await self._call_and_tell_io("wait", encode({"for": "input", "step": step, "prompt": prompt}))
         self.is_suspended = True
 
 
-def release_json(ambiguous: bool) -> bytes:
+def release_json(attempt: Attempt) -> bytes:
     """The body of ``release``."""
-    return b'{"ambiguous":true}' if ambiguous else b""
+    body = _of_its_end(attempt)
+    return encode(body) if body else b""
 
 
-def failure_json(code: str, message: str, retryable: bool, retry_after: float | None, ambiguous: bool = False) -> bytes:
+def _of_its_end(attempt: Attempt) -> dict[str, Any]:
+    """What the end of an attempt says that has no result."""
+    spent = attempt.spent
+    return ({"ambiguous": True} if attempt.is_ambiguous else {}) | ({"usage": spent} if spent else {})
+
+
+def failure_json(attempt: Attempt, code: str, message: str, retryable: bool, retry_after: float | None) -> bytes:
     """The body of ``fail``."""
     word = "".join(c if c.isascii() and c.isprintable() and c != " " else "_" for c in str(code))[:100] or "task_failed"
     body: dict[str, Any] = {"error": {"code": word, "message": _sayable(message, 8_000)}, "retryable": retryable}
     if retry_after is not None and not math.isnan(retry_after):
         body["retry_after_ms"] = int(min(max(0.0, retry_after), LONGEST_RETRY_AFTER) * 1000)
-    if ambiguous:
-        body["ambiguous"] = True
-    return json.dumps(body).encode()
+    return json.dumps(body | _of_its_end(attempt)).encode()
 
 
 def _sayable(text: str, most: int) -> str:

@@ -127,10 +127,11 @@ class _Base:
         cost_microusd: int = 0,
         degraded: bool = False,
     ) -> None:
-        """Says what the result took, and who gave it: the job's ``usage``, ``model`` and ``degraded``.
+        """Says what was spent, and who gave the result: the job's ``usage``, ``model`` and ``degraded``.
 
-        Figures add up over an attempt. What an earlier attempt said is not known any more, so let a step give its
-        figures with its output, and say them outside of it.
+        Figures add up over all attempts, also those that fail: say each where it was spent. Within a step they are
+        stored with it, and a later attempt, which does not do the step, does not say them again. The other two are
+        those of the attempt that succeeds.
         """
         figures = {"input_tokens": input_tokens, "output_tokens": output_tokens, "cost_microusd": cost_microusd}
         for name, figure in figures.items():

@@ -151,9 +151,7 @@ class Outbox:
         async def release(attempt: Attempt) -> None:
             path = f"/v1/worker/jobs/{attempt.job_id}/release"
             async with senders:
-                await self._line.once(
-                    "POST", path, release_json(attempt.is_ambiguous), headers={"longhaul-lease": attempt.lease}
-                )
+                await self._line.once("POST", path, release_json(attempt), headers={"longhaul-lease": attempt.lease})
 
         tasks = [asyncio.ensure_future(release(end.attempt)) for end in ends]
         await asyncio.wait(tasks, timeout=GIVING_BACK)
@@ -257,7 +255,7 @@ class Outbox:
         """What an end that was refused means."""
         attempt, error = end.attempt, refusal(answer)
         if error.code == "job_cancelled":
-            await self._send_one(End(attempt, "release", release_json(attempt.is_ambiguous)))
+            await self._send_one(End(attempt, "release", release_json(attempt)))
         elif error.status in (404, 409, 410):
             self._log.warning("the end of %s came too late and is dropped: %s", attempt.job_id, error.detail)
         elif end.verb == "complete" and error.status in REFUSED_FOR_GOOD:
@@ -265,7 +263,7 @@ class Outbox:
             flaws = "; ".join(f"{flaw['pointer']} {flaw['message']}" for flaw in error.errors)
             self._log.error("the result of %s was refused: %s", attempt.job_id, error)
             why = f"the result was refused: {flaws or error.detail}"
-            await self._send_one(End(attempt, "fail", failure_json(code, why, False, None)))
+            await self._send_one(End(attempt, "fail", failure_json(attempt, code, why, False, None)))
         else:
             # A key that was revoked, say: it says nothing about the job, which is not failed for it.
             self._log.error("the end of %s was refused, so it runs again in time: %s", attempt.job_id, error)

@@ -353,7 +353,7 @@ class Worker:
             attempt.is_over = True
             return
         elif attempt.should_stop or (self._is_stopping and isinstance(error, STOPPED)):
-            runner.end(attempt, "release", release_json(attempt.is_ambiguous))
+            runner.end(attempt, "release", release_json(attempt))
             return
         else:
             # Also a cancellation that nobody here asked for: given back at no cost, the job would never end.
@@ -361,7 +361,7 @@ class Worker:
             if not isinstance(error, Fail):
                 log.warning("%s (%s) failed", attempt.job_id, task.name, exc_info=error)
         task._metrics.count("failed", time.monotonic() - attempt.began)
-        body = failure_json(fail.code, fail.message, fail.retryable, fail.retry_after, attempt.is_ambiguous)
+        body = failure_json(attempt, fail.code, fail.message, fail.retryable, fail.retry_after)
         runner.end(attempt, "fail", body)
 
     def _time_out(self, attempt: Attempt) -> None:
@@ -456,7 +456,7 @@ class Worker:
             if tasks:
                 await asyncio.wait(tasks, timeout=2)
             for attempt in left:
-                runner.end(attempt, "release", release_json(attempt.is_ambiguous))
+                runner.end(attempt, "release", release_json(attempt))
         least = time.monotonic() + HANDING_IN
         finishing = runner.finish(
             max(HANDING_IN, until - time.monotonic()), lambda: now.is_set() and time.monotonic() >= least
