@@ -157,6 +157,8 @@ pub struct CallRecord {
     pub ignored: Vec<String>,
     /// A provider may have done the work although no answer came.
     pub ambiguous: bool,
+    /// Its caller left before its end. What is told of it is what was known by then.
+    pub cancelled: bool,
     /// Why there was no answer.
     pub error: Option<RecordedError>,
     /// `chat` or `embeddings`; empty where the name meant no model.
@@ -277,7 +279,7 @@ fn micros(duration: Duration) -> u64 {
 
 impl Serialize for CallRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("CallRecord", 19)?;
+        let mut out = serializer.serialize_struct("CallRecord", 20)?;
         out.serialize_field("model", &*self.model)?;
         out.serialize_field("target", &self.target.as_deref())?;
         out.serialize_field("provider", &self.provider.as_deref())?;
@@ -294,6 +296,7 @@ impl Serialize for CallRecord {
         out.serialize_field("request_id", &self.request_id)?;
         out.serialize_field("ignored", &self.ignored)?;
         out.serialize_field("ambiguous", &self.ambiguous)?;
+        out.serialize_field("cancelled", &self.cancelled)?;
         out.serialize_field("error", &self.error)?;
         out.serialize_field("layers", &Layers(self))?;
         out.serialize_field("layers_lost", &self.notes_lost)?;

@@ -57,6 +57,12 @@ impl Tokens {
 
 impl ModelMeter {
     pub(crate) fn observe(&self, record: &CallRecord) {
+        if record.cancelled {
+            self.cancelled.add(1);
+            self.tokens.add(record.usage.unwrap_or_default());
+            self.cost_microusd.add(record.cost_microusd.unwrap_or(0));
+            return;
+        }
         self.rolling.observe(record);
         self.calls.add(1);
         self.failed.add(u64::from(record.error.is_some() && !record.is_refused()));
@@ -73,13 +79,6 @@ impl ModelMeter {
         if let Some(first) = record.first_token {
             self.first_token.record(first);
         }
-    }
-
-    /// A call was given up by its caller, with what is known of its use.
-    pub(crate) fn cancelled(&self, usage: Option<Usage>, cost_microusd: Option<u64>) {
-        self.cancelled.add(1);
-        self.tokens.add(usage.unwrap_or_default());
-        self.cost_microusd.add(cost_microusd.unwrap_or(0));
     }
 
     /// What was counted in about the last `span`.

@@ -145,7 +145,7 @@ async fn what_all_parts_cost_is_told_and_recorded_together() {
     let (mut settings, mut model) = going_on(&[(&broken, Flavor::Compatible), (&sound, Flavor::Vllm)]);
     settings.providers.get_mut("a").unwrap().wire = longhaul_gateway::settings::Wire::Anthropic;
     for (target, input_per_mtok) in model.targets.iter_mut().zip([1_000.0, 10.0]) {
-        target.price = Some(Price { input_per_mtok, output_per_mtok: 0.0, cached_input_per_mtok: None });
+        target.price = Some(Price { input_per_mtok, ..Price::default() });
     }
     let (gateway, _) = gateway(settings, model);
     let (told, stream) = told(&gateway).await;
@@ -161,7 +161,7 @@ async fn what_was_read_is_paid_for_when_the_answer_breaks_off_or_is_left() {
         let server = Provider::start(move |_| play.clone()).await;
         let (mut settings, mut model) = smart(&[&server]);
         settings.providers.get_mut("a").unwrap().wire = longhaul_gateway::settings::Wire::Anthropic;
-        let price = Price { input_per_mtok: 2.0, output_per_mtok: 10.0, cached_input_per_mtok: None };
+        let price = Price { input_per_mtok: 2.0, output_per_mtok: 10.0, ..Price::default() };
         model.targets[0].price = Some(price);
         let (gateway, _) = gateway(settings, model);
         let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();

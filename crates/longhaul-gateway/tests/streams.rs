@@ -17,6 +17,7 @@ use longhaul_gateway::settings::{
 use longhaul_gateway::{CacheUse, ChatStream, Failure, Gateway};
 use longhaul_providers::ErrorCode;
 use longhaul_providers::chat::{Accumulator, StreamEvent};
+use longhaul_resilience::VirtualClock;
 use support::{Play, Provider, answer, ask, chunk, error, gateway, options, smart, stream, stream_begin};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -51,7 +52,7 @@ fn nothing_is_held(gateway: &Gateway, targets: usize) {
 async fn a_stream_comes_piece_by_piece_with_its_record_at_the_end() {
     let server = Provider::start(|_| Play::Keep(stream(&["Hel", "lo"]))).await;
     let (settings, mut model) = smart(&[&server]);
-    model.targets[0].price = Some(Price { input_per_mtok: 2.0, output_per_mtok: 10.0, cached_input_per_mtok: None });
+    model.targets[0].price = Some(Price { input_per_mtok: 2.0, output_per_mtok: 10.0, ..Price::default() });
     let (gateway, _) = gateway(settings, model);
     for n in 1..=3 {
         let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
@@ -246,66 +247,73 @@ impl Wake for Woken {
     }
 }
 
+/// A stream that has begun, whose rest comes byte by byte and which may be silent for 5 s. No time passes while its reader
+/// waits: what wakes it is a byte.
+struct Dripping {
+    server: Provider,
+    clock: VirtualClock,
+    stream: ChatStream,
+    woken: Arc<Woken>,
+}
+
+impl Dripping {
+    async fn begun(rest: Vec<u8>) -> Self {
+        let server = Provider::start(move |_| Play::Drip(stream_begin(&["Hel"]), rest.clone())).await;
+        let (settings, mut model) = smart(&[&server]);
+        model.stream.idle = 5 * SECOND;
+        let (gateway, clock) = gateway(settings, model);
+        let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+        stream.next().await.unwrap();
+        stream.next().await.unwrap();
+        Self { server, clock, stream, woken: Arc::default() }
+    }
+
+    fn poll(&mut self) -> Poll<Option<StreamEvent>> {
+        let waker = Waker::from(Arc::clone(&self.woken));
+        pin!(self.stream.next()).poll(&mut Context::from_waker(&waker))
+    }
+
+    /// The next byte has come, and told nothing.
+    async fn drip(&mut self) {
+        assert!(self.poll().is_pending());
+        self.woken.0.store(false, Ordering::SeqCst);
+        self.server.drip();
+        while !self.woken.0.swap(false, Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        assert!(self.poll().is_pending(), "it is read, and is no piece");
+    }
+
+    fn ends_because_it_is_silent(&mut self) {
+        let Poll::Ready(Some(StreamEvent::Error(error))) = self.poll() else { panic!() };
+        assert!(error.message.contains("silent"), "{}", error.message);
+    }
+}
+
 #[tokio::test]
 async fn a_byte_now_and_then_is_no_piece() {
     let slow = support::delta("never whole").into_bytes();
-    let slow: Vec<u8> = slow.iter().flat_map(|byte| chunk(&(*byte as char).to_string())).collect();
-    let server = Provider::start(move |_| Play::Drip(stream_begin(&["Hel"]), slow.clone())).await;
-    let (settings, mut model) = smart(&[&server]);
-    model.stream.idle = 5 * SECOND;
-    let (gateway, clock) = gateway(settings, model);
-    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
-    stream.next().await.unwrap();
-    stream.next().await.unwrap();
-    let woken = Arc::new(Woken::default());
-    let waker = Waker::from(Arc::clone(&woken));
-    let mut reader = Context::from_waker(&waker);
-    let mut next = pin!(stream.next());
-    assert!(next.as_mut().poll(&mut reader).is_pending());
+    let mut slow = Dripping::begun(slow.iter().flat_map(|byte| chunk(&(*byte as char).to_string())).collect()).await;
     for _ in 0..5 {
-        server.drip();
-        // No time passes here: what wakes the reader is the byte.
-        while !woken.0.swap(false, Ordering::SeqCst) {
-            tokio::task::yield_now().await;
-        }
-        assert!(next.as_mut().poll(&mut reader).is_pending(), "it is read, and is no piece");
-        clock.advance(SECOND);
-        woken.0.store(false, Ordering::SeqCst);
+        slow.drip().await;
+        slow.clock.advance(SECOND);
     }
-    let Poll::Ready(Some(StreamEvent::Error(error))) = next.as_mut().poll(&mut reader) else { panic!() };
-    assert!(error.message.contains("silent"), "{}", error.message);
-    server.open_connections(0).await;
+    slow.ends_because_it_is_silent();
+    slow.server.open_connections(0).await;
 }
 
 #[tokio::test]
 async fn a_stream_that_pings_is_not_silent() {
-    let pings: Vec<u8> = chunk(": ping\n\n").repeat(4);
-    let server = Provider::start(move |_| Play::Drip(stream_begin(&["Hel"]), pings.clone())).await;
-    let (settings, mut model) = smart(&[&server]);
-    model.stream.idle = 5 * SECOND;
-    let (gateway, clock) = gateway(settings, model);
-    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
-    stream.next().await.unwrap();
-    stream.next().await.unwrap();
-    let woken = Arc::new(Woken::default());
-    let waker = Waker::from(Arc::clone(&woken));
-    let mut reader = Context::from_waker(&waker);
-    let mut next = pin!(stream.next());
-    assert!(next.as_mut().poll(&mut reader).is_pending());
+    let ping = chunk(": ping\n\n");
+    let mut pinging = Dripping::begun(ping.repeat(4)).await;
     for _ in 0..4 {
-        clock.advance(4 * SECOND);
-        for _ in 0..chunk(": ping\n\n").len() {
-            woken.0.store(false, Ordering::SeqCst);
-            server.drip();
-            while !woken.0.swap(false, Ordering::SeqCst) {
-                tokio::task::yield_now().await;
-            }
-            assert!(next.as_mut().poll(&mut reader).is_pending(), "a ping is not told");
+        pinging.clock.advance(4 * SECOND);
+        for _ in 0..ping.len() {
+            pinging.drip().await;
         }
     }
-    clock.advance(5 * SECOND);
-    let Poll::Ready(Some(StreamEvent::Error(error))) = next.as_mut().poll(&mut reader) else { panic!() };
-    assert!(error.message.contains("silent"), "{}", error.message);
+    pinging.clock.advance(5 * SECOND);
+    pinging.ends_because_it_is_silent();
 }
 
 #[tokio::test]

@@ -4,21 +4,22 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use longhaul_gateway::settings::{
-    BreakerSettings, CacheSettings, Canned, CannedRule, Choose, LimitSettings, ModelSettings, Price, Scenario,
-    TargetSettings, Trip, Wire,
+    BreakerSettings, CacheSettings, Canned, CannedRule, Choose, GatewaySettings, LimitSettings, ModelSettings, Price,
+    Scenario, TargetSettings, Trip, Wire,
 };
-use longhaul_gateway::{BreakerHand, CacheUse, Failure, PoolSettings};
+use longhaul_gateway::{BreakerHand, CacheUse, CallRecord, Failure, Gateway, GatewayOptions, PoolSettings};
 use longhaul_providers::ErrorCode;
-use longhaul_providers::chat::{ChatRequest, Content, Message, Part, Role, ToolCall, ToolResult};
+use longhaul_providers::chat::{ChatRequest, Content, Message, Part, Role, StreamEvent, ToolCall, ToolResult};
 use support::{Play, Provider, answer, ask, completion, error, gateway, json_reply, options, reply, smart, stream};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn decisions(record: &longhaul_gateway::CallRecord) -> Vec<String> {
+fn decisions(record: &CallRecord) -> Vec<String> {
     record.layers().map(|note| format!("{}:{}", note.stack, note.decision)).collect()
 }
 
@@ -26,7 +27,7 @@ fn decisions(record: &longhaul_gateway::CallRecord) -> Vec<String> {
 async fn an_answer_comes_with_its_record_and_its_cost() {
     let server = Provider::start(|_| answer("hello")).await;
     let (settings, mut model) = smart(&[&server]);
-    model.targets[0].price = Some(Price { input_per_mtok: 2.0, output_per_mtok: 10.0, cached_input_per_mtok: None });
+    model.targets[0].price = Some(Price { input_per_mtok: 2.0, output_per_mtok: 10.0, ..Price::default() });
     let (gateway, _) = gateway(settings, model);
     let answer = gateway.chat("smart", ask("hi"), &options()).await.unwrap();
     assert_eq!(answer.response.text(), "hello");
@@ -397,23 +398,61 @@ async fn a_caller_who_leaves_ends_the_providers_call_at_any_poll() {
     assert!(stats.cancelled > 0 && stats.failed == 0, "{stats:?}");
 }
 
+/// A gateway with the model `smart`, and the records of its calls.
+fn recorded(mut settings: GatewaySettings, model: ModelSettings) -> (Gateway, Arc<Mutex<Vec<CallRecord>>>) {
+    settings.models.insert("smart".to_owned(), model);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&told);
+    let observer = move |record: &CallRecord| listener.lock().unwrap().push(record.clone());
+    let options = GatewayOptions { observer: Some(Arc::new(observer)), ..GatewayOptions::default() };
+    (Gateway::new(settings, options).unwrap(), told)
+}
+
 #[tokio::test]
 async fn whoever_listens_is_told_of_every_call() {
     let server = Provider::start(|n| if n == 0 { answer("x") } else { error(400, "") }).await;
-    let (mut settings, model) = smart(&[&server]);
-    settings.models.insert("smart".to_owned(), model);
-    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let listener = std::sync::Arc::clone(&told);
-    let options = longhaul_gateway::GatewayOptions {
-        observer: Some(std::sync::Arc::new(move |record: &longhaul_gateway::CallRecord| {
-            listener.lock().unwrap().push(record.error.is_some());
-        })),
-        ..longhaul_gateway::GatewayOptions::default()
-    };
-    let gateway = longhaul_gateway::Gateway::new(settings, options).unwrap();
-    gateway.chat("smart", ask("hi"), &support::options()).await.unwrap();
-    gateway.chat_stream("smart", ask("hi"), &support::options()).await.unwrap_err();
-    assert_eq!(*told.lock().unwrap(), [false, true]);
+    let (settings, model) = smart(&[&server]);
+    let (gateway, told) = recorded(settings, model);
+    gateway.chat("smart", ask("hi"), &options()).await.unwrap();
+    gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap_err();
+    let told = told.lock().unwrap();
+    let seen: Vec<_> = told.iter().map(|record| (record.error.is_some(), record.cancelled)).collect();
+    assert_eq!(seen, [(false, false), (true, false)]);
+}
+
+#[tokio::test]
+async fn whoever_listens_is_told_of_calls_that_their_callers_left() {
+    let server = Provider::start(|n| match n {
+        0 => Play::Hang(support::stream_begin(&["Hel"])),
+        _ => Play::Hang(Vec::new()),
+    })
+    .await;
+    let (settings, model) = smart(&[&server]);
+    let (gateway, told) = recorded(settings, model);
+    let mut stream = gateway.chat_stream("smart", ask("hi"), &options()).await.unwrap();
+    while !matches!(stream.next().await, Some(StreamEvent::TextDelta { .. })) {}
+    drop(stream);
+    let (streamed, whole) = (options(), options());
+    drop(left_after(gateway.chat_stream("smart", ask("hi"), &streamed), &server, 2).await);
+    drop(left_after(gateway.chat("smart", ask("hi"), &whole), &server, 3).await);
+    let told = told.lock().unwrap();
+    let seen: Vec<_> = (told.iter())
+        .map(|record| (record.cancelled, record.streamed, record.first_token.is_some(), record.ambiguous))
+        .collect();
+    assert_eq!(seen, [(true, true, true, true), (true, true, false, true), (true, false, false, true)]);
+    assert!(told.iter().all(|record| record.error.is_none() && record.attempts == 1), "{told:?}");
+    let stats = &gateway.stats()["smart"];
+    assert_eq!((stats.cancelled, stats.calls), (3, 0));
+}
+
+/// A call that has reached the provider and is not waited for any more.
+async fn left_after<T>(call: impl Future<Output = T>, server: &Provider, requests: usize) -> impl Future<Output = T> {
+    let mut call = Box::pin(call);
+    while server.requests() < requests {
+        assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        tokio::task::yield_now().await;
+    }
+    call
 }
 
 #[tokio::test]

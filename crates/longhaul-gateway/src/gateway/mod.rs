@@ -32,7 +32,6 @@ use crate::model::{ConfiguredModel, Kept, Streamed};
 use crate::models::UnknownModel;
 use crate::record::{CacheUse, CallRecord, RecordedError};
 use crate::settings::{GatewaySettings, OnCut, Serves};
-use crate::stats::ModelMeter;
 use crate::stream::{ChatStream, Live, Session, Watch};
 use crate::target::CallFail;
 
@@ -209,21 +208,21 @@ impl Gateway {
         let began = cx.renew();
         let model = self.model_for(model, question.serves(), &cx, began)?;
         let ask = self.ask(&model, question, options);
-        let mut guard = Cancelled { meter: model.meter(), armed: true };
+        let under_way = UnderWay { model: &model, cx: &cx, ask: &ask, began, streamed: true };
         let (mut keep, mut last_resort) = (None, None);
         let label = Label::new(&model.name);
         if let Some(cache) = model.cache() {
             let kept = if options.skip_cache { Kept::Nothing } else { cache.look(&ask.key, began) };
             match kept {
                 Kept::Fresh(answered, degraded) => {
-                    guard.armed = false;
+                    under_way.ended();
                     cx.note(label, Label::CACHE, Decision::CacheHit, 0);
                     return Ok(self.replay(&model, &cx, began, &answered, degraded, &ask));
                 }
                 // The cache layer of whole calls gives it and has a new one fetched.
                 Kept::Refreshable => {
                     let answered = model.whole(&cx, Arc::clone(&ask)).await;
-                    guard.armed = false;
+                    under_way.ended();
                     return match answered {
                         Ok(answered) => Ok(self.replay(&model, &cx, began, &answered, false, &ask)),
                         Err(fail) => Err(failed(&model, &cx, began, &fail, &ask, true)),
@@ -237,7 +236,7 @@ impl Gateway {
             keep = Some(cache.spot(ask.key));
         }
         let opened = model.open(&cx, Arc::clone(&ask)).await;
-        guard.armed = false;
+        under_way.ended();
         match opened {
             Ok(Streamed::Opened(opened)) => {
                 let session = Session { model: Arc::clone(&model), cx, ask, began, keep };
@@ -287,9 +286,9 @@ impl Gateway {
         let began = cx.renew();
         let model = self.model_for(model, question.serves(), &cx, began)?;
         let ask = self.ask(&model, with_dimensions(question, &model), options);
-        let mut guard = Cancelled { meter: model.meter(), armed: true };
+        let under_way = UnderWay { model: &model, cx: &cx, ask: &ask, began, streamed: false };
         let result = model.whole(&cx, Arc::clone(&ask)).await;
-        guard.armed = false;
+        under_way.ended();
         match result {
             Ok(answered) => {
                 let mut record = answered_record(&model, &cx, began, &answered);
@@ -393,17 +392,31 @@ fn wrong_use(snapshot: &Snapshot, model: &ConfiguredModel, wanted: Serves) -> St
     format!("the model `{}` is for {}, not for {}; {others}", model.name, verb(model.settings.serves), verb(wanted))
 }
 
-/// Counts a call whose caller left before its end.
-struct Cancelled<'a> {
-    meter: &'a ModelMeter,
-    armed: bool,
+/// A call that is being made: its record, should its caller leave before its end.
+struct UnderWay<'a, 'c> {
+    model: &'a ConfiguredModel,
+    cx: &'a Cx<'c>,
+    ask: &'a Ask,
+    began: Tick,
+    streamed: bool,
 }
 
-impl Drop for Cancelled<'_> {
+impl UnderWay<'_, '_> {
+    /// It has come to an end, of which its own record tells.
+    fn ended(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for UnderWay<'_, '_> {
     fn drop(&mut self) {
-        if self.armed {
-            self.meter.cancelled(None, None);
-        }
+        let Self { model, cx, ask, began, streamed } = *self;
+        let mut record = CallRecord::new(&model.name, began, cx.renew(), cx.report());
+        ask.tell(&mut record, cx, began);
+        record.streamed = streamed;
+        record.cancelled = true;
+        record.ambiguous = record.attempts > 0;
+        model.observe(&record);
     }
 }
 

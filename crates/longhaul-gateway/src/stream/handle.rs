@@ -390,8 +390,11 @@ impl Drop for Live {
     fn drop(&mut self) {
         if !self.ended {
             // What the provider said so far is owed, though nobody waits for the rest.
+            let mut record = self.record_so_far();
             self.settle();
-            self.session.model.meter().cancelled(self.spent.usage, self.spent.cost_microusd);
+            (record.usage, record.cost_microusd) = (self.spent.usage, self.spent.cost_microusd);
+            (record.cancelled, record.ambiguous) = (true, true);
+            self.session.model.observe(&record);
         }
     }
 }

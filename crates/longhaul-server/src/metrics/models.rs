@@ -217,6 +217,7 @@ struct OfLayer {
     answered: Counter,
     failed: Counter,
     timed_out: Counter,
+    cancelled: Counter,
 }
 
 /// A decision of a layer.
@@ -233,6 +234,11 @@ impl Labels for Decided {
     fn held(&self) -> Self {
         *self
     }
+}
+
+/// The word for why a call had no answer.
+fn error_type(record: &CallRecord) -> Option<&'static str> {
+    if record.cancelled { Some("cancelled") } else { record.error.as_ref().map(|error| error.code) }
 }
 
 /// All calls.
@@ -259,12 +265,13 @@ impl Calls {
 
     fn count(&self, record: &CallRecord) {
         self.models.tell(&*record.model, OfModel::default, |model| {
-            let outcome = match &record.error {
-                None => &model.answered,
-                Some(error) if error.is_refusal() => &model.refused,
-                Some(_) => &model.failed,
-            };
-            outcome.add(1);
+            match &record.error {
+                // The gateway counts them.
+                _ if record.cancelled => {}
+                None => model.answered.add(1),
+                Some(error) if error.is_refusal() => model.refused.add(1),
+                Some(_) => model.failed.add(1),
+            }
             model.degraded.add(u64::from(record.degraded));
             model.retries.add(u64::from(record.retries));
             model.cost_microusd.add(record.cost_microusd.unwrap_or(0));
@@ -281,7 +288,7 @@ impl Calls {
             model: &*record.model,
             provider: record.provider.as_deref(),
             upstream: record.upstream_model.as_deref(),
-            error: record.error.as_ref().map(|error| error.code),
+            error: error_type(record),
         };
         self.called.tell(&called, Durations::new, |durations| {
             durations.whole.record_micros(record.took);
@@ -307,7 +314,14 @@ impl Calls {
         let tell = |layer, what: &dyn Fn(&OfLayer)| {
             self.around.tell(&Around { model: &*record.model, mode, layer }, OfLayer::default, what);
         };
-        let ended = |layer: &OfLayer| if record.error.is_some() { &layer.failed } else { &layer.answered }.add(1);
+        let ended = |layer: &OfLayer| {
+            let outcome = match &record.error {
+                _ if record.cancelled => &layer.cancelled,
+                Some(_) => &layer.failed,
+                None => &layer.answered,
+            };
+            outcome.add(1);
+        };
         if record.cache != CacheUse::Off {
             tell("cache", &ended);
         }
@@ -323,7 +337,12 @@ impl Calls {
     /// Into the family of the layers' calls, whose other samples the gateway has counted.
     pub(super) fn tell_layers(&self, family: &mut Family<'_>) {
         for (Around { model, mode, layer }, of) in self.around.all() {
-            let outcomes = [("answered", &of.answered), ("failed", &of.failed), ("timed_out", &of.timed_out)];
+            let outcomes = [
+                ("answered", &of.answered),
+                ("failed", &of.failed),
+                ("timed_out", &of.timed_out),
+                ("cancelled", &of.cancelled),
+            ];
             for (outcome, count) in outcomes {
                 let labels =
                     [("model", &*model), ("target", ""), ("mode", mode), ("layer", layer), ("outcome", outcome)];
@@ -452,6 +471,9 @@ mod tests {
             record.error = Some(RecordedError { code: "x", message: String::new(), http_status: None, class });
             calls.observe(&record);
         }
+        let mut left = CallRecord::default();
+        (left.model, left.cancelled, left.cost_microusd) = ("smart".into(), true, Some(2_000_000));
+        calls.observe(&left);
         let mut page = Page::default();
         calls.tell(&mut page);
         let text = page.into_text();
@@ -459,5 +481,8 @@ mod tests {
             let sample = format!("longhaul_model_calls_total{{model=\"smart\",outcome=\"{outcome}\"}} {count}\n");
             assert!(text.contains(&sample), "{text}");
         }
+        // Who leaves is neither, and pays.
+        assert!(text.contains("longhaul_model_cost_usd_total{model=\"smart\"} 2\n"), "{text}");
+        assert!(text.contains("error_type=\"cancelled\""), "{text}");
     }
 }

@@ -118,6 +118,7 @@ impl Call<'_> {
         .with_some("longhaul.degraded", record.degraded.then_some(true))
         .with_some("longhaul.streamed", record.streamed.then_some(true))
         .with_some("longhaul.first_token_us", record.first_token.map(micros))
+        .with_some("longhaul.cancelled", record.cancelled.then_some(true))
         .failed(record.error.as_ref().map(|error| error.code))
     }
 

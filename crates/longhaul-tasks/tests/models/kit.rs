@@ -54,7 +54,8 @@ pub(crate) struct Stage {
 }
 
 /// A provider's price that makes sums easy: 1 micro-dollar a token.
-const PRICE: Price = Price { input_per_mtok: 1.0, output_per_mtok: 1.0, cached_input_per_mtok: None };
+const PRICE: Price =
+    Price { input_per_mtok: 1.0, output_per_mtok: 1.0, cached_input_per_mtok: None, cache_write_per_mtok: None };
 
 fn provider(url: &str) -> ProviderSettings {
     ProviderSettings {

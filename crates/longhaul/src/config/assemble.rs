@@ -302,11 +302,15 @@ impl Builder<'_, '_> {
 }
 
 fn price(section: &TargetSection) -> Option<Price> {
-    let any = section.price_input.is_some() || section.price_output.is_some();
-    any.then(|| Price {
-        input_per_mtok: section.price_input.map_or(0.0, |price| price.0),
-        output_per_mtok: section.price_output.map_or(0.0, |price| price.0),
-        cached_input_per_mtok: section.price_cached_input.map(|price| price.0),
+    let [input, output, cached, written] =
+        [section.price_input, section.price_output, section.price_cached_input, section.price_cache_write]
+            .map(|price| price.map(|price| price.0));
+    input.or(output).or(cached).or(written)?;
+    Some(Price {
+        input_per_mtok: input.unwrap_or(0.0),
+        output_per_mtok: output.unwrap_or(0.0),
+        cached_input_per_mtok: cached,
+        cache_write_per_mtok: written,
     })
 }
 

@@ -157,6 +157,8 @@ section! {
         price_output("price.output_per_mtok"): Option<Dollars> = None;
         /// What a million tokens cost that the provider reads from its own cache. Unset: as the rest of the request.
         price_cached_input("price.cached_input_per_mtok"): Option<Dollars> = None;
+        /// What a million tokens cost that the provider writes to its own cache. Unset: as the rest of the request.
+        price_cache_write("price.cache_write_per_mtok"): Option<Dollars> = None;
         /// Replies of the last resort: the first is given one of whose words the person's last message contains.
         canned("canned"): Replies = Replies::default();
         /// The reply of the last resort when no other fits.
