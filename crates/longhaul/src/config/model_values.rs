@@ -211,6 +211,12 @@ pub(super) fn json(value: &DeValue<'_>) -> serde_json::Value {
     }
 }
 
+/// Whether a header carries what lets one in: its text is never written in the file, which is shown and shared.
+fn is_of_credentials(header: &str) -> bool {
+    header.ends_with("token")
+        || ["authorization", "cookie", "api-key", "apikey", "secret"].iter().any(|word| header.contains(word))
+}
+
 /// Headers that go with every request to a provider.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Headers(pub BTreeMap<String, HeaderText>);
@@ -237,7 +243,7 @@ impl Setting for Headers {
         for (name, value) in table {
             let name = name.get_ref().to_ascii_lowercase();
             let text = match value.get_ref() {
-                DeValue::String(text) => HeaderText::Plain(text.to_string()),
+                DeValue::String(text) if !is_of_credentials(&name) => HeaderText::Plain(text.to_string()),
                 other => HeaderText::Secret(
                     Secret::from_toml(other, environment).map_err(|error| format!("holds `{name}`, which {error}"))?,
                 ),
@@ -379,6 +385,10 @@ mod tests {
         let headers: Headers = toml("{ x-team = \"search\", authorization = { env = \"KEY\" } }").unwrap();
         assert!(!format!("{headers:?}{}", headers.to_toml()).contains("hunter2"));
         assert_eq!(toml::<Headers>(&headers.to_toml()).unwrap(), headers);
+        for name in ["authorization", "X-Api-Key", "cookie", "cf-aig-token"] {
+            let complaint = toml::<Headers>(&format!("{{ {name} = \"hunter2\" }}")).unwrap_err();
+            assert!(complaint.contains("must not be written here") && !complaint.contains("hunter2"), "{complaint}");
+        }
     }
 
     #[test]

@@ -35,7 +35,8 @@ section! {
         base_url("base_url"): Option<Endpoint> = None;
         /// Its key.
         api_key("api_key"): Option<Secret> = None;
-        /// Headers that go with every request.
+        /// Headers that go with every request. The text of one that carries credentials (`authorization`, `x-api-key`, …)
+        /// is named as a secret, `{ env = "NAME" }`.
         headers("headers"): Headers = Headers::default();
         /// Fields of a request that may be left out where the protocol cannot carry them, though the answer may then
         /// differ, such as `["seed"]`. Without this such a request goes to another target, or is refused.

@@ -27,7 +27,8 @@ section! {
         /// How it is called. With `POST`, `PUT` and `PATCH` the arguments are the JSON body; with `GET` and `DELETE` each
         /// is a value of the query.
         method("method"): ToolMethod = ToolMethod(Method::POST);
-        /// Headers that go with every call.
+        /// Headers that go with every call. The text of one that carries credentials (`authorization`, `x-api-key`, …)
+        /// is named as a secret, `{ env = "NAME" }`.
         headers("headers"): Headers = Headers::default();
         /// What a model is told that it does.
         description("description"): Option<Text> = None;
