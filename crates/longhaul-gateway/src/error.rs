@@ -171,7 +171,7 @@ impl GatewayError {
         match (&self.failure, &self.provider) {
             (Failure::UnknownModel(_), _) => "unknown_model",
             (Failure::WrongUse { .. }, _) => "unsupported_operation",
-            (Failure::Provider | Failure::BudgetSpent, Some(error)) => error.code.as_str(),
+            (Failure::Provider | Failure::BudgetSpent | Failure::Park { .. }, Some(error)) => error.code.as_str(),
             (Failure::Provider, None) => ErrorCode::ServerError.as_str(),
             (Failure::Timeout { .. }, _) => ErrorCode::Timeout.as_str(),
             (Failure::Deadline, _) => "deadline_exceeded",
@@ -179,7 +179,7 @@ impl GatewayError {
             (Failure::Limited { .. }, _) => "rate_limited_here",
             (Failure::Full, _) => "too_many_calls",
             (Failure::BudgetSpent, None) => "retry_budget_spent",
-            (Failure::Park { .. }, _) => ErrorCode::RateLimited.as_str(),
+            (Failure::Park { .. }, None) => ErrorCode::RateLimited.as_str(),
         }
     }
 
@@ -188,7 +188,7 @@ impl GatewayError {
         match (&self.failure, &self.provider) {
             (Failure::UnknownModel(_), _) => ErrorClass::Caller,
             (Failure::WrongUse { .. }, _) => ErrorClass::Unsupported,
-            (Failure::Provider, Some(error)) => error.class(),
+            (Failure::Provider | Failure::Park { .. }, Some(error)) => error.class(),
             (Failure::Limited { .. } | Failure::Park { .. }, _) => ErrorClass::Throttled,
             (
                 Failure::Provider
@@ -239,6 +239,8 @@ impl GatewayError {
             // Whatever else ends an attempt leaves an error behind: without one it was a time-out.
             (Failure::Timeout { .. } | Failure::Deadline, _) | (Failure::BudgetSpent, None) => 504,
             (Failure::Open { .. } | Failure::Full, _) => 503,
+            // It is out of order, and has said for how long.
+            (Failure::Park { .. }, Some(error)) if error.class() == ErrorClass::Transient => 503,
             (Failure::Limited { .. } | Failure::Park { .. }, _) => 429,
             (Failure::Provider | Failure::BudgetSpent, Some(error)) => status_of(error),
             (Failure::Provider, None) => 502,

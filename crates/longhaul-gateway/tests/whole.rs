@@ -12,7 +12,7 @@ use longhaul_gateway::settings::{
     BreakerSettings, CacheSettings, Canned, CannedRule, Choose, GatewaySettings, LimitSettings, ModelSettings, Price,
     Scenario, TargetSettings, Trip, Wire,
 };
-use longhaul_gateway::{BreakerHand, CacheUse, CallRecord, Failure, Gateway, GatewayOptions, PoolSettings};
+use longhaul_gateway::{BreakerHand, CacheUse, CallRecord, ErrorClass, Failure, Gateway, GatewayOptions, PoolSettings};
 use longhaul_providers::ErrorCode;
 use longhaul_providers::chat::{ChatRequest, Content, Message, Part, Role, StreamEvent, ToolCall, ToolResult};
 use support::{Play, Provider, answer, ask, completion, error, gateway, json_reply, options, reply, smart, stream};
@@ -286,6 +286,8 @@ async fn whoever_fails_and_says_when_to_come_again_is_not_asked_before() {
         let parked = gateway.chat("smart", ask("hi"), &options()).await.unwrap_err();
         assert!(matches!(parked.failure, Failure::Park { .. }), "{status}: {parked}");
         assert_eq!((parked.retry_after(), server.requests()), (Some(3600 * SECOND), 1));
+        assert_eq!((parked.http_status(), parked.class()), (503, ErrorClass::Transient), "{status}");
+        assert_ne!(parked.code(), ErrorCode::RateLimited.as_str(), "{status}");
         gateway.chat("smart", ask("other"), &options()).await.unwrap_err();
         assert_eq!(server.requests(), 2, "{status} is about that request and holds nobody else");
     }
