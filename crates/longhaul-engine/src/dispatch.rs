@@ -3,7 +3,7 @@
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
-use longhaul_core::{Clock, JobError, Refused, RetryPlan, Span, Status, TraceContext};
+use longhaul_core::{Clock, JobError, Refused, RetryPlan, Span, Status, TraceContext, Usage};
 use longhaul_store::{Claim, Held, Leased, Outcome, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument as _;
@@ -162,7 +162,9 @@ impl Engine {
             Err(StoreError::Refused(Refused::Cancelling)) => {
                 // It was cancelled while its result was on the way: giving the lease up makes it `cancelled`. What it had
                 // begun outside has been answered.
-                if let Err(error) = inner.store.finish(held.clone(), Outcome::Released { ambiguous: false }).await {
+                if let Err(error) =
+                    inner.store.finish(held.clone(), Outcome::Released { ambiguous: false }, Usage::default()).await
+                {
                     tracing::warn!(job_id = %held.job, %error, "a cancelled job could not be given up");
                 }
             }
@@ -181,7 +183,7 @@ impl Engine {
         let give_up_at = inner.clock.now() + inner.options.lease_for;
         let mut may_be_written = false;
         loop {
-            match inner.store.finish(held.clone(), outcome.clone()).await {
+            match inner.store.finish(held.clone(), outcome.clone(), Usage::default()).await {
                 // What was written before is refused when it comes again, unless it was a success.
                 Err(StoreError::Refused(Refused::LeaseLost | Refused::Terminal)) if may_be_written => {
                     return inner.store.job(&held.tenant, held.job).await.map(|view| view.job.status());

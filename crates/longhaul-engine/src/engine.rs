@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use longhaul_core::{
     ApiKey, Attempt, Clock, Event, IdSource, Job, JobId, KeyId, KindName, KindSpec, Limit, Payload, QueueName, Span,
-    Status, StatusReason, StepName, Tenant,
+    Status, StatusReason, StepName, Tenant, Usage,
 };
 use longhaul_store::{
     Blocker, Child, Idempotency, JobPage, JobQuery, JobStore, JobView, Partial, QueueGate, QueueState, StoreError,
@@ -211,7 +211,7 @@ impl Engine {
                 () = inner.clock.sleep(Span::from_secs(2)) => {
                     for held in inner.hub.running().all() {
                         // A lease that is lost needs no release. What it was at, nobody can say any more.
-                        let _ = inner.store.finish(held, longhaul_store::Outcome::Released { ambiguous: true }).await;
+                        let _ = inner.store.finish(held, longhaul_store::Outcome::Released { ambiguous: true }, Usage::default()).await;
                     }
                 }
             }

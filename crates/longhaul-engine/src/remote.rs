@@ -162,7 +162,7 @@ impl Engine {
             Failure::Job { error, plan, ambiguous } => Outcome::Failed { error: *error, plan, ambiguous },
             Failure::Waiting(_) | Failure::Interrupted => Outcome::Released { ambiguous: false },
         };
-        if let Err(error) = self.inner.store.finish(held, outcome).await {
+        if let Err(error) = self.inner.store.finish(held, outcome, Usage::default()).await {
             tracing::warn!(%error, "a job that could not be handed out could not be given back");
         }
     }
@@ -202,17 +202,12 @@ impl Engine {
         .await
     }
 
-    /// Counts what calls of models have taken, however the attempt ends; a success counts the rest itself.
-    pub async fn spend(&self, held: Held, usage: Usage) -> Result<(), StoreError> {
-        if usage.is_nothing() { Ok(()) } else { self.inner.store.tell(held, Vec::new(), usage).await }
-    }
-
-    /// Ends an attempt.
-    pub async fn complete(&self, held: Held, completion: Completion) -> Result<Status, StoreError> {
+    /// Ends an attempt, which has `spent` so much that was not told before; a success has more of it in its report.
+    pub async fn complete(&self, held: Held, completion: Completion, spent: Usage) -> Result<Status, StoreError> {
         let outcome = match completion {
             Completion::Succeeded(output, report) => {
-                let finish = |store: Arc<dyn JobStore>, output| async move {
-                    store.finish(held, Outcome::Succeeded { output, report }).await
+                let finish = move |store: Arc<dyn JobStore>, output| async move {
+                    store.finish(held, Outcome::Succeeded { output, report }, spent).await
                 };
                 return self.with_stored(output, finish).await;
             }
@@ -220,7 +215,7 @@ impl Engine {
             Completion::Released { ambiguous } => Outcome::Released { ambiguous },
             Completion::Waiting(wait) => Outcome::Waiting(wait),
         };
-        self.inner.store.finish(held, outcome).await
+        self.inner.store.finish(held, outcome, spent).await
     }
 
     /// Writes something that refers to `output`. A large one is pinned in the blob store until the write is committed,

@@ -226,7 +226,7 @@ async fn a_step_that_is_stored_is_not_done_again() {
     }
     let token = stage.look(job).await.job.last_token.unwrap();
     let held = Held { tenant: stage.tenant.clone(), job, token };
-    stage.store.finish(held, Outcome::Released { ambiguous: false }).await.unwrap();
+    stage.store.finish(held, Outcome::Released { ambiguous: false }, longhaul_core::Usage::default()).await.unwrap();
     assert_eq!(stage.ended_now(job).await, Status::Succeeded);
     assert_eq!(stage.look(job).await.job.attempt, 1);
     assert_eq!(stage.puppet.runs.load(Ordering::SeqCst), 2);

@@ -286,14 +286,14 @@ async fn a_worker_elsewhere_gets_outputs_and_steps_and_can_wait() {
         .await
         .unwrap();
     let wait = Completion::Waiting(Wait::Input { step: name("ok"), prompt: None });
-    assert_eq!(stage.engine.complete(held.clone(), wait).await, Ok(Status::Running));
+    assert_eq!(stage.engine.complete(held.clone(), wait, longhaul_core::Usage::default()).await, Ok(Status::Running));
     assert!(stage.engine.beat(held.clone(), Span::from_secs(9), None).await.is_err());
     stage.engine.answer(&stage.tenant, job, None, Bytes::from("true")).await.unwrap();
     let second = stage.until(&claim).await;
     let steps: Vec<(&str, &[u8])> = second.steps.iter().map(|(name, json)| (name.as_str(), &json[..])).collect();
     assert_eq!(steps, [("one", &b"7"[..]), ("ok", b"true")]);
     let done = Completion::Succeeded(Bytes::from("1"), Box::default());
-    assert_eq!(stage.engine.complete(second.held, done).await, Ok(Status::Succeeded));
+    assert_eq!(stage.engine.complete(second.held, done, longhaul_core::Usage::default()).await, Ok(Status::Succeeded));
 }
 
 #[tokio::test]

@@ -95,6 +95,9 @@ struct Call {
 /// How an exchange is told that was cut off.
 const CUT: &str = "cut";
 
+/// How one is told that was under way when the caller left.
+const CANCELLED: &str = "cancelled";
+
 impl Asked {
     /// Of a call that belongs to a trace; `own` is its span, where somebody records it.
     pub(crate) fn traced(above: Option<CallTrace>, own: impl FnOnce() -> Option<u64>) -> Self {
@@ -161,7 +164,15 @@ impl Asked {
             http_status: call.http_status,
             span_id: call.span_id,
         };
-        record.calls = self.lock().iter().map(told).collect();
+        let calls = self.lock();
+        record.calls = calls.iter().map(told).collect();
+        if record.cancelled
+            && let (Some(last), Some(told)) = (calls.last(), record.calls.last_mut())
+            && (last.ended.is_none() || last.error == Some(CUT))
+        {
+            told.error = Some(CANCELLED);
+        }
+        drop(calls);
         if let Some(Traced { above, own: Some(own) }) = self.trace {
             record.trace = Some((above, own.max(1)));
             record.began_at = cx.unix_time_at(began);

@@ -443,6 +443,7 @@ async fn whoever_listens_is_told_of_calls_that_their_callers_left() {
         .collect();
     assert_eq!(seen, [(true, true, true, true), (true, true, false, true), (true, false, false, true)]);
     assert!(told.iter().all(|record| record.error.is_none() && record.attempts == 1), "{told:?}");
+    assert!(told.iter().all(|record| record.calls.last().unwrap().error == Some("cancelled")), "{told:?}");
     let stats = &gateway.stats()["smart"];
     assert_eq!((stats.cancelled, stats.calls), (3, 0));
 }

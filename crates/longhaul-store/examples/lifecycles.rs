@@ -26,7 +26,7 @@ use std::{
 };
 
 use longhaul_core::{
-    Backoff, Clock, IdSource, Ids, JobId, JobSpec, KindName, Payload, QueueName, Span, Tenant, Timestamp,
+    Backoff, Clock, IdSource, Ids, JobId, JobSpec, KindName, Payload, QueueName, Span, Tenant, Timestamp, Usage,
 };
 use longhaul_store::{
     Claim, JobStore, MemoryStore, NewJob, Outcome, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore,
@@ -214,7 +214,7 @@ async fn lifecycles(store: Arc<dyn JobStore>, ids: Arc<Ids>, clock: Arc<Machine>
                 for leased in store.claim(claim(1)).await.expect("a claim") {
                     let output = leased.view.input.clone();
                     let outcome = Outcome::Succeeded { output, report: Box::default() };
-                    store.finish(leased.held, outcome).await.expect("a finish");
+                    store.finish(leased.held, outcome, Usage::default()).await.expect("a finish");
                     done.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -258,7 +258,7 @@ async fn at_depth(store: &Arc<dyn JobStore>, ids: &Arc<Ids>, clock: &Machine, de
         claims.push(asked.elapsed());
         for leased in leased {
             let outcome = Outcome::Succeeded { output: Payload::inline("1"), report: Box::default() };
-            store.finish(leased.held, outcome).await.expect("a finish");
+            store.finish(leased.held, outcome, Usage::default()).await.expect("a finish");
         }
     }
     let mean = |all: &[Duration]| all.iter().sum::<Duration>() / u32::try_from(all.len()).expect("a count");

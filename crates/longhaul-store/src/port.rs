@@ -55,7 +55,9 @@ pub trait JobStore: Send + Sync + 'static {
     /// Whatever ends a job tells its parent in the same commit ([`longhaul_core::Step::ChildEnded`]), and when it ends
     /// without an output, its own live children are cancelled: a bounded number with it, the rest by the next sweeps,
     /// also after a restart.
-    async fn finish(&self, held: Held, outcome: Outcome) -> Result<Status, StoreError>;
+    ///
+    /// `spent` counts with the end, so that repeating this counts it once; a success has more of it in its report.
+    async fn finish(&self, held: Held, outcome: Outcome, spent: Usage) -> Result<Status, StoreError>;
 
     /// Records pieces of the output as events, one each. Fenced.
     async fn append(&self, held: Held, deltas: Vec<OutputData>) -> Result<(), StoreError>;

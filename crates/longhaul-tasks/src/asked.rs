@@ -51,13 +51,9 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// What the calls took, with the one that ended in a failure.
+    /// What the calls took.
     pub(crate) fn spent(&self) -> Usage {
-        let failed = match (&self.answer, &self.stood_in_for) {
-            (Err(WhyNot::Call(error)), _) | (_, Some(WhyNot::Call(error))) => call::spent(&error.record),
-            _ => Usage::default(),
-        };
-        self.records.iter().map(call::spent).fold(failed, Usage::and)
+        self.records.iter().map(call::spent).fold(Usage::default(), Usage::and)
     }
 }
 

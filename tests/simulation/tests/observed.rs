@@ -144,8 +144,8 @@ impl JobStore for Observed {
         Ok(())
     }
 
-    async fn finish(&self, held: Held, outcome: Outcome) -> Result<Status, StoreError> {
-        self.fenced(held, "an end", |held| self.inner.finish(held, outcome)).await
+    async fn finish(&self, held: Held, outcome: Outcome, spent: Usage) -> Result<Status, StoreError> {
+        self.fenced(held, "an end", |held| self.inner.finish(held, outcome, spent)).await
     }
 
     async fn append(&self, held: Held, deltas: Vec<OutputData>) -> Result<(), StoreError> {

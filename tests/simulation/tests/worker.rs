@@ -96,7 +96,7 @@ async fn work(world: &World, RemoteJob { view, held, steps, .. }: RemoteJob) {
         let wait = Wait::Input { step, prompt: None };
         let ask = move |server: Server, held| {
             let completion = Completion::Waiting(wait.clone());
-            async move { server.engine.complete(held, completion).await }
+            async move { server.engine.complete(held, completion, Usage::default()).await }
         };
         write(world, &held, ask).await;
         return;
@@ -183,7 +183,7 @@ async fn end(world: &World, view: &JobView, held: &Held) {
         85..92 => (RetryPlan::Park(world.now() + world.dice.up_to(Span::from_secs(4))), false),
         _ => {
             let release = move |server: Server, held| async move {
-                server.store.finish(held, Outcome::Released { ambiguous: false }).await
+                server.store.finish(held, Outcome::Released { ambiguous: false }, Usage::default()).await
             };
             write(world, held, release).await;
             return;
@@ -193,7 +193,7 @@ async fn end(world: &World, view: &JobView, held: &Held) {
     let error = if is_permanent { JobError::permanent("told", told()) } else { JobError::transient("told", told()) };
     write(world, held, move |server, held| {
         let outcome = Outcome::Failed { error: error.clone(), plan, ambiguous: false };
-        async move { server.store.finish(held, outcome).await }
+        async move { server.store.finish(held, outcome, Usage::default()).await }
     })
     .await;
 }
@@ -211,7 +211,7 @@ async fn succeed(world: &World, view: &JobView, held: &Held) {
         let (own, payload) = (held.clone(), Payload::inline(output.to_string()));
         let asked = world.ask(None, move |server| async move {
             let outcome = Outcome::Succeeded { output: payload, report: Box::default() };
-            server.store.finish(own, outcome).await
+            server.store.finish(own, outcome, Usage::default()).await
         });
         let (end, again) = match asked.await {
             Asked::Answered(Ok(Status::Succeeded)) => (End::Ok(Answer::Finished), world.mishap(15)),
@@ -247,7 +247,7 @@ async fn haunt(world: &World) {
             let told = JobError::permanent("late", "a word from the dead");
             write(world, &held, move |server, held| {
                 let outcome = Outcome::Failed { error: told.clone(), plan: RetryPlan::Backoff, ambiguous: false };
-                async move { server.store.finish(held, outcome).await }
+                async move { server.store.finish(held, outcome, Usage::default()).await }
             })
             .await
         }

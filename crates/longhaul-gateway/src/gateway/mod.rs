@@ -412,10 +412,10 @@ impl Drop for UnderWay<'_, '_> {
     fn drop(&mut self) {
         let Self { model, cx, ask, began, streamed } = *self;
         let mut record = CallRecord::new(&model.name, began, cx.renew(), cx.report());
+        record.cancelled = true;
         ask.tell(&mut record, cx, began);
         record.streamed = streamed;
-        record.cancelled = true;
-        record.ambiguous = record.attempts > 0;
+        record.ambiguous = ask.asked.was_cut();
         model.observe(&record);
     }
 }

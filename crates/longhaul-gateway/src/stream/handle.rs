@@ -181,6 +181,7 @@ impl Live {
                         self.reopening = None;
                         self.broken = None;
                         self.used.push(Arc::clone(&opened.by));
+                        self.reports.push(self.opened.report());
                         self.opened = opened;
                         self.part_began = self.session.cx.renew();
                     }
@@ -275,8 +276,13 @@ impl Live {
     }
 
     pub(super) fn record_so_far(&self) -> CallRecord {
+        self.recorded(false)
+    }
+
+    fn recorded(&self, cancelled: bool) -> CallRecord {
         let Session { model, cx, ask, began, .. } = &self.session;
         let mut record = CallRecord::new(&model.name, *began, cx.renew(), cx.report());
+        record.cancelled = cancelled;
         for report in self.reports.iter().cloned().chain([self.opened.report()]) {
             record.add_notes(report);
         }
@@ -294,7 +300,6 @@ impl Live {
         }
         let Some(request) = self.told.as_ref().and_then(|told| self.continuation(told)) else { return false };
         self.settle();
-        self.reports.push(self.opened.report());
         self.part_began = self.session.cx.renew();
         self.broken = Some(fail.clone());
         let (model, cx) = (Arc::clone(&self.session.model), Arc::clone(&self.session.cx));
@@ -390,10 +395,10 @@ impl Drop for Live {
     fn drop(&mut self) {
         if !self.ended {
             // What the provider said so far is owed, though nobody waits for the rest.
-            let mut record = self.record_so_far();
+            let mut record = self.recorded(true);
             self.settle();
             (record.usage, record.cost_microusd) = (self.spent.usage, self.spent.cost_microusd);
-            (record.cancelled, record.ambiguous) = (true, true);
+            record.ambiguous = true;
             self.session.model.observe(&record);
         }
     }

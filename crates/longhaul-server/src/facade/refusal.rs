@@ -181,7 +181,9 @@ pub(crate) fn failure_of(error: &GatewayError) -> Failure {
         (F::UnknownModel(_), _) => Failure { param: Some("model".to_owned()), ..own("model_not_found") },
         (F::WrongUse { .. }, _) => Failure { param: Some("model".to_owned()), ..own(error.code()) },
         (F::Provider | F::BudgetSpent, Some(provider)) => Failure::from(&**provider),
-        (F::Park { .. }, Some(provider)) if provider.class() == ErrorClass::Transient => own(error.code()),
+        (F::Park { .. }, Some(provider)) if provider.class() == ErrorClass::Transient => {
+            Failure { status: error.http_status(), ..Failure::from(&**provider) }
+        }
         (F::Limited { .. } | F::Park { .. }, _) => own("rate_limit_exceeded"),
         (F::Timeout { .. } | F::Deadline, _) => own("timeout"),
         // No word of a provider's, and no more tries: what was tried was cut off by the clock.

@@ -272,9 +272,12 @@ impl Calls {
                 Some(error) if error.is_refusal() => model.refused.add(1),
                 Some(_) => model.failed.add(1),
             }
-            model.degraded.add(u64::from(record.degraded));
             model.retries.add(u64::from(record.retries));
             model.cost_microusd.add(record.cost_microusd.unwrap_or(0));
+            if record.cancelled {
+                return;
+            }
+            model.degraded.add(u64::from(record.degraded));
             let place = CACHE_USES.iter().position(|how| *how == record.cache);
             if let Some(count) = place.and_then(|place| model.cache.get(place)) {
                 count.add(1);
@@ -299,6 +302,10 @@ impl Calls {
             let Some(usage) = record.usage.filter(|_| !record.cache.is_free()) else { return };
             durations.input_tokens.record(usage.input_tokens);
             durations.output_tokens.record(usage.output_tokens);
+            // Of a stream that was left, tokens are told in arrears or not at all.
+            if record.cancelled {
+                return;
+            }
             if let (Some(first), Some(after_first)) = (record.first_token, usage.output_tokens.checked_sub(1))
                 && let Ok(count @ 1..) = u32::try_from(after_first)
             {
@@ -370,7 +377,8 @@ impl Calls {
         self.tell_conventions(page);
         self.tell_models(page);
         let help = "How long exchanges with providers took, of streams until their end, by target. error_type is empty where \
-                    there was none, `cut` where the time was up.";
+                    there was none, `cut` where the time was up, `cancelled` where \
+                    the caller left.";
         let mut family = page.family(Kind::Histogram, "longhaul_target_attempt_duration_seconds", help);
         for (asked, histogram) in self.asked.all() {
             let Asked { model, target, provider, error } = &asked;

@@ -177,9 +177,10 @@ impl Call<'_> {
         }
         if let Some(last) = turns.last_mut() {
             last.ended_us = whole;
-            // A canned reply, or none: it was not this target that answered.
-            last.failed = self.record.error.is_some()
-                || self.record.target.as_deref().is_none_or(|target| last.stack != format!("{prefix}{target}"));
+            // A canned reply, or none: it was not this target that answered. Who leaves has not waited for that.
+            last.failed = !self.record.cancelled
+                && (self.record.error.is_some()
+                    || self.record.target.as_deref().is_none_or(|target| last.stack != format!("{prefix}{target}")));
         }
         turns
     }

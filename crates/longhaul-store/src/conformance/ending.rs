@@ -2,7 +2,7 @@
 
 use longhaul_core::{
     CANCEL_GRACE, Ending, Event, EventKind, JobError, JobSpec, Payload, Refused, Report, RetryPlan, Span, Stage, State,
-    Status, StatusReason, StepName, Usage,
+    Status, StatusReason, StepName, Usage, Wait,
 };
 
 use super::{LEASE, World, claim, failed, flaky, succeeded, tenant};
@@ -54,11 +54,17 @@ pub async fn what_calls_took_adds_up_however_attempts_end(w: World) {
     }
     assert_eq!(usage(id).await, took(11_111), "a success that is repeated counts once");
 
-    let failing = w.running().await;
-    spend(&failing.held, 7).await.unwrap();
-    let error = JobError::permanent("refused", "no");
-    w.finish(&failing.held, failed(error, RetryPlan::Backoff)).await.unwrap();
-    assert_eq!(usage(failing.held.job).await, took(7));
+    // Each way to end without a result counts what it says, and counts it once.
+    let permanent = failed(JobError::permanent("refused", "no"), RetryPlan::Backoff);
+    let wait = Outcome::Waiting(Wait::Input { step, prompt: None });
+    for (number, outcome) in (1..).zip([permanent, Outcome::Released { ambiguous: true }, wait]) {
+        let leased = w.running().await;
+        spend(&leased.held, 7).await.unwrap();
+        w.store.finish(leased.held.clone(), outcome.clone(), took(10 * number)).await.unwrap();
+        assert!(w.store.finish(leased.held.clone(), outcome, took(10 * number)).await.is_err());
+        assert_eq!(usage(leased.held.job).await, took(7 + 10 * number));
+        w.store.cancel(&tenant(), leased.held.job).await.unwrap();
+    }
 
     let stopping = w.running().await;
     w.store.cancel(&tenant(), stopping.held.job).await.unwrap();

@@ -282,7 +282,7 @@ impl World {
     }
 
     pub async fn finish(&self, held: &Held, outcome: Outcome) -> Result<Status, StoreError> {
-        self.store.finish(held.clone(), outcome).await
+        self.store.finish(held.clone(), outcome, Usage::default()).await
     }
 
     pub async fn view(&self, id: JobId) -> Arc<JobView> {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use longhaul_core::{Applied, CHILDREN_MOST, JobId, Payload, Refused, Status, Step, StepName, Tenant, Wait};
+use longhaul_core::{Applied, CHILDREN_MOST, JobId, Payload, Refused, Status, Step, StepName, Tenant, Usage, Wait};
 
 use super::{AnswerWrite, Backing, Ledger};
 use crate::{Held, NewJob, StoreError};
@@ -167,7 +167,7 @@ impl<B: Backing> Ledger<B> {
 
     // ── waiting and answering ──
 
-    pub(super) fn wait(&mut self, no: i64, held: &Held, wait: Wait) -> Result<(), StoreError> {
+    pub(super) fn wait(&mut self, no: i64, held: &Held, wait: Wait, spent: Usage) -> Result<(), StoreError> {
         let is_there = match &wait {
             Wait::Input { step, .. } => self.stored_step(no, step)?.is_some(),
             Wait::Children => false,
@@ -177,6 +177,7 @@ impl<B: Backing> Ledger<B> {
             Wait::Input { .. } => self.oldest_answer(no)?,
             Wait::Children => None,
         };
+        self.apply(no, Step::Spend { token: held.token, usage: spent })?;
         let applied = self.apply(no, Step::Wait { token: held.token, wait, is_there })?;
         if let Some(step) = applied.answered {
             let answer = oldest.ok_or_else(|| StoreError::Corrupt("an answer that is counted is not there".into()))?;

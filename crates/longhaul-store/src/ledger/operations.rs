@@ -160,11 +160,17 @@ impl<B: Backing> Ledger<B> {
         self.tell(held, deltas.collect(), Usage::default())
     }
 
-    pub(crate) fn finish(&mut self, held: &Held, outcome: Outcome) -> Result<Status, StoreError> {
+    pub(crate) fn finish(&mut self, held: &Held, outcome: Outcome, spent: Usage) -> Result<Status, StoreError> {
         let no = self.touch_held(held)?;
         let token = held.token;
+        if !matches!(outcome, Outcome::Succeeded { .. }) {
+            // What else can be refused or fail is done before: from here on the end is as good as written.
+            self.check_lease(no, held)?;
+            self.touch_ancestors(no)?;
+        }
         match outcome {
-            Outcome::Succeeded { output, report } => {
+            Outcome::Succeeded { output, mut report } => {
+                report.usage = report.usage.and(spent);
                 let applied = self.apply(no, Step::Succeed { token, report })?;
                 if !applied.repeated
                     && let Some(entry) = self.touched.get_mut(&no)
@@ -175,12 +181,14 @@ impl<B: Backing> Ledger<B> {
             }
             Outcome::Failed { error, plan, ambiguous } => {
                 let random = self.time.ids.random();
+                self.apply(no, Step::Spend { token, usage: spent })?;
                 self.apply(no, Step::Fail { token, error, plan, random, ambiguous })?;
             }
             Outcome::Released { ambiguous } => {
+                self.apply(no, Step::Spend { token, usage: spent })?;
                 self.apply(no, Step::Release { token, ambiguous })?;
             }
-            Outcome::Waiting(wait) => self.wait(no, held, wait)?,
+            Outcome::Waiting(wait) => self.wait(no, held, wait, spent)?,
         }
         Ok(self.touched.get(&no).map_or(Status::Failed, |entry| entry.job.status()))
     }

@@ -189,8 +189,8 @@ impl<B: Backing> JobStore for LedgerStore<B> {
         self.run(move |ledger| ledger.checkpoint(&held, step, output, spent)).await
     }
 
-    async fn finish(&self, held: Held, outcome: Outcome) -> Result<Status, StoreError> {
-        self.run(move |ledger| ledger.finish(&held, outcome)).await
+    async fn finish(&self, held: Held, outcome: Outcome, spent: Usage) -> Result<Status, StoreError> {
+        self.run(move |ledger| ledger.finish(&held, outcome, spent)).await
     }
 
     async fn append(&self, held: Held, deltas: Vec<OutputData>) -> Result<(), StoreError> {

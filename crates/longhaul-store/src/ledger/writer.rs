@@ -128,7 +128,7 @@ impl<B: Backing> Writer<B> {
         let returned = self.way_back.take();
         for held in &returned {
             // A lease that has been lost meanwhile needs no release.
-            let _ = self.ledger.finish(held, Outcome::Released { ambiguous: false });
+            let _ = self.ledger.finish(held, Outcome::Released { ambiguous: false }, longhaul_core::Usage::default());
         }
         for message in batch.drain(..) {
             match message {

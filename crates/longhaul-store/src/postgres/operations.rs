@@ -215,12 +215,18 @@ impl Batch {
         Ok(())
     }
 
-    pub(super) fn finish(&mut self, held: &Held, outcome: &Outcome) -> Result<Status, StoreError> {
+    pub(super) fn finish(&mut self, held: &Held, outcome: &Outcome, spent: Usage) -> Result<Status, StoreError> {
         let no = self.find_held(held)?;
         let token = held.token;
+        if !matches!(outcome, Outcome::Succeeded { .. }) {
+            // Nothing that follows is refused once this is not.
+            self.apply(no, Step::Spend { token, usage: spent })?;
+        }
         match outcome {
             Outcome::Succeeded { output, report } => {
-                let applied = self.apply(no, Step::Succeed { token, report: report.clone() })?;
+                let mut report = report.clone();
+                report.usage = report.usage.and(spent);
+                let applied = self.apply(no, Step::Succeed { token, report })?;
                 if !applied.repeated {
                     let entry = self.entry_mut(no)?;
                     entry.output = Some(output.clone());

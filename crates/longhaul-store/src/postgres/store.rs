@@ -158,10 +158,14 @@ impl JobStore for Store {
             .await
     }
 
-    async fn finish(&self, held: Held, outcome: Outcome) -> Result<Status, StoreError> {
+    async fn finish(&self, held: Held, outcome: Outcome, spent: Usage) -> Result<Status, StoreError> {
         let finish = Arc::new((held, outcome));
         let needed = finish.clone();
-        self.run(move |needs| needs.finish(&needed.0, &needed.1), move |batch| batch.finish(&finish.0, &finish.1)).await
+        self.run(
+            move |needs| needs.finish(&needed.0, &needed.1),
+            move |batch| batch.finish(&finish.0, &finish.1, spent),
+        )
+        .await
     }
 
     async fn append(&self, held: Held, deltas: Vec<OutputData>) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use longhaul_core::{KindName, Limits, QueueName, Span, Tenant, Timestamp};
+use longhaul_core::{KindName, Limits, QueueName, Span, Tenant, Timestamp, Usage};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
@@ -429,7 +429,7 @@ impl Writer {
         }
         for held in &returned.held {
             // A lease that has been lost meanwhile needs no release.
-            let _ = batch.finish(held, &Outcome::Released { ambiguous: false });
+            let _ = batch.finish(held, &Outcome::Released { ambiguous: false }, Usage::default());
         }
         operations.iter_mut().for_each(|operation| operation.run(&mut batch));
         gates::open(session, &mut batch).await?;

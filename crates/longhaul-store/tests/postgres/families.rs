@@ -3,7 +3,9 @@
 use std::{pin::pin, sync::Arc};
 
 use futures::future::join_all;
-use longhaul_core::{JobId, JobSpec, OnChildFailure, OutputData, Payload, Refused, Span, Status, StepName, Wait};
+use longhaul_core::{
+    JobId, JobSpec, OnChildFailure, OutputData, Payload, Refused, Span, Status, StepName, Usage, Wait,
+};
 use longhaul_store::{
     Blocker, Held, NewJob, Outcome, StoreError, Submitted,
     conformance::{World, claim, kind, poll_once, succeeded, tenant},
@@ -41,8 +43,10 @@ async fn children_that_end_on_several_servers_at_once_are_each_counted() {
         held.extend(leased.into_iter().map(|leased| leased.held));
     }
     assert_eq!(w.status(parent).await, Status::Running);
-    let finishes =
-        held.iter().enumerate().map(|(number, held)| servers.stores[number % 3].finish(held.clone(), succeeded("1")));
+    let finishes = held
+        .iter()
+        .enumerate()
+        .map(|(number, held)| servers.stores[number % 3].finish(held.clone(), succeeded("1"), Usage::default()));
     assert!(join_all(finishes).await.iter().all(|ended| *ended == Ok(Status::Succeeded)));
     let job = w.job(parent).await;
     assert_eq!((job.children.total, job.children.succeeded), (60, 60));
@@ -106,9 +110,9 @@ async fn what_an_attempt_spawned_is_spawned_once_whatever_server_hears_of_it() {
     let job = w.job(held.job).await;
     assert_eq!((job.children.total, w.history(held.job).await.len()), (3, 3));
     // The lease is given up at one server, and what was waited for comes at another.
-    servers.stores[1].finish(held.clone(), Outcome::Waiting(Wait::Children)).await.unwrap();
+    servers.stores[1].finish(held.clone(), Outcome::Waiting(Wait::Children), Usage::default()).await.unwrap();
     for leased in servers.stores[0].claim(claim(9)).await.unwrap() {
-        servers.stores[1].finish(leased.held, succeeded("[]")).await.unwrap();
+        servers.stores[1].finish(leased.held, succeeded("[]"), Usage::default()).await.unwrap();
     }
     let again = servers.stores[0].claim(claim(9)).await.unwrap();
     assert_eq!((again[0].held.job, again[0].view.job.attempt), (held.job, 1));
@@ -137,7 +141,10 @@ async fn an_answer_is_given_at_any_server_and_counts_once() {
     for name in ["second", "third"] {
         let leased = servers.stores[1].claim(claim(1)).await.unwrap().remove(0);
         let wait = Wait::Input { step: step(name), prompt: None };
-        assert_eq!(servers.stores[0].finish(leased.held, Outcome::Waiting(wait)).await, Ok(Status::Queued));
+        assert_eq!(
+            servers.stores[0].finish(leased.held, Outcome::Waiting(wait), Usage::default()).await,
+            Ok(Status::Queued)
+        );
         had.push(w.store.steps(&tenant(), held.job).await.unwrap().pop().unwrap().output);
     }
     had.sort_unstable_by_key(|answer| format!("{answer:?}"));
@@ -186,7 +193,10 @@ async fn somebody_who_claims_at_another_server_is_not_nobody() {
         assert!(poll_once(waiting.as_mut()).is_pending());
         servers.stores[1].queues().await.unwrap();
         let leased = waiting.await.unwrap();
-        servers.stores[1].finish(leased[0].held.clone(), Outcome::Released { ambiguous: false }).await.unwrap();
+        servers.stores[1]
+            .finish(leased[0].held.clone(), Outcome::Released { ambiguous: false }, Usage::default())
+            .await
+            .unwrap();
     }
     assert!(matches!(explain().await, Blocker::Turn { ahead: Some(0), queued: 1, .. }));
     w.advance(120);

@@ -5,7 +5,7 @@
 use std::pin::pin;
 
 use futures::future::join;
-use longhaul_core::{JobSpec, Limit, LimitKey, Rate, Span, Tenant, Timestamp};
+use longhaul_core::{JobSpec, Limit, LimitKey, Rate, Span, Tenant, Timestamp, Usage};
 use longhaul_store::{
     Claim, NewJob, Submit,
     conformance::{World, claim, kind, poll_once, queue, succeeded},
@@ -78,10 +78,10 @@ async fn a_look_at_a_full_rate_takes_back_no_start_of_another_server() {
     let (swept, ()) = join(sweep, meanwhile).await;
     swept.unwrap();
 
-    store.finish(held.remove(0), succeeded("1")).await.unwrap();
+    store.finish(held.remove(0), succeeded("1"), Usage::default()).await.unwrap();
     let leased = waiting.await.unwrap();
     assert_eq!(leased.iter().map(|leased| leased.held.job).collect::<Vec<_>>(), [other], "two have started");
-    store.finish(held.remove(0), succeeded("1")).await.unwrap();
+    store.finish(held.remove(0), succeeded("1"), Usage::default()).await.unwrap();
     w.sweep().await;
     assert!(w.take(claim(9)).await.is_empty(), "two have started in this window");
     w.advance(10);

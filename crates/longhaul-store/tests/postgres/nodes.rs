@@ -11,7 +11,7 @@ use std::{
 
 use futures::future::{join, join_all};
 use longhaul_core::{
-    Ids, JobId, JobSpec, Limit, LimitKey, Payload, Rate, RetryPlan, Span, Status, testing::ManualClock,
+    Ids, JobId, JobSpec, Limit, LimitKey, Payload, Rate, RetryPlan, Span, Status, Usage, testing::ManualClock,
 };
 use longhaul_store::{
     Change, Claim, Idempotency, JobStore, NewJob, Observer, Outcome, PostgresStore, StoreClock, StoreError, Submit,
@@ -131,10 +131,9 @@ async fn two_servers_never_lease_the_same_job_twice() {
     assert_eq!(leased.len(), 600);
     assert_eq!(leased.iter().map(|leased| leased.held.job).collect::<HashSet<_>>().len(), 600);
     // A worker may finish at another server than the one that it claimed from.
-    let finishes = leased
-        .iter()
-        .enumerate()
-        .map(|(number, leased)| servers.stores[number % 2].finish(leased.held.clone(), succeeded("1")));
+    let finishes = leased.iter().enumerate().map(|(number, leased)| {
+        servers.stores[number % 2].finish(leased.held.clone(), succeeded("1"), Usage::default())
+    });
     assert!(join_all(finishes).await.iter().all(|status| *status == Ok(Status::Succeeded)));
     for spec in &specs {
         assert_eq!(w.history(spec.id).await, ["job.queued", "job.running", "job.succeeded"]);
@@ -193,7 +192,7 @@ async fn a_queues_limit_holds_for_all_servers_together() {
             most.fetch_max(now, Ordering::Relaxed);
             store.heartbeat(vec![]).await.unwrap();
             running.fetch_sub(1, Ordering::Relaxed);
-            store.finish(held, succeeded("1")).await.unwrap();
+            store.finish(held, succeeded("1"), Usage::default()).await.unwrap();
         }
     };
     join_all((0..12).map(worker)).await;
@@ -234,7 +233,7 @@ async fn limits_of_a_kind_hold_for_all_servers_together() {
                 let at = running.iter().position(|other| *other == key).unwrap();
                 running.swap_remove(at);
             }
-            store.finish(leased.held, succeeded("1")).await.unwrap();
+            store.finish(leased.held, succeeded("1"), Usage::default()).await.unwrap();
         }
     };
     // Time stands still but for those who wait for a second look.
@@ -283,7 +282,7 @@ async fn a_limit_that_one_server_registers_holds_on_all() {
     while w.clock.next_wake() != looks_again {
         w.store.queues().await.unwrap();
     }
-    servers.stores[1].finish(leased[0].held.clone(), succeeded("1")).await.unwrap();
+    servers.stores[1].finish(leased[0].held.clone(), succeeded("1"), Usage::default()).await.unwrap();
     // Whoever waits on another server looks by itself. A look that was under way meanwhile is followed by another.
     for _ in 0..20 {
         w.advance(1);
@@ -454,7 +453,8 @@ async fn connections_that_are_lost_cost_nothing_but_time() {
         let (leased, ()) = join(servers.stores[held.len() % 2].claim(claim(37)), servers.cut_connections()).await;
         held.extend(leased.unwrap().into_iter().map(|leased| leased.held));
     }
-    let finishes = join_all(held.iter().map(|held| servers.stores[0].finish(held.clone(), succeeded("1"))));
+    let finishes =
+        join_all(held.iter().map(|held| servers.stores[0].finish(held.clone(), succeeded("1"), Usage::default())));
     let (finishes, ()) = join(finishes, servers.cut_connections()).await;
     assert!(finishes.iter().all(|status| *status == Ok(Status::Succeeded)), "{finishes:?}");
     for id in all {
@@ -510,7 +510,7 @@ async fn one_of_many_writes_under_one_lease_at_two_servers_ends_the_attempt() {
         let held = w.running().await.held;
         let ends = (0..6).map(|number| {
             let outcome = failed(flaky(), RetryPlan::After(Span::from_secs(500)));
-            servers.stores[number % 2].finish(held.clone(), outcome)
+            servers.stores[number % 2].finish(held.clone(), outcome, Usage::default())
         });
         let ended = join_all(ends).await.into_iter().filter(Result::is_ok).count();
         assert_eq!(ended, 1);

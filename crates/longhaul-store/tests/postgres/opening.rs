@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::{join, join_all};
-use longhaul_core::{EventKind, Ids, KindSpec, LogLevel, Payload, Span, testing::ManualClock};
+use longhaul_core::{EventKind, Ids, KindSpec, LogLevel, Payload, Span, Usage, testing::ManualClock};
 use longhaul_store::{
     Claim, JobQuery, JobStore, NewJob, PostgresOpenError, PostgresOptions, PostgresStore, StoreClock, StoreError,
     Submit, Unobserved,
@@ -173,8 +173,10 @@ async fn a_commit_whose_answer_is_lost_is_not_made_again() {
         let held = store.claim(claim(1)).await.unwrap().remove(0).held;
         between.swallow_the_next_commit();
         let log = EventKind::Log { level: LogLevel::Info, message: "once".into() };
-        store.tell(held.clone(), vec![log], longhaul_core::Usage::default()).await.unwrap();
+        let spent = Usage { input_tokens: 7, ..Usage::default() };
+        store.tell(held.clone(), vec![log], spent).await.unwrap();
         assert!(between.has_swallowed(), "an answer was lost");
+        assert_eq!(world.job(held.job).await.report.usage, spent);
         assert_eq!(world.history(held.job).await, ["job.queued", "job.running", "job.log"]);
     };
     between.serve_during(work).await;

@@ -84,8 +84,7 @@ pub(super) fn is_cut_by(limit: Option<u64>, took: &Usage) -> bool {
 
 /// What a job has taken, and everything that was done for it.
 ///
-/// The report of an agent counts the calls of its own model, and there is one only if it has succeeded. Its steps know of
-/// all that it paid for, however it ended.
+/// The usage of an agent's job is that of its own model's calls. Its steps know what its tools have taken, too.
 pub(super) async fn spent_by(job: &JobContext, kind: &str, tool: JobId) -> Result<Usage, Failure> {
     if kind != KIND {
         return Ok(job.report_of(tool).await?.map(|report| report.usage).unwrap_or_default());

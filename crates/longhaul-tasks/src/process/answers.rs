@@ -17,16 +17,18 @@ use longhaul_resilience::{
     cache::{Found, Lifetime, Store},
 };
 
-use super::{key::Key, output::Json};
+use super::{Bill, key::Key, output::Json};
 
 /// What an entry takes beside its answer: key twice, times, places in map and queue.
 const OVERHEAD: usize = 192;
 
 /// An answer of a model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) struct Answer {
     pub(super) output: Json,
     pub(super) degraded: bool,
+    /// What it took, until somebody has paid for it.
+    pub(super) bill: Bill,
 }
 
 /// Answers by key. Clones share them.
@@ -193,7 +195,7 @@ mod tests {
     }
 
     fn put(answers: &Answers, n: usize, size: usize) {
-        let answer = Answer { output: Json::of(&"x".repeat(size)).unwrap(), degraded: false };
+        let answer = Answer { output: Json::of(&"x".repeat(size)).unwrap(), degraded: false, bill: Bill::default() };
         let entry = Entry { answer, degraded: false, stored_at: Tick::from_nanos(1), life: LIFE, read: false };
         answers.lock().put(key(n), entry);
     }

@@ -8,8 +8,8 @@
 //! differences without a meaning (`key`). What a model outside this process has answered is also a step of the job, so that
 //! a crash does not pay for it twice.
 //!
-//! What a call took is counted by the job that made it, whatever came of it; not by those who got its answer with it, or
-//! from the cache.
+//! What a call took is counted once, whatever came of it: by the job that made it or, if that has left, by one that waited for
+//! the same answer.
 //!
 //! When every item has an answer in the cache, [`Process::try_cached`] gives them without any job.
 
@@ -28,7 +28,7 @@ use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
 use longhaul_core::{Backoff, Clock, KindSpec, Report, Span, StepName, Tenant, Timestamp, Usage};
 use longhaul_engine::{Check, Completed, Executor, Failure, FieldError, JobContext};
-use longhaul_gateway::{CallOptions, Gateway, GatewayError, Model, ModelError};
+use longhaul_gateway::{CallOptions, Gateway, Model, ModelError};
 use longhaul_resilience::{CacheHandle, CachePolicy, Cx, Dice, How, SharedCx};
 use serde::{Deserialize, Serialize};
 
@@ -174,12 +174,14 @@ impl Process {
         let kept = job
             .step(step, async {
                 let asked = self.ask(job, model, use_cache, key, item).await?;
-                let (Answer { output, degraded }, served) = asked.map_err(|error| failure(model, error))?;
+                let (Answer { output, degraded, .. }, served) = asked.map_err(|error| failure(model, error))?;
                 Ok(Kept { output, degraded, served })
             })
             .await;
         match kept {
-            Ok(Kept { output, degraded, served }) => Ok(Ok((Answer { output, degraded }, served))),
+            Ok(Kept { output, degraded, served }) => {
+                Ok(Ok((Answer { output, degraded, bill: Bill::default() }, served)))
+            }
             Err(Failure::Job { error, .. }) => Ok(Err(TaskError::from(&*error))),
             Err(given_up @ (Failure::Waiting(_) | Failure::Interrupted)) => Err(given_up),
         }
@@ -203,7 +205,8 @@ impl Process {
         // Answers are kept here; what is not to be from a cache is not to be from the model's either.
         let options = options.max_attempts(TRIES).skip_cache(!use_cache).trace(call::trace(job));
         let run = |own: SharedCx| async move {
-            let answer = asking.ask(&model, task, &options, &given).await?;
+            let mut answer = asking.ask(&model, task, &options, &given).await?;
+            answer.bill = given;
             if answer.degraded {
                 // A lesser answer is not kept for those who ask when the model is well again.
                 own.mark_degraded();
@@ -211,7 +214,12 @@ impl Process {
             Ok(answer)
         };
         let got = self.cache.get_or_run(&cx, key, run).await;
-        job.spend(bill.sum()).await?;
+        let mut spent = bill.take();
+        if let (Ok(answer), How::Miss | How::Coalesced | How::Bypassed) = (&got.result, got.how) {
+            // Who asked may have left meanwhile: the first to hear the answer pays for it.
+            spent = spent.and(answer.bill.take());
+        }
+        job.spend(spent).await?;
         let served = match got.how {
             How::Hit | How::Stale | How::StaleOnError => Served::Hit,
             How::Miss => Served::Miss,
@@ -240,8 +248,9 @@ impl Bill {
         *sum = sum.and(usage);
     }
 
-    fn sum(&self) -> Usage {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is not paid yet. It is now.
+    fn take(&self) -> Usage {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -266,7 +275,7 @@ impl Asking {
                     self.clock.sleep(wait).await;
                     tries += 1;
                 }
-                done => return done.map(|output| Answer { output, degraded: false }),
+                done => return done.map(|output| Answer { output, degraded: false, bill: Bill::default() }),
             }
         }
     }
@@ -281,21 +290,20 @@ impl Asking {
         options: &CallOptions,
         bill: &Bill,
     ) -> Result<Answer, ModelError> {
-        let unanswered = |error: GatewayError| {
-            bill.add(call::spent(&error.record));
-            error
-        };
         match task {
             Task::Chat(request) => {
-                let answer = gateway.chat(model.name(), request, options).await.map_err(unanswered)?;
+                let answer = gateway.chat(model.name(), request, options).await?;
                 bill.add(call::spent(&answer.record));
-                Ok(Answer { output: Json::of(&answer.response.text())?, degraded: answer.record.degraded })
+                Ok(Answer {
+                    output: Json::of(&answer.response.text())?,
+                    degraded: answer.record.degraded,
+                    bill: Bill::default(),
+                })
             }
             Task::Embed(texts) => {
-                let asked = self.calls.embed_configured(gateway, model, texts, options).await;
-                let (embeddings, record) = asked.map_err(unanswered)?;
+                let (embeddings, record) = self.calls.embed_configured(gateway, model, texts, options).await?;
                 bill.add(call::spent(&record));
-                Ok(Answer { output: Json::of(&embeddings)?, degraded: record.degraded })
+                Ok(Answer { output: Json::of(&embeddings)?, degraded: record.degraded, bill: Bill::default() })
             }
             Task::Analyse(text, analysis) => {
                 let asked = self.calls.ask_configured(gateway, model.name(), text, &analysis, options).await;
@@ -303,7 +311,7 @@ impl Asking {
                     tracing::debug!(code = why.code(), "an item is answered by `local`");
                 }
                 bill.add(asked.spent());
-                Ok(Answer { output: Json::of(&asked.answer?)?, degraded: asked.degraded })
+                Ok(Answer { output: Json::of(&asked.answer?)?, degraded: asked.degraded, bill: Bill::default() })
             }
         }
     }

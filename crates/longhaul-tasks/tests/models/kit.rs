@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use longhaul_core::{
     DocumentId, Event, EventKind, Ids, JobError, JobId, KindName, KindSpec, OutputData, RetryPlan, Span, Status,
-    StatusReason, Tenant,
+    StatusReason, Tenant, Usage,
 };
 use longhaul_engine::{
     Check, Completion, Engine, EngineOptions, FieldError, Flaw, Hub, JobRequest, Rejected, RemoteClaim, RemoteJob,
@@ -301,7 +301,7 @@ impl Stage {
 
     pub(crate) async fn complete(&self, job: &RemoteJob, output: Value) {
         let completion = Completion::Succeeded(Bytes::from(output.to_string()), Box::default());
-        self.engine.complete(job.held.clone(), completion).await.unwrap();
+        self.engine.complete(job.held.clone(), completion, Usage::default()).await.unwrap();
     }
 
     pub(crate) async fn fail(&self, job: &RemoteJob, code: &str, message: &str) {
@@ -310,7 +310,7 @@ impl Stage {
             plan: RetryPlan::Backoff,
             ambiguous: false,
         };
-        self.engine.complete(job.held.clone(), completion).await.unwrap();
+        self.engine.complete(job.held.clone(), completion, Usage::default()).await.unwrap();
     }
 
     /// Serves one call of a kind; its input.

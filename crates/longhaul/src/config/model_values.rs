@@ -213,8 +213,10 @@ pub(super) fn json(value: &DeValue<'_>) -> serde_json::Value {
 
 /// Whether a header carries what lets one in: its text is never written in the file, which is shown and shared.
 fn is_of_credentials(header: &str) -> bool {
-    header.ends_with("token")
-        || ["authorization", "cookie", "api-key", "apikey", "secret"].iter().any(|word| header.contains(word))
+    let holds = |word: &&str| header.contains(word);
+    header.ends_with("key")
+        || header.ends_with("token")
+        || ["authorization", "x-auth", "cookie", "secret", "password"].iter().any(holds)
 }
 
 /// Headers that go with every request to a provider.
@@ -385,7 +387,7 @@ mod tests {
         let headers: Headers = toml("{ x-team = \"search\", authorization = { env = \"KEY\" } }").unwrap();
         assert!(!format!("{headers:?}{}", headers.to_toml()).contains("hunter2"));
         assert_eq!(toml::<Headers>(&headers.to_toml()).unwrap(), headers);
-        for name in ["authorization", "X-Api-Key", "cookie", "cf-aig-token"] {
+        for name in ["authorization", "X-Api-Key", "cookie", "cf-aig-token", "ocp-apim-subscription-key"] {
             let complaint = toml::<Headers>(&format!("{{ {name} = \"hunter2\" }}")).unwrap_err();
             assert!(complaint.contains("must not be written here") && !complaint.contains("hunter2"), "{complaint}");
         }

@@ -100,7 +100,7 @@ async fn end_if_timed_out(app: &App, path: &JobPath, held: &Held, lease: Lease) 
     let error = JobError::transient("attempt_timeout", "the attempt took longer than its kind allows");
     // What its worker is in the middle of, nobody knows.
     let completion = Completion::Failed { error, plan: RetryPlan::Backoff, ambiguous: true };
-    let ended = app.engine().complete(held.clone(), completion).await;
+    let ended = app.engine().complete(held.clone(), completion, Usage::default()).await;
     ended.map_err(|error| refused(path, error))?;
     Err(lease_lost())
 }
@@ -178,7 +178,7 @@ pub(crate) struct ResultReport {
     /// The model that gave it, in 1 to 200 characters.
     #[schema(min_length = 1, max_length = 200)]
     model: Option<String>,
-    /// What was spent and not told before: with a step, or with the end of an earlier attempt.
+    /// What was spent beyond what was told with steps.
     #[serde(default)]
     usage: ReportedUsage,
 }
@@ -278,7 +278,8 @@ pub(crate) async fn hand_in(
         let errors = errors.map(|flaw| FieldError::new(format!("/output{}", flaw.pointer), flaw.message));
         return Err(Problem::invalid(Code::InvalidRequest, errors.collect()));
     }
-    let status = app.engine().complete(held, Completion::Succeeded(raw(output), Box::new(report))).await;
+    let completion = Completion::Succeeded(raw(output), Box::new(report));
+    let status = app.engine().complete(held, completion, Usage::default()).await;
     Ok(WorkerAnswer::of(&path.job_id, status.map_err(|error| refused(path, error))?))
 }
 
@@ -297,7 +298,7 @@ pub(crate) struct Fail {
     #[serde(default)]
     #[schema(default = false)]
     ambiguous: bool,
-    /// What was spent and not told before.
+    /// What was spent beyond what was told with steps.
     #[serde(default)]
     usage: ReportedUsage,
 }
@@ -358,9 +359,7 @@ pub(crate) async fn end(
     usage: ReportedUsage,
 ) -> Result<WorkerAnswer, Problem> {
     let spent = usage.check("/usage")?;
-    // Fenced by the lease that the end gives up, so that a call that is repeated counts once.
-    app.engine().spend(held.clone(), spent).await.map_err(|error| refused(path, error))?;
-    let status = app.engine().complete(held, completion).await.map_err(|error| refused(path, error))?;
+    let status = app.engine().complete(held, completion, spent).await.map_err(|error| refused(path, error))?;
     Ok(WorkerAnswer::of(&path.job_id, status))
 }
 
@@ -372,7 +371,7 @@ pub(crate) struct Release {
     #[serde(default)]
     #[schema(default = false)]
     ambiguous: bool,
-    /// What was spent and not told before.
+    /// What was spent beyond what was told with steps.
     #[serde(default)]
     usage: ReportedUsage,
 }

@@ -109,7 +109,7 @@ pub(crate) struct WaitFor {
     step: Option<String>,
     /// For `input`: the question, for a person.
     prompt: Option<String>,
-    /// What was spent and not told before.
+    /// What was spent beyond what was told with steps.
     #[serde(default)]
     usage: ReportedUsage,
 }
