@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import Any
 
@@ -11,7 +12,18 @@ import pytest
 from longhaul import Worker
 from longhaul._transport import Answer
 from longhaul.errors import ConnectionFailed
+from longhaul.worker._attempt import failure_json
+from longhaul.worker._context import USED_MOST
 from network import Call, Network, ended, held_by, problem, runner_on, said, until
+
+BODIES = {"complete": b"1", "fail": failure_json("late", "too late", True, None), "release": b""}
+"""What an attempt says with each of its ends."""
+
+
+def usage_in(body: Any) -> Any:
+    """What a call says that was spent."""
+    said = body or {}
+    return said.get("report", said).get("usage")
 
 
 def hand_in_three(answer: Any, monkeypatch: pytest.MonkeyPatch, streams: bool = False) -> Network:
@@ -164,19 +176,114 @@ def test_the_end_of_a_lease_that_is_lost_meanwhile_is_not_tried_for_ever(monkeyp
     asyncio.run(play())
 
 
-def test_a_failure_can_always_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a program puts into it: file names that do not decode, no number, an eternity."""
-    import json
+@pytest.mark.parametrize("verb", ["fail", "release", "complete"])
+@pytest.mark.parametrize(
+    ("checkpoint", "tokens"), [("cut off", 7), ("still under way", 7), ("refused", 7), ("stored", None)]
+)
+def test_an_end_tells_what_a_step_cost_that_may_not_be_stored(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: str, tokens: int | None, verb: str
+) -> None:
+    def answer(call: Call) -> Answer | None:
+        if call.verb != "checkpoint" or checkpoint == "stored":
+            return None
+        if checkpoint == "refused":
+            return said(422, problem(422, "invalid_request"))
+        raise ConnectionFailed("the answer is lost")
 
-    from longhaul.worker._attempt import failure_json
-
-    async def play() -> None:
-        runner = runner_on(Network(lambda _: None), monkeypatch)
+    async def play() -> Network:
+        network = Network(answer)
+        runner = runner_on(network, monkeypatch)
+        await runner._begin()
         (attempt,) = held_by(runner, 1)
-        body = json.loads(failure_json(attempt, "mit Leer\ud800", "caf\udce9", True, float("inf")))
-        assert body["error"] == {"code": "mit_Leer_", "message": "caf?"}
-        assert body["retry_after_ms"] == 365 * 86_400_000
-        assert "retry_after_ms" not in json.loads(failure_json(attempt, "a", "b", True, float("nan")))
-        assert json.loads(failure_json(attempt, "a", "b", True, -1.0))["retry_after_ms"] == 0
+        attempt.say({}, {"input_tokens": 7})
+        storing = asyncio.ensure_future(attempt.checkpoint_io("paid", b"1"))
+        await until(lambda: network.of("checkpoint"))
+        if checkpoint == "cut off":
+            storing.cancel()
+        if checkpoint != "still under way":
+            await asyncio.wait({storing})
+        runner.end(attempt, verb, BODIES[verb])
+        await until(lambda: not runner.held)
+        storing.cancel()
+        await asyncio.wait({storing})
+        await ended(runner)
+        return network
 
-    asyncio.run(play())
+    network = asyncio.run(play())
+    assert network.of("checkpoint")[0] == {"step": "paid", "output": 1, "usage": {"input_tokens": 7}}
+    (body,) = network.of(verb)
+    assert usage_in(body) == (None if tokens is None else {"input_tokens": tokens})
+
+
+def test_steps_that_wait_for_the_server_together_tell_each_figure_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_away = True
+
+    def answer(call: Call) -> Answer | None:
+        if is_away:
+            raise ConnectionFailed("nobody listens")
+        return None
+
+    async def play() -> Network:
+        nonlocal is_away
+        network = Network(answer)
+        (attempt,) = held_by(runner_on(network, monkeypatch), 1)
+        storing = []
+        for step, tokens in (("first", 7), ("second", 1)):
+            attempt.say({}, {"input_tokens": tokens})
+            storing.append(asyncio.ensure_future(attempt.checkpoint_io(step, b"1")))
+            await until(lambda: len({body["step"] for body in network.of("checkpoint")}) == len(storing))
+        is_away = False
+        await asyncio.gather(*storing)
+        assert attempt.remark == {}
+        return network
+
+    bodies = asyncio.run(play()).of("checkpoint")
+    told = {(body["step"], body["usage"]["input_tokens"]) for body in bodies}
+    assert told == {("first", 7), ("second", 1)}
+
+
+@pytest.mark.parametrize("verb", ["fail", "release"])
+def test_an_end_says_how_the_attempt_stands_when_it_is_sent(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    """A thread goes on after its time was up: what it spends until then is told."""
+
+    async def play() -> Network:
+        network = Network(lambda _: None)
+        runner = runner_on(network, monkeypatch)
+        await runner._begin()
+        (attempt,) = held_by(runner, 1)
+        with attempt.in_step():
+            runner.end(attempt, verb, BODIES[verb])
+            attempt.say({}, {"cost_microusd": 3})
+            await until(lambda: not runner.held)
+        await ended(runner)
+        return network
+
+    (body,) = asyncio.run(play()).of(verb)
+    assert body == {**json.loads(BODIES[verb] or b"{}"), "ambiguous": True, "usage": {"cost_microusd": 3}}
+
+
+@pytest.mark.parametrize("verb", ["fail", "release", "complete"])
+def test_an_end_tells_no_more_than_the_server_takes(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    async def play() -> Network:
+        network = Network(lambda _: None)
+        runner = runner_on(network, monkeypatch)
+        await runner._begin()
+        (attempt,) = held_by(runner, 1)
+        for _ in range(2):
+            attempt.say({}, {"input_tokens": USED_MOST, "output_tokens": 1})
+        runner.end(attempt, verb, BODIES[verb])
+        await until(lambda: not runner.held)
+        await ended(runner)
+        return network
+
+    (body,) = asyncio.run(play()).of(verb)
+    assert usage_in(body) == {"input_tokens": USED_MOST, "output_tokens": 2}
+
+
+def test_a_failure_can_always_be_told() -> None:
+    """Whatever a program puts into it: file names that do not decode, no number, an eternity."""
+    body = json.loads(failure_json("mit Leer\ud800", "caf\udce9", True, float("inf")))
+    assert body["error"] == {"code": "mit_Leer_", "message": "caf?"}
+    assert body["retry_after_ms"] == 365 * 86_400_000
+    assert "retry_after_ms" not in json.loads(failure_json("a", "b", True, float("nan")))
+    assert json.loads(failure_json("a", "b", True, -1.0))["retry_after_ms"] == 0

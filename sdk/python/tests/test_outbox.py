@@ -91,6 +91,7 @@ def test_results_that_cannot_be_handed_in_in_time_are_given_back(monkeypatch: py
         runner._handing_in = asyncio.ensure_future(runner._outbox.serve())
         attempts = held_by(runner, 30)
         for attempt in attempts:
+            attempt.say({}, {"input_tokens": 7})
             runner.end(attempt, "complete", b"1")
         await until(lambda: len(runner._outbox._sending) >= 2)
         await runner.finish(0.05)
@@ -98,6 +99,7 @@ def test_results_that_cannot_be_handed_in_in_time_are_given_back(monkeypatch: py
         runner._handing_in.cancel()
         released = sorted(call.path for call in network.calls if call.verb == "release")
         assert released == sorted(f"/v1/worker/jobs/{attempt.job_id}/release" for attempt in attempts)
+        assert network.of("release") == [{"usage": {"input_tokens": 7}}] * 30
         assert runner.held == {}
 
     asyncio.run(play())

@@ -258,7 +258,7 @@ class ResultReport(Model):
     model: str | None = None
     """The model that gave it, in 1 to 200 characters."""
     usage: ReportedUsage | None = None
-    """What was spent and not told before: with a step, or with the end of an earlier attempt."""
+    """What was spent beyond what was told with steps."""
 
 
 class Complete(Model):
@@ -495,7 +495,7 @@ class Fail(Model):
     retryable: bool | None = None
     """Whether another attempt may succeed."""
     usage: ReportedUsage | None = None
-    """What was spent and not told before."""
+    """What was spent beyond what was told with steps."""
 
 
 class FinishedChild(Model):
@@ -907,7 +907,7 @@ class Release(Model):
     ambiguous: bool | None = None
     """Whether nobody knows if the last call outside took effect: a shutdown cut it off, say. The attempt keeps it."""
     usage: ReportedUsage | None = None
-    """What was spent and not told before."""
+    """What was spent beyond what was told with steps."""
 
 
 class Session(Model):
@@ -1048,4 +1048,4 @@ class WaitFor(Model):
     step: str | None = None
     """For `input`: the step that the answer becomes. A later claim brings it with the others."""
     usage: ReportedUsage | None = None
-    """What was spent and not told before."""
+    """What was spent beyond what was told with steps."""

@@ -316,6 +316,51 @@ async fn an_answer_that_names_its_question_is_taken_for_no_other() {
 }
 
 #[tokio::test]
+async fn what_a_worker_spends_counts_once_with_its_steps_and_however_its_attempts_end() {
+    let stage = Stage::open().await;
+    let client = stage.client();
+    let (id, mut lease) = claimed(&client).await;
+    let told = async |lease: &str, verb: &str, body: &Value| {
+        let call = client.post(&format!("/v1/worker/jobs/{id}/{verb}")).header("longhaul-lease", lease);
+        call.json(body).send().await.unwrap()
+    };
+    let usage = |tokens: u64| json!({"input_tokens": tokens, "cost_microusd": 2 * tokens});
+    let step = json!({"step": "paid", "output": 1, "usage": usage(1)});
+    for _ in 0..2 {
+        assert_eq!(told(&lease, "checkpoint", &step).await.status, 200);
+    }
+    let error = json!({"code": "late", "message": "later"});
+    let ends = [
+        ("fail", json!({"error": error, "retry_after_ms": 0, "usage": usage(10)})),
+        ("release", json!({"usage": usage(100)})),
+        ("wait", json!({"for": "input", "step": "go-on", "usage": usage(1_000)})),
+    ];
+    for (verb, body) in ends {
+        let mut absurd = body.clone();
+        absurd["usage"]["output_tokens"] = json!(1_000_000_000_001_u64);
+        let refused = problem(&told(&lease, verb, &absurd).await, 422, "invalid_request");
+        assert_eq!(crate::stage::field_errors(&refused)[0].0, "/usage/output_tokens", "{refused}");
+        assert_eq!(told(&lease, verb, &body).await.status, 200, "{verb}");
+        problem(&told(&lease, verb, &body).await, 409, "lease_lost");
+        if verb == "wait" {
+            let shown = client.get(&format!("/v1/jobs/{id}")).send().await.unwrap().json();
+            assert_eq!(shown["usage"]["cost_microusd"], 2 * 1_111, "while it waits: {shown}");
+            let answer = client.post(&format!("/v1/jobs/{id}/input")).json(&json!(true)).send().await.unwrap();
+            assert_eq!(answer.status, 202, "{answer}");
+        }
+        let claim = json!({"worker_id": "w", "kinds": ["ours"], "wait_s": 20});
+        let claim = client.post("/v1/worker/claims").json(&claim).send().await.unwrap();
+        lease = claim.json()["jobs"][0]["lease_token"].as_str().unwrap().to_owned();
+    }
+    let result = json!({"output": 1, "report": {"usage": usage(10_000)}});
+    for _ in 0..2 {
+        assert_eq!(told(&lease, "complete", &result).await.status, 200);
+    }
+    let job = succeeded(&client, &id).await;
+    assert_eq!(job["usage"], json!({"input_tokens": 11_111, "output_tokens": 0, "cost_microusd": 22_222}));
+}
+
+#[tokio::test]
 async fn output_that_readers_could_not_read_is_refused() {
     let stage = Stage::open().await;
     let client = stage.client();

@@ -13,13 +13,14 @@ import math
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Coroutine, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._transport import Answer, encode, encode_input
 from ..errors import APIError, ConfigurationError, ConnectionFailed, LeaseLostError
-from ._context import Cancelled, StepError, output_invalid
+from ._context import USED_MOST, Cancelled, StepError, output_invalid
 from ._fail import Fail
 from ._output import Output
 
@@ -83,8 +84,10 @@ class Attempt:
         self._progress_at = 0.0
         # What the result says of itself.
         self._report: dict[str, Any] = {}
-        # What was spent and not told yet.
-        self._spent: dict[str, int] = {}
+        # What was spent, until the server has answered to a call that tells it.
+        self._spent: Counter[str] = Counter()
+        # Of that, what calls tell that are not answered yet.
+        self._being_told: Counter[str] = Counter()
         self._used: set[str] = set()
         # Steps that have begun and neither come to an end nor failed.
         self._in_steps = 0
@@ -112,24 +115,22 @@ class Attempt:
         """What the result says of itself, and what was spent; figures add up."""
         with self._lock:
             self._report |= facts
-            self._add(figures)
-
-    def _add(self, figures: dict[str, int]) -> None:
-        for name, figure in figures.items():
-            self._spent[name] = self._spent.get(name, 0) + figure
-
-    @property
-    def spent(self) -> dict[str, int]:
-        """What was spent and not told yet."""
-        with self._lock:
-            return dict(self._spent)
+            for name, figure in figures.items():
+                # The server refuses a call that tells more, and the attempt could not end.
+                self._spent[name] = min(USED_MOST, self._spent[name] + figure)
 
     @property
     def report_json(self) -> bytes:
         """What the result says of itself, as a member of the body of ``complete``, if it says anything."""
         with self._lock:
-            report = self._report | ({"usage": self._spent} if self._spent else {})
-            return b',"report":' + encode(report) if report else b""
+            report = self._report | _usage(self._spent)
+        return b',"report":' + encode(report) if report else b""
+
+    @property
+    def remark(self) -> dict[str, Any]:
+        """What an end without a result says of the attempt, as members of the body of ``fail`` and ``release``."""
+        with self._lock:
+            return ({"ambiguous": True} if self.is_ambiguous else {}) | _usage(self._spent)
 
     def begin_step(self, name: str) -> tuple[bool, bytes]:
         """Whether the step is stored, and its JSON text when it is. Raises `Fail` for a name that no step can have."""
@@ -236,17 +237,19 @@ class Attempt:
             raise
 
     async def _call_and_tell_io(self, verb: str, body: bytes) -> Answer:
-        """A call that tells what was spent, too. What the server refuses is told later."""
+        """A call that tells what was spent, too. What it could not tell is told later, at the latest with the end."""
         with self._lock:
-            spent, self._spent = self._spent, {}
-        if spent:
-            body = body[:-1] + b',"usage":' + encode(spent) + b"}"
+            told = self._spent - self._being_told
+            self._being_told += told
         try:
-            return await self.call_io(verb, body)
-        except (APIError, Cancelled):
+            answer = await self.call_io(verb, with_members(body, _usage(told)))
+            # Not so if its answer was lost, or is not there before the end: to count twice is rarer than to lose.
             with self._lock:
-                self._add(spent)
-            raise
+                self._spent -= told
+            return answer
+        finally:
+            with self._lock:
+                self._being_told -= told
 
     async def checkpoint_io(self, name: str, output: bytes) -> None:
         """Stores a step."""
@@ -332,25 +335,25 @@ class Attempt:
         self.is_suspended = True
 
 
-def release_json(attempt: Attempt) -> bytes:
-    """The body of ``release``."""
-    body = _of_its_end(attempt)
-    return encode(body) if body else b""
+def with_members(body: bytes, members: dict[str, Any]) -> bytes:
+    """A body, which is a JSON object or empty, with members that it does not have."""
+    if not members:
+        return body
+    added = encode(members)
+    return body[:-1] + b"," + added[1:] if len(body) > len("{}") else added
 
 
-def _of_its_end(attempt: Attempt) -> dict[str, Any]:
-    """What the end of an attempt says that has no result."""
-    spent = attempt.spent
-    return ({"ambiguous": True} if attempt.is_ambiguous else {}) | ({"usage": spent} if spent else {})
+def _usage(spent: Counter[str]) -> dict[str, Any]:
+    return {"usage": dict(spent)} if spent else {}
 
 
-def failure_json(attempt: Attempt, code: str, message: str, retryable: bool, retry_after: float | None) -> bytes:
-    """The body of ``fail``."""
+def failure_json(code: str, message: str, retryable: bool, retry_after: float | None) -> bytes:
+    """The body of ``fail``, without what it says of the attempt."""
     word = "".join(c if c.isascii() and c.isprintable() and c != " " else "_" for c in str(code))[:100] or "task_failed"
     body: dict[str, Any] = {"error": {"code": word, "message": _sayable(message, 8_000)}, "retryable": retryable}
     if retry_after is not None and not math.isnan(retry_after):
         body["retry_after_ms"] = int(min(max(0.0, retry_after), LONGEST_RETRY_AFTER) * 1000)
-    return json.dumps(body | _of_its_end(attempt)).encode()
+    return json.dumps(body).encode()
 
 
 def _sayable(text: str, most: int) -> str:

@@ -130,8 +130,9 @@ class _Base:
         """Says what was spent, and who gave the result: the job's ``usage``, ``model`` and ``degraded``.
 
         Figures add up over all attempts, also those that fail: say each where it was spent. Within a step they are
-        stored with it, and a later attempt, which does not do the step, does not say them again. The other two are
-        those of the attempt that succeeds.
+        stored with it, and a later attempt, which does not do the step, does not say them again. Outside of steps
+        they are said again by everyone who comes by, also after an `ask` or a `call`. The other two are those of the
+        attempt that succeeds.
         """
         figures = {"input_tokens": input_tokens, "output_tokens": output_tokens, "cost_microusd": cost_microusd}
         for name, figure in figures.items():

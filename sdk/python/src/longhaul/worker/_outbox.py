@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from .._thread import LoopThread
 from .._transport import Answer, backoff, refusal
-from ._attempt import Attempt, failure_json, release_json
+from ._attempt import Attempt, failure_json, with_members
 from ._context import Cancelled
 from ._line import LONGEST_PAUSE, Line, may_be_taken_later
 
@@ -46,11 +46,17 @@ REFUSED_FOR_GOOD = frozenset({413, 422})
 
 @dataclass(frozen=True)
 class End:
-    """How an attempt ended."""
+    """How an attempt ended: ``complete`` with its output, ``fail`` with its error, ``release`` with nothing."""
 
     attempt: Attempt
     verb: str
-    body: bytes
+    body: bytes = b""
+
+    def request(self) -> bytes:
+        """The body of its call, with what there is to say of the attempt by now."""
+        if self.verb == "complete":
+            return b'{"output":%s%s}' % (self.body, self.attempt.report_json)
+        return with_members(self.body, self.attempt.remark)
 
 
 class Outbox:
@@ -151,7 +157,8 @@ class Outbox:
         async def release(attempt: Attempt) -> None:
             path = f"/v1/worker/jobs/{attempt.job_id}/release"
             async with senders:
-                await self._line.once("POST", path, release_json(attempt), headers={"longhaul-lease": attempt.lease})
+                body = End(attempt, "release").request()
+                await self._line.once("POST", path, body, headers={"longhaul-lease": attempt.lease})
 
         tasks = [asyncio.ensure_future(release(end.attempt)) for end in ends]
         await asyncio.wait(tasks, timeout=GIVING_BACK)
@@ -240,11 +247,10 @@ class Outbox:
 
     async def _send_one(self, end: End) -> None:
         attempt = end.attempt
-        body = b'{"output":%s%s}' % (end.body, attempt.report_json) if end.verb == "complete" else end.body
         answer = await self._line.persist(
             "POST",
             f"/v1/worker/jobs/{attempt.job_id}/{end.verb}",
-            body,
+            end.request(),
             lease=attempt.lease,
             until=lambda: attempt.is_lost,
         )
@@ -255,7 +261,7 @@ class Outbox:
         """What an end that was refused means."""
         attempt, error = end.attempt, refusal(answer)
         if error.code == "job_cancelled":
-            await self._send_one(End(attempt, "release", release_json(attempt)))
+            await self._send_one(End(attempt, "release"))
         elif error.status in (404, 409, 410):
             self._log.warning("the end of %s came too late and is dropped: %s", attempt.job_id, error.detail)
         elif end.verb == "complete" and error.status in REFUSED_FOR_GOOD:
@@ -263,7 +269,7 @@ class Outbox:
             flaws = "; ".join(f"{flaw['pointer']} {flaw['message']}" for flaw in error.errors)
             self._log.error("the result of %s was refused: %s", attempt.job_id, error)
             why = f"the result was refused: {flaws or error.detail}"
-            await self._send_one(End(attempt, "fail", failure_json(attempt, code, why, False, None)))
+            await self._send_one(End(attempt, "fail", failure_json(code, why, False, None)))
         else:
             # A key that was revoked, say: it says nothing about the job, which is not failed for it.
             self._log.error("the end of %s was refused, so it runs again in time: %s", attempt.job_id, error)

@@ -30,7 +30,7 @@ from typing_extensions import ParamSpec
 from .._settings import Settings
 from ..client import AsyncJob, AsyncLonghaul
 from ..errors import ConfigurationError
-from ._attempt import Attempt, failure_json, release_json
+from ._attempt import Attempt, failure_json
 from ._context import Cancelled, Context, Suspended, SyncContext
 from ._fail import Fail
 from ._limits import Limit
@@ -353,7 +353,7 @@ class Worker:
             attempt.is_over = True
             return
         elif attempt.should_stop or (self._is_stopping and isinstance(error, STOPPED)):
-            runner.end(attempt, "release", release_json(attempt))
+            runner.end(attempt, "release")
             return
         else:
             # Also a cancellation that nobody here asked for: given back at no cost, the job would never end.
@@ -361,7 +361,7 @@ class Worker:
             if not isinstance(error, Fail):
                 log.warning("%s (%s) failed", attempt.job_id, task.name, exc_info=error)
         task._metrics.count("failed", time.monotonic() - attempt.began)
-        body = failure_json(attempt, fail.code, fail.message, fail.retryable, fail.retry_after)
+        body = failure_json(fail.code, fail.message, fail.retryable, fail.retry_after)
         runner.end(attempt, "fail", body)
 
     def _time_out(self, attempt: Attempt) -> None:
@@ -456,7 +456,7 @@ class Worker:
             if tasks:
                 await asyncio.wait(tasks, timeout=2)
             for attempt in left:
-                runner.end(attempt, "release", release_json(attempt))
+                runner.end(attempt, "release")
         least = time.monotonic() + HANDING_IN
         finishing = runner.finish(
             max(HANDING_IN, until - time.monotonic()), lambda: now.is_set() and time.monotonic() >= least
