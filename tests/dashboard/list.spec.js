@@ -65,6 +65,35 @@ test("back from a job the list is where it was", async ({ page, own }) => {
   expect(await top(page)).toBe(0);
 });
 
+for (const left of [3, 0]) {
+  test(`a list that was left far down and has but ${left} jobs is at its top, and of now`, async ({ page, own }) => {
+    const server = await own(configuration());
+    await server.call("PUT", "/v1/kinds/waits", { description: "nobody takes it" });
+    const wait = async (count) => (await server.post("/v1/jobs/bulk", { jobs: Array(count).fill({ kind: "waits", input: 1 }) })).jobs;
+    const jobs = await wait(60);
+    const row = (index) => list(page).locator(`[data-row="${index}"]`);
+    await page.goto(`${server.url}/ui/jobs?status=queued`);
+    await expect(row(0)).toBeVisible();
+    await scroll(page, 1_600);
+    await row(45).click();
+    await expect(page.getByRole("heading", { level: 1 })).toContainText("waits");
+    for (const { job_id } of jobs.slice(left)) await server.post(`/v1/jobs/${job_id}/cancel`, {});
+    // Nothing is kept but the place.
+    await page.reload();
+    await page.goBack();
+    if (left === 0) await expect(page.getByText("No job is like that")).toBeVisible();
+    else await expect(list(page).getByRole("listitem")).toHaveCount(left);
+    expect(await page.evaluate(() => window.history.state.top)).toBeGreaterThan(1_000);
+    const newer = await server.post("/v1/jobs", { kind: "waits", input: 1 });
+    await expect(row(0)).toHaveAttribute("href", new RegExp(newer.job_id));
+    // Now there are as many again as it was scrolled down.
+    await wait(80);
+    await expect(page.getByText(`${left + 81} loaded`)).toBeVisible();
+    await expect(row(0)).toBeInViewport();
+    expect(await top(page)).toBe(0);
+  });
+}
+
 test("a job is found by metadata that holds a comma, from its page", async ({ page, server }) => {
   const metadata = { customer: "Smith, John" };
   const { job_id } = await server.post("/v1/jobs", { kind: "echo", input: 1, metadata });

@@ -1526,7 +1526,7 @@ export interface components {
              * @default true
              */
             retryable: boolean | null;
-            /** @description What was spent and not told before. */
+            /** @description What was spent beyond what was told with steps. */
             usage?: components["schemas"]["ReportedUsage"];
         };
         /** @description One field that cannot be used, and why. */
@@ -2064,7 +2064,7 @@ export interface components {
              * @default false
              */
             ambiguous: boolean;
-            /** @description What was spent and not told before. */
+            /** @description What was spent beyond what was told with steps. */
             usage?: components["schemas"]["ReportedUsage"];
         };
         /** @description What was spent. The figures of a job add up, over all of its attempts. */
@@ -2093,7 +2093,7 @@ export interface components {
             degraded?: boolean;
             /** @description The model that gave it, in 1 to 200 characters. */
             model?: string | null;
-            /** @description What was spent and not told before: with a step, or with the end of an earlier attempt. */
+            /** @description What was spent beyond what was told with steps. */
             usage?: components["schemas"]["ReportedUsage"];
         };
         /** @description Who asks. */
@@ -2290,7 +2290,7 @@ export interface components {
             prompt?: string | null;
             /** @description For `input`: the step that the answer becomes. A later claim brings it with the others. */
             step?: string | null;
-            /** @description What was spent and not told before. */
+            /** @description What was spent beyond what was told with steps. */
             usage?: components["schemas"]["ReportedUsage"];
         };
         /**

@@ -1,6 +1,6 @@
 import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useMemo, useRef, useState, type KeyboardEvent } from "react";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent } from "react";
 import { Link, useLocation, useSearch } from "wouter";
 import { api, said, type Job } from "../api/client";
 import { useNow } from "../live/hooks";
@@ -103,6 +103,14 @@ function List({ filter }: { filter: Filter }) {
     queryFn: async () => said(await api.GET("/v1/jobs", { params: { query: { ...given, limit: 1 } as never } })).data.at(0)?.job_id,
   });
   const rows = useVirtualizer({ count: jobs.length, getScrollElement: () => place.current, estimateSize: () => ROW, overscan: 10, initialOffset: from });
+  // A list that has become short is at its top however far down it was left, and no event says so: neither here nor to
+  // the virtualizer, which would place the rows for where it was to begin as soon as there are more of them.
+  useLayoutEffect(() => {
+    if (!pages) return;
+    const top = place.current?.scrollTop ?? 0;
+    rows.scrollOffset = top;
+    setTop(top <= 0);
+  }, [pages, rows]);
   const shown = rows.getVirtualItems();
   const last = shown.at(-1)?.index ?? 0;
   const now = useInView(given, jobs, isStill ? shown : []);
