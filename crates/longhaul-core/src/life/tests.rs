@@ -170,6 +170,22 @@ fn a_release_costs_nothing() {
 }
 
 #[test]
+fn spending_adds_up_under_the_lease_also_while_the_job_is_being_cancelled() {
+    let (mut job, token) = running(spec());
+    let spend = |tokens| Step::Spend { token, usage: Usage { input_tokens: tokens, ..Usage::default() } };
+    let version = job.version;
+    assert!(job.step(spend(0), at(1)).unwrap().repeated);
+    assert_eq!(job.version, version);
+    job.step(spend(3), at(1)).unwrap();
+    assert_eq!((job.report.usage.input_tokens, job.version), (3, version + 1));
+    job.step(Step::Cancel, at(2)).unwrap();
+    job.step(spend(u64::MAX), at(2)).unwrap();
+    job.step(Step::Release { token, ambiguous: false }, at(2)).unwrap();
+    assert_eq!((job.status(), job.report.usage.input_tokens), (Status::Cancelled, u64::MAX));
+    assert_eq!(job.step(spend(1), at(2)), Err(Refused::LeaseLost));
+}
+
+#[test]
 fn a_park_waits_until_the_named_time_at_no_cost() {
     let (mut job, token) = running(JobSpec { max_attempts: 1, ..spec() });
     job.step(fail(token, flaky(), RetryPlan::Park(at(500))), at(3)).unwrap();
