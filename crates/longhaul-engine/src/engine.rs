@@ -14,8 +14,8 @@ use longhaul_core::{
     Status, StatusReason, StepName, Tenant, Usage,
 };
 use longhaul_store::{
-    Blocker, Child, Idempotency, JobPage, JobQuery, JobStore, JobView, Partial, QueueGate, QueueState, StoreError,
-    StoredStep,
+    Blocker, Child, Idempotency, JobPage, JobQuery, JobStore, JobView, Outcome, Partial, QueueGate, QueueState,
+    StoreError, StoredStep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -211,7 +211,8 @@ impl Engine {
                 () = inner.clock.sleep(Span::from_secs(2)) => {
                     for held in inner.hub.running().all() {
                         // A lease that is lost needs no release. What it was at, nobody can say any more.
-                        let _ = inner.store.finish(held, longhaul_store::Outcome::Released { ambiguous: true }, Usage::default()).await;
+                        let outcome = Outcome::Released { ambiguous: true };
+                        let _ = inner.store.finish(held, outcome, Usage::default()).await;
                     }
                 }
             }

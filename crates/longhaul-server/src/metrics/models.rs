@@ -265,18 +265,18 @@ impl Calls {
 
     fn count(&self, record: &CallRecord) {
         self.models.tell(&*record.model, OfModel::default, |model| {
-            match &record.error {
-                // The gateway counts them.
-                _ if record.cancelled => {}
-                None => model.answered.add(1),
-                Some(error) if error.is_refusal() => model.refused.add(1),
-                Some(_) => model.failed.add(1),
-            }
             model.retries.add(u64::from(record.retries));
             model.cost_microusd.add(record.cost_microusd.unwrap_or(0));
+            // The gateway counts them, apart from those that ended.
             if record.cancelled {
                 return;
             }
+            let outcome = match &record.error {
+                None => &model.answered,
+                Some(error) if error.is_refusal() => &model.refused,
+                Some(_) => &model.failed,
+            };
+            outcome.add(1);
             model.degraded.add(u64::from(record.degraded));
             let place = CACHE_USES.iter().position(|how| *how == record.cache);
             if let Some(count) = place.and_then(|place| model.cache.get(place)) {

@@ -19,8 +19,8 @@ use longhaul_resilience::{
 
 use super::{Bill, key::Key, output::Json};
 
-/// What an entry takes beside its answer: key twice, times, places in map and queue.
-const OVERHEAD: usize = 192;
+/// What an entry takes beside its answer: key twice, times, places in map and queue, a bill that is paid.
+const OVERHEAD: usize = 224;
 
 /// An answer of a model.
 #[derive(Debug, Clone)]
@@ -29,6 +29,13 @@ pub(super) struct Answer {
     pub(super) degraded: bool,
     /// What it took, until somebody has paid for it.
     pub(super) bill: Bill,
+}
+
+impl Answer {
+    /// One that nothing is owed for.
+    pub(super) fn free(output: Json, degraded: bool) -> Self {
+        Self { output, degraded, bill: Bill::default() }
+    }
 }
 
 /// Answers by key. Clones share them.
@@ -195,7 +202,7 @@ mod tests {
     }
 
     fn put(answers: &Answers, n: usize, size: usize) {
-        let answer = Answer { output: Json::of(&"x".repeat(size)).unwrap(), degraded: false, bill: Bill::default() };
+        let answer = Answer::free(Json::of(&"x".repeat(size)).unwrap(), false);
         let entry = Entry { answer, degraded: false, stored_at: Tick::from_nanos(1), life: LIFE, read: false };
         answers.lock().put(key(n), entry);
     }

@@ -179,9 +179,7 @@ impl Process {
             })
             .await;
         match kept {
-            Ok(Kept { output, degraded, served }) => {
-                Ok(Ok((Answer { output, degraded, bill: Bill::default() }, served)))
-            }
+            Ok(Kept { output, degraded, served }) => Ok(Ok((Answer::free(output, degraded), served))),
             Err(Failure::Job { error, .. }) => Ok(Err(TaskError::from(&*error))),
             Err(given_up @ (Failure::Waiting(_) | Failure::Interrupted)) => Err(given_up),
         }
@@ -275,7 +273,7 @@ impl Asking {
                     self.clock.sleep(wait).await;
                     tries += 1;
                 }
-                done => return done.map(|output| Answer { output, degraded: false, bill: Bill::default() }),
+                done => return done.map(|output| Answer::free(output, false)),
             }
         }
     }
@@ -294,16 +292,12 @@ impl Asking {
             Task::Chat(request) => {
                 let answer = gateway.chat(model.name(), request, options).await?;
                 bill.add(call::spent(&answer.record));
-                Ok(Answer {
-                    output: Json::of(&answer.response.text())?,
-                    degraded: answer.record.degraded,
-                    bill: Bill::default(),
-                })
+                Ok(Answer::free(Json::of(&answer.response.text())?, answer.record.degraded))
             }
             Task::Embed(texts) => {
                 let (embeddings, record) = self.calls.embed_configured(gateway, model, texts, options).await?;
                 bill.add(call::spent(&record));
-                Ok(Answer { output: Json::of(&embeddings)?, degraded: record.degraded, bill: Bill::default() })
+                Ok(Answer::free(Json::of(&embeddings)?, record.degraded))
             }
             Task::Analyse(text, analysis) => {
                 let asked = self.calls.ask_configured(gateway, model.name(), text, &analysis, options).await;
@@ -311,7 +305,7 @@ impl Asking {
                     tracing::debug!(code = why.code(), "an item is answered by `local`");
                 }
                 bill.add(asked.spent());
-                Ok(Answer { output: Json::of(&asked.answer?)?, degraded: asked.degraded, bill: Bill::default() })
+                Ok(Answer::free(Json::of(&asked.answer?)?, asked.degraded))
             }
         }
     }
