@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,8 +14,9 @@ import pytest
 from longhaul import Worker
 from longhaul._transport import Answer
 from longhaul.errors import ConnectionFailed
-from longhaul.worker._attempt import failure_json
+from longhaul.worker._attempt import Attempt, failure_json
 from longhaul.worker._context import USED_MOST
+from longhaul.worker._runner import Runner
 from network import Call, Network, ended, held_by, problem, runner_on, said, until
 
 BODIES = {"complete": b"1", "fail": failure_json("late", "too late", True, None), "release": b""}
@@ -242,21 +245,28 @@ def test_steps_that_wait_for_the_server_together_tell_each_figure_once(monkeypat
     assert told == {("first", 7), ("second", 1)}
 
 
+@contextlib.asynccontextmanager
+async def one_attempt(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Network, Runner, Attempt]]:
+    """An attempt at work, with a server that takes everything at once."""
+    network = Network(lambda _: None)
+    runner = runner_on(network, monkeypatch)
+    await runner._begin()
+    (attempt,) = held_by(runner, 1)
+    yield network, runner, attempt
+    await ended(runner)
+
+
 @pytest.mark.parametrize("verb", ["fail", "release"])
 def test_an_end_says_how_the_attempt_stands_when_it_is_sent(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     """A thread goes on after its time was up: what it spends until then is told."""
 
     async def play() -> Network:
-        network = Network(lambda _: None)
-        runner = runner_on(network, monkeypatch)
-        await runner._begin()
-        (attempt,) = held_by(runner, 1)
-        with attempt.in_step():
-            runner.end(attempt, verb, BODIES[verb])
-            attempt.say({}, {"cost_microusd": 3})
-            await until(lambda: not runner.held)
-        await ended(runner)
-        return network
+        async with one_attempt(monkeypatch) as (network, runner, attempt):
+            with attempt.in_step():
+                runner.end(attempt, verb, BODIES[verb])
+                attempt.say({}, {"cost_microusd": 3})
+                await until(lambda: not runner.held)
+            return network
 
     (body,) = asyncio.run(play()).of(verb)
     assert body == {**json.loads(BODIES[verb] or b"{}"), "ambiguous": True, "usage": {"cost_microusd": 3}}
@@ -265,16 +275,12 @@ def test_an_end_says_how_the_attempt_stands_when_it_is_sent(monkeypatch: pytest.
 @pytest.mark.parametrize("verb", ["fail", "release", "complete"])
 def test_an_end_tells_no_more_than_the_server_takes(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     async def play() -> Network:
-        network = Network(lambda _: None)
-        runner = runner_on(network, monkeypatch)
-        await runner._begin()
-        (attempt,) = held_by(runner, 1)
-        for _ in range(2):
-            attempt.say({}, {"input_tokens": USED_MOST, "output_tokens": 1})
-        runner.end(attempt, verb, BODIES[verb])
-        await until(lambda: not runner.held)
-        await ended(runner)
-        return network
+        async with one_attempt(monkeypatch) as (network, runner, attempt):
+            for _ in range(2):
+                attempt.say({}, {"input_tokens": USED_MOST, "output_tokens": 1})
+            runner.end(attempt, verb, BODIES[verb])
+            await until(lambda: not runner.held)
+            return network
 
     (body,) = asyncio.run(play()).of(verb)
     assert usage_in(body) == {"input_tokens": USED_MOST, "output_tokens": 2}
